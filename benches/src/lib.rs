@@ -1,0 +1,1 @@
+//! Shared shapes and harness of the benches.

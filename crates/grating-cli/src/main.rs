@@ -1,0 +1,2 @@
+//! grating
+fn main() {}
