@@ -1,0 +1,45 @@
+//! The project's task runner: everything that is not the product itself.
+//!
+//! `cargo xtask ci` is what a change must pass, `tidy` its checks of the workspace's structure,
+//! `models` writes stand-ins for public checkpoints, `goldens` makes the reference outputs.
+
+mod ci;
+mod goldens;
+mod models;
+mod process;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Tasks of the GRATING workspace
+#[derive(Parser)]
+#[command(name = "cargo xtask", version)]
+enum Task {
+    /// Run every check that a change must pass
+    Ci,
+    /// Check the dependency arrows and the sources' form
+    Tidy,
+    /// Checkpoints with the public models' shapes
+    #[command(subcommand)]
+    Models(models::ModelsCommand),
+    /// Make the golden checkpoints and outputs with the reference implementation
+    Goldens(goldens::GoldensArgs),
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Ci => ci::run(),
+        Task::Tidy => tidy::run(),
+        Task::Models(command) => models::run(command),
+        Task::Goldens(args) => goldens::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

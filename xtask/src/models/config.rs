@@ -1,0 +1,200 @@
+//! config.json, tokenizer_config.json and grating.json, with the keys that the hub's models have.
+
+use serde_json::{Value, json};
+
+use super::shapes::{Dtype, Family, Shape};
+
+/// config.json.
+pub(crate) fn config(shape: &Shape, dtype: Dtype) -> Value {
+    let mut config = match shape.family {
+        Family::Qwen3 | Family::Qwen2 | Family::Llama => decoder(shape),
+        Family::XlmRoberta | Family::Bert => encoder(shape),
+    };
+    config["torch_dtype"] = json!(dtype.torch());
+    config
+}
+
+fn decoder(shape: &Shape) -> Value {
+    let mut config = json!({
+        "attention_dropout": 0.0,
+        "hidden_act": "silu",
+        "hidden_size": shape.hidden,
+        "initializer_range": 0.02,
+        "intermediate_size": shape.feed_forward,
+        "max_position_embeddings": shape.positions,
+        "num_attention_heads": shape.heads,
+        "num_hidden_layers": shape.layers,
+        "num_key_value_heads": shape.kv_heads,
+        "rms_norm_eps": shape.norm_eps,
+        "rope_theta": shape.rope_theta,
+        "tie_word_embeddings": shape.tied,
+        "transformers_version": "4.51.3",
+        "use_cache": true,
+        "vocab_size": shape.vocab,
+    });
+    let special = super::tokenizer::special_ids(shape);
+    let own = match shape.family {
+        Family::Qwen3 => json!({
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            "attention_bias": false,
+            "bos_token_id": special.end_of_text,
+            "eos_token_id": special.end_of_turn,
+            "head_dim": shape.head_dim,
+            "max_window_layers": shape.layers,
+            "rope_scaling": null,
+            "sliding_window": null,
+            "use_sliding_window": false,
+        }),
+        Family::Qwen2 => json!({
+            "architectures": ["Qwen2ForCausalLM"],
+            "model_type": "qwen2",
+            "bos_token_id": special.end_of_text,
+            "eos_token_id": special.end_of_turn,
+            "max_window_layers": shape.layers,
+            "sliding_window": null,
+            "use_sliding_window": false,
+        }),
+        _ => json!({
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "attention_bias": false,
+            "bos_token_id": special.start_of_turn,
+            "eos_token_id": special.end_of_turn,
+            "pad_token_id": special.end_of_turn,
+            "is_llama_config": true,
+            "mlp_bias": false,
+            "pretraining_tp": 1,
+            "rope_interleaved": false,
+            "rope_scaling": null,
+        }),
+    };
+    merge(&mut config, own);
+    config
+}
+
+fn encoder(shape: &Shape) -> Value {
+    let mut config = json!({
+        "attention_probs_dropout_prob": 0.1,
+        "classifier_dropout": null,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "hidden_size": shape.hidden,
+        "id2label": {"0": "LABEL_0"},
+        "initializer_range": 0.02,
+        "intermediate_size": shape.feed_forward,
+        "label2id": {"LABEL_0": 0},
+        "layer_norm_eps": shape.norm_eps,
+        "max_position_embeddings": shape.positions,
+        "num_attention_heads": shape.heads,
+        "num_hidden_layers": shape.layers,
+        "position_embedding_type": "absolute",
+        "transformers_version": "4.38.1",
+        "use_cache": true,
+        "vocab_size": shape.vocab,
+    });
+    let own = match shape.family {
+        Family::XlmRoberta => json!({
+            "architectures": ["XLMRobertaForSequenceClassification"],
+            "model_type": "xlm-roberta",
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+            "pad_token_id": 1,
+            "type_vocab_size": 1,
+            "output_past": true,
+        }),
+        _ => json!({
+            "architectures": ["BertForSequenceClassification"],
+            "model_type": "bert",
+            "gradient_checkpointing": false,
+            "pad_token_id": 0,
+            "type_vocab_size": 2,
+            "sentence_transformers": {
+                "activation_fn": "torch.nn.modules.linear.Identity",
+                "version": "4.1.0.dev0",
+            },
+        }),
+    };
+    merge(&mut config, own);
+    config
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}
+
+/// tokenizer_config.json: what `AutoTokenizer` needs beside tokenizer.json.
+pub(crate) fn tokenizer_config(shape: &Shape) -> Value {
+    match shape.family {
+        Family::Qwen3 | Family::Qwen2 => json!({
+            "add_prefix_space": false,
+            "bos_token": null,
+            "clean_up_tokenization_spaces": false,
+            "eos_token": "<|im_end|>",
+            "errors": "replace",
+            "model_max_length": 131_072,
+            "pad_token": "<|endoftext|>",
+            "split_special_tokens": false,
+            "tokenizer_class": "Qwen2Tokenizer",
+            "unk_token": null,
+        }),
+        Family::Llama => json!({
+            "add_prefix_space": false,
+            "bos_token": "<|im_start|>",
+            "clean_up_tokenization_spaces": false,
+            "eos_token": "<|im_end|>",
+            "model_max_length": shape.positions,
+            "pad_token": "<|im_end|>",
+            "tokenizer_class": "GPT2Tokenizer",
+            "unk_token": "<|endoftext|>",
+        }),
+        Family::XlmRoberta => json!({
+            "bos_token": "<s>",
+            "clean_up_tokenization_spaces": true,
+            "cls_token": "<s>",
+            "eos_token": "</s>",
+            "mask_token": "<mask>",
+            // XLM-RoBERTa keeps two positions for its padding offset.
+            "model_max_length": shape.positions - 2,
+            "pad_token": "<pad>",
+            "sep_token": "</s>",
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "unk_token": "<unk>",
+        }),
+        Family::Bert => json!({
+            "clean_up_tokenization_spaces": true,
+            "cls_token": "[CLS]",
+            "do_basic_tokenize": true,
+            "do_lower_case": true,
+            "mask_token": "[MASK]",
+            "model_max_length": shape.positions,
+            "never_split": null,
+            "pad_token": "[PAD]",
+            "sep_token": "[SEP]",
+            "strip_accents": null,
+            "tokenize_chinese_chars": true,
+            "tokenizer_class": "BertTokenizer",
+            "unk_token": "[UNK]",
+        }),
+    }
+}
+
+/// grating.json for plain decoders, which have no reranking template of their own: the wording of
+/// Qwen3-Reranker without its empty block of thoughts.
+pub(crate) fn grating(shape: &Shape) -> Option<Value> {
+    if !matches!(shape.family, Family::Qwen2 | Family::Llama) {
+        return None;
+    }
+    Some(json!({
+        "template": {
+            "prefix": "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be \"yes\" or \"no\".<|im_end|>\n<|im_start|>user\n",
+            "body": "<Instruct>: {instruction}\n<Query>: {query}\n<Document>: {document}",
+            "suffix": "<|im_end|>\n<|im_start|>assistant\n",
+            "default_instruction": "Given a web search query, retrieve relevant passages that answer the query",
+            "yes": "yes",
+            "no": "no",
+        }
+    }))
+}

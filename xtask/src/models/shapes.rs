@@ -1,0 +1,176 @@
+//! The public models' shapes, as data.
+
+use anyhow::{Result, bail};
+
+/// Which architecture a shape is; decides tensor names, config.json and the kind of tokenizer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Family {
+    /// `Qwen3ForCausalLM`: per-head norms on q and k, no biases.
+    Qwen3,
+    /// `Qwen2ForCausalLM`: biases on q, k and v.
+    Qwen2,
+    /// `LlamaForCausalLM`: no biases.
+    Llama,
+    /// `XLMRobertaForSequenceClassification`.
+    XlmRoberta,
+    /// `BertForSequenceClassification`.
+    Bert,
+}
+
+/// Element type of the written weights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum Dtype {
+    /// bfloat16
+    Bf16,
+    /// IEEE half precision
+    F16,
+    /// IEEE single precision
+    F32,
+}
+
+impl Dtype {
+    /// Bytes of one element.
+    pub(crate) fn bytes(self) -> u64 {
+        match self {
+            Self::Bf16 | Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
+    /// The name in a safetensors header.
+    pub(crate) fn safetensors(self) -> &'static str {
+        match self {
+            Self::Bf16 => "BF16",
+            Self::F16 => "F16",
+            Self::F32 => "F32",
+        }
+    }
+
+    /// The name in a config.json.
+    pub(crate) fn torch(self) -> &'static str {
+        match self {
+            Self::Bf16 => "bfloat16",
+            Self::F16 => "float16",
+            Self::F32 => "float32",
+        }
+    }
+}
+
+/// Everything that config.json and the tensors' shapes derive from.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    /// What `--shape` calls it.
+    pub(crate) name: &'static str,
+    /// The public model that has this shape, or what it is for.
+    pub(crate) of: &'static str,
+    pub(crate) family: Family,
+    /// Transformer blocks.
+    pub(crate) layers: usize,
+    /// Width of the hidden state.
+    pub(crate) hidden: usize,
+    /// Query heads.
+    pub(crate) heads: usize,
+    /// Key and value heads (grouped-query attention).
+    pub(crate) kv_heads: usize,
+    /// Width of one head.
+    pub(crate) head_dim: usize,
+    /// Inner width of the feed-forward block.
+    pub(crate) feed_forward: usize,
+    /// Rows of the token embedding.
+    pub(crate) vocab: usize,
+    /// `max_position_embeddings`.
+    pub(crate) positions: usize,
+    /// The output head is the token embedding (decoders).
+    pub(crate) tied: bool,
+    /// The rotary base (decoders).
+    pub(crate) rope_theta: f64,
+    /// Epsilon of the norms.
+    pub(crate) norm_eps: f64,
+    /// The checkpoint holds the I64 `position_ids` buffer that older releases of transformers saved.
+    pub(crate) position_ids: bool,
+    /// The dtype the public checkpoint is in.
+    pub(crate) dtype: Dtype,
+}
+
+const DECODER: Shape = Shape {
+    name: "",
+    of: "",
+    family: Family::Qwen3,
+    layers: 0,
+    hidden: 0,
+    heads: 0,
+    kv_heads: 8,
+    head_dim: 128,
+    feed_forward: 0,
+    vocab: 151_669,
+    positions: 40_960,
+    tied: true,
+    rope_theta: 1e6,
+    norm_eps: 1e-6,
+    position_ids: false,
+    dtype: Dtype::Bf16,
+};
+
+const XLM_ROBERTA: Shape = Shape {
+    family: Family::XlmRoberta,
+    layers: 24,
+    hidden: 1024,
+    heads: 16,
+    kv_heads: 16,
+    head_dim: 64,
+    feed_forward: 4096,
+    vocab: 250_002,
+    positions: 514,
+    norm_eps: 1e-5,
+    position_ids: true,
+    dtype: Dtype::F32,
+    ..DECODER
+};
+
+const BERT: Shape = Shape {
+    family: Family::Bert,
+    hidden: 384,
+    heads: 12,
+    kv_heads: 12,
+    head_dim: 32,
+    feed_forward: 1536,
+    vocab: 30_522,
+    positions: 512,
+    norm_eps: 1e-12,
+    position_ids: true,
+    dtype: Dtype::F32,
+    ..DECODER
+};
+
+/// Every shape that `--shape` knows.
+#[rustfmt::skip]
+pub(crate) const SHAPES: [Shape; 13] = [
+    Shape { name: "qwen3-0.6b", of: "Qwen/Qwen3-Reranker-0.6B", layers: 28, hidden: 1024, heads: 16, feed_forward: 3072, ..DECODER },
+    Shape { name: "qwen3-4b", of: "Qwen/Qwen3-Reranker-4B", layers: 36, hidden: 2560, heads: 32, feed_forward: 9728, ..DECODER },
+    Shape { name: "qwen3-8b", of: "Qwen/Qwen3-Reranker-8B", layers: 36, hidden: 4096, heads: 32, feed_forward: 12288, tied: false, ..DECODER },
+    Shape { name: "qwen2.5-0.5b", of: "Qwen/Qwen2.5-0.5B-Instruct", family: Family::Qwen2, layers: 24, hidden: 896, heads: 14, kv_heads: 2, head_dim: 64, feed_forward: 4864, vocab: 151_936, positions: 32_768, ..DECODER },
+    Shape { name: "smollm2-135m", of: "HuggingFaceTB/SmolLM2-135M-Instruct", family: Family::Llama, layers: 30, hidden: 576, heads: 9, kv_heads: 3, head_dim: 64, feed_forward: 1536, vocab: 49_152, positions: 8192, rope_theta: 1e5, norm_eps: 1e-5, ..DECODER },
+    Shape { name: "bge-v2-m3", of: "BAAI/bge-reranker-v2-m3", positions: 8194, position_ids: false, ..XLM_ROBERTA },
+    Shape { name: "bge-base", of: "BAAI/bge-reranker-base", layers: 12, hidden: 768, heads: 12, kv_heads: 12, feed_forward: 3072, ..XLM_ROBERTA },
+    Shape { name: "bge-large", of: "BAAI/bge-reranker-large", ..XLM_ROBERTA },
+    Shape { name: "minilm-l6", of: "cross-encoder/ms-marco-MiniLM-L-6-v2", layers: 6, ..BERT },
+    Shape { name: "minilm-l12", of: "cross-encoder/ms-marco-MiniLM-L-12-v2", layers: 12, ..BERT },
+    Shape { name: "tinybert-l2", of: "cross-encoder/ms-marco-TinyBERT-L-2-v2", layers: 2, hidden: 128, heads: 2, kv_heads: 2, head_dim: 64, feed_forward: 512, ..BERT },
+    Shape { name: "qwen3-tiny", of: "smoke tests, a megabyte", layers: 2, hidden: 64, heads: 4, kv_heads: 2, head_dim: 16, feed_forward: 192, vocab: 4096, ..DECODER },
+    Shape { name: "bert-tiny", of: "smoke tests, a megabyte", layers: 2, hidden: 64, heads: 4, kv_heads: 4, head_dim: 16, feed_forward: 256, vocab: 4096, ..BERT },
+];
+
+impl Shape {
+    /// The shape called `name`.
+    pub(crate) fn named(name: &str) -> Result<Self> {
+        match SHAPES.iter().find(|shape| shape.name == name) {
+            Some(shape) => Ok(shape.clone()),
+            None => bail!("no shape is called {name}; `cargo xtask models shapes` lists them"),
+        }
+    }
+
+    /// Entries that the tokenizer holds: the embedding has padding rows beyond them in Qwen2.5.
+    pub(crate) fn tokenizer_entries(&self) -> usize {
+        if self.name == "qwen2.5-0.5b" && self.vocab == 151_936 { 151_665 } else { self.vocab }
+    }
+}

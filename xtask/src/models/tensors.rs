@@ -1,0 +1,172 @@
+//! The tensors of a shape, in the order of the model's own `state_dict`.
+
+use super::shapes::{Family, Shape};
+
+/// Standard deviation of the random weights: `initializer_range` of every public config here.
+const STD: f32 = 0.02;
+
+/// How a tensor's elements are made.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Fill {
+    /// Approximately normal around 0 with this standard deviation.
+    Normal(f32),
+    /// The same value everywhere.
+    Constant(f32),
+    /// 0, 1, 2, ... as I64: the `position_ids` buffer.
+    Positions,
+}
+
+/// One tensor to write.
+#[derive(Clone, Debug)]
+pub(crate) struct TensorSpec {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    pub(crate) fill: Fill,
+}
+
+impl TensorSpec {
+    /// Product of the dimensions.
+    pub(crate) fn elements(&self) -> u64 {
+        self.shape.iter().map(|&dim| dim as u64).product()
+    }
+}
+
+/// All tensors of the model, in `state_dict` order.
+pub(crate) fn tensors(shape: &Shape) -> Vec<TensorSpec> {
+    let mut list = List(Vec::new());
+    match shape.family {
+        Family::Qwen3 | Family::Qwen2 | Family::Llama => decoder(&mut list, shape),
+        Family::XlmRoberta => {
+            encoder(&mut list, shape, "roberta", 1);
+            list.linear("classifier.dense", shape.hidden, shape.hidden);
+            list.linear("classifier.out_proj", 1, shape.hidden);
+        }
+        Family::Bert => {
+            encoder(&mut list, shape, "bert", 2);
+            list.linear("bert.pooler.dense", shape.hidden, shape.hidden);
+            list.linear("classifier", 1, shape.hidden);
+        }
+    }
+    list.0
+}
+
+fn decoder(list: &mut List, shape: &Shape) {
+    let (hidden, ff) = (shape.hidden, shape.feed_forward);
+    let (q, kv) = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim);
+    list.weight("model.embed_tokens", &[shape.vocab, hidden]);
+    for layer in 0..shape.layers {
+        let at = |part: &str| format!("model.layers.{layer}.{part}");
+        for (part, rows) in [("q_proj", q), ("k_proj", kv), ("v_proj", kv)] {
+            let name = at(&format!("self_attn.{part}"));
+            list.weight(&name, &[rows, hidden]);
+            if shape.family == Family::Qwen2 {
+                list.push(format!("{name}.bias"), &[rows], Fill::Normal(STD));
+            }
+        }
+        list.weight(&at("self_attn.o_proj"), &[hidden, q]);
+        if shape.family == Family::Qwen3 {
+            list.ones(&at("self_attn.q_norm"), shape.head_dim);
+            list.ones(&at("self_attn.k_norm"), shape.head_dim);
+        }
+        list.weight(&at("mlp.gate_proj"), &[ff, hidden]);
+        list.weight(&at("mlp.up_proj"), &[ff, hidden]);
+        list.weight(&at("mlp.down_proj"), &[hidden, ff]);
+        list.ones(&at("input_layernorm"), hidden);
+        list.ones(&at("post_attention_layernorm"), hidden);
+    }
+    list.ones("model.norm", hidden);
+    if !shape.tied {
+        list.weight("lm_head", &[shape.vocab, hidden]);
+    }
+}
+
+fn encoder(list: &mut List, shape: &Shape, prefix: &str, token_types: usize) {
+    let (hidden, ff) = (shape.hidden, shape.feed_forward);
+    if shape.position_ids {
+        let name = format!("{prefix}.embeddings.position_ids");
+        list.push(name, &[1, shape.positions], Fill::Positions);
+    }
+    list.weight(&format!("{prefix}.embeddings.word_embeddings"), &[shape.vocab, hidden]);
+    list.weight(&format!("{prefix}.embeddings.position_embeddings"), &[shape.positions, hidden]);
+    list.weight(&format!("{prefix}.embeddings.token_type_embeddings"), &[token_types, hidden]);
+    list.layer_norm(&format!("{prefix}.embeddings.LayerNorm"), hidden);
+    for layer in 0..shape.layers {
+        let at = |part: &str| format!("{prefix}.encoder.layer.{layer}.{part}");
+        for part in ["query", "key", "value"] {
+            list.linear(&at(&format!("attention.self.{part}")), hidden, hidden);
+        }
+        list.linear(&at("attention.output.dense"), hidden, hidden);
+        list.layer_norm(&at("attention.output.LayerNorm"), hidden);
+        list.linear(&at("intermediate.dense"), ff, hidden);
+        list.linear(&at("output.dense"), hidden, ff);
+        list.layer_norm(&at("output.LayerNorm"), hidden);
+    }
+}
+
+/// The list under construction; each method adds the tensors of one module.
+struct List(Vec<TensorSpec>);
+
+impl List {
+    fn push(&mut self, name: String, shape: &[usize], fill: Fill) {
+        self.0.push(TensorSpec { name, shape: shape.to_vec(), fill });
+    }
+
+    fn weight(&mut self, module: &str, shape: &[usize]) {
+        self.push(format!("{module}.weight"), shape, Fill::Normal(STD));
+    }
+
+    fn ones(&mut self, module: &str, width: usize) {
+        self.push(format!("{module}.weight"), &[width], Fill::Constant(1.0));
+    }
+
+    fn linear(&mut self, module: &str, rows: usize, columns: usize) {
+        self.weight(module, &[rows, columns]);
+        self.push(format!("{module}.bias"), &[rows], Fill::Normal(STD));
+    }
+
+    fn layer_norm(&mut self, module: &str, width: usize) {
+        self.ones(module, width);
+        self.push(format!("{module}.bias"), &[width], Fill::Normal(STD));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    /// Parameter counts as the hub states them (Qwen3's base models have 267 rows more).
+    #[test]
+    fn parameter_counts_are_the_public_ones() {
+        for (name, expected) in [
+            ("qwen3-0.6b", 596_049_920 - 267 * 1024),
+            ("qwen3-4b", 4_022_468_096 - 267 * 2560),
+            ("qwen3-8b", 8_190_735_360 - 2 * 267 * 4096),
+            ("qwen2.5-0.5b", 494_032_768),
+            ("smollm2-135m", 134_515_008),
+            ("bge-v2-m3", 567_755_777),
+            ("bge-base", 278_044_417),
+            ("bge-large", 559_891_457),
+            ("minilm-l6", 22_713_601),
+            ("minilm-l12", 33_360_385),
+            ("tinybert-l2", 4_386_049),
+        ] {
+            let shape = Shape::named(name).unwrap();
+            let count: u64 = tensors(&shape)
+                .iter()
+                .filter(|t| t.fill != Fill::Positions)
+                .map(TensorSpec::elements)
+                .sum();
+            assert_eq!(count, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_distinct() {
+        for shape in &super::super::shapes::SHAPES {
+            let list = tensors(shape);
+            let names: HashSet<_> = list.iter().map(|t| &t.name).collect();
+            assert_eq!(names.len(), list.len(), "{}", shape.name);
+        }
+    }
+}
