@@ -1,0 +1,161 @@
+//! What can go wrong between a checkpoint's files and a score.
+
+use grating_io::{Dtype, IoError};
+
+use crate::tokenize::TokenizeError;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = ModelError> = std::result::Result<T, E>;
+
+/// Why a model cannot be loaded or run.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// `config.json` or `grating.json` is no JSON, or a field has the wrong type.
+    #[error("{file} cannot be read: {reason}; download the file again")]
+    Json {
+        /// Which file.
+        file: &'static str,
+        /// The parser's words.
+        reason: String,
+    },
+    /// `config.json` has no usable value for a field.
+    #[error("config.json: `{field}` is {found}, expected {expected}")]
+    Config {
+        /// The field's name.
+        field: &'static str,
+        /// What this crate can work with.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// The architecture is none of the families here.
+    #[error(
+        "architecture `{found}` is not supported; supported are {supported}. \
+         A reranker's scoring head must be known, so nothing is guessed"
+    )]
+    UnknownArchitecture {
+        /// As in `config.json`.
+        found: String,
+        /// The architectures that are.
+        supported: String,
+    },
+    /// A plain decoder without a `grating.json`.
+    #[error(
+        "`{architecture}` is a plain language model: which prompt makes it a reranker is not known; \
+         put a grating.json beside the weights with the template and the two answer tokens"
+    )]
+    NoTemplate {
+        /// As in `config.json`.
+        architecture: String,
+    },
+    /// The checkpoint has no scoring head.
+    #[error(
+        "no scoring head: the checkpoint has no tensor `{tensor}`, so this is not a reranker \
+         (an encoder or embedding model?); use the sequence-classification checkpoint"
+    )]
+    NoHead {
+        /// The tensor that was looked for.
+        tensor: String,
+    },
+    /// A tensor that the configuration calls for is not in the checkpoint.
+    #[error(
+        "the checkpoint lacks tensor `{tensor}`, which config.json calls for (shape {expected:?})"
+    )]
+    MissingTensor {
+        /// Its name.
+        tensor: String,
+        /// The shape it should have.
+        expected: Vec<usize>,
+    },
+    /// A tensor that the configuration does not call for.
+    #[error(
+        "the checkpoint has tensor `{tensor}`, which config.json does not call for; \
+         config.json and the weights do not belong together, or this is another kind of model"
+    )]
+    ExtraTensor {
+        /// Its name.
+        tensor: String,
+    },
+    /// A tensor has another shape than the configuration says.
+    #[error("tensor `{tensor}` has shape {found:?}, config.json calls for {expected:?}")]
+    Shape {
+        /// Its name.
+        tensor: String,
+        /// From `config.json`.
+        expected: Vec<usize>,
+        /// From the checkpoint.
+        found: Vec<usize>,
+    },
+    /// A tensor is stored in a type that this crate cannot compute on.
+    #[error("tensor `{tensor}` is stored as {found}; supported are F32, F16 and BF16")]
+    UnsupportedDtype {
+        /// Its name.
+        tensor: String,
+        /// From the checkpoint.
+        found: Dtype,
+    },
+    /// The scoring head holds NaN or an infinity.
+    #[error(
+        "tensor `{tensor}` of the scoring head holds {value} at element {element}; the file is damaged"
+    )]
+    HeadNotFinite {
+        /// Its name.
+        tensor: String,
+        /// Row-major index.
+        element: usize,
+        /// `NaN` or `inf`.
+        value: f32,
+    },
+    /// A token id has no row in the embedding table.
+    #[error(
+        "token id {id} is outside of the embedding table ({rows} rows); \
+         tokenizer.json and the weights do not belong together"
+    )]
+    TokenOutOfRange {
+        /// The id.
+        id: u32,
+        /// Rows of the table.
+        rows: usize,
+    },
+    /// A candidate has more tokens than the model has positions.
+    #[error(
+        "a candidate has {tokens} tokens, the model has {positions} positions; lower the maximum length"
+    )]
+    TooManyTokens {
+        /// Of the candidate.
+        tokens: usize,
+        /// Of the model.
+        positions: usize,
+    },
+    /// Bytes and shape of a weight do not fit each other.
+    #[error("weight of shape {shape:?} and type {dtype} needs {expected} bytes, got {found}")]
+    WeightBytes {
+        /// Shape of the weight.
+        shape: Vec<usize>,
+        /// Its type.
+        dtype: Dtype,
+        /// Bytes that it needs.
+        expected: usize,
+        /// Bytes that came.
+        found: usize,
+    },
+    /// A text, the tokenizer or the template is not in order.
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
+    /// Reading the checkpoint failed.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The tensor library failed.
+    #[error("tensor operation failed: {reason}")]
+    Backend {
+        /// The library's words.
+        reason: String,
+    },
+}
+
+impl From<candle_core::Error> for ModelError {
+    fn from(error: candle_core::Error) -> Self {
+        ModelError::Backend { reason: error.to_string() }
+    }
+}

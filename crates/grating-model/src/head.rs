@@ -1,0 +1,208 @@
+//! Scoring heads: a hidden state after any layer becomes a logit.
+
+use grating_io::Checkpoint;
+
+use crate::config::{Family, Form, ModelConfig};
+use crate::error::{ModelError, Result};
+use crate::families::encoder::{LayerNorm, model_prefix};
+use crate::families::linear::Linear;
+use crate::ops::Ops;
+use crate::parts::{Part, PartBuffer, Spec};
+use crate::ragged::Ragged;
+use crate::score::Logit;
+use crate::weights::LayerWeights;
+
+/// Token ids of the two answers of a yes/no decoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answers {
+    /// The answer that means relevant.
+    pub yes: u32,
+    /// The answer that means not.
+    pub no: u32,
+}
+
+/// Finds the head's tensors. Of a language-model head only the two answers' rows are ever read.
+pub(crate) fn head_parts(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    answers: Option<Answers>,
+) -> Result<Vec<Part>> {
+    let h = config.hidden;
+    let part = |prefix: &str, spec: Spec| spec.resolve(checkpoint, prefix);
+    let parts = match (config.form, config.family) {
+        (Form::YesNo, _) => {
+            let answers = answers.ok_or_else(|| ModelError::NoTemplate {
+                architecture: config.architecture.clone(),
+            })?;
+            let rows = [answers.yes, answers.no];
+            for id in rows {
+                if id as usize >= config.vocab {
+                    return Err(ModelError::TokenOutOfRange { id, rows: config.vocab });
+                }
+            }
+            let table = if config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
+            vec![
+                part("", Spec::new("model.norm.weight", [h]))?,
+                head(checkpoint, Spec::new(table, [config.vocab, h]))?.rows(&rows),
+            ]
+        }
+        (Form::SequenceClassification, Family::Bert) => vec![
+            head(checkpoint, Spec::new("bert.pooler.dense.weight", [h, h]))?,
+            head(checkpoint, Spec::new("bert.pooler.dense.bias", [h]))?,
+            head(checkpoint, Spec::new("classifier.weight", [1, h]))?,
+            head(checkpoint, Spec::new("classifier.bias", [1]))?,
+        ],
+        (Form::SequenceClassification, Family::XlmRoberta) => vec![
+            head(checkpoint, Spec::new("classifier.dense.weight", [h, h]))?,
+            head(checkpoint, Spec::new("classifier.dense.bias", [h]))?,
+            head(checkpoint, Spec::new("classifier.out_proj.weight", [1, h]))?,
+            head(checkpoint, Spec::new("classifier.out_proj.bias", [1]))?,
+        ],
+        (Form::SequenceClassification, _) => vec![
+            part("", Spec::new("model.norm.weight", [h]))?,
+            head(checkpoint, Spec::new("score.weight", [1, h]))?,
+        ],
+    };
+    check_finite(checkpoint, &parts)?;
+    Ok(parts)
+}
+
+/// A missing head has its own error: the file is whole, but it is no reranker.
+fn head(checkpoint: &Checkpoint, spec: Spec) -> Result<Part> {
+    spec.resolve(checkpoint, "").map_err(|error| match error {
+        ModelError::MissingTensor { tensor, .. } => ModelError::NoHead { tensor },
+        other => other,
+    })
+}
+
+fn check_finite(checkpoint: &Checkpoint, parts: &[Part]) -> Result<()> {
+    let mut buffer = PartBuffer::new();
+    for part in parts {
+        let part = std::slice::from_ref(part);
+        buffer.fill(checkpoint, part)?;
+        let values = buffer.views(part)?.view(part[0].name())?.to_f32();
+        if let Some(element) = values.iter().position(|v| !v.is_finite()) {
+            return Err(ModelError::HeadNotFinite {
+                tensor: part[0].tensor().name.clone(),
+                element,
+                value: values[element],
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The stem's tensors: what stands between embedding rows and layer 0. Decoders have none.
+pub(crate) fn stem_specs(config: &ModelConfig) -> Vec<Spec> {
+    if config.family.is_decoder() {
+        return Vec::new();
+    }
+    let h = config.hidden;
+    vec![
+        Spec::new("embeddings.token_type_embeddings.weight", [config.type_vocab, h]),
+        Spec::new("embeddings.LayerNorm.weight", [h]).or("embeddings.LayerNorm.gamma"),
+        Spec::new("embeddings.LayerNorm.bias", [h]).or("embeddings.LayerNorm.beta"),
+    ]
+}
+
+/// Resolves [`stem_specs`].
+pub(crate) fn stem_parts(config: &ModelConfig, checkpoint: &Checkpoint) -> Result<Vec<Part>> {
+    let prefix = model_prefix(config.family);
+    stem_specs(config).iter().map(|spec| spec.resolve(checkpoint, prefix)).collect()
+}
+
+/// A bound head.
+pub struct Head<'w, O: Ops>(Kind<'w, O>);
+
+enum Kind<'w, O: Ops> {
+    /// Final norm, then one or two rows: `logit(yes) - logit(no)`, or the one label.
+    Decoder { norm: O::Weight<'w>, rows: O::Weight<'w>, answers: bool },
+    /// `out(tanh(dense(x)))` on the first token.
+    Encoder { dense: Linear<'w, O>, out: Linear<'w, O> },
+}
+
+impl<'w, O: Ops> Head<'w, O> {
+    pub(crate) fn bind(ops: &O, config: &ModelConfig, weights: &LayerWeights<'w>) -> Result<Self> {
+        let linear = |w: &str, b: &str| Linear::bind(ops, weights, w, b);
+        Ok(Head(match (config.form, config.family) {
+            (Form::SequenceClassification, Family::Bert) => Kind::Encoder {
+                dense: linear("bert.pooler.dense.weight", "bert.pooler.dense.bias")?,
+                out: linear("classifier.weight", "classifier.bias")?,
+            },
+            (Form::SequenceClassification, Family::XlmRoberta) => Kind::Encoder {
+                dense: linear("classifier.dense.weight", "classifier.dense.bias")?,
+                out: linear("classifier.out_proj.weight", "classifier.out_proj.bias")?,
+            },
+            (form, _) => {
+                let rows = match (form, config.tied) {
+                    (Form::SequenceClassification, _) => "score.weight",
+                    (Form::YesNo, true) => "model.embed_tokens.weight",
+                    (Form::YesNo, false) => "lm_head.weight",
+                };
+                Kind::Decoder {
+                    norm: ops.bind(weights.view("model.norm.weight")?)?,
+                    rows: ops.bind(weights.view(rows)?)?,
+                    answers: form == Form::YesNo,
+                }
+            }
+        }))
+    }
+
+    /// Scores every sequence from `hidden` `[tokens, hidden]` after any layer, in order.
+    pub(crate) fn scores(
+        &self,
+        ops: &O,
+        config: &ModelConfig,
+        hidden: &O::Tensor,
+        ragged: &Ragged,
+    ) -> Result<Vec<Logit>> {
+        match &self.0 {
+            Kind::Decoder { norm, rows, answers } => {
+                let last = ops.select_rows(hidden, &ragged.last_rows())?;
+                let normed = ops.rms_norm(&last, norm, config.norm_eps)?;
+                let logits = ops.download(&ops.linear(&normed, rows, None)?)?;
+                Ok(match answers {
+                    true => logits.chunks_exact(2).map(|l| Logit(l[0] - l[1])).collect(),
+                    false => logits.into_iter().map(Logit).collect(),
+                })
+            }
+            Kind::Encoder { dense, out } => {
+                let first = ops.select_rows(hidden, &ragged.first_rows())?;
+                let pooled = ops.tanh(&dense.forward(ops, &first)?)?;
+                let logits = ops.download(&out.forward(ops, &pooled)?)?;
+                Ok(logits.into_iter().map(Logit).collect())
+            }
+        }
+    }
+}
+
+/// The bound stem of an encoder; empty for decoders.
+pub struct Stem<'w, O: Ops> {
+    norm: Option<LayerNorm<'w, O>>,
+    token_types: Vec<f32>,
+}
+
+impl<'w, O: Ops> Stem<'w, O> {
+    pub(crate) fn bind(ops: &O, config: &ModelConfig, weights: &LayerWeights<'w>) -> Result<Self> {
+        if config.family.is_decoder() {
+            return Ok(Stem { norm: None, token_types: Vec::new() });
+        }
+        let (weight, bias) = ("embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias");
+        Ok(Stem {
+            norm: Some(LayerNorm::bind(ops, weights, weight, bias)?),
+            token_types: weights.view("embeddings.token_type_embeddings.weight")?.to_f32(),
+        })
+    }
+
+    /// The embedding row of a token type, `[hidden]`.
+    pub(crate) fn token_type(&self, hidden: usize, id: usize) -> &[f32] {
+        &self.token_types[id * hidden..(id + 1) * hidden]
+    }
+
+    pub(crate) fn finish(&self, ops: &O, config: &ModelConfig, x: O::Tensor) -> Result<O::Tensor> {
+        match &self.norm {
+            Some(norm) => norm.forward(ops, &x, config.norm_eps),
+            None => Ok(x),
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! [`Ops`] on `candle-core` tensors: the reference implementation, and the way to CUDA and Metal.
+//!
+//! Everything is composed of candle's own operations, computed in f32. Attention runs sequence by sequence and in
+//! blocks of query rows, so that the score matrix of a long text stays bounded.
+
+use candle_core::{D, DType, Device, Tensor};
+use grating_io::Dtype;
+
+use super::{AttentionShape, Ops};
+use crate::config::Activation;
+use crate::error::{ModelError, Result};
+use crate::ragged::Ragged;
+use crate::weights::TensorView;
+
+/// Most elements of one block of attention scores: 64 MiB of f32. The block depends only on the sequence's own
+/// length, never on what else is in the chunk.
+const MAX_SCORE_ELEMENTS: usize = 16 << 20;
+
+/// Tensor operations through candle on one of its devices.
+#[derive(Debug, Clone)]
+pub struct CandleOps {
+    device: Device,
+}
+
+impl CandleOps {
+    /// On the CPU.
+    pub fn cpu() -> Self {
+        CandleOps { device: Device::Cpu }
+    }
+
+    /// On any candle device, e.g. `Device::new_cuda(0)` with the `cuda` feature.
+    pub fn on(device: Device) -> Self {
+        CandleOps { device }
+    }
+}
+
+impl Ops for CandleOps {
+    type Tensor = Tensor;
+    type Weight<'w> = Tensor;
+
+    fn name(&self) -> String {
+        format!("candle ({:?})", self.device.location())
+    }
+
+    fn bind<'w>(&self, view: TensorView<'w>) -> Result<Tensor> {
+        let dtype = match view.dtype() {
+            Dtype::F32 => DType::F32,
+            Dtype::F16 => DType::F16,
+            Dtype::BF16 => DType::BF16,
+            other => {
+                return Err(ModelError::UnsupportedDtype {
+                    tensor: "(weight)".into(),
+                    found: other,
+                });
+            }
+        };
+        let stored = Tensor::from_raw_buffer(view.bytes(), dtype, view.shape(), &self.device)?;
+        Ok(stored.to_dtype(DType::F32)?)
+    }
+
+    fn upload(&self, data: Vec<f32>, rows: usize, columns: usize) -> Result<Tensor> {
+        Ok(Tensor::from_vec(data, (rows, columns), &self.device)?)
+    }
+
+    fn download(&self, x: &Tensor) -> Result<Vec<f32>> {
+        Ok(x.flatten_all()?.to_vec1()?)
+    }
+
+    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+        let y = x.matmul(&weight.t()?)?;
+        Ok(match bias {
+            Some(bias) => y.broadcast_add(bias)?,
+            None => y,
+        })
+    }
+
+    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        Ok((x + y)?)
+    }
+
+    fn mul(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        Ok((x * y)?)
+    }
+
+    fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        let (rows, columns) = x.dims2()?;
+        let group = weight.dim(0)?;
+        let x = x.reshape((rows, columns / group, group))?;
+        let mean_square = x.sqr()?.mean_keepdim(D::Minus1)?;
+        let x = x.broadcast_div(&(mean_square + f64::from(eps))?.sqrt()?)?;
+        Ok(x.broadcast_mul(weight)?.reshape((rows, columns))?)
+    }
+
+    fn layer_norm(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+        let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let variance = x.sqr()?.mean_keepdim(D::Minus1)?;
+        let x = x.broadcast_div(&(variance + f64::from(eps))?.sqrt()?)?;
+        Ok(x.broadcast_mul(weight)?.broadcast_add(bias)?)
+    }
+
+    fn activate(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        Ok(match activation {
+            Activation::Silu => x.silu()?,
+            Activation::GeluErf => x.gelu_erf()?,
+            Activation::GeluTanh => x.gelu()?,
+            Activation::Relu => x.relu()?,
+        })
+    }
+
+    fn tanh(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.tanh()?)
+    }
+
+    fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor, head_dim: usize) -> Result<Tensor> {
+        let (rows, columns) = x.dims2()?;
+        let half = head_dim / 2;
+        let x = x.reshape((rows, columns / head_dim, head_dim))?;
+        let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+        let (low, high) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
+        let turned_low = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
+        let turned_high = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
+        Ok(Tensor::cat(&[turned_low, turned_high], 2)?.reshape((rows, columns))?)
+    }
+
+    fn attention(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        shape: AttentionShape,
+        ragged: &Ragged,
+    ) -> Result<Tensor> {
+        let mut outputs = Vec::with_capacity(ragged.len());
+        for rows in ragged.sequences() {
+            let part = |x: &Tensor| x.narrow(0, rows.start, rows.len());
+            outputs.push(self.attend(&part(q)?, &part(k)?, &part(v)?, shape)?);
+        }
+        Ok(Tensor::cat(&outputs, 0)?)
+    }
+
+    fn select_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
+        let rows: Vec<u32> = rows.iter().map(|&r| r as u32).collect();
+        Ok(x.index_select(&Tensor::new(rows, &self.device)?, 0)?)
+    }
+}
+
+impl CandleOps {
+    /// Attention within one sequence of `t` tokens, in blocks of query rows.
+    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape) -> Result<Tensor> {
+        let AttentionShape { heads, kv_heads, head_dim, causal } = shape;
+        let tokens = q.dim(0)?;
+        let group = heads / kv_heads;
+        // [t, kv * d] -> [kv, t, d]
+        let by_head =
+            |x: &Tensor| x.reshape((tokens, kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
+        let (k, v) = (by_head(k)?, by_head(v)?);
+        let scale = 1.0 / (head_dim as f64).sqrt();
+        let block = (MAX_SCORE_ELEMENTS / (heads * tokens)).clamp(1, tokens);
+
+        let mut outputs = Vec::new();
+        for start in (0..tokens).step_by(block) {
+            let rows = block.min(tokens - start);
+            let seen = if causal { start + rows } else { tokens };
+            let (k, v) = (k.narrow(1, 0, seen)?, v.narrow(1, 0, seen)?);
+            // [rows, heads * d] -> [kv, group * rows, d]: the query heads of a group share their keys
+            let q = q
+                .narrow(0, start, rows)?
+                .reshape((rows, kv_heads, group, head_dim))?
+                .permute((1, 2, 0, 3))?
+                .contiguous()?
+                .reshape((kv_heads, group * rows, head_dim))?;
+            let mut scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * scale)?;
+            if causal {
+                let mask = self.causal_mask(start, rows, seen)?;
+                scores = scores
+                    .reshape((kv_heads, group, rows, seen))?
+                    .broadcast_add(&mask)?
+                    .reshape((kv_heads, group * rows, seen))?;
+            }
+            let out = softmax(&scores)?.matmul(&v.contiguous()?)?;
+            outputs.push(
+                out.reshape((kv_heads, group, rows, head_dim))?
+                    .permute((2, 0, 1, 3))?
+                    .contiguous()?
+                    .reshape((rows, heads * head_dim))?,
+            );
+        }
+        Ok(Tensor::cat(&outputs, 0)?)
+    }
+
+    /// `[rows, seen]`: 0 where the query at `start + row` may look, minus infinity elsewhere.
+    fn causal_mask(&self, start: usize, rows: usize, seen: usize) -> Result<Tensor> {
+        let mask = (0..rows)
+            .flat_map(|row| {
+                (0..seen).map(move |key| if key > start + row { f32::NEG_INFINITY } else { 0.0 })
+            })
+            .collect();
+        Ok(Tensor::from_vec(mask, (rows, seen), &self.device)?)
+    }
+}
+
+/// Softmax over the last dimension, shifted by the maximum so that no exponent overflows.
+fn softmax(x: &Tensor) -> Result<Tensor> {
+    let x = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
+    Ok(x.broadcast_div(&x.sum_keepdim(D::Minus1)?)?)
+}

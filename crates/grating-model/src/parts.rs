@@ -1,0 +1,163 @@
+//! Which bytes of a checkpoint make up a layer, the stem or the head, resolved and checked once at load time.
+
+use grating_io::{Checkpoint, Dtype, TensorInfo};
+
+use crate::error::{ModelError, Result};
+use crate::weights::{LayerWeights, TensorView, is_supported};
+
+/// A tensor that a configuration calls for.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec {
+    /// Name without the prefix of the layer or model.
+    pub name: &'static str,
+    /// Older spelling of the same tensor, if there is one.
+    pub alias: Option<&'static str>,
+    /// Shape that the configuration calls for.
+    pub shape: Vec<usize>,
+}
+
+impl Spec {
+    pub(crate) fn new(name: &'static str, shape: impl Into<Vec<usize>>) -> Self {
+        Spec { name, alias: None, shape: shape.into() }
+    }
+
+    pub(crate) fn or(mut self, alias: &'static str) -> Self {
+        self.alias = Some(alias);
+        self
+    }
+
+    /// Finds the tensor under `prefix` and checks its shape and type.
+    pub(crate) fn resolve(&self, checkpoint: &Checkpoint, prefix: &str) -> Result<Part> {
+        let full = |name: &str| format!("{prefix}{name}");
+        let info = checkpoint
+            .get(&full(self.name))
+            .or_else(|| self.alias.and_then(|alias| checkpoint.get(&full(alias))))
+            .ok_or_else(|| ModelError::MissingTensor {
+                tensor: full(self.name),
+                expected: self.shape.clone(),
+            })?;
+        if info.shape != self.shape {
+            return Err(ModelError::Shape {
+                tensor: info.name.clone(),
+                expected: self.shape.clone(),
+                found: info.shape.clone(),
+            });
+        }
+        if !is_supported(info.dtype) {
+            return Err(ModelError::UnsupportedDtype {
+                tensor: info.name.clone(),
+                found: info.dtype,
+            });
+        }
+        Ok(Part { name: self.name, shape: info.shape.clone(), info: info.clone(), rows: None })
+    }
+}
+
+/// One tensor, or a few rows of one, of a layer, the stem or the head.
+#[derive(Debug, Clone)]
+pub struct Part {
+    name: &'static str,
+    shape: Vec<usize>,
+    info: TensorInfo,
+    rows: Option<Vec<u32>>,
+}
+
+impl Part {
+    /// The family's name for it, e.g. `self_attn.q_proj.weight`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Shape of what is read: of the rows alone, where only rows are.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The checkpoint's tensor.
+    pub fn tensor(&self) -> &TensorInfo {
+        &self.info
+    }
+
+    /// Bytes that are read.
+    pub fn byte_len(&self) -> usize {
+        self.shape.iter().product::<usize>() * self.info.dtype.bits() as usize / 8
+    }
+
+    /// Element type.
+    pub fn dtype(&self) -> Dtype {
+        self.info.dtype
+    }
+
+    /// Only these rows of the matrix.
+    pub(crate) fn rows(mut self, rows: &[u32]) -> Self {
+        self.shape[0] = rows.len();
+        self.rows = Some(rows.to_vec());
+        self
+    }
+
+    /// Reads the bytes.
+    ///
+    /// # Errors
+    /// The checkpoint's own.
+    ///
+    /// # Panics
+    /// If `buffer` is not `byte_len` long.
+    pub fn read(&self, checkpoint: &Checkpoint, buffer: &mut [u8]) -> Result<()> {
+        assert_eq!(buffer.len(), self.byte_len(), "buffer and part differ in length");
+        match &self.rows {
+            None => checkpoint.read(&self.info, buffer)?,
+            Some(rows) => {
+                let row_bytes = buffer.len() / rows.len();
+                for (row, out) in rows.iter().zip(buffer.chunks_exact_mut(row_bytes)) {
+                    checkpoint.read_range(&self.info, u64::from(*row) * row_bytes as u64, out)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bytes of some parts, read into one buffer that is reused.
+///
+/// A simple synchronous way to feed a model: fine for tests, tools and small models. A streaming engine has its own.
+#[derive(Debug, Default)]
+pub struct PartBuffer {
+    bytes: Vec<u8>,
+}
+
+impl PartBuffer {
+    /// An empty buffer.
+    pub fn new() -> Self {
+        PartBuffer::default()
+    }
+
+    /// Reads all parts, replacing what was there; returns the number of bytes read.
+    ///
+    /// # Errors
+    /// The checkpoint's own.
+    pub fn fill(&mut self, checkpoint: &Checkpoint, parts: &[Part]) -> Result<u64> {
+        self.bytes.resize(parts.iter().map(Part::byte_len).sum(), 0);
+        let mut rest = self.bytes.as_mut_slice();
+        for part in parts {
+            let (buffer, after) = rest.split_at_mut(part.byte_len());
+            part.read(checkpoint, buffer)?;
+            rest = after;
+        }
+        Ok(self.bytes.len() as u64)
+    }
+
+    /// Views of the parts that were read last, which must be the ones given.
+    ///
+    /// # Errors
+    /// [`ModelError::WeightBytes`] when they are not.
+    pub fn views<'a>(&'a self, parts: &'a [Part]) -> Result<LayerWeights<'a>> {
+        let mut rest = self.bytes.as_slice();
+        let mut entries = Vec::with_capacity(parts.len());
+        for part in parts {
+            let (bytes, after) = rest.split_at(part.byte_len().min(rest.len()));
+            entries.push((part.name, TensorView::new(part.dtype(), &part.shape, bytes)?));
+            rest = after;
+        }
+        Ok(LayerWeights::new(entries))
+    }
+}
