@@ -1,0 +1,271 @@
+//! A checkpoint: the tensors of one file or of several shards, found and read by name.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::error::{IoError, Result};
+use crate::header;
+use crate::index::Index;
+use crate::locate::{Located, locate};
+use crate::storage::{FileStorage, Storage};
+use crate::tensor::TensorInfo;
+
+/// An open checkpoint whose headers have been checked completely.
+///
+/// Opening reads headers only. Afterwards each tensor's byte range is known to lie within its
+/// shard and to have the length of its shape and data type, and no two tensors share a byte.
+/// What the bytes hold (NaN, say) is not looked at.
+///
+/// A clone is cheap and shares the open files. Any number of threads may read at once.
+#[derive(Clone)]
+pub struct Checkpoint {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    /// Sorted by name, each name once.
+    tensors: Vec<TensorInfo>,
+    shards: Vec<Shard>,
+}
+
+/// One file of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    storage: Arc<dyn Storage>,
+}
+
+impl Shard {
+    /// Path or label, for messages.
+    pub fn name(&self) -> &str {
+        self.storage.name()
+    }
+
+    /// The bytes, header included; [`TensorInfo::range`] counts in them.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// Length, bytes, header included. Never 0.
+    #[allow(clippy::len_without_is_empty)] // An empty shard does not pass the checks.
+    pub fn len(&self) -> u64 {
+        self.storage.len()
+    }
+}
+
+impl Checkpoint {
+    /// Opens a checkpoint on disk.
+    ///
+    /// `path` is a folder with `model.safetensors`, or with `model.safetensors.index.json` and the
+    /// shards it lists (the single file wins where both exist), or one `.safetensors` file, or
+    /// one index file.
+    ///
+    /// # Errors
+    /// Every way in which the files can be missing, of another format, damaged, inconsistent or
+    /// hostile has its own variant of [`IoError`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        match locate(path.as_ref())? {
+            Located::Single(file) => Self::from_storage(Arc::new(FileStorage::open(file)?)),
+            Located::Index(index) => {
+                let folder = index.parent().unwrap_or(Path::new(""));
+                let open = |shard: &str| -> Result<Arc<dyn Storage>> {
+                    Ok(Arc::new(FileStorage::open(folder.join(shard))?))
+                };
+                Self::from_index(&FileStorage::open(&index)?, open)
+            }
+        }
+    }
+
+    /// Opens one safetensors image, for example one embedded in the program.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], without those about folders and shards.
+    pub fn from_storage(storage: Arc<dyn Storage>) -> Result<Self> {
+        let tensors = header::read(&*storage, 0)?;
+        let name = storage.name().to_string();
+        Ok(Self::new(name, tensors, vec![Shard { storage }]))
+    }
+
+    /// Opens a sharded checkpoint from wherever its index and shards are stored.
+    ///
+    /// `open` is called once for each file name in the index, in sorted order; names that are not
+    /// plain file names are refused before. The tensors must be the same in the index and in the
+    /// shards: one that is listed and missing, unlisted, or in two shards is an error.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`], and whatever `open` returns; [`IoError::NotFound`] from it becomes
+    /// [`IoError::MissingShard`].
+    pub fn from_index(
+        index: &dyn Storage,
+        mut open: impl FnMut(&str) -> Result<Arc<dyn Storage>>,
+    ) -> Result<Self> {
+        let file = index.name();
+        let index = Index::read(index)?;
+        let mut tensors = Vec::with_capacity(index.tensors.len());
+        let mut shards = Vec::with_capacity(index.shards.len());
+        for (at, shard) in index.shards.iter().enumerate() {
+            let storage = open(shard).map_err(|error| match error {
+                IoError::NotFound { .. } => IoError::MissingShard {
+                    file: file.to_string(),
+                    tensor: index.example(at).to_string(),
+                    shard: shard.clone(),
+                },
+                other => other,
+            })?;
+            tensors.append(&mut header::read(&*storage, at)?);
+            shards.push(Shard { storage });
+        }
+        tensors.sort_unstable_by(|a, b| (&a.name, a.shard).cmp(&(&b.name, b.shard)));
+        check_agreement(file, &index, &tensors)?;
+        Ok(Self::new(file.to_string(), tensors, shards))
+    }
+
+    fn new(name: String, tensors: Vec<TensorInfo>, shards: Vec<Shard>) -> Self {
+        debug_assert!(tensors.windows(2).all(|pair| pair[0].name < pair[1].name));
+        Checkpoint { inner: Arc::new(Inner { name, tensors, shards }) }
+    }
+
+    /// The file or the index that was opened, for messages.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// All tensors, sorted by name.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorInfo> {
+        self.inner.tensors.iter()
+    }
+
+    /// The tensor of this name, if there is one.
+    pub fn get(&self, name: &str) -> Option<&TensorInfo> {
+        let tensors = &self.inner.tensors;
+        tensors.binary_search_by(|t| t.name.as_str().cmp(name)).ok().map(|at| &tensors[at])
+    }
+
+    /// The tensor of this name.
+    ///
+    /// # Errors
+    /// [`IoError::MissingTensor`], which suggests a tensor that differs only by a prefix such as
+    /// `model.`, if there is one.
+    pub fn tensor(&self, name: &str) -> Result<&TensorInfo> {
+        self.get(name).ok_or_else(|| IoError::MissingTensor {
+            file: self.inner.name.clone(),
+            tensor: name.to_string(),
+            found: self.inner.tensors.len(),
+            similar: self.similar(name),
+        })
+    }
+
+    fn similar(&self, name: &str) -> Option<String> {
+        let ends_with_part = |long: &str, short: &str| {
+            long.strip_suffix(short)
+                .is_some_and(|prefix| !short.is_empty() && prefix.ends_with('.'))
+        };
+        self.tensors()
+            .map(|t| t.name.as_str())
+            .find(|have| ends_with_part(have, name) || ends_with_part(name, have))
+            .map(str::to_string)
+    }
+
+    /// Reads a whole tensor; `buf` has exactly [`TensorInfo::byte_len`] bytes.
+    ///
+    /// # Errors
+    /// [`IoError::BufferLength`], or what the storage reports.
+    pub fn read(&self, tensor: &TensorInfo, buf: &mut [u8]) -> Result<()> {
+        if buf.len() as u64 != tensor.byte_len() {
+            return Err(IoError::BufferLength {
+                tensor: tensor.name.clone(),
+                expected: tensor.byte_len(),
+                found: buf.len() as u64,
+            });
+        }
+        self.read_range(tensor, 0, buf)
+    }
+
+    /// Reads a part of a tensor, for example some rows of an embedding matrix: `buf.len()` bytes
+    /// from `offset` on, which counts from the tensor's first byte.
+    ///
+    /// # Errors
+    /// [`IoError::OutsideTensor`], or what the storage reports.
+    pub fn read_range(&self, tensor: &TensorInfo, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let length = buf.len() as u64;
+        if offset.checked_add(length).is_none_or(|end| end > tensor.byte_len()) {
+            return Err(IoError::OutsideTensor {
+                tensor: tensor.name.clone(),
+                offset,
+                length,
+                expected: tensor.byte_len(),
+            });
+        }
+        let Some(shard) = self.inner.shards.get(tensor.shard) else {
+            return Err(IoError::ForeignTensor {
+                tensor: tensor.name.clone(),
+                expected: self.inner.shards.len(),
+                found: tensor.shard,
+            });
+        };
+        // No overflow: start + offset <= start + byte_len = end.
+        shard.storage.read_at(tensor.range.start + offset, buf)
+    }
+
+    /// The files, in the order of their names.
+    pub fn shards(&self) -> &[Shard] {
+        &self.inner.shards
+    }
+
+    /// Bytes of all tensors together, without headers.
+    pub fn data_bytes(&self) -> u64 {
+        // No overflow: ranges do not overlap and lie within files.
+        self.tensors().map(TensorInfo::byte_len).sum()
+    }
+}
+
+impl fmt::Debug for Checkpoint {
+    /// A summary: a large checkpoint has thousands of tensors.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Checkpoint")
+            .field("name", &self.inner.name)
+            .field("shards", &self.inner.shards.len())
+            .field("tensors", &self.inner.tensors.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether index and shards list the same tensors in the same places; `found` is sorted by name.
+fn check_agreement(file: &str, index: &Index, found: &[TensorInfo]) -> Result<()> {
+    let file = || file.to_string();
+    let shard_name = |shard: usize| index.shards[shard].clone();
+    if let Some(pair) = found.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        return Err(IoError::InTwoShards {
+            file: file(),
+            tensor: pair[0].name.clone(),
+            shard: shard_name(pair[0].shard),
+            other: shard_name(pair[1].shard),
+        });
+    }
+    let missing = |tensor: &str, listed: usize, actual: Option<usize>| IoError::NotInShard {
+        file: file(),
+        tensor: tensor.to_string(),
+        shard: shard_name(listed),
+        found_in: actual.map(shard_name),
+    };
+    let mut found = found.iter().peekable();
+    for (name, listed) in &index.tensors {
+        // Both sides are sorted: whatever comes before `name` is in no index entry.
+        match found.peek().map(|have| (have.name.cmp(name), have.shard)) {
+            Some((Ordering::Equal, shard)) if shard == *listed => _ = found.next(),
+            Some((Ordering::Equal, shard)) => return Err(missing(name, *listed, Some(shard))),
+            Some((Ordering::Less, _)) => break,
+            Some((Ordering::Greater, _)) | None => return Err(missing(name, *listed, None)),
+        }
+    }
+    match found.next() {
+        Some(extra) => Err(IoError::NotInIndex {
+            file: file(),
+            tensor: extra.name.clone(),
+            shard: shard_name(extra.shard),
+        }),
+        None => Ok(()),
+    }
+}

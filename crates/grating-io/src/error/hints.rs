@@ -1,0 +1,78 @@
+//! The parts of messages that depend on what was found.
+
+use std::fmt;
+
+/// Characters of a name from a file that a message shows.
+const SHOWN_CHARS: usize = 120;
+
+/// Quotes, escapes and shortens a name that came from a file.
+pub(crate) fn quote(name: &str) -> impl fmt::Display + '_ {
+    Quoted(name)
+}
+
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.0;
+        let cut = name.char_indices().nth(SHOWN_CHARS).map_or(name.len(), |(at, _)| at);
+        let ellipsis = if cut < name.len() { "..." } else { "" };
+        write!(f, "{:?}{ellipsis}", &name[..cut])
+    }
+}
+
+pub(super) fn candidates_hint(candidates: &[String]) -> String {
+    match candidates {
+        [] => "name the folder that holds one of them, or a .safetensors file".to_string(),
+        [one] => format!("it holds {}: name that file itself to open it", quote(one)),
+        [first, rest @ ..] => format!(
+            "it holds {} and {} more .safetensors files but no index: fetch the index, \
+             or name one of the files to open it alone",
+            quote(first),
+            rest.len()
+        ),
+    }
+}
+
+pub(super) fn similar_hint(similar: &Option<String>) -> String {
+    match similar {
+        Some(name) => format!("; did you mean {}?", quote(name)),
+        None => "; check that this is the checkpoint you meant, and list its tensors".to_string(),
+    }
+}
+
+pub(super) fn found_in_hint(found_in: &Option<String>) -> String {
+    match found_in {
+        Some(shard) => format!("lacks it ({} holds it)", quote(shard)),
+        None => "lacks it, as do all other shards".to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::IoError;
+
+    #[test]
+    fn names_from_files_are_escaped_and_shortened() {
+        assert_eq!(quote("a.weight").to_string(), "\"a.weight\"");
+        assert_eq!(quote("\u{1b}[2J\n").to_string(), "\"\\u{1b}[2J\\n\"");
+        let long = quote(&"é".repeat(5000)).to_string();
+        assert_eq!(long.chars().count(), SHOWN_CHARS + 2 + 3);
+    }
+
+    #[test]
+    fn a_folder_without_a_checkpoint_says_what_could_be_opened() {
+        let message = |candidates: &[&str]| {
+            IoError::NoCheckpoint {
+                folder: "m".into(),
+                looked_for: vec!["a", "b"],
+                candidates: candidates.iter().map(|c| c.to_string()).collect(),
+            }
+            .to_string()
+        };
+        assert!(message(&[]).starts_with("m: no checkpoint: looked for a and b; name the folder"));
+        assert!(message(&["x.safetensors"]).contains("holds \"x.safetensors\": name that file"));
+        assert!(message(&["x", "y", "z"]).contains("\"x\" and 2 more"));
+    }
+}

@@ -1,0 +1,169 @@
+//! Whether the tensors that a header describes lie in the file without gaps, overlaps or lies.
+
+use super::entries::Entry;
+use crate::dtype::Dtype;
+use crate::error::{IoError, Result};
+use crate::tensor::TensorInfo;
+
+/// The file that the entries are about.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) file: &'a str,
+    pub(super) shard: usize,
+    /// First byte after the header.
+    pub(super) data_start: u64,
+    /// Bytes of the whole file, at least `data_start`.
+    pub(super) file_bytes: u64,
+}
+
+/// Checks that names are unique, then every entry by itself, then all together; sorted by name.
+pub(super) fn check(mut entries: Vec<Entry>, place: Place<'_>) -> Result<Vec<TensorInfo>> {
+    debug_assert!(place.data_start <= place.file_bytes);
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        let (file, tensor) = (place.file.to_string(), pair[0].name.clone());
+        return Err(IoError::DuplicateTensor { file, tensor });
+    }
+    let mut tensors =
+        entries.into_iter().map(|entry| tensor(entry, place)).collect::<Result<Vec<_>>>()?;
+    check_coverage(&tensors, place)?;
+    for tensor in &mut tensors {
+        // No overflow: coverage has shown that the sums lie within the file.
+        tensor.range.start += place.data_start;
+        tensor.range.end += place.data_start;
+    }
+    Ok(tensors)
+}
+
+/// One entry by itself; its range still counts from the end of the header.
+fn tensor(entry: Entry, place: Place<'_>) -> Result<TensorInfo> {
+    let Entry { name, dtype, shape, begin, end } = entry;
+    let file = || place.file.to_string();
+    let Some(dtype) = Dtype::from_name(&dtype) else {
+        return Err(IoError::UnknownDtype { file: file(), tensor: name, found: dtype });
+    };
+    let Some(bits) = bits(dtype, &shape) else {
+        return Err(IoError::ShapeOverflow { file: file(), tensor: name, dtype, shape });
+    };
+    if bits % 8 != 0 {
+        return Err(IoError::PartialByte { file: file(), tensor: name, dtype, shape });
+    }
+    let Some(found) = end.checked_sub(begin) else {
+        return Err(IoError::ReversedOffsets { file: file(), tensor: name, begin, end });
+    };
+    let expected = bits / 8;
+    if found != expected {
+        let file = file();
+        return Err(IoError::SizeMismatch { file, tensor: name, dtype, shape, expected, found });
+    }
+    Ok(TensorInfo { name, dtype, shape, shard: place.shard, range: begin..end })
+}
+
+/// Bits of a tensor, `None` on overflow.
+///
+/// Zero extents count as one in the test for overflow: `[0, 2^63, 4]` has no elements, yet whoever
+/// computes the size of a row would overflow, so it is refused as well.
+fn bits(dtype: Dtype, shape: &[usize]) -> Option<u64> {
+    let product = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n.max(1)))?;
+    let bits = u64::try_from(product).ok()?.checked_mul(u64::from(dtype.bits()))?;
+    Some(if shape.contains(&0) { 0 } else { bits })
+}
+
+/// The format's rule: the tensors cover the data from its first byte to the end of the file, each
+/// byte once.
+fn check_coverage(tensors: &[TensorInfo], place: Place<'_>) -> Result<()> {
+    let file = || place.file.to_string();
+    let mut tensors: Vec<&TensorInfo> = tensors.iter().collect();
+    // Empty tensors come before the one that begins at the same byte.
+    tensors.sort_unstable_by_key(|t| (t.range.start, t.range.end));
+    let mut covered = 0;
+    for (at, tensor) in tensors.iter().enumerate() {
+        let (name, found) = (tensor.name.clone(), tensor.range.start);
+        if found > covered {
+            return Err(IoError::Hole { file: file(), tensor: name, expected: covered, found });
+        }
+        if found < covered {
+            let other = tensors[at - 1].name.clone(); // the first begins at 0 = covered
+            let expected = covered;
+            return Err(IoError::Overlap { file: file(), tensor: name, other, expected, found });
+        }
+        covered = tensor.range.end;
+    }
+    let data_bytes = place.file_bytes - place.data_start;
+    let expected = place.data_start.saturating_add(covered);
+    let found = place.file_bytes;
+    match tensors.iter().find(|t| t.range.end > data_bytes) {
+        Some(first) => {
+            Err(IoError::Truncated { file: file(), tensor: first.name.clone(), expected, found })
+        }
+        None if covered < data_bytes => {
+            Err(IoError::TrailingBytes { file: file(), expected, found })
+        }
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place<'static> = Place { file: "f", shard: 3, data_start: 100, file_bytes: 110 };
+
+    fn entry(name: &str, dtype: &str, shape: &[usize], begin: u64, end: u64) -> Entry {
+        Entry { name: name.into(), dtype: dtype.into(), shape: shape.into(), begin, end }
+    }
+
+    fn bytes(name: &str, begin: u64, end: u64) -> Entry {
+        entry(name, "U8", &[(end - begin) as usize], begin, end)
+    }
+
+    #[test]
+    fn ranges_become_absolute_and_names_sorted() {
+        let entries = vec![bytes("z", 0, 4), bytes("b", 6, 10), bytes("a", 4, 6)];
+        let tensors = check(entries, PLACE).unwrap();
+        let ranges: Vec<_> = tensors.iter().map(|t| (&*t.name, t.range.clone())).collect();
+        assert_eq!(ranges, [("a", 104..106), ("b", 106..110), ("z", 100..104)]);
+        assert!(tensors.iter().all(|t| t.shard == 3));
+    }
+
+    #[test]
+    fn empty_tensors_may_lie_between_others_but_not_within_one() {
+        let fits = vec![bytes("a", 0, 4), bytes("e", 4, 4), bytes("f", 10, 10), bytes("b", 4, 10)];
+        assert_eq!(check(fits, PLACE).unwrap().len(), 4);
+        let within = vec![bytes("a", 0, 10), bytes("e", 5, 5)];
+        assert!(matches!(check(within, PLACE), Err(IoError::Overlap { .. })));
+    }
+
+    #[test]
+    fn no_tensors_need_no_data() {
+        assert!(check(vec![], Place { file_bytes: 100, ..PLACE }).unwrap().is_empty());
+        let error = check(vec![], PLACE).unwrap_err();
+        assert!(matches!(error, IoError::TrailingBytes { expected: 100, found: 110, .. }));
+    }
+
+    #[test]
+    fn overflow_is_found_in_elements_bits_and_behind_zeros() {
+        let half = 1_usize << (usize::BITS - 1);
+        for shape in [&[half, 2][..], &[half][..], &[0, half, 2], &[half, half, 0]] {
+            let error = check(vec![entry("a", "F64", shape, 0, 8)], PLACE).unwrap_err();
+            assert!(matches!(error, IoError::ShapeOverflow { .. }), "{shape:?}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn packed_types_fill_whole_bytes() {
+        let f4 = |n: usize| vec![entry("a", "F4", &[n], 0, 10)];
+        assert!(check(f4(20), PLACE).is_ok());
+        assert!(matches!(check(f4(21), PLACE), Err(IoError::PartialByte { .. })));
+        assert!(matches!(check(f4(22), PLACE), Err(IoError::SizeMismatch { expected: 11, .. })));
+    }
+
+    #[test]
+    fn offsets_near_the_largest_integer_do_not_wrap() {
+        let far = vec![bytes("a", 0, 10), entry("b", "U8", &[1], u64::MAX - 1, u64::MAX)];
+        assert!(matches!(check(far, PLACE), Err(IoError::Hole { .. })));
+        let n = 1_usize << (usize::BITS - 4);
+        let long = vec![entry("a", "U8", &[n], 0, n as u64)];
+        assert!(matches!(check(long, PLACE), Err(IoError::Truncated { .. })));
+    }
+}

@@ -1,0 +1,80 @@
+//! Stream model weights from disk: safetensors checkpoints that are checked before they are
+//! trusted, and read one byte range at a time into buffers that the caller owns.
+//!
+//! Opening a checkpoint reads its headers and nothing else, so a 100 GB model opens in
+//! milliseconds and costs a few kilobytes. Which bytes are read, when, and into what memory is then
+//! up to the caller: a layer, a tensor, three rows of an embedding matrix.
+//!
+//! # Principal types
+//!
+//! - [`Checkpoint`] knows every tensor of a model: one file, or an index and its shards.
+//! - [`TensorInfo`] is what it knows of one: name, [`Dtype`], shape, shard and absolute byte range.
+//! - [`Storage`] is where bytes come from, read at explicit positions by any number of threads:
+//!   [`FileStorage`] on disk, [`MemoryStorage`] for images embedded in the program, or your own.
+//! - [`IoError`] has one variant for each thing that can be wrong, and says what to do about it.
+//!
+//! # How bytes pass
+//!
+//! ```text
+//!  path ──▶ which files ──▶ Storage ──▶ header ──▶ checks ──▶ Checkpoint
+//!                              │                                  │ TensorInfo { shard, range }
+//!                              └────────── read_at(range) ◀───────┘
+//!                                             │
+//!                                             ▼
+//!                                    the caller's buffer
+//! ```
+//! Bytes are copied once, by the operating system into the caller's buffer. Nothing is mapped,
+//! cached, converted or aligned here, and no thread is started.
+//!
+//! # Example
+//!
+//! ```
+//! use grating_io::{Checkpoint, Dtype};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! // A checkpoint with one matrix of two rows, written by hand: length, header, data.
+//! let header = br#"{"rows": {"dtype": "I16", "shape": [2, 3], "data_offsets": [0, 12]}}"#;
+//! let data = [1_i16, 2, 3, 4, 5, 6].map(i16::to_le_bytes).concat();
+//! let length = (header.len() as u64).to_le_bytes();
+//! std::fs::write(folder.path().join("model.safetensors"), [&length[..], header, &data].concat())?;
+//!
+//! let checkpoint = Checkpoint::open(folder.path())?;
+//! let rows = checkpoint.tensor("rows")?;
+//! assert_eq!((rows.dtype, rows.shape.as_slice()), (Dtype::I16, &[2, 3][..]));
+//!
+//! // The second row only: 6 bytes from byte 6 of the tensor on.
+//! let mut row = [0; 6];
+//! checkpoint.read_range(rows, 6, &mut row)?;
+//! assert_eq!(row, [4_i16, 5, 6].map(i16::to_le_bytes).concat()[..]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is checked
+//!
+//! A file is refused unless its header is at most [`MAX_HEADER_BYTES`] long and fits into the file,
+//! is one JSON object that names no tensor twice, and describes tensors of known types, of at most
+//! 64 dimensions, whose byte ranges are as long as shape and type make them and together cover the
+//! data exactly: no overlaps, no holes, nothing missing or left over at the end. These are the
+//! rules of the [format](https://github.com/huggingface/safetensors#format), where holes are
+//! forbidden lest a file carries a second one inside. Alignment is not demanded: old files lack it.
+//!
+//! In a sharded checkpoint, shard names must be plain file names, and index and shards must list
+//! the same tensors in the same places.
+
+mod checkpoint;
+mod dtype;
+mod error;
+mod header;
+mod index;
+mod locate;
+mod storage;
+mod tensor;
+
+pub use checkpoint::{Checkpoint, Shard};
+pub use dtype::Dtype;
+pub use error::IoError;
+pub use header::MAX_HEADER_BYTES;
+pub use storage::{FileStorage, MemoryStorage, Storage};
+pub use tensor::TensorInfo;

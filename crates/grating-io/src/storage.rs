@@ -1,0 +1,50 @@
+//! Where bytes come from: the one trait through which everything in this crate reads.
+
+mod file;
+mod memory;
+
+use std::fmt;
+
+pub use file::FileStorage;
+pub use memory::MemoryStorage;
+
+use crate::error::{IoError, Result};
+
+/// A sequence of bytes of fixed length that many threads may read at once.
+///
+/// Implement it to read weights from anywhere else: an archive, an object store, a test that
+/// injects faults.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Length, bytes. It must not change while the storage lives.
+    fn len(&self) -> u64;
+
+    /// Whether there are no bytes at all.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Fills `buf` with the bytes from `offset` on. There is no cursor: reads from several threads
+    /// do not disturb each other.
+    ///
+    /// # Errors
+    /// Whenever `buf` cannot be filled completely; what it holds then is unspecified.
+    /// [`IoError::OutOfBounds`] when the range does not lie within the storage.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), IoError>;
+
+    /// A path or a label, for messages.
+    fn name(&self) -> &str;
+}
+
+/// Checks that `length` bytes from `offset` on lie within `storage`.
+fn check_bounds(storage: &dyn Storage, offset: u64, length: usize) -> Result<()> {
+    let length = length as u64; // usize is at most 64 bits wide
+    match offset.checked_add(length) {
+        Some(end) if end <= storage.len() => Ok(()),
+        _ => Err(IoError::OutOfBounds {
+            file: storage.name().to_string(),
+            offset,
+            length,
+            found: storage.len(),
+        }),
+    }
+}

@@ -1,0 +1,128 @@
+//! Bytes of a file, read at explicit positions.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Storage, check_bounds};
+use crate::error::{IoError, Result};
+
+/// An open file.
+///
+/// Reads are positional (`pread` on Unix, `ReadFile` with an offset on Windows), so any number of
+/// threads can read at once without a lock. Not a memory map: a read costs exactly the caller's
+/// buffer, and a failing disk is an error rather than a signal that ends the process.
+#[derive(Debug)]
+pub struct FileStorage {
+    file: PositionalFile,
+    len: u64,
+    name: String,
+}
+
+impl FileStorage {
+    /// Opens a file for reading. Nothing is read yet.
+    ///
+    /// # Errors
+    /// [`IoError::NotFound`], [`IoError::NotAFile`] for folders, pipes and devices,
+    /// [`IoError::Open`] for everything else.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let fail = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => IoError::NotFound { path: path.into() },
+            _ => IoError::Open { path: path.into(), source: Arc::new(source) },
+        };
+        // Before opening, too: opening a named pipe would wait for somebody to write into it.
+        if !fs::metadata(path).map_err(fail)?.is_file() {
+            return Err(IoError::NotAFile { path: path.into() });
+        }
+        let file = File::open(path).map_err(fail)?;
+        let metadata = file.metadata().map_err(fail)?;
+        if !metadata.is_file() {
+            return Err(IoError::NotAFile { path: path.into() });
+        }
+        let name = path.display().to_string();
+        Ok(FileStorage { file: PositionalFile::new(file), len: metadata.len(), name })
+    }
+}
+
+impl Storage for FileStorage {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_bounds(self, offset, buf.len())?;
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
+                Ok(0) => {
+                    return Err(IoError::ShortRead {
+                        file: self.name.clone(),
+                        offset,
+                        expected: buf.len() as u64,
+                        found: filled as u64,
+                    });
+                }
+                Ok(read) => filled += read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    return Err(IoError::Read {
+                        file: self.name.clone(),
+                        offset,
+                        length: buf.len() as u64,
+                        source: Arc::new(source),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// One positional read, as each platform offers it.
+#[cfg(any(unix, windows))]
+#[derive(Debug)]
+struct PositionalFile(File);
+
+#[cfg(any(unix, windows))]
+impl PositionalFile {
+    fn new(file: File) -> Self {
+        PositionalFile(file)
+    }
+
+    #[cfg(unix)]
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(&self.0, buf, offset)
+    }
+
+    /// `seek_read` moves the cursor as well, which nothing here uses.
+    #[cfg(windows)]
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::windows::fs::FileExt::seek_read(&self.0, buf, offset)
+    }
+}
+
+/// Elsewhere the cursor is all there is, so reads take turns.
+#[cfg(not(any(unix, windows)))]
+#[derive(Debug)]
+struct PositionalFile(std::sync::Mutex<File>);
+
+#[cfg(not(any(unix, windows)))]
+impl PositionalFile {
+    fn new(file: File) -> Self {
+        PositionalFile(std::sync::Mutex::new(file))
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        use std::io::{Read, Seek, SeekFrom};
+        // A panic elsewhere cannot leave a cursor wrong that every read sets first.
+        let mut file = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        file.seek(SeekFrom::Start(offset))?;
+        file.read(buf)
+    }
+}
