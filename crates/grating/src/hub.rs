@@ -35,7 +35,7 @@
 //!
 //! let options = HubOptions::from_env()?;
 //! let folder = hub::fetch("BAAI/bge-reranker-v2-m3", None, &options, |p| {
-//!     eprintln!("{} {}/{} bytes", p.file, p.bytes, p.total);
+//!     eprintln!("{} {}/{} bytes", p.file, p.done_bytes, p.total_bytes);
 //! })?;
 //! println!("{}", folder.display());
 //! # Ok::<(), grating::hub::HubError>(())
@@ -75,6 +75,8 @@ pub enum DownloadPhase {
 }
 
 /// How far a fetch has come. The callback is not called at all when nothing has to be downloaded.
+///
+/// Of a sharded checkpoint the index comes first, on its own: the totals start anew with the files it names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DownloadProgress<'a> {
@@ -87,13 +89,13 @@ pub struct DownloadProgress<'a> {
     /// Files to download.
     pub files: usize,
     /// Bytes of this file that are here.
-    pub file_bytes: u64,
+    pub file_done_bytes: u64,
     /// Bytes of this file.
-    pub file_total: u64,
+    pub file_total_bytes: u64,
     /// Bytes of all files to download that are here.
-    pub bytes: u64,
+    pub done_bytes: u64,
     /// Bytes of all files to download.
-    pub total: u64,
+    pub total_bytes: u64,
 }
 
 /// Makes the snapshot of model `id` at `revision` (a branch, tag or commit; `main` if `None`) complete in the cache
@@ -143,10 +145,10 @@ impl DownloadProgress<'_> {
             file: "",
             file_number: 0,
             files: 0,
-            file_bytes: 0,
-            file_total: 0,
-            bytes: 0,
-            total: 0,
+            file_done_bytes: 0,
+            file_total_bytes: 0,
+            done_bytes: 0,
+            total_bytes: 0,
         }
     }
 }
@@ -191,26 +193,26 @@ impl Session<'_> {
         files: &[FileMeta],
         progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<(), HubError> {
-        let total = files.iter().map(|meta| meta.size).sum();
+        let total_bytes = files.iter().fold(0, |sum: u64, meta| sum.saturating_add(meta.size));
         let mut before = 0;
         for (i, meta) in files.iter().enumerate() {
-            let mut report = |phase, file_bytes| {
+            let mut report = |phase, file_done_bytes| {
                 progress(DownloadProgress {
                     phase,
                     file: &meta.file,
                     file_number: i + 1,
                     files: files.len(),
-                    file_bytes,
-                    file_total: meta.size,
-                    bytes: before + file_bytes,
-                    total,
+                    file_done_bytes,
+                    file_total_bytes: meta.size,
+                    done_bytes: before.saturating_add(file_done_bytes),
+                    total_bytes,
                 });
             };
             let download = Download { client: self.client, commit: self.commit, meta };
             self.cache
                 .ensure_blob(meta, &mut report, |partial, report| download.run(partial, report))?;
             self.cache.link(self.commit, meta)?;
-            before += meta.size;
+            before = before.saturating_add(meta.size);
         }
         Ok(())
     }

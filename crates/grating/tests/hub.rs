@@ -240,15 +240,15 @@ mod progress {
         let (mut last, mut files) = ((0, 0), Vec::new());
         hub::fetch(ID, None, &setup.options, |p| {
             assert_eq!(
-                (p.phase, p.files, p.total),
+                (p.phase, p.files, p.total_bytes),
                 (DownloadPhase::Downloading, 3, WEIGHTS_LENGTH + 1000)
             );
             assert!(
-                (p.file_number, p.bytes) >= last
-                    && p.file_bytes <= p.file_total
-                    && p.bytes <= p.total
+                (p.file_number, p.done_bytes) >= last
+                    && p.file_done_bytes <= p.file_total_bytes
+                    && p.done_bytes <= p.total_bytes
             );
-            last = (p.file_number, p.bytes);
+            last = (p.file_number, p.done_bytes);
             if files.last() != Some(&p.file.to_string()) {
                 files.push(p.file.to_string());
             }

@@ -33,7 +33,8 @@ fn a_download_that_is_always_cut_ends_with_an_error_and_the_next_call_goes_on() 
     assert_eq!(fs::metadata(setup.partial()).unwrap().len(), 60_000);
     setup.server.seen();
     let mut first = None;
-    let folder = hub::fetch(ID, None, &setup.options, |p| first = first.or(Some(p.bytes))).unwrap();
+    let folder =
+        hub::fetch(ID, None, &setup.options, |p| first = first.or(Some(p.done_bytes))).unwrap();
     setup.check(&folder);
     assert_eq!(first, Some(60_000), "what is there counts as done");
     let bodies = setup.bodies();
