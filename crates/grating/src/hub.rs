@@ -194,7 +194,7 @@ impl Session<'_> {
         progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<(), HubError> {
         let total_bytes = files.iter().fold(0, |sum: u64, meta| sum.saturating_add(meta.size));
-        let mut before = 0;
+        let mut before = 0u64;
         for (i, meta) in files.iter().enumerate() {
             let mut report = |phase, file_done_bytes| {
                 progress(DownloadProgress {
