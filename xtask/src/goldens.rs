@@ -30,13 +30,19 @@ pub(crate) struct GoldensArgs {
 
 /// Makes or checks the goldens.
 pub(crate) fn run(args: &GoldensArgs) -> Result<()> {
-    require_packages(&args.python)?;
+    // The script runs in the root; a path is meant from where the user is, a bare name from PATH.
+    let python = if args.python.components().count() > 1 {
+        std::path::absolute(&args.python)?
+    } else {
+        args.python.clone()
+    };
+    require_packages(&python)?;
     let goldens = root().join(GOLDENS);
     if !args.check {
-        return make(&args.python, &goldens);
+        return make(&python, &goldens);
     }
     let fresh = tempfile::tempdir().context("cannot make a temporary folder")?;
-    make(&args.python, fresh.path())?;
+    make(&python, fresh.path())?;
     let differences = differences(&files(&goldens)?, &files(fresh.path())?);
     for difference in &differences {
         eprintln!("goldens: {difference}");

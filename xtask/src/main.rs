@@ -15,7 +15,7 @@ use clap::Parser;
 
 /// Tasks of the GRATING workspace
 #[derive(Parser)]
-#[command(name = "cargo xtask", version)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
 enum Task {
     /// Run every check that a change must pass
     Ci,

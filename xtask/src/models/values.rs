@@ -1,8 +1,8 @@
 //! Element values: a function of seed, tensor name and position alone, so that any part of any
 //! tensor can be made by any thread.
 
+use half::f16;
 use half::slice::HalfFloatSliceExt;
-use half::{bf16, f16};
 
 use super::shapes::Dtype;
 use super::tensors::{Fill, TensorSpec};
@@ -47,12 +47,7 @@ fn floats(dtype: Dtype, out: &mut [u8], make: impl Fn(usize, &mut [f32])) {
         make(batch * BATCH, values);
         match dtype {
             Dtype::F32 => store(values, bytes, f32::to_le_bytes),
-            Dtype::Bf16 => {
-                let mut narrow = [bf16::ZERO; BATCH];
-                let narrow = &mut narrow[..values.len()];
-                narrow.convert_from_f32_slice(values);
-                store(narrow, bytes, bf16::to_le_bytes);
-            }
+            Dtype::Bf16 => store(values, bytes, |value| bf16_bits(value).to_le_bytes()),
             Dtype::F16 => {
                 let mut narrow = [f16::ZERO; BATCH];
                 let narrow = &mut narrow[..values.len()];
@@ -61,6 +56,13 @@ fn floats(dtype: Dtype, out: &mut [u8], make: impl Fn(usize, &mut [f32])) {
             }
         }
     }
+}
+
+/// `half::bf16::from_f32` for finite values, which the compiler turns into vector code.
+fn bf16_bits(value: f32) -> u16 {
+    let bits = value.to_bits();
+    // Round to nearest, ties to even.
+    ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16) as u16
 }
 
 fn store<T: Copy, const WIDTH: usize>(
@@ -100,6 +102,8 @@ fn normal(bits: u64) -> f32 {
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::*;
 
     fn spec(fill: Fill, elements: usize) -> TensorSpec {
