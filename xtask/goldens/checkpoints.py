@@ -1,0 +1,140 @@
+"""Random models of awkward shapes, written as checkpoints and read back by the reference."""
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    LlamaConfig,
+    Qwen2Config,
+    Qwen3Config,
+    XLMRobertaConfig,
+)
+
+CONFIGS = {
+    "bert": BertConfig,
+    "llama": LlamaConfig,
+    "qwen2": Qwen2Config,
+    "qwen3": Qwen3Config,
+    "xlm-roberta": XLMRobertaConfig,
+}
+
+
+def build(case, vocab_size):
+    """The model in f32 with weights under which scores vary by several units over candidates and layers."""
+    config = CONFIGS[case.family](vocab_size=vocab_size, **case.config)
+    auto = AutoModelForCausalLM if case.form == "causal" else AutoModelForSequenceClassification
+    if case.form == "classification":
+        config.num_labels = 1
+    torch.manual_seed(case.seed)
+    model = auto.from_config(config, attn_implementation="eager", dtype=torch.float32)
+    generator = torch.Generator().manual_seed(case.seed)
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            parameter.copy_(fresh(name, parameter.shape, generator, case))
+    model.tie_weights()
+    return model
+
+
+def fresh(name, shape, generator, case):
+    normal = torch.randn(shape, generator=generator)
+    if "norm" in name.lower():
+        return (1.0 + 0.25 * normal) if name.endswith("weight") else 0.2 * normal
+    if name.endswith("bias"):
+        return 0.3 * normal
+    head = name in ("lm_head.weight", "score.weight", "classifier.weight", "classifier.out_proj.weight")
+    if head or (case.config.get("tie_word_embeddings") and "embed_tokens" in name):
+        return normal * case.head_gain / math.sqrt(shape[-1])
+    if "embed" in name:
+        return normal
+    return normal * case.gain / math.sqrt(shape[-1])
+
+
+def save(model, case, folder: Path):
+    """Weights in the case's dtype, one file or shards, and the config as older or newer releases write it."""
+    model.to(case.dtype).save_pretrained(folder, max_shard_size=case.max_shard_size)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if case.legacy_names:
+        rename_as_of_old(folder / "model.safetensors", case)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    if case.old_config:
+        config = config_as_of_old(config)
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+
+
+def config_as_of_old(config):
+    """Before transformers 5: `rope_theta` and `rope_scaling` at the top level, `torch_dtype`."""
+    rope = config.pop("rope_parameters", None)
+    if rope is not None:
+        config["rope_theta"] = rope.pop("rope_theta")
+        config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
+    config["torch_dtype"] = config.pop("dtype")
+    config["transformers_version"] = "4.40.0"
+    return config
+
+
+def rename_as_of_old(path, case):
+    """Names from before PyTorch's LayerNorm, and the buffer of positions that old files hold."""
+    tensors = {}
+    for name, tensor in load_file(path).items():
+        name = name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta")
+        tensors[name] = tensor
+    positions = torch.arange(case.config["max_position_embeddings"]).unsqueeze(0)
+    tensors["bert.embeddings.position_ids"] = positions
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+class Reference:
+    """The saved checkpoint as transformers reads it, run in f32."""
+
+    def __init__(self, case, folder):
+        self.case = case
+        auto = AutoModelForCausalLM if case.form == "causal" else AutoModelForSequenceClassification
+        self.model, report = auto.from_pretrained(
+            folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        )
+        assert not report["missing_keys"], report
+        self.model.eval()
+        self.decoder = case.family not in ("bert", "xlm-roberta")
+
+    def trace(self, ids, type_ids, answers):
+        """The score after each layer, and the hidden state of the scored position after each layer."""
+        base = getattr(self.model, self.model.base_model_prefix)
+        layers = base.layers if self.decoder else base.encoder.layer
+        states = []
+        keep = lambda module, inputs, output: states.append(output[0] if isinstance(output, tuple) else output)
+        hooks = [layer.register_forward_hook(keep) for layer in layers]
+        inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        if self.case.family == "bert":
+            inputs["token_type_ids"] = torch.tensor([type_ids])
+        with torch.no_grad():
+            output = self.model(**inputs).logits
+            scores = [self.score(base, state, answers) for state in states]
+        for hook in hooks:
+            hook.remove()
+        if self.case.form == "causal":
+            expected = output[0, -1, answers[0]] - output[0, -1, answers[1]]
+        else:
+            assert output.shape == (1, 1), output.shape
+            expected = output[0, 0]
+        assert len(scores) == len(layers)
+        assert abs(scores[-1] - expected) <= 1e-5 * max(1.0, abs(expected)), (scores[-1], expected)
+        position = -1 if self.decoder else 0
+        return [float(score) for score in scores], [state[0, position].tolist() for state in states]
+
+    def score(self, base, state, answers):
+        if self.decoder:
+            normed = base.norm(state[0, -1])
+            if self.case.form == "causal":
+                rows = self.model.lm_head.weight
+                return rows[answers[0]] @ normed - rows[answers[1]] @ normed
+            return self.model.score(normed)[0]
+        if self.case.family == "bert":
+            return self.model.classifier(base.pooler(state))[0, 0]
+        return self.model.classifier(state)[0, 0]

@@ -1,0 +1,154 @@
+"""The reference's way from text to ids, and the project's rule for control tokens in user text."""
+
+import hashlib
+import struct
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from vocabularies import is_control, without_control_tokens
+
+PLACES = ("{instruction}", "{query}", "{document}")
+
+
+class PairEncoder:
+    """`[CLS] query [SEP] document [SEP]`, `<s> query </s></s> document </s>`: the post-processor of tokenizer.json.
+    Only the document is cut."""
+
+    def __init__(self, tokenizer, special_tokens_in_text):
+        self.whole = load(tokenizer)
+        self.special_tokens_in_text = special_tokens_in_text
+        self.plain = without_control_tokens(tokenizer)
+        self.plain.post_processor = tokenizer.post_processor
+
+    def ids(self, text):
+        if self.special_tokens_in_text:
+            return self.whole(text, add_special_tokens=False, split_special_tokens=False)["input_ids"]
+        return self.plain.encode(text, add_special_tokens=False).ids
+
+    def query_too_long(self, query, instruction, max_tokens):
+        """More than three quarters of the limit, the bound to which FlagEmbedding cuts queries."""
+        return len(self.ids(query)) > max_tokens * 3 // 4
+
+    def encode_cut(self, query, document, instruction, max_tokens):
+        """FlagEmbedding's way with a long query: cut to three quarters, then the document to what is left."""
+        parts = self.whole([""], [""])
+        control, control_types = parts["input_ids"][0], parts.get("token_type_ids", [[0] * 4])[0]
+        query, document = self.ids(query)[: max_tokens * 3 // 4], self.ids(document)
+        room = max_tokens - len(query) - len(control)
+        ids = [control[0], *query, *control[1:-1], *document[:room], control[-1]]
+        second = (len(document[:room]) + 1) * max(control_types)
+        return ids, [0] * (len(ids) - second) + [1] * second, len(document) > room
+
+    def encode(self, query, document, instruction, max_tokens):
+        # A list, since a lone pair with an empty document is taken for a single sequence.
+        call = lambda special: self.whole(
+            [query],
+            [document],
+            truncation="only_second",
+            max_length=max_tokens,
+            return_token_type_ids=True,
+            split_special_tokens=not special,
+        )
+        reference = call(self.special_tokens_in_text)
+        ids, type_ids = reference["input_ids"][0], reference["token_type_ids"][0]
+        whole = self.whole([query], [document], split_special_tokens=not self.special_tokens_in_text)
+        truncated = len(whole["input_ids"][0]) > max_tokens
+        if self.special_tokens_in_text:
+            return ids, type_ids, truncated
+        self.plain.enable_truncation(max_tokens, strategy="only_second")
+        plain = self.plain.encode(query, document)
+        self.plain.no_truncation()
+        if must_agree(self.whole, query + document):
+            assert plain.ids == ids, (query, document)
+        return plain.ids, plain.type_ids, len(self.plain.encode(query, document).ids) > max_tokens
+
+
+class PromptEncoder:
+    """As in Qwen3-Reranker's model card: prefix and suffix apart, the body as one string cut at its end."""
+
+    def __init__(self, tokenizer, template, special_tokens_in_text):
+        self.whole = load(tokenizer)
+        self.plain = without_control_tokens(tokenizer)
+        self.template = template
+        self.special_tokens_in_text = special_tokens_in_text
+        self.prefix, self.suffix = (self.ids(template[part], True) for part in ("prefix", "suffix"))
+
+    def query_too_long(self, query, instruction, max_tokens):
+        """What stands before the document takes more than three quarters of what prefix and suffix leave."""
+        return len(self.body(self.values(query, "", instruction))) > self.room(max_tokens) * 3 // 4
+
+    def encode(self, query, document, instruction, max_tokens):
+        body, room = self.body(self.values(query, document, instruction)), self.room(max_tokens)
+        ids = self.prefix + body[:room] + self.suffix
+        return ids, [], len(body) > room
+
+    def values(self, query, document, instruction):
+        if instruction is None:
+            instruction = self.template["default_instruction"]
+        return dict(zip(PLACES, (instruction, query, document)))
+
+    def room(self, max_tokens):
+        return max_tokens - len(self.prefix) - len(self.suffix)
+
+    def body(self, values):
+        """One string; where user text is plain, control tokens of the template's own words are hard seams in it."""
+        if self.special_tokens_in_text:
+            return self.ids("".join(text for text, _ in pieces(self.template["body"], values)), True)
+        ids, run = [], ""
+        control = [t.content for t in self.whole.added_tokens_decoder.values() if is_markup(t)]
+        for piece, own in pieces(self.template["body"], values):
+            while own and (found := [(piece.find(t), -len(t), t) for t in control if t in piece]):
+                at, _, token = min(found)
+                ids += self.ids(run + piece[:at], False)
+                ids.append(self.whole.convert_tokens_to_ids(token))
+                run, piece = "", piece[at + len(token) :]
+            run += piece
+        return ids + self.ids(run, False)
+
+    def ids(self, text, special):
+        reference = self.whole(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"]
+        if special:
+            return reference
+        plain = self.plain.encode(text, add_special_tokens=False).ids
+        if must_agree(self.whole, text):
+            assert plain == reference, text
+        return plain
+
+
+def pieces(body, values):
+    """The body's own words and what is put into its places."""
+    while body:
+        found = [(body.find(place), place) for place in PLACES if place in body]
+        if not found:
+            yield body, True
+            return
+        at, place = min(found)
+        yield body[:at], True
+        yield values[place], False
+        body = body[at + len(place) :]
+
+
+def load(tokenizer):
+    """transformers' fast tokenizer over the same file, its own truncation and padding off."""
+    copy = Tokenizer.from_str(tokenizer.to_str())
+    copy.no_truncation()
+    copy.no_padding()
+    return PreTrainedTokenizerFast(tokenizer_object=copy)
+
+
+def must_agree(whole, text):
+    """Where the rule must be `split_special_tokens=True` to the token: no special string of Unigram's, and no markup
+    that is an added token but not marked special."""
+    unigram = "Unigram" in type(whole.backend_tokenizer.model).__name__
+    doubtful = [t.content for t in whole.added_tokens_decoder.values() if is_markup(t) and (unigram or not t.special)]
+    return not any(token in text for token in doubtful)
+
+
+def is_markup(token):
+    return is_control({"content": token.content, "special": token.special})
+
+
+def digest(ids):
+    """sha256 of the ids as little-endian u32."""
+    return hashlib.sha256(struct.pack(f"<{len(ids)}I", *ids)).hexdigest()
