@@ -64,9 +64,10 @@ pub enum IoError {
         "{file}: a PyTorch pickle, which can run code when it is loaded, so it is refused; use the \
          model's safetensors files if its authors publish them, or convert it where you trust it: \
          python -c \"import torch, safetensors.torch as s; \
-         w = torch.load('{file}', map_location='cpu', weights_only=True); \
+         w = torch.load('pytorch_model.bin', map_location='cpu', weights_only=True); \
          s.save_file({{k: v.clone().contiguous() for k, v in w.items()}}, 'model.safetensors')\""
     )]
+    // The command holds no name from the disk: people paste it into a shell.
     Pickle {
         /// The pickle.
         file: String,

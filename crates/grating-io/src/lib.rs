@@ -63,6 +63,8 @@
 //! In a sharded checkpoint, shard names must be plain file names, and index and shards must list
 //! the same tensors in the same places.
 
+#![forbid(unsafe_code)]
+
 mod checkpoint;
 mod dtype;
 mod error;
@@ -78,3 +80,8 @@ pub use error::IoError;
 pub use header::MAX_HEADER_BYTES;
 pub use storage::{FileStorage, MemoryStorage, Storage};
 pub use tensor::TensorInfo;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
