@@ -15,7 +15,9 @@ const SCRIPT: &str = "xtask/goldens/make_goldens.py";
 /// Where the goldens live, from the root of the workspace.
 const GOLDENS: &str = "crates/grating-model/tests/goldens";
 /// Python packages that the script imports.
-const PACKAGES: [&str; 4] = ["torch", "transformers", "tokenizers", "safetensors"];
+const PACKAGES: [&str; 5] = ["numpy", "torch", "transformers", "tokenizers", "safetensors"];
+/// Their releases, from the root of the workspace.
+const REQUIREMENTS: &str = "xtask/goldens/requirements.txt";
 
 /// Arguments of `cargo xtask goldens`.
 #[derive(clap::Args)]
@@ -80,9 +82,8 @@ fn require_packages(python: &Path) -> Result<()> {
     ensure!(
         missing.is_empty(),
         "{python} lacks: {missing}. Make an environment that has them and name its Python:\n  \
-         python3 -m venv .venv && .venv/bin/pip install {}\n  \
+         python3 -m venv .venv && .venv/bin/pip install -r {REQUIREMENTS}\n  \
          cargo xtask goldens --python .venv/bin/python",
-        PACKAGES.join(" "),
         python = python.display()
     );
     Ok(())
