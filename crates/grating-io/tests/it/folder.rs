@@ -99,3 +99,17 @@ fn file_storage_reads_anywhere() {
         assert_eq!(variant(&storage.read_at(offset, &mut three).unwrap_err()), "OutOfBounds");
     }
 }
+
+/// Opening a pipe waits for somebody to write into it, so it must be recognised before.
+#[cfg(unix)]
+#[test]
+fn a_named_pipe_is_refused_without_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("model.safetensors");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let (done, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(FileStorage::open(pipe).map(drop)));
+    let outcome = outcome.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(variant(&outcome.expect("it must not wait").unwrap_err()), "NotAFile");
+}
