@@ -32,8 +32,8 @@ class PairEncoder:
 
     def encode_cut(self, query, document, instruction, max_tokens):
         """FlagEmbedding's way with a long query: cut to three quarters, then the document to what is left."""
-        parts = self.whole([""], [""])
-        control, control_types = parts["input_ids"][0], parts.get("token_type_ids", [[0] * 4])[0]
+        parts = self.whole([""], [""], return_token_type_ids=True)
+        control, control_types = parts["input_ids"][0], parts["token_type_ids"][0]
         query, document = self.ids(query)[: max_tokens * 3 // 4], self.ids(document)
         room = max_tokens - len(query) - len(control)
         ids = [control[0], *query, *control[1:-1], *document[:room], control[-1]]

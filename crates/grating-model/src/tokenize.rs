@@ -1,133 +1,86 @@
 //! Text to ids, as the reference tokenizes it; user text stays text.
 //!
-//! Two tokenizers are made of one `tokenizer.json`. The template's own parts go through the file as it is. Query,
-//! instruction and texts go through a copy without added tokens, so that no string in them becomes a control token.
-//! That is what `split_special_tokens=True` does in transformers, and more: there, added tokens that are not marked
-//! special (`<think>` in Qwen3) stay active, and Unigram models (XLM-RoBERTa) still find `</s>` in their vocabulary.
+//! Template and user text meet in [`TextEncoder`]: the template's own parts may hold control tokens, while query,
+//! instruction and texts never become one (`tokenize/control.rs` says how, and where that is more than transformers'
+//! `split_special_tokens=True`), unless [`EncodeOptions::special_tokens_in_text`] asks for the reference's default.
 
-mod plain;
+mod control;
+mod error;
+mod pair;
+mod prompt;
 
 use tokenizers::Tokenizer;
 
+pub use self::error::TokenizeError;
+use self::pair::Pair;
+use self::prompt::Prompt;
 use crate::head::Answers;
-use crate::template::{BodyPart, PairTemplate, Template, YesNoTemplate};
-
-/// Why a text cannot be encoded, or a tokenizer not be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TokenizeError {
-    /// `tokenizer.json` cannot be used.
-    #[error("tokenizer.json cannot be used: {reason}; take it from the model's own repository")]
-    TokenizerJson {
-        /// Why.
-        reason: String,
-    },
-    /// `grating.json` cannot be used.
-    #[error("grating.json cannot be used: {reason}")]
-    GratingJson {
-        /// Why.
-        reason: String,
-    },
-    /// The tokenizer lacks a control token of the template.
-    #[error(
-        "tokenizer.json has no token `{token}`, which the model's template needs; it belongs to another model"
-    )]
-    MissingToken {
-        /// The token.
-        token: String,
-    },
-    /// An answer is not one token.
-    #[error(
-        "the answer `{answer}` is {tokens} tokens in this tokenizer, it must be one; see `yes` and `no` in grating.json"
-    )]
-    AnswerNotOneToken {
-        /// The answer.
-        answer: String,
-        /// How many it is.
-        tokens: usize,
-    },
-    /// The query leaves too little room.
-    #[error(
-        "the query has {tokens} tokens with its template, at most {limit} are allowed \
-         (three quarters of the maximum length); shorten it, raise the maximum length, or allow it to be cut"
-    )]
-    QueryTooLong {
-        /// Tokens of query, instruction and what of the template goes with them.
-        tokens: usize,
-        /// Three quarters of the maximum length.
-        limit: usize,
-    },
-    /// The template alone fills the maximum length.
-    #[error(
-        "a maximum length of {max_tokens} tokens leaves no room for a text; this template takes {template}, use at least {least}"
-    )]
-    LimitTooSmall {
-        /// As set.
-        max_tokens: usize,
-        /// Tokens that are there whatever the text is.
-        template: usize,
-        /// What would do.
-        least: usize,
-    },
-    /// The tokenizer failed on a text.
-    #[error("the tokenizer failed: {reason}")]
-    Encode {
-        /// The library's words.
-        reason: String,
-    },
-}
+use crate::template::Template;
 
 /// One candidate, ready to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoding {
-    /// Token ids.
+    /// Token ids, control tokens included.
     pub ids: Vec<u32>,
-    /// Segment of each token (0 query, 1 text); empty for models without segments.
+    /// Type of each token (0 up to the text, 1 from there), as long as `ids`; empty for models without types.
     pub type_ids: Vec<u8>,
     /// Whether the text was cut.
     pub truncated: bool,
 }
 
-/// What a caller may decide.
+/// What a caller may decide about texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EncodeOptions {
-    /// Most tokens of a candidate, template included.
+    /// Most tokens of a candidate, control tokens and template included.
     pub max_tokens: usize,
-    /// Lets strings of control tokens in user text become control tokens, as the reference does by default.
+    /// Lets names of control tokens in user text become control tokens, as the reference does by default. For
+    /// comparisons: with it a text can rewrite the prompt.
     pub special_tokens_in_text: bool,
-    /// Cuts a query that takes more than three quarters of `max_tokens` there, instead of refusing it.
+    /// Cuts a query that is too long (see [`TokenizeError::QueryTooLong`]) instead of refusing it.
     pub allow_query_truncation: bool,
 }
 
-/// A query with its instruction, checked and encoded as far as it does not depend on the text.
+/// A query with its instruction, encoded as far as that does not depend on the text.
 #[derive(Debug, Clone)]
-pub struct EncodedQuery(Query);
-
-#[derive(Debug, Clone)]
-enum Query {
-    /// The body is tokenized as one string with the text, since tokens may span the seam.
-    Decoder { instruction: String, query: String, prefix_tokens: usize },
-    /// Control tokens and query, up to the text.
-    Encoder { ids: Vec<u32> },
+pub struct EncodedQuery {
+    /// Ids with which every candidate begins.
+    certain: Vec<u32>,
+    /// Words before the text, tokenized together with it because a token may span the seam; empty for pairs.
+    lead: String,
+    /// Tokens that are left for `lead` and the text.
+    room: usize,
 }
 
 impl EncodedQuery {
-    /// Tokens that every candidate of this query is certain to start with: the template's prefix for decoders,
-    /// everything before the text for pairs. (Candidates of a decoder share the query's tokens as well, up to the
-    /// seam; a caller finds the exact number by comparing ids.)
+    /// Tokens with which every candidate of this query is certain to begin: everything before the text for pairs, the
+    /// prefix and what the body has up to its last control token for decoders.
+    ///
+    /// Candidates of a decoder nearly always share the query's tokens too, but the last of them can merge with the
+    /// text's first letters; the exact number is found by comparing ids.
     pub fn shared_prefix_tokens(&self) -> usize {
-        match &self.0 {
-            Query::Decoder { prefix_tokens, .. } => *prefix_tokens,
-            Query::Encoder { ids } => ids.len(),
-        }
+        self.certain.len()
     }
 }
 
-/// Turns queries and texts into ids under one model's template.
+/// Turns queries and texts into ids under one model's template. `Send + Sync`; texts may be encoded in parallel.
+///
+/// # Example
+///
+/// ```no_run
+/// use grating_model::{EncodeOptions, Template, TextEncoder};
+///
+/// let json = std::fs::read("path/to/model/tokenizer.json")?;
+/// let options = EncodeOptions { max_tokens: 512, special_tokens_in_text: false, allow_query_truncation: false };
+/// let encoder = TextEncoder::new(&json, Template::qwen3_reranker(), options)?;
+/// let query = encoder.encode_query("what is a window", None)?;
+/// let candidate = encoder.encode(&query, "an opening in a wall")?;
+/// assert!(candidate.ids.len() <= 512 && !candidate.truncated);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct TextEncoder {
-    /// For user text; the template's own words are ids by now.
-    text: Tokenizer,
+    /// For user text. (The template's own parts are ids by now.)
+    tokenizer: Tokenizer,
     vocab_size: usize,
     options: EncodeOptions,
     form: Form,
@@ -135,55 +88,34 @@ pub struct TextEncoder {
 
 #[derive(Debug, Clone)]
 enum Form {
-    Decoder {
-        prefix: Vec<u32>,
-        suffix: Vec<u32>,
-        body: Vec<Piece>,
-        default_instruction: String,
-        /// Looked at only where the head needs them.
-        answers: Result<[u32; 2], TokenizeError>,
-    },
-    Encoder {
-        start: u32,
-        separators: Vec<u32>,
-        end: u32,
-        segments: bool,
-    },
-}
-
-/// A stretch of a decoder's body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
-    /// A control token among the template's words; a hard seam for the tokenizer.
-    Control(u32),
-    /// Tokenized as one string.
-    Run(Vec<BodyPart>),
+    Prompt(Prompt),
+    Pair(Pair),
 }
 
 impl TextEncoder {
-    /// Reads a `tokenizer.json` and prepares the template. Truncation and padding settings of the file are ignored.
+    /// Reads a `tokenizer.json` and prepares the template. The file's own truncation, padding and post-processor do
+    /// not count.
     ///
     /// # Errors
-    /// [`TokenizeError`] when the file cannot be read or does not have the template's tokens.
+    /// [`TokenizeError::TokenizerJson`], [`TokenizeError::GratingJson`] for a template whose body lacks a place,
+    /// [`TokenizeError::MissingToken`] where the tokenizer does not have the template's control tokens, and
+    /// [`TokenizeError::LimitTooSmall`].
     pub fn new(
         tokenizer_json: &[u8],
         template: Template,
         options: EncodeOptions,
     ) -> Result<Self, TokenizeError> {
-        let whole = plain::read(tokenizer_json)?;
-        let vocab_size = whole.get_vocab_size(true);
+        let mut tokenizer = control::read(tokenizer_json)?;
+        let vocab_size = tokenizer.get_vocab_size(true);
+        let plain = !options.special_tokens_in_text;
         let form = match template {
-            Template::YesNo(template) => decoder_form(&whole, template)?,
-            Template::Pair(template) => encoder_form(&whole, template)?,
+            Template::YesNo(template) => Form::Prompt(Prompt::new(&tokenizer, template, plain)?),
+            Template::Pair(template) => Form::Pair(Pair::new(&tokenizer, template)?),
         };
-        let text = match options.special_tokens_in_text {
-            true => whole,
-            false => {
-                drop(whole); // large vocabularies take tens of megabytes
-                plain::without_added_tokens(tokenizer_json)?
-            }
-        };
-        let encoder = TextEncoder { text, vocab_size, options, form };
+        if plain {
+            control::make_plain(&mut tokenizer, tokenizer_json)?;
+        }
+        let encoder = TextEncoder { tokenizer, vocab_size, options, form };
         encoder.check_limit()?;
         Ok(encoder)
     }
@@ -198,224 +130,144 @@ impl TextEncoder {
         self.options.max_tokens
     }
 
+    /// The id of a token by its name in the vocabulary (`Ġyes`, `[SEP]`).
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+
+    /// The id of an answer: the single token that the words are, or else the token of that name.
+    ///
+    /// # Errors
+    /// [`TokenizeError::AnswerNotOneToken`].
+    pub fn answer_id(&self, answer: &str) -> Result<u32, TokenizeError> {
+        prompt::answer_id(&self.tokenizer, answer)
+    }
+
     /// The ids of a yes/no template's two answers.
     ///
     /// # Errors
-    /// [`TokenizeError::AnswerNotOneToken`]; [`TokenizeError::GratingJson`] for a template without answers.
+    /// [`TokenizeError::AnswerNotOneToken`] or [`TokenizeError::AnswersEqual`]; [`TokenizeError::GratingJson`] for a
+    /// template without answers.
     pub fn answers(&self) -> Result<Answers, TokenizeError> {
         match &self.form {
-            Form::Decoder { answers, .. } => answers.clone().map(|[yes, no]| Answers { yes, no }),
-            Form::Encoder { .. } => {
+            Form::Prompt(prompt) => prompt.answers.clone(),
+            Form::Pair(_) => {
                 Err(TokenizeError::GratingJson { reason: "a pair template has no answers".into() })
             }
         }
     }
 
-    /// Encodes a query. Models whose template has no instruction ignore it.
+    /// Encodes a query. `instruction` replaces the template's own; models whose template has no place for one ignore
+    /// it.
     ///
     /// # Errors
-    /// [`TokenizeError::QueryTooLong`], unless the options allow the query to be cut.
+    /// [`TokenizeError::QueryTooLong`], unless the options allow the query to be cut and that is enough.
     pub fn encode_query(
         &self,
         query: &str,
         instruction: Option<&str>,
     ) -> Result<EncodedQuery, TokenizeError> {
-        let limit = self.options.max_tokens * 3 / 4;
-        Ok(EncodedQuery(match &self.form {
-            Form::Decoder { prefix, suffix, default_instruction, .. } => {
-                let instruction = instruction.unwrap_or(default_instruction).to_string();
-                let prefix_tokens = prefix.len();
-                let mut query = query.to_string();
-                let fixed = prefix.len() + suffix.len();
-                let mut tokens = fixed + self.body(&instruction, &query, "")?.len();
-                // Cutting at a token's end can change the tokens before it, so the count is taken anew.
-                while tokens > limit {
-                    let over = tokens - limit;
-                    if !self.options.allow_query_truncation || query.is_empty() {
-                        return Err(TokenizeError::QueryTooLong { tokens, limit });
-                    }
-                    query = self.cut(&query, over)?;
-                    tokens = fixed + self.body(&instruction, &query, "")?.len();
-                }
-                Query::Decoder { instruction, query, prefix_tokens }
+        match &self.form {
+            Form::Prompt(prompt) => {
+                let instruction = instruction.unwrap_or(&prompt.default_instruction);
+                self.prompt_query(prompt, query, instruction)
             }
-            Form::Encoder { start, separators, .. } => {
-                let mut query = ids(&self.text, query)?;
-                if query.len() > limit {
-                    if !self.options.allow_query_truncation {
-                        return Err(TokenizeError::QueryTooLong { tokens: query.len(), limit });
-                    }
-                    query.truncate(limit);
-                }
-                let mut ids = vec![*start];
-                ids.extend(query);
-                ids.extend(separators);
-                // Three quarters and the control tokens can still fill a very small limit.
-                if ids.len() + 1 > self.options.max_tokens {
-                    return Err(TokenizeError::QueryTooLong { tokens: ids.len() + 1, limit });
-                }
-                Query::Encoder { ids }
-            }
-        }))
+            Form::Pair(pair) => self.pair_query(pair, query),
+        }
     }
 
-    /// Encodes one candidate; its end is cut where it is too long, nothing else ever is.
+    /// Encodes one candidate of a query of this encoder. Where it is too long the text is cut at its end; nothing else
+    /// ever is.
     ///
     /// # Errors
     /// [`TokenizeError::Encode`] if the tokenizer fails.
     pub fn encode(&self, query: &EncodedQuery, text: &str) -> Result<Encoding, TokenizeError> {
-        let max = self.options.max_tokens;
-        match (&query.0, &self.form) {
-            (Query::Decoder { instruction, query, .. }, Form::Decoder { prefix, suffix, .. }) => {
-                let mut body = self.body(instruction, query, text)?;
-                let room = max - prefix.len() - suffix.len();
-                let truncated = body.len() > room;
-                body.truncate(room);
-                let ids = [prefix.as_slice(), &body, suffix].concat();
-                Ok(Encoding { ids, type_ids: Vec::new(), truncated })
-            }
-            (Query::Encoder { ids: query }, Form::Encoder { end, segments, .. }) => {
-                let mut text = ids(&self.text, text)?;
-                let room = max - query.len() - 1;
-                let truncated = text.len() > room;
-                text.truncate(room);
-                let ids = [query.as_slice(), &text, &[*end]].concat();
-                let type_ids = match segments {
-                    true => (0..ids.len()).map(|i| u8::from(i >= query.len())).collect(),
-                    false => Vec::new(),
-                };
-                Ok(Encoding { ids, type_ids, truncated })
-            }
-            _ => Err(TokenizeError::Encode {
-                reason: "the query was encoded for another model".into(),
-            }),
-        }
+        let (end, types) = match &self.form {
+            Form::Prompt(prompt) => (prompt.suffix.as_slice(), false),
+            Form::Pair(pair) => (std::slice::from_ref(&pair.end), pair.types),
+        };
+        let before = query.certain.len();
+        let mut text_ids = match query.lead.as_str() {
+            "" => ids(&self.tokenizer, text)?,
+            lead => ids(&self.tokenizer, &[lead, text].concat())?,
+        };
+        let truncated = text_ids.len() > query.room;
+        text_ids.truncate(query.room);
+        let ids = [&query.certain, text_ids.as_slice(), end].concat();
+        let type_ids = match types {
+            true => (0..ids.len()).map(|position| u8::from(position >= before)).collect(),
+            false => Vec::new(),
+        };
+        Ok(Encoding { ids, type_ids, truncated })
     }
 
-    /// Ids of a decoder's body.
-    fn body(
+    fn prompt_query(
         &self,
-        instruction: &str,
+        prompt: &Prompt,
         query: &str,
-        document: &str,
-    ) -> Result<Vec<u32>, TokenizeError> {
-        let Form::Decoder { body, .. } = &self.form else { return Ok(Vec::new()) };
-        let mut out = Vec::new();
-        for piece in body {
-            match piece {
-                Piece::Control(id) => out.push(*id),
-                Piece::Run(parts) => {
-                    let words = parts.iter().map(|part| match part {
-                        BodyPart::Literal(text) => text.as_str(),
-                        BodyPart::Instruction => instruction,
-                        BodyPart::Query => query,
-                        BodyPart::Document => document,
-                    });
-                    out.extend(ids(&self.text, &words.collect::<String>())?);
-                }
+        instruction: &str,
+    ) -> Result<EncodedQuery, TokenizeError> {
+        let room = self.options.max_tokens - prompt.frame();
+        let limit = room * 3 / 4;
+        let mut query = query.to_string();
+        loop {
+            let (certain, lead) = prompt.before_text(&self.tokenizer, instruction, &query)?;
+            let body = certain.len() - prompt.prefix.len();
+            let tokens = body + ids(&self.tokenizer, &lead)?.len();
+            if tokens <= limit {
+                return Ok(EncodedQuery { certain, lead, room: room - body });
             }
+            if !self.options.allow_query_truncation || query.is_empty() {
+                return Err(TokenizeError::QueryTooLong { tokens, limit });
+            }
+            // The cut can change the tokens around it, so they are counted anew.
+            query = self.without_last_tokens(&query, tokens - limit)?;
         }
-        Ok(out)
     }
 
-    /// Cuts about `tokens` tokens (at least one character) off the end of a query.
-    fn cut(&self, query: &str, tokens: usize) -> Result<String, TokenizeError> {
-        let encoding = self.text.encode_char_offsets(query, false).map_err(failed)?;
-        let keep = encoding.len().saturating_sub(tokens);
-        let end = encoding.get_offsets()[..keep].last().map_or(0, |offsets| offsets.1);
-        let all = query.chars().count();
-        Ok(query.chars().take(end.min(all - 1)).collect())
+    fn pair_query(&self, pair: &Pair, query: &str) -> Result<EncodedQuery, TokenizeError> {
+        let max_tokens = self.options.max_tokens;
+        // In a very small limit three quarters and the control tokens would leave nothing for the text.
+        let limit = (max_tokens * 3 / 4).min(max_tokens - pair.frame() - 1);
+        let mut query = ids(&self.tokenizer, query)?;
+        if query.len() > limit && !self.options.allow_query_truncation {
+            return Err(TokenizeError::QueryTooLong { tokens: query.len(), limit });
+        }
+        query.truncate(limit);
+        let certain = [&[pair.start], query.as_slice(), &pair.between].concat();
+        let room = max_tokens - certain.len() - 1;
+        Ok(EncodedQuery { certain, lead: String::new(), room })
     }
 
-    /// Room for the template, a short query and one token of text.
+    /// `text` less its last `tokens` tokens, and less one character at least.
+    fn without_last_tokens(&self, text: &str, tokens: usize) -> Result<String, TokenizeError> {
+        let encoding = self.tokenizer.encode_char_offsets(text, false).map_err(failed)?;
+        let kept = encoding.len().saturating_sub(tokens);
+        let end = encoding.get_offsets()[..kept].last().map_or(0, |offsets| offsets.1);
+        let chars = text.chars().count();
+        Ok(text.chars().take(end.min(chars.saturating_sub(1))).collect())
+    }
+
+    /// Room for the template, one token of a query and one of a text.
     fn check_limit(&self) -> Result<(), TokenizeError> {
-        let template = match &self.form {
-            Form::Decoder { prefix, suffix, default_instruction, .. } => {
-                prefix.len() + suffix.len() + self.body(default_instruction, "", "")?.len()
+        let (template, least) = match &self.form {
+            Form::Prompt(prompt) => {
+                let (certain, lead) =
+                    prompt.before_text(&self.tokenizer, &prompt.default_instruction, "")?;
+                let body = certain.len() - prompt.prefix.len() + ids(&self.tokenizer, &lead)?.len();
+                (prompt.frame() + body, prompt.frame() + ((body + 1) * 4).div_ceil(3))
             }
-            Form::Encoder { separators, .. } => 2 + separators.len(),
+            Form::Pair(pair) => (pair.frame(), pair.frame() + 2),
         };
         let max_tokens = self.options.max_tokens;
-        let least = (template * 4).div_ceil(3) + 2;
-        match max_tokens < least {
-            true => Err(TokenizeError::LimitTooSmall { max_tokens, template, least }),
-            false => Ok(()),
+        if max_tokens < least {
+            return Err(TokenizeError::LimitTooSmall { max_tokens, template, least });
         }
+        Ok(())
     }
 }
 
-fn decoder_form(whole: &Tokenizer, template: YesNoTemplate) -> Result<Form, TokenizeError> {
-    Ok(Form::Decoder {
-        prefix: ids(whole, &template.prefix)?,
-        suffix: ids(whole, &template.suffix)?,
-        body: pieces(whole, template.body_parts()?),
-        default_instruction: template.default_instruction,
-        answers: answer(whole, &template.yes)
-            .and_then(|yes| answer(whole, &template.no).map(|no| [yes, no])),
-    })
-}
-
-/// The id of an answer, which must be a single token.
-fn answer(whole: &Tokenizer, answer: &str) -> Result<u32, TokenizeError> {
-    match ids(whole, answer)?.as_slice() {
-        [id] => Ok(*id),
-        many => Err(TokenizeError::AnswerNotOneToken { answer: answer.into(), tokens: many.len() }),
-    }
-}
-
-/// Cuts the template's own words in a body at added tokens.
-fn pieces(whole: &Tokenizer, parts: Vec<BodyPart>) -> Vec<Piece> {
-    let added: Vec<(u32, String)> = whole
-        .get_added_tokens_decoder()
-        .into_iter()
-        .map(|(id, token)| (id, token.content))
-        .collect();
-    let mut pieces = Vec::new();
-    let mut run = Vec::new();
-    for part in parts {
-        let BodyPart::Literal(text) = part else {
-            run.push(part);
-            continue;
-        };
-        let mut rest = text.as_str();
-        // The leftmost one wins, and of those that begin there the longest.
-        while let Some((at, id, token)) = added
-            .iter()
-            .filter_map(|(id, token)| Some((rest.find(token.as_str())?, *id, token)))
-            .min_by_key(|(at, _, token)| (*at, usize::MAX - token.len()))
-        {
-            if at > 0 {
-                run.push(BodyPart::Literal(rest[..at].to_string()));
-            }
-            pieces.extend([Piece::Run(std::mem::take(&mut run)), Piece::Control(id)]);
-            rest = &rest[at + token.len()..];
-        }
-        if !rest.is_empty() {
-            run.push(BodyPart::Literal(rest.to_string()));
-        }
-    }
-    pieces.push(Piece::Run(run));
-    pieces.retain(|piece| *piece != Piece::Run(Vec::new()));
-    pieces
-}
-
-fn encoder_form(whole: &Tokenizer, template: PairTemplate) -> Result<Form, TokenizeError> {
-    let id = |token: &str| {
-        whole.token_to_id(token).ok_or_else(|| TokenizeError::MissingToken { token: token.into() })
-    };
-    Ok(match template {
-        PairTemplate::Bert => {
-            let end = id("[SEP]")?;
-            Form::Encoder { start: id("[CLS]")?, separators: vec![end], end, segments: true }
-        }
-        PairTemplate::XlmRoberta => {
-            let end = id("</s>")?;
-            Form::Encoder { start: id("<s>")?, separators: vec![end, end], end, segments: false }
-        }
-    })
-}
-
-/// Ids of a string, without the file's own control tokens around it.
+/// Ids of a string, without control tokens around it.
 fn ids(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TokenizeError> {
     Ok(tokenizer.encode_fast(text, false).map_err(failed)?.get_ids().to_vec())
 }

@@ -1,3 +1,5 @@
 //! Integration tests, one module a subject.
+#![allow(clippy::unwrap_used)] // helpers of tests; the exemption of clippy.toml covers the tests alone
 
 mod golden;
+mod tokenization;

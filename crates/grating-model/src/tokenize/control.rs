@@ -1,0 +1,133 @@
+//! Which tokens are control tokens, and how user text is kept from them.
+//!
+//! `tokenizers` calls it `encode_special_tokens`, transformers `split_special_tokens=True`: a string that is a control
+//! token's name is encoded like any other text. Two things slip through there and are closed here.
+//!
+//! - Added tokens that are not marked special stay active; in Qwen3's file `<think>` is one. Here those that look like
+//!   markup count as special too. Other added words (a term that a model was trained with) are words and keep their id.
+//! - Unigram models have `</s>` and its like in their own vocabulary, with the best score there is, and find them in
+//!   any text. They get a name there that no text has.
+
+use serde::Deserialize;
+use tokenizers::models::unigram::Unigram;
+use tokenizers::{AddedToken, ModelWrapper, PostProcessorWrapper, Tokenizer};
+
+use super::TokenizeError;
+
+/// Reads a `tokenizer.json`, less its truncation, padding and post-processor: what they do is done here, from ids.
+pub(super) fn read(json: &[u8]) -> Result<Tokenizer, TokenizeError> {
+    let mut tokenizer = Tokenizer::from_bytes(json).map_err(unusable)?;
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(unusable)?;
+    tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+    Ok(tokenizer)
+}
+
+/// Whether a token steers a model rather than being text.
+fn is_control(token: &AddedToken) -> bool {
+    let name = token.content.trim_matches(|c: char| c == '\u{2581}' || c.is_whitespace());
+    let between = |open, close| name.len() > 1 && name.starts_with(open) && name.ends_with(close);
+    token.special || between('<', '>') || between('[', ']')
+}
+
+/// Added tokens that are control tokens, with their ids, in the order of ids.
+pub(super) fn control_tokens(tokenizer: &Tokenizer) -> Vec<(u32, AddedToken)> {
+    let mut tokens: Vec<_> = tokenizer
+        .get_added_tokens_decoder()
+        .into_iter()
+        .filter(|(_, token)| is_control(token))
+        .collect();
+    tokens.sort_by_key(|(id, _)| *id);
+    tokens
+}
+
+/// What of the file's model is needed to keep user text plain.
+#[derive(Deserialize)]
+struct File {
+    model: ModelPart,
+}
+
+#[derive(Deserialize)]
+struct ModelPart {
+    #[serde(default)]
+    unk_id: Option<usize>,
+    #[serde(default)]
+    unk_token: Option<String>,
+}
+
+/// Makes `tokenizer`, read from `json`, one for user text: it never gives a control token.
+///
+/// # Errors
+/// [`TokenizeError::TokenizerJson`] where that cannot be had with this file.
+pub(super) fn make_plain(tokenizer: &mut Tokenizer, json: &[u8]) -> Result<(), TokenizeError> {
+    let File { model } = serde_json::from_slice(json).map_err(unusable)?;
+    let control = control_tokens(tokenizer);
+    let unmarked = control.iter().filter(|(_, token)| !token.special);
+    let marked: Vec<_> = unmarked.map(|(_, t)| AddedToken { special: true, ..t.clone() }).collect();
+    if !marked.is_empty() {
+        tokenizer.add_special_tokens(marked).map_err(unusable)?;
+    }
+    tokenizer.set_encode_special_tokens(true);
+    let unknown = match model.unk_id {
+        Some(id) => u32::try_from(id).ok(),
+        None => model.unk_token.as_deref().and_then(|token| tokenizer.token_to_id(token)),
+    };
+    if let ModelWrapper::Unigram(unigram) = tokenizer.get_model() {
+        let hidden = hide(unigram, model.unk_id, &control)?;
+        tokenizer.with_model(hidden);
+    }
+    check(tokenizer, &control, unknown)
+}
+
+/// Pre-tokenizers split at a space or replace it, so that no piece of text has one.
+fn hidden_name(name: &str) -> String {
+    format!(" {name}")
+}
+
+/// The same model with other names for the control tokens; ids and scores stay.
+fn hide(
+    unigram: &Unigram,
+    unk_id: Option<usize>,
+    control: &[(u32, AddedToken)],
+) -> Result<Unigram, TokenizeError> {
+    let is_control = |piece: &str| control.iter().any(|(_, token)| token.content == piece);
+    let renamed = unigram.iter().map(|(piece, score)| {
+        (if is_control(piece) { hidden_name(piece) } else { piece.clone() }, *score)
+    });
+    Unigram::from(renamed.collect(), unk_id, unigram.byte_fallback()).map_err(unusable)
+}
+
+/// Tries every control token's name as text. (A model of whole words could still find one: refuse rather than leak.)
+fn check(
+    tokenizer: &Tokenizer,
+    control: &[(u32, AddedToken)],
+    unknown: Option<u32>,
+) -> Result<(), TokenizeError> {
+    let names = || control.iter().map(|(_, token)| token.content.as_str());
+    let probes = [
+        names().collect::<Vec<_>>().join(" "),
+        names().collect::<String>(),
+        names().map(hidden_name).collect::<String>(),
+    ];
+    for probe in probes {
+        let encoding = tokenizer.encode_fast(probe, false).map_err(unusable)?;
+        let found = encoding.get_ids().iter().filter(|id| Some(**id) != unknown);
+        let found = found.filter_map(|id| control.iter().find(|(other, _)| other == id));
+        // A control token named like an ordinary word or character is that word in text.
+        if let Some((_, token)) =
+            found.into_iter().find(|(_, t)| t.content.len() > 1 && !is_word(t))
+        {
+            let reason = format!("text can become its control token `{}`", token.content);
+            return Err(TokenizeError::TokenizerJson { reason });
+        }
+    }
+    Ok(())
+}
+
+fn is_word(token: &AddedToken) -> bool {
+    token.content.chars().all(|c| c.is_alphanumeric() || c.is_whitespace())
+}
+
+fn unusable(error: impl ToString) -> TokenizeError {
+    TokenizeError::TokenizerJson { reason: error.to_string() }
+}

@@ -1,0 +1,77 @@
+//! What can be wrong with a tokenizer, a template or a query.
+
+/// Why a text cannot be encoded, or a tokenizer not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TokenizeError {
+    /// `tokenizer.json` cannot be used.
+    #[error("tokenizer.json cannot be used: {reason}; take it from the model's own repository")]
+    TokenizerJson {
+        /// Why.
+        reason: String,
+    },
+    /// `grating.json` cannot be used.
+    #[error("grating.json cannot be used: {reason}")]
+    GratingJson {
+        /// Why.
+        reason: String,
+    },
+    /// The tokenizer lacks a control token of the template.
+    #[error(
+        "tokenizer.json has no token `{token}`, which the model's template needs; \
+         take the tokenizer from the model's own repository"
+    )]
+    MissingToken {
+        /// The token.
+        token: String,
+    },
+    /// An answer is not one token.
+    #[error(
+        "the answer `{answer}` is {tokens} tokens in this tokenizer and must be one; \
+         choose other words for `yes` and `no` in grating.json, or take the model's own tokenizer.json"
+    )]
+    AnswerNotOneToken {
+        /// The answer.
+        answer: String,
+        /// How many tokens it is.
+        tokens: usize,
+    },
+    /// Both answers are the same token.
+    #[error("the answers `{yes}` and `{no}` are the same token; a score is the difference of two")]
+    AnswersEqual {
+        /// The answer that means relevant.
+        yes: String,
+        /// The answer that means not.
+        no: String,
+    },
+    /// The query leaves too little room for the texts.
+    #[error(
+        "the query takes {tokens} tokens, instruction included, and at most {limit} are allowed (three quarters \
+         of the maximum length less the template); shorten it, raise the maximum length, or allow it to be cut"
+    )]
+    QueryTooLong {
+        /// Tokens of the query; for decoders of everything between prefix and text.
+        tokens: usize,
+        /// The most that are allowed.
+        limit: usize,
+    },
+    /// The template alone fills the maximum length.
+    #[error(
+        "a maximum length of {max_tokens} tokens leaves no room for a query and a text: \
+         the template takes {template}; use at least {least}"
+    )]
+    LimitTooSmall {
+        /// As set.
+        max_tokens: usize,
+        /// Tokens that are there whatever query and text are.
+        template: usize,
+        /// The least that would do.
+        least: usize,
+    },
+    /// The tokenizer failed on a text.
+    #[error("the tokenizer failed on a text: {reason}")]
+    Encode {
+        /// The tokenizer's own words.
+        reason: String,
+    },
+}

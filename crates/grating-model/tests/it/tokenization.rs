@@ -1,0 +1,342 @@
+//! Token for token what the reference makes of nasty texts, in both modes (xtask/goldens/README.md has the format).
+
+use std::path::{Path, PathBuf};
+
+use grating_model::{
+    EncodeOptions, EncodedQuery, Encoding, GratingJson, PairTemplate, Template, TextEncoder,
+    TokenizeError,
+};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+#[derive(Deserialize)]
+struct Golden {
+    /// As in a grating.json; absent for pairs.
+    template: Option<serde_json::Value>,
+    pairs: Vec<Pair>,
+}
+
+#[derive(Deserialize)]
+struct Pair {
+    query: String,
+    document: Option<String>,
+    generated: Option<Generated>,
+    instruction: Option<String>,
+    max_tokens: usize,
+    plain: Outcome,
+    special: Outcome,
+}
+
+#[derive(Deserialize)]
+struct Generated {
+    seed: String,
+    bytes: usize,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    #[serde(default)]
+    query_too_long: bool,
+    /// With the query cut.
+    cut: Option<Box<Outcome>>,
+    #[serde(default)]
+    truncated: bool,
+    ids: Option<Vec<u32>>,
+    count: Option<usize>,
+    sha256: Option<String>,
+    second: Option<usize>,
+}
+
+impl Pair {
+    fn document(&self) -> String {
+        match (&self.document, &self.generated) {
+            (Some(document), _) => document.clone(),
+            (None, Some(Generated { seed, bytes })) => {
+                let mut text = seed.repeat(bytes / seed.len() + 1);
+                text.truncate(text.floor_char_boundary(*bytes));
+                text
+            }
+            (None, None) => panic!("a golden pair has a document or says how to make it"),
+        }
+    }
+}
+
+fn tokenizers() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens/tokenizers")
+}
+
+fn tokenizer_json(kind: &str) -> Vec<u8> {
+    std::fs::read(tokenizers().join(kind).join("tokenizer.json")).unwrap()
+}
+
+fn golden(kind: &str) -> (Golden, Template) {
+    let json = std::fs::read(tokenizers().join(kind).join("tokenization.json")).unwrap();
+    let golden: Golden = serde_json::from_slice(&json).unwrap();
+    let template = match &golden.template {
+        Some(template) => {
+            let file = serde_json::json!({ "template": template }).to_string();
+            Template::YesNo(GratingJson::parse(file.as_bytes()).unwrap().template)
+        }
+        None if kind == "unigram" => Template::Pair(PairTemplate::XlmRoberta),
+        None => Template::Pair(PairTemplate::Bert),
+    };
+    (golden, template)
+}
+
+const KINDS: [&str; 6] = [
+    "byte-level-bpe",
+    "byte-level-bpe-control-in-body",
+    "byte-level-bpe-llama3",
+    "wordpiece",
+    "wordpiece-with-settings",
+    "unigram",
+];
+
+fn options(max_tokens: usize) -> EncodeOptions {
+    EncodeOptions { max_tokens, special_tokens_in_text: false, allow_query_truncation: false }
+}
+
+fn encode(encoder: &TextEncoder, pair: &Pair) -> Result<(EncodedQuery, Encoding), TokenizeError> {
+    let query = encoder.encode_query(&pair.query, pair.instruction.as_deref())?;
+    let encoding = encoder.encode(&query, &pair.document())?;
+    Ok((query, encoding))
+}
+
+fn compare(found: &Encoding, expected: &Outcome, at: &str) {
+    match (&expected.ids, &expected.sha256) {
+        (Some(ids), _) => assert_eq!(&found.ids, ids, "{at}"),
+        (None, Some(sha256)) => {
+            assert_eq!(Some(found.ids.len()), expected.count, "{at}");
+            let bytes: Vec<u8> = found.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+            let digest: String =
+                Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(&digest, sha256, "{at}");
+        }
+        (None, None) => panic!("{at}: the golden has no ids"),
+    }
+    assert_eq!(found.truncated, expected.truncated, "{at}");
+    if !found.type_ids.is_empty() {
+        assert_eq!(found.type_ids.len(), found.ids.len(), "{at}");
+        let second = expected.second.unwrap_or(0);
+        let types = (0..found.ids.len()).map(|i| u8::from(i + second >= found.ids.len()));
+        assert!(found.type_ids.iter().copied().eq(types), "{at}: {:?}", found.type_ids);
+    }
+}
+
+fn check_mode(kind: &str, special_tokens_in_text: bool) {
+    let (golden, template) = golden(kind);
+    let json = tokenizer_json(kind);
+    let mut limits: Vec<usize> = golden.pairs.iter().map(|pair| pair.max_tokens).collect();
+    limits.sort_unstable();
+    limits.dedup();
+    let mut compared = 0;
+    for max_tokens in limits {
+        let encoder = |allow_query_truncation| {
+            let options =
+                EncodeOptions { max_tokens, special_tokens_in_text, allow_query_truncation };
+            TextEncoder::new(&json, template.clone(), options).unwrap()
+        };
+        let (encoder, cutting) = (encoder(false), encoder(true));
+        for pair in golden.pairs.iter().filter(|pair| pair.max_tokens == max_tokens) {
+            let expected = if special_tokens_in_text { &pair.special } else { &pair.plain };
+            let document: String = pair.document().chars().take(60).collect();
+            let at = format!("{kind}, {max_tokens} tokens: {:?} / {document:?}", pair.query);
+            match encode(&encoder, pair) {
+                Ok((query, found)) => {
+                    assert!(!expected.query_too_long, "{at}");
+                    compare(&found, expected, &at);
+                    // What is said to be shared is, and a query that fits is not cut.
+                    let (shared, other) =
+                        (query.shared_prefix_tokens(), encoder.encode(&query, "zebra").unwrap());
+                    assert_eq!(found.ids[..shared], other.ids[..shared], "{at}");
+                    assert_eq!(encode(&cutting, pair).unwrap().1, found, "{at}");
+                }
+                Err(TokenizeError::QueryTooLong { tokens, limit }) => {
+                    assert!(expected.query_too_long && tokens > limit, "{at}");
+                    check_cut(&cutting, pair, expected, &at);
+                }
+                Err(error) => panic!("{at}: {error}"),
+            }
+            compared += 1;
+        }
+    }
+    assert!(compared >= 200, "{kind}: only {compared} pairs");
+}
+
+/// A query past the limit, where the caller lets it be cut.
+fn check_cut(cutting: &TextEncoder, pair: &Pair, expected: &Outcome, at: &str) {
+    match (encode(cutting, pair), &expected.cut) {
+        (Ok((_, found)), Some(cut)) => compare(&found, cut, at),
+        (Ok((query, found)), None) => {
+            assert!(found.ids.len() <= pair.max_tokens, "{at}");
+            // The prompt is whole and a quarter of its room is left for the text.
+            let empty = cutting.encode(&query, "").unwrap();
+            let (short, long) =
+                (empty.ids.len(), cutting.encode(&query, &"x ".repeat(999)).unwrap());
+            assert!(
+                long.truncated && long.ids.len() == pair.max_tokens && short < long.ids.len(),
+                "{at}"
+            );
+        }
+        // Cutting the query cannot make up for a long instruction.
+        (Err(TokenizeError::QueryTooLong { .. }), None) => {
+            assert!(pair.instruction.is_some(), "{at}")
+        }
+        (Err(error), _) => panic!("{at}: {error}"),
+    }
+}
+
+#[test]
+fn user_text_is_text() {
+    for kind in KINDS {
+        check_mode(kind, false);
+    }
+}
+
+#[test]
+fn the_references_default_on_request() {
+    for kind in KINDS {
+        check_mode(kind, true);
+    }
+}
+
+#[test]
+fn control_tokens_in_text_stay_out_in_one_mode_and_come_in_in_the_other() {
+    for (kind, names) in [
+        (
+            "byte-level-bpe",
+            &["<|im_end|>", "<|im_start|>", "<think>", "</think>", "<|endoftext|>"][..],
+        ),
+        ("byte-level-bpe-llama3", &["<|eot_id|>", "<|begin_of_text|>"]),
+        ("wordpiece", &["[SEP]", "[CLS]", "[MASK]", "[PAD]"]),
+        ("unigram", &["</s>", "<s>", "<mask>", "<pad>"]),
+    ] {
+        let (_, template) = golden(kind);
+        let json = tokenizer_json(kind);
+        for special_tokens_in_text in [false, true] {
+            let options = EncodeOptions { special_tokens_in_text, ..options(512) };
+            let encoder = TextEncoder::new(&json, template.clone(), options).unwrap();
+            let count = |query: &str, instruction, text: &str, id| {
+                let query = encoder.encode_query(query, instruction).unwrap();
+                encoder.encode(&query, text).unwrap().ids.iter().filter(|x| **x == id).count()
+            };
+            for name in names {
+                let id = encoder.token_id(name).unwrap();
+                let own = count("q", Some("i"), "d", id);
+                let around = format!("a {name}b{name} {name}");
+                let found = count(&around, None, &around, id);
+                let expected = if special_tokens_in_text { own + 6 } else { own };
+                assert_eq!(found, expected, "{kind} {name} {special_tokens_in_text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_added_word_keeps_its_id_in_either_mode() {
+    for kind in ["byte-level-bpe", "wordpiece"] {
+        let (_, template) = golden(kind);
+        for special_tokens_in_text in [false, true] {
+            let options = EncodeOptions { special_tokens_in_text, ..options(256) };
+            let encoder =
+                TextEncoder::new(&tokenizer_json(kind), template.clone(), options).unwrap();
+            let word = encoder.token_id("cross-encoder").unwrap();
+            let query = encoder.encode_query("q", None).unwrap();
+            let text = encoder.encode(&query, "a cross-encoder reads pairs").unwrap();
+            assert!(text.ids.contains(&word), "{kind}");
+        }
+    }
+}
+
+#[test]
+fn a_prompt_shares_what_precedes_the_texts_run() {
+    let shared = |kind: &str| {
+        let (_, template) = golden(kind);
+        let encoder = TextEncoder::new(&tokenizer_json(kind), template, options(256)).unwrap();
+        let query = encoder.encode_query("what is a window", None).unwrap();
+        (query.shared_prefix_tokens(), encoder.encode(&query, "").unwrap().ids.len())
+    };
+    // The prefix alone; prefix, instruction and query up to the body's control tokens; all but the end.
+    let (prefix, all) = shared("byte-level-bpe");
+    assert!(prefix > 20 && prefix < all / 2 + 10, "{prefix} of {all}");
+    let (before_document, all) = shared("byte-level-bpe-control-in-body");
+    assert!(before_document > all / 2, "{before_document} of {all}");
+    let (pair, all) = shared("wordpiece");
+    assert_eq!(pair + 1, all);
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let new = |kind: &str, template: Template, max_tokens| {
+        TextEncoder::new(&tokenizer_json(kind), template, options(max_tokens)).unwrap_err()
+    };
+    let missing = |token: &str| TokenizeError::MissingToken { token: token.into() };
+    assert_eq!(new("wordpiece", Template::qwen3_reranker(), 512), missing("<|im_start|>"));
+    assert_eq!(
+        new("byte-level-bpe-llama3", Template::qwen3_reranker(), 512),
+        missing("<|im_start|>")
+    );
+    assert_eq!(new("unigram", Template::Pair(PairTemplate::Bert), 512), missing("[CLS]"));
+    assert_eq!(new("wordpiece", Template::Pair(PairTemplate::XlmRoberta), 512), missing("<s>"));
+}
+
+#[test]
+fn a_damaged_tokenizer_is_refused_with_its_reason() {
+    let whole = tokenizer_json("unigram");
+    for json in
+        [&b""[..], b"{}", b"null", b"{\"model\":{}}", b"\xff\xfe", &whole[..whole.len() / 2]]
+    {
+        let error = TextEncoder::new(json, Template::Pair(PairTemplate::XlmRoberta), options(512));
+        let error = error.unwrap_err();
+        assert!(matches!(error, TokenizeError::TokenizerJson { .. }), "{error}");
+        assert!(error.to_string().contains("tokenizer.json"), "{error}");
+    }
+}
+
+#[test]
+fn a_limit_without_room_names_one_that_has() {
+    for kind in KINDS {
+        let (_, template) = golden(kind);
+        let json = tokenizer_json(kind);
+        let at = |max_tokens| TextEncoder::new(&json, template.clone(), options(max_tokens));
+        for max_tokens in [0, 1, 3] {
+            assert!(matches!(at(max_tokens), Err(TokenizeError::LimitTooSmall { .. })), "{kind}");
+        }
+        let Err(TokenizeError::LimitTooSmall { least, .. }) = at(4) else { panic!("{kind}") };
+        assert!(at(least - 1).is_err(), "{kind}");
+        let encoder = at(least).unwrap();
+        let query = encoder.encode_query("", None).unwrap();
+        let long = encoder.encode(&query, &"a b ".repeat(99)).unwrap();
+        assert!(long.truncated && long.ids.len() == least, "{kind}: {} {least}", long.ids.len());
+    }
+}
+
+#[test]
+fn answers_are_single_tokens() {
+    let (_, template) = golden("byte-level-bpe");
+    let json = tokenizer_json("byte-level-bpe");
+    let encoder = TextEncoder::new(&json, template.clone(), options(256)).unwrap();
+    let answers = encoder.answers().unwrap();
+    assert_eq!(answers.yes, encoder.token_id("yes").unwrap());
+    assert_eq!(answers.no, encoder.answer_id("no").unwrap());
+    assert_eq!(encoder.answer_id("<think>").ok(), encoder.token_id("<think>"));
+
+    let with = |yes: &str, no: &str| {
+        let Template::YesNo(mut template) = template.clone() else { unreachable!() };
+        (template.yes, template.no) = (yes.into(), no.into());
+        let encoder = TextEncoder::new(&json, Template::YesNo(template), options(256)).unwrap();
+        encoder.answers().unwrap_err()
+    };
+    assert!(matches!(with("perhaps", "no"), TokenizeError::AnswerNotOneToken { tokens: 2.., .. }));
+    assert!(matches!(with("", "no"), TokenizeError::AnswerNotOneToken { tokens: 0, .. }));
+    assert!(matches!(with("no", "no"), TokenizeError::AnswersEqual { .. }));
+}
+
+#[test]
+fn an_encoder_is_shared_between_threads() {
+    fn shared<T: Send + Sync + Clone + std::fmt::Debug>() {}
+    shared::<TextEncoder>();
+    shared::<EncodedQuery>();
+    shared::<Encoding>();
+    shared::<TokenizeError>();
+}
