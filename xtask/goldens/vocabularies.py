@@ -151,8 +151,8 @@ def wordpiece_with_settings(size=520):
 
 def unigram(size=520):
     """Like XLM-RoBERTa: Unigram with the control tokens in its own vocabulary, words marked by U+2581. The original
-    normalizes with sentencepiece's NFKC table (300 kB); NFKC and the two rules below stand in for it."""
-    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(r"[\r\n\t ]+"), " ")])
+    normalizes with sentencepiece's NFKC table (300 kB), for which NFKC stands in here."""
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     pre = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
     counts = words(pre, normalizer)
     letters, pieces = Counter(), Counter()

@@ -98,8 +98,12 @@ impl GratingJson {
         let fail = |reason: String| TokenizeError::GratingJson { reason };
         let file: GratingJson = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
         file.template.body_parts()?;
+        let YesNoTemplate { yes, no, .. } = &file.template;
+        if yes.is_empty() || no.is_empty() || yes == no {
+            return Err(fail("`yes` and `no` must be two different words".into()));
+        }
         if file.max_tokens == Some(0) {
-            return Err(fail("`max_tokens` is 0".into()));
+            return Err(fail("`max_tokens` must be at least 1".into()));
         }
         Ok(file)
     }
@@ -181,6 +185,9 @@ mod tests {
         assert!(error(&with("{query}")).contains("once each"));
         assert!(error(&with("{query} {document} ?")).contains("suffix"));
         assert!(error("{").contains("grating.json"));
-        assert!(error(r#"{"template":{"body":"{query}{document}","yes":"y"}}"#).contains("no"));
+        assert!(error(r#"{"template":{"body":"{query}{document}","yes":"y"}}"#).contains("`no`"));
+        let same = r#"{"template":{"body":"{query}{document}","yes":"y","no":"y"}}"#;
+        assert!(error(same).contains("different"));
+        assert!(error(&with("{query} {document}").replace("\"no\"", "\"No\"")).contains("`No`"));
     }
 }

@@ -8,6 +8,7 @@ mod control;
 mod error;
 mod pair;
 mod prompt;
+mod window;
 
 use tokenizers::Tokenizer;
 
@@ -81,6 +82,8 @@ impl EncodedQuery {
 pub struct TextEncoder {
     /// For user text. (The template's own parts are ids by now.)
     tokenizer: Tokenizer,
+    /// Whether a long text may be tokenized as far as it is needed.
+    local: bool,
     vocab_size: usize,
     options: EncodeOptions,
     form: Form,
@@ -115,7 +118,8 @@ impl TextEncoder {
         if plain {
             control::make_plain(&mut tokenizer, tokenizer_json)?;
         }
-        let encoder = TextEncoder { tokenizer, vocab_size, options, form };
+        let local = window::is_local(&tokenizer);
+        let encoder = TextEncoder { tokenizer, local, vocab_size, options, form };
         encoder.check_limit()?;
         Ok(encoder)
     }
@@ -187,12 +191,11 @@ impl TextEncoder {
             Form::Pair(pair) => (std::slice::from_ref(&pair.end), pair.types),
         };
         let before = query.certain.len();
-        let mut text_ids = match query.lead.as_str() {
-            "" => ids(&self.tokenizer, text)?,
-            lead => ids(&self.tokenizer, &[lead, text].concat())?,
+        let first = |text| window::first_ids(&self.tokenizer, self.local, text, query.room);
+        let (text_ids, truncated) = match query.lead.as_str() {
+            "" => first(text)?,
+            lead => first(&[lead, text].concat())?,
         };
-        let truncated = text_ids.len() > query.room;
-        text_ids.truncate(query.room);
         let ids = [&query.certain, text_ids.as_slice(), end].concat();
         let type_ids = match types {
             true => (0..ids.len()).map(|position| u8::from(position >= before)).collect(),

@@ -131,3 +131,50 @@ fn is_word(token: &AddedToken) -> bool {
 fn unusable(error: impl ToString) -> TokenizeError {
     TokenizeError::TokenizerJson { reason: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word_level(added: &str) -> String {
+        format!(
+            r#"{{"version":"1.0","added_tokens":[{added}],"pre_tokenizer":{{"type":"WhitespaceSplit"}},
+            "model":{{"type":"WordLevel","unk_token":"[UNK]","vocab":{{"[UNK]":0,"[SEP]":1,"end":2,"a":3}}}}}}"#
+        )
+    }
+
+    fn token(id: u32, content: &str) -> String {
+        format!(
+            r#"{{"id":{id},"content":"{content}","single_word":false,"lstrip":false,"rstrip":false,
+            "normalized":false,"special":true}}"#
+        )
+    }
+
+    #[test]
+    fn a_model_of_whole_words_that_would_find_a_control_token_is_refused() {
+        let json = word_level(&[token(0, "[UNK]"), token(1, "[SEP]")].join(","));
+        let mut tokenizer = read(json.as_bytes()).unwrap();
+        let error = make_plain(&mut tokenizer, json.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains("`[SEP]`"), "{error}");
+    }
+
+    #[test]
+    fn the_unknown_token_and_a_word_marked_special_are_no_leak() {
+        let json = word_level(&[token(0, "[UNK]"), token(2, "end")].join(","));
+        let mut tokenizer = read(json.as_bytes()).unwrap();
+        make_plain(&mut tokenizer, json.as_bytes()).unwrap();
+        assert_eq!(tokenizer.encode_fast("the end a", false).unwrap().get_ids(), [0, 2, 3]);
+    }
+
+    #[test]
+    fn markup_is_control_and_words_are_not() {
+        let control = |content: &str, special| is_control(&AddedToken::from(content, special));
+        for content in ["<think>", "</s>", "[INST]", "<|im_end|>", "▁<PRE>", "<｜User｜>"] {
+            assert!(control(content, false), "{content}");
+        }
+        for content in ["cross-encoder", "<", "a<b>c", "COVID-19", "    ", "<]"] {
+            assert!(!control(content, false), "{content}");
+        }
+        assert!(control("end of text", true));
+    }
+}

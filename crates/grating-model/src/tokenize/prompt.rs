@@ -164,3 +164,33 @@ fn push_literal(run: &mut Vec<BodyPart>, words: &str) {
         run.push(BodyPart::Literal(words.to_string()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokenizers::AddedToken;
+    use tokenizers::models::wordlevel::WordLevel;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_cut_at_its_control_tokens() {
+        let mut tokenizer = Tokenizer::new(WordLevel::default());
+        let tokens = [
+            AddedToken::from("<a>", true),
+            AddedToken::from("<a><b>", true),
+            AddedToken::from("<r>", true).rstrip(true),
+            AddedToken::from("<l>", true).lstrip(true),
+            AddedToken::from("word", false),
+        ];
+        tokenizer.add_special_tokens(tokens).unwrap();
+        let id = |name: &str| Piece::Control(tokenizer.token_to_id(name).unwrap());
+        let literal = |words: &str| BodyPart::Literal(words.into());
+        let cut = |words: &str| cut_at_control(&tokenizer, vec![literal(words), BodyPart::Query]);
+
+        assert_eq!(cut("a word "), (vec![], vec![literal("a word "), BodyPart::Query]));
+        let (pieces, lead) = cut("x<a><b>y <l><r> z");
+        let run = |words| Piece::Run(vec![literal(words)]);
+        assert_eq!(pieces, [run("x"), id("<a><b>"), run("y"), id("<l>"), id("<r>")]);
+        assert_eq!(lead, [literal("z"), BodyPart::Query]);
+    }
+}

@@ -53,7 +53,8 @@ impl Pair {
             (Some(document), _) => document.clone(),
             (None, Some(Generated { seed, bytes })) => {
                 let mut text = seed.repeat(bytes / seed.len() + 1);
-                text.truncate(text.floor_char_boundary(*bytes));
+                let boundary = (0..=*bytes).rev().find(|at| text.is_char_boundary(*at));
+                text.truncate(boundary.unwrap());
                 text
             }
             (None, None) => panic!("a golden pair has a document or says how to make it"),
