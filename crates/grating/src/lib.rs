@@ -1,1 +1,54 @@
-//! grating
+//! Semantic top-K selection: a query and N texts go in, the K most relevant come out, scored by a cross-encoder
+//! reranker on one device.
+//!
+//! # Brief overview
+//!
+//! [`Reranker`] owns a model and a compute thread; [`Reranker::builder`] makes one from a folder, a hub id or the
+//! model that is embedded in the library. [`Reranker::rerank`] answers a request with a [`Selection`]: the best
+//! texts with their index, their score as [`Probability`] and [`Logit`], and the layer after which their place was
+//! decided. [`Request`] carries the options of one call: an instruction, a [`CancelToken`], a progress callback.
+//! [`inspect`] reads a model's shape without loading it, [`doctor`] says what is wrong with one.
+//!
+//! All candidates go through the model together, layer by layer; weights come from the checkpoint one layer at a
+//! time, so memory holds one layer and the candidates' hidden states, not the model.
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(feature = "default-model")] {
+//! use grating::Reranker;
+//!
+//! let reranker = Reranker::builder().build()?; // the embedded default model
+//! let texts = ["Paris is the capital of France.", "The cat sat on the mat.", "France borders Spain."];
+//! let selection = reranker.rerank("What is the capital of France?", &texts, 1)?;
+//! assert_eq!(selection.results[0].index, 0);
+//! # }
+//! # Ok::<(), grating::Error>(())
+//! ```
+#![deny(unsafe_code)]
+
+mod builder;
+mod default_model;
+mod doctor;
+mod engine;
+mod error;
+mod files;
+#[cfg(feature = "hub")]
+pub mod hub;
+mod inspect;
+mod request;
+mod reranker;
+mod selection;
+mod source;
+mod stats;
+
+pub use builder::RerankerBuilder;
+pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
+pub use error::{Error, Result};
+pub use grating_model::{Logit, Probability};
+pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
+pub use request::{CancelToken, Progress, Request};
+pub use reranker::Reranker;
+pub use selection::{Ranked, Selection};
+pub use source::ModelSource;
+pub use stats::Stats;

@@ -1,0 +1,41 @@
+//! `grating doctor`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use grating::{CheckStatus, DoctorReport};
+
+use crate::args::DoctorArgs;
+use crate::{model, output};
+
+pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
+    let source = model::resolve(args.model.model.as_deref(), args.model.revision.as_deref())?;
+    let report = grating::doctor(&source);
+    let mut out = std::io::stdout().lock();
+    match args.json {
+        true => output::json(&mut out, &report)?,
+        false => print(&mut out, &report)?,
+    }
+    out.flush()?;
+    Ok(if report.healthy() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(out: &mut impl Write, report: &DoctorReport) -> Result<()> {
+    writeln!(out, "model: {}", report.model)?;
+    for check in &report.checks {
+        let mark = match check.status {
+            CheckStatus::Pass => "pass",
+            CheckStatus::Warn => "warn",
+            CheckStatus::Fail => "FAIL",
+            CheckStatus::Skip => "skip",
+        };
+        writeln!(out, "{mark}  {}: {}", check.name, check.detail)?;
+        if let Some(remedy) = &check.remedy {
+            writeln!(out, "      to do: {remedy}")?;
+        }
+    }
+    let verdict =
+        if report.healthy() { "nothing is wrong with it" } else { "this model cannot be trusted" };
+    Ok(writeln!(out, "{verdict}")?)
+}

@@ -1,0 +1,37 @@
+//! From what the user typed to a model's place; hub ids are fetched here, where progress can be shown.
+
+use std::io::IsTerminal;
+
+use anyhow::Result;
+use grating::ModelSource;
+use grating::hub::{self, HubOptions};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A folder wins over a hub id; nothing is the model that is built in.
+pub(crate) fn resolve(model: Option<&str>, revision: Option<&str>) -> Result<ModelSource> {
+    let source = match model {
+        None => ModelSource::Default,
+        Some(text) => ModelSource::parse(text)?,
+    };
+    match source {
+        ModelSource::Hub { id, .. } => Ok(ModelSource::Path(fetch(&id, revision)?)),
+        other => Ok(other),
+    }
+}
+
+fn fetch(id: &str, revision: Option<&str>) -> Result<std::path::PathBuf> {
+    let target = match std::io::stderr().is_terminal() {
+        true => ProgressDrawTarget::stderr_with_hz(5),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes} of {total_bytes} {eta}")
+        .expect("the template is a constant that a test has drawn");
+    let bar = ProgressBar::with_draw_target(Some(1), target).with_style(style);
+    let folder = hub::fetch(id, revision, &HubOptions::from_env()?, |progress| {
+        bar.set_length(progress.total_bytes);
+        bar.set_position(progress.done_bytes);
+        bar.set_message(progress.file.to_string());
+    });
+    bar.finish_and_clear();
+    Ok(folder?)
+}

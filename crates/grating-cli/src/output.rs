@@ -1,0 +1,96 @@
+//! Output as a good Unix tool prints it: tables for people, tabs and JSON for programs.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Result;
+use serde::Serialize;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Columns of the terminal that standard output goes to, if it goes to one.
+pub(crate) fn terminal_width() -> Option<usize> {
+    let columns = || terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0));
+    std::io::stdout().is_terminal().then(columns)
+}
+
+/// One pretty-printed JSON value and a newline.
+pub(crate) fn json(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    Ok(writeln!(out)?)
+}
+
+/// On one line and without control characters: a text cannot move the cursor or start a new row.
+pub(crate) fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_whitespace() && !line.ends_with(' ') => line.push(' '),
+            c if c.is_whitespace() => {}
+            c if c.is_control() => line.push('\u{fffd}'),
+            c => line.push(c),
+        }
+    }
+    line.trim().to_string()
+}
+
+/// Aligned columns; the last one is cut to the terminal's width.
+pub(crate) fn table<const N: usize>(
+    out: &mut impl Write,
+    header: [&str; N],
+    rows: &[[String; N]],
+    width: usize,
+) -> Result<()> {
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        rows.iter()
+            .map(|row| row[column].width())
+            .chain([header[column].width()])
+            .max()
+            .unwrap_or(0)
+    });
+    let header = header.map(str::to_string);
+    for row in std::iter::once(&header).chain(rows) {
+        let mut line = String::new();
+        for (cell, width) in row.iter().zip(&widths).take(N - 1) {
+            line.push_str(cell);
+            line.extend(std::iter::repeat_n(' ', width - cell.width() + 2));
+        }
+        let room = width.saturating_sub(line.width()).max(10);
+        line.push_str(&cut(&row[N - 1], room));
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
+
+/// At most `width` columns, with an ellipsis where something is missing.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_string();
+    }
+    let mut used = 0;
+    let fits = |c: &char| {
+        used += c.width().unwrap_or(0);
+        used < width
+    };
+    let mut line: String = text.chars().take_while(fits).collect();
+    line.push('…');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_do_not_reach_the_terminal() {
+        assert_eq!(printable("a\n\tb \u{1b}[31mred\u{7}"), "a b \u{fffd}[31mred\u{fffd}");
+    }
+
+    #[test]
+    fn wide_characters_are_cut_by_columns() {
+        assert_eq!(cut("東京タワー", 5), "東京…");
+        assert_eq!(cut("short", 5), "short");
+        let mut out = Vec::new();
+        let rows = [["0.9".into(), "a long text".into()], ["10.25".into(), "b".into()]];
+        table(&mut out, ["score", "text"], &rows, 17).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "score  text\n0.9    a long te…\n10.25  b\n");
+    }
+}

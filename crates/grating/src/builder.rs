@@ -1,0 +1,189 @@
+//! From settings to a [`Reranker`].
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use grating_model::LoadedModel;
+
+use crate::engine::Engine;
+use crate::error::{Error, Result};
+use crate::files::{self, ModelFiles};
+use crate::inspect::ModelInfo;
+use crate::reranker::Reranker;
+use crate::source::ModelSource;
+
+/// Settings of a [`Reranker`]; every one has a default.
+#[derive(Debug, Clone, Default)]
+pub struct RerankerBuilder {
+    source: SourceSetting,
+    revision: Option<String>,
+    threads: Option<usize>,
+    max_length: Option<usize>,
+    instruction: Option<String>,
+    chunk_tokens: Option<usize>,
+    special_tokens_in_text: bool,
+    allow_query_truncation: bool,
+    #[cfg(feature = "hub")]
+    hub: Option<crate::hub::HubOptions>,
+}
+
+#[derive(Debug, Clone)]
+enum SourceSetting {
+    Given(ModelSource),
+    /// Text is read at `build`, where an error can be returned.
+    Text(String),
+}
+
+impl Default for SourceSetting {
+    fn default() -> Self {
+        SourceSetting::Given(ModelSource::Default)
+    }
+}
+
+/// Tokens of a chunk where none are set: enough rows for matrix products to run at full speed.
+const CHUNK_TOKENS: usize = 1024;
+/// More threads than any one machine has are a mistake.
+const MAX_THREADS: usize = 1024;
+
+impl RerankerBuilder {
+    /// A local folder, or a hub id of the form `owner/name`; an existing folder wins.
+    pub fn model(mut self, model: impl Into<String>) -> Self {
+        self.source = SourceSetting::Text(model.into());
+        self
+    }
+
+    /// The model's place, already told apart.
+    pub fn source(mut self, source: ModelSource) -> Self {
+        self.source = SourceSetting::Given(source);
+        self
+    }
+
+    /// Branch, tag or commit of a hub id; `main` by default.
+    pub fn revision(mut self, revision: impl Into<String>) -> Self {
+        self.revision = Some(revision.into());
+        self
+    }
+
+    /// Threads that compute; by default as many as the machine has cores.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = Some(threads);
+        self
+    }
+
+    /// Most tokens of a candidate with its query and template. Texts are cut there and the result says so.
+    /// By default 8192 for decoders and 512 for encoders, or the model's positions where those are fewer.
+    pub fn max_length(mut self, tokens: usize) -> Self {
+        self.max_length = Some(tokens);
+        self
+    }
+
+    /// What queries are for, where a request does not say; replaces the template's default.
+    pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
+        self.instruction = Some(instruction.into());
+        self
+    }
+
+    /// Most tokens that go through a layer together (at least one candidate does); bounds the memory of
+    /// intermediate tensors.
+    pub fn chunk_tokens(mut self, tokens: usize) -> Self {
+        self.chunk_tokens = Some(tokens);
+        self
+    }
+
+    /// Lets strings such as `<|im_end|>` or `[SEP]` in queries and texts become control tokens, as the reference
+    /// does by default. Off by default: user text is text, and cannot rewrite the prompt.
+    pub fn special_tokens_in_text(mut self, allow: bool) -> Self {
+        self.special_tokens_in_text = allow;
+        self
+    }
+
+    /// Cuts a query that takes more than three quarters of the maximum length there; an error by default.
+    pub fn allow_query_truncation(mut self, allow: bool) -> Self {
+        self.allow_query_truncation = allow;
+        self
+    }
+
+    /// Where and how hub ids are fetched; by default from the environment, as Python's `huggingface_hub`.
+    #[cfg(feature = "hub")]
+    pub fn hub(mut self, options: crate::hub::HubOptions) -> Self {
+        self.hub = Some(options);
+        self
+    }
+
+    /// Opens and checks the model, and starts the threads.
+    ///
+    /// # Errors
+    /// Anything that is wrong with the settings or the model's files; nothing is left running.
+    pub fn build(self) -> Result<Reranker> {
+        let threads = self.thread_count()?;
+        let chunk_tokens = self.chunk_tokens.unwrap_or(CHUNK_TOKENS);
+        if chunk_tokens == 0 {
+            return Err(setting("chunk tokens", "at least 1", 0));
+        }
+        let source = self.model_source()?;
+        let files = files::open(&source, |id, revision| self.fetch(id, revision))?;
+        let ModelFiles { name, config, tokenizer, grating, checkpoint } = files;
+        let options = grating_model::LoadOptions {
+            max_tokens: self.max_length,
+            special_tokens_in_text: self.special_tokens_in_text,
+            allow_query_truncation: self.allow_query_truncation,
+        };
+        let loaded =
+            LoadedModel::load(&config, &tokenizer, grating.as_deref(), &checkpoint, options)
+                .map_err(|source| Error::of_model(&name, source))?;
+        let LoadedModel { model, encoder } = loaded;
+        let info = ModelInfo::new(&name, &model, &checkpoint, &encoder);
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("grating-worker-{i}"))
+            .build()
+            .map_err(|e| Error::Threads { reason: e.to_string() })?;
+        let pool = Arc::new(pool);
+        let engine = Engine::start(name, model, checkpoint, Arc::clone(&pool), chunk_tokens)?;
+        Ok(Reranker { engine, encoder, pool, info, instruction: self.instruction })
+    }
+
+    fn thread_count(&self) -> Result<usize> {
+        match self.threads {
+            None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+            Some(n) if (1..=MAX_THREADS).contains(&n) => Ok(n),
+            Some(n) => Err(setting("threads", &format!("1 to {MAX_THREADS}"), n)),
+        }
+    }
+
+    fn model_source(&self) -> Result<ModelSource> {
+        let source = match &self.source {
+            SourceSetting::Given(source) => source.clone(),
+            SourceSetting::Text(text) => ModelSource::parse(text)?,
+        };
+        Ok(match (source, &self.revision) {
+            (ModelSource::Hub { id, revision: None }, Some(revision)) => {
+                ModelSource::Hub { id, revision: Some(revision.clone()) }
+            }
+            (source, _) => source,
+        })
+    }
+
+    fn fetch(&self, id: &str, revision: Option<&str>) -> Result<PathBuf> {
+        #[cfg(feature = "hub")]
+        if let Some(options) = &self.hub {
+            return Ok(crate::hub::fetch(id, revision, options, |_| ())?);
+        }
+        fetch_quietly(id, revision)
+    }
+}
+
+/// Fetches with the environment's settings and without showing progress.
+#[cfg(feature = "hub")]
+pub(crate) fn fetch_quietly(id: &str, revision: Option<&str>) -> Result<PathBuf> {
+    Ok(crate::hub::fetch(id, revision, &crate::hub::HubOptions::from_env()?, |_| ())?)
+}
+
+#[cfg(not(feature = "hub"))]
+pub(crate) fn fetch_quietly(id: &str, _revision: Option<&str>) -> Result<PathBuf> {
+    Err(Error::NoHub { model: id.to_string() })
+}
+
+fn setting(setting: &'static str, expected: &str, found: usize) -> Error {
+    Error::Setting { setting, expected: expected.into(), found: found.to_string() }
+}

@@ -1,0 +1,83 @@
+//! One call: the query, the texts, how many, and the options.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Stops a request from another thread; clones share the state.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    pub fn new() -> Self {
+        CancelToken::default()
+    }
+
+    /// Ends the requests that carry this token with [`Error::Cancelled`](crate::Error::Cancelled), at the next
+    /// chunk of a layer.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Self::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How far a request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Candidate-layers done.
+    pub done: u64,
+    /// Candidate-layers of the request.
+    pub total: u64,
+    /// The layer at work, counted from 0.
+    pub layer: usize,
+    /// Layers of the model.
+    pub layers: usize,
+}
+
+/// A query, its candidate texts and the options of the call.
+pub struct Request<'a> {
+    pub(crate) query: &'a str,
+    pub(crate) texts: Vec<&'a str>,
+    pub(crate) k: usize,
+    pub(crate) instruction: Option<&'a str>,
+    pub(crate) cancel: CancelToken,
+    pub(crate) on_progress: Option<Box<dyn FnMut(Progress) + 'a>>,
+}
+
+impl<'a> Request<'a> {
+    /// Asks for the `k` best of `texts`.
+    pub fn new<T: AsRef<str>>(query: &'a str, texts: &'a [T], k: usize) -> Self {
+        Request {
+            query,
+            texts: texts.iter().map(AsRef::as_ref).collect(),
+            k,
+            instruction: None,
+            cancel: CancelToken::new(),
+            on_progress: None,
+        }
+    }
+
+    /// What the query is for; replaces the model's default instruction. Models whose template has no instruction
+    /// ignore it.
+    pub fn instruction(mut self, instruction: &'a str) -> Self {
+        self.instruction = Some(instruction);
+        self
+    }
+
+    /// Lets `token` stop the request.
+    pub fn cancel(mut self, token: &CancelToken) -> Self {
+        self.cancel = token.clone();
+        self
+    }
+
+    /// Calls back, on the calling thread, as work gets done.
+    pub fn on_progress(mut self, callback: impl FnMut(Progress) + 'a) -> Self {
+        self.on_progress = Some(Box::new(callback));
+        self
+    }
+}

@@ -1,0 +1,85 @@
+//! Where a model comes from: a folder, the hub, or the library itself.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+
+/// A model's place.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ModelSource {
+    /// The model embedded in the library (feature `default-model`).
+    #[default]
+    Default,
+    /// A folder with `config.json`, `tokenizer.json` and safetensors weights.
+    Path(PathBuf),
+    /// A repository on the Hugging Face hub.
+    Hub {
+        /// `owner/name`.
+        id: String,
+        /// Branch, tag or commit; `main` where none is given.
+        revision: Option<String>,
+    },
+}
+
+impl ModelSource {
+    /// Reads what a user typed: an existing folder wins, then `owner/name` is a hub id.
+    ///
+    /// ```
+    /// use grating::ModelSource;
+    /// assert!(matches!(ModelSource::parse("BAAI/bge-reranker-v2-m3")?, ModelSource::Hub { .. }));
+    /// assert!(ModelSource::parse("./no/such/folder").is_err());
+    /// # Ok::<(), grating::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoSuchModel`] when it is neither.
+    pub fn parse(text: &str) -> Result<Self> {
+        let path = PathBuf::from(text);
+        if path.exists() {
+            return Ok(ModelSource::Path(path));
+        }
+        if is_hub_id(text) {
+            return Ok(ModelSource::Hub { id: text.to_string(), revision: None });
+        }
+        Err(Error::NoSuchModel { model: text.to_string() })
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ModelSource::Default => f.write_str("default"),
+            ModelSource::Path(path) => path.display().fmt(f),
+            ModelSource::Hub { id, revision: None } => f.write_str(id),
+            ModelSource::Hub { id, revision: Some(revision) } => write!(f, "{id}@{revision}"),
+        }
+    }
+}
+
+/// The hub's own rule for names, as far as it tells an id from a path.
+fn is_hub_id(text: &str) -> bool {
+    let part = |s: &str| {
+        !s.is_empty()
+            && s.len() <= 96
+            && !s.starts_with(['.', '-'])
+            && s.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    matches!(text.split_once('/'), Some((owner, name)) if part(owner) && part(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_existing_folder_wins_and_paths_are_no_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = folder.path().to_str().unwrap();
+        assert_eq!(ModelSource::parse(text).unwrap(), ModelSource::Path(folder.path().into()));
+        for bad in ["", "name", "/abs/path", "./a", "../a/b", "a/b/c", "a b/c", "owner/"] {
+            assert!(matches!(ModelSource::parse(bad), Err(Error::NoSuchModel { .. })), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Models that are not in order: each gets an error that says what is wrong.
+
+use std::fs;
+use std::path::Path;
+
+use grating::{Error, Reranker};
+
+use crate::{copy_of, golden};
+
+fn error(folder: &Path) -> String {
+    match Reranker::builder().model(folder.to_str().unwrap()).build() {
+        Ok(_) => panic!("{} was accepted", folder.display()),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Changes `config.json` and expects words in the error.
+fn with_config(case: &str, change: impl Fn(&mut serde_json::Value), words: &[&str]) {
+    let folder = copy_of(&golden(case));
+    let path = folder.path().join("config.json");
+    let mut config = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut config);
+    fs::write(&path, config.to_string()).unwrap();
+    let error = error(folder.path());
+    assert!(words.iter().all(|word| error.contains(word)), "{error}");
+}
+
+#[test]
+fn no_such_model() {
+    let error = Reranker::builder().model("./no/such/model").build().unwrap_err();
+    assert!(matches!(error, Error::NoSuchModel { .. }), "{error}");
+}
+
+#[test]
+fn missing_files_are_named() {
+    for name in ["config.json", "tokenizer.json", "model.safetensors"] {
+        let folder = copy_of(&golden("bert-gelu-f32"));
+        fs::remove_file(folder.path().join(name)).unwrap();
+        let error = error(folder.path());
+        assert!(error.contains(name), "{name}: {error}");
+    }
+}
+
+#[test]
+fn pickle_checkpoints_are_refused_with_a_way_out() {
+    let folder = copy_of(&golden("bert-gelu-f32"));
+    fs::rename(folder.path().join("model.safetensors"), folder.path().join("pytorch_model.bin"))
+        .unwrap();
+    let error = error(folder.path());
+    assert!(error.contains("pytorch_model.bin") && error.contains("safetensors"), "{error}");
+}
+
+#[test]
+fn truncated_weights_are_found_before_they_are_needed() {
+    let folder = copy_of(&golden("bert-gelu-f32"));
+    let path = folder.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 100]).unwrap();
+    let error = error(folder.path());
+    assert!(error.contains("model.safetensors"), "{error}");
+}
+
+#[test]
+fn config_and_weights_must_belong_together() {
+    with_config(
+        "bert-gelu-f32",
+        |c| c["intermediate_size"] = 64.into(),
+        &["intermediate.dense", "[60, 42]"],
+    );
+    with_config("bert-gelu-f32", |c| c["num_hidden_layers"] = 9.into(), &["layer.4", "lacks"]);
+    with_config(
+        "bert-gelu-f32",
+        |c| c["num_hidden_layers"] = 2.into(),
+        &["layer.2", "does not call for"],
+    );
+    with_config(
+        "bert-gelu-f32",
+        |c| c["architectures"][0] = "BertModel".into(),
+        &["BertModel", "not supported"],
+    );
+    with_config(
+        "qwen3-tied-f32",
+        |c| c["tie_word_embeddings"] = false.into(),
+        &["no scoring head", "lm_head"],
+    );
+}
+
+#[test]
+fn damaged_json_is_named() {
+    for name in ["config.json", "tokenizer.json"] {
+        let folder = copy_of(&golden("bert-gelu-f32"));
+        fs::write(folder.path().join(name), "{").unwrap();
+        let error = error(folder.path());
+        assert!(error.contains(name), "{error}");
+    }
+}
+
+#[test]
+fn a_plain_decoder_needs_its_template() {
+    let folder = copy_of(&golden("llama-f32"));
+    fs::remove_file(folder.path().join("grating.json")).unwrap();
+    let error = error(folder.path());
+    assert!(error.contains("grating.json"), "{error}");
+}
+
+#[test]
+fn a_tokenizer_of_another_model_is_refused() {
+    let folder = copy_of(&golden("bert-gelu-f32"));
+    let other = golden("xlm-roberta-f32").join("tokenizer.json");
+    fs::copy(other, folder.path().join("tokenizer.json")).unwrap();
+    let error = error(folder.path());
+    assert!(error.contains("[SEP]") || error.contains("[CLS]"), "{error}");
+}
+
+#[test]
+fn not_a_number_in_the_weights_is_an_error_that_names_the_candidate() {
+    let folder = copy_of(&golden("bert-gelu-f32"));
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let json: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let nan_in = |bytes: &mut [u8], tensor: &str| {
+        let start = 8 + header + json[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+        bytes[start..start + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    };
+    nan_in(&mut bytes, "bert.encoder.layer.0.output.dense.weight");
+    fs::write(&path, &bytes).unwrap();
+    let reranker = Reranker::builder().model(folder.path().to_str().unwrap()).build().unwrap();
+    match reranker.rerank("q", &["a", "b"], 1) {
+        Err(Error::NotFinite { candidate: 0, layer: 3, score }) => assert!(score.is_nan()),
+        other => panic!("{other:?}"),
+    }
+    // In the head it is found when the model is loaded.
+    nan_in(&mut bytes, "classifier.weight");
+    fs::write(&path, &bytes).unwrap();
+    assert!(error(folder.path()).contains("classifier.weight"));
+}

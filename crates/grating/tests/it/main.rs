@@ -1,0 +1,34 @@
+//! The facade through its public interface, on the small golden checkpoints of `grating-model`.
+
+mod broken_models;
+mod golden;
+mod requests;
+
+use std::path::{Path, PathBuf};
+
+/// A golden checkpoint's folder.
+fn golden(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../grating-model/tests/goldens").join(case)
+}
+
+/// Every golden checkpoint.
+fn goldens() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(golden("")).unwrap().map(|entry| entry.unwrap().path());
+    let mut cases: Vec<PathBuf> =
+        entries.filter(|path| path.join("golden.json").exists()).collect();
+    cases.sort();
+    assert!(cases.len() >= 8);
+    cases
+}
+
+/// A copy of a golden checkpoint that a test may damage.
+fn copy_of(case: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(case).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    folder
+}
