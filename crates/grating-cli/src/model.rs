@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use anyhow::Result;
 use grating::ModelSource;
-use grating::hub::{self, HubOptions};
+use grating::hub::{self, DownloadPhase, HubOptions};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A folder wins over a hub id; nothing is the model that is built in.
@@ -27,11 +27,19 @@ fn fetch(id: &str, revision: Option<&str>) -> Result<std::path::PathBuf> {
     let style = ProgressStyle::with_template("{msg} {wide_bar} {bytes} of {total_bytes} {eta}")
         .expect("the template is a constant that a test has drawn");
     let bar = ProgressBar::with_draw_target(Some(1), target).with_style(style);
+    let mut from_cache = false;
     let folder = hub::fetch(id, revision, &HubOptions::from_env()?, |progress| {
+        from_cache |= matches!(progress.phase, DownloadPhase::UsingCache);
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.done_bytes);
-        bar.set_message(progress.file.to_string());
+        bar.set_message(match progress.phase {
+            DownloadPhase::Waiting => format!("{} (another process is downloading)", progress.file),
+            _ => progress.file.to_string(),
+        });
     });
     bar.finish_and_clear();
+    if from_cache && folder.is_ok() {
+        eprintln!("grating: the hub cannot be reached; using the copy of {id} in the cache");
+    }
     Ok(folder?)
 }

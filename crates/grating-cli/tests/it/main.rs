@@ -1,4 +1,5 @@
 //! The command as a user runs it: output, exit codes, messages.
+#![allow(clippy::unwrap_used)] // a failed test should panic
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

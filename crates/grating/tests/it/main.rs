@@ -1,4 +1,5 @@
 //! The facade through its public interface, on the small golden checkpoints of `grating-model`.
+#![allow(clippy::unwrap_used)] // a failed test should panic
 
 mod broken_models;
 mod golden;
