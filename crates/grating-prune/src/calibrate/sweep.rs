@@ -1,0 +1,156 @@
+//! Every policy of a family replayed on every trace: agreement and cost, and their frontier.
+
+use crate::calibrate::Family;
+use crate::error::PruneError;
+use crate::metrics::overlap_at_k;
+use crate::policy::Policy;
+use crate::replay::replay;
+use crate::trace::ScoreTrace;
+
+/// One policy on all queries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PolicyRun {
+    /// The policy.
+    pub policy: Policy,
+    /// Overlap@K with the full model's top-K, per query.
+    pub agreement: Vec<f64>,
+    /// Candidate-layers computed, per query.
+    pub candidate_layers: Vec<u64>,
+    /// Candidate-layers without pruning, per query.
+    pub full: Vec<u64>,
+}
+
+impl PolicyRun {
+    /// Replays `policy` on every trace. Policies do not depend on each other, so a caller with many
+    /// may measure them in parallel and put them together with [`Sweep::from_runs`].
+    ///
+    /// # Errors
+    /// An invalid policy, or K = 0.
+    pub fn measure(policy: &Policy, traces: &[ScoreTrace], k: usize) -> Result<Self, PruneError> {
+        let mut run =
+            Self { policy: *policy, agreement: vec![], candidate_layers: vec![], full: vec![] };
+        for trace in traces {
+            let outcome = replay(policy, trace, k)?;
+            run.agreement.push(overlap_at_k(&outcome.selected, &trace.final_ranking(), k));
+            run.candidate_layers.push(outcome.candidate_layers);
+            run.full.push(trace.candidates() as u64 * trace.layers() as u64);
+        }
+        Ok(run)
+    }
+
+    /// Mean agreement over these queries.
+    pub(crate) fn mean_agreement(&self, queries: std::ops::Range<usize>) -> f64 {
+        let n = queries.len() as f64;
+        self.agreement[queries].iter().sum::<f64>() / n
+    }
+
+    /// Share of the candidate-layers that is computed, 0 to 1, over these queries together.
+    pub(crate) fn cost(&self, queries: std::ops::Range<usize>) -> f64 {
+        let ran: u64 = self.candidate_layers[queries.clone()].iter().sum();
+        let full: u64 = self.full[queries].iter().sum();
+        ran as f64 / full as f64
+    }
+}
+
+/// A point of the frontier of cost against agreement.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct FrontierPoint {
+    /// The policy.
+    pub policy: Policy,
+    /// Mean overlap@K with the full model on the sample: an estimate, not a promise.
+    pub agreement: f64,
+    /// Share of all candidate-layers that is computed.
+    pub cost: f64,
+}
+
+/// The runs of all policies of a family.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sweep {
+    runs: Vec<PolicyRun>,
+    /// Number of policies in each chain.
+    chains: Vec<usize>,
+    k: usize,
+}
+
+impl Sweep {
+    /// Replays every policy of `family` on every trace.
+    ///
+    /// # Errors
+    /// [`PruneError::NoQueries`], [`PruneError::ZeroK`].
+    pub fn run(family: &Family, traces: &[ScoreTrace], k: usize) -> Result<Self, PruneError> {
+        let measured = family.policies().map(|policy| PolicyRun::measure(policy, traces, k));
+        Self::from_runs(family, measured.collect::<Result<_, _>>()?, k)
+    }
+
+    /// Puts together what [`PolicyRun::measure`] gave for each of `family.policies()`, in that order.
+    ///
+    /// # Errors
+    /// [`PruneError::NoQueries`]; [`PruneError::UnevenSweep`] when a run is missing, is another
+    /// policy's or has another number of queries.
+    pub fn from_runs(family: &Family, runs: Vec<PolicyRun>, k: usize) -> Result<Self, PruneError> {
+        let expected = runs.first().map_or(0, |run| run.agreement.len());
+        for (policy, wanted) in family.policies().enumerate() {
+            let found = runs.get(policy).filter(|run| run.policy == *wanted);
+            let found = found.map_or(0, |run| run.agreement.len());
+            if found != expected {
+                return Err(PruneError::UnevenSweep { policy, expected, found });
+            }
+        }
+        if expected == 0 {
+            return Err(PruneError::NoQueries);
+        }
+        Ok(Self { runs, chains: family.chains().iter().map(Vec::len).collect(), k })
+    }
+
+    /// The runs, chain by chain.
+    pub fn runs(&self) -> &[PolicyRun] {
+        &self.runs
+    }
+
+    /// Number of queries, at least 1.
+    pub fn queries(&self) -> usize {
+        self.runs[0].agreement.len()
+    }
+
+    /// K.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// The policies that no other one beats in both cost and agreement on the sample, the dearest
+    /// first. Of equals, the first of the family.
+    pub fn frontier(&self) -> Vec<FrontierPoint> {
+        let all = 0..self.queries();
+        let mut order: Vec<usize> = (0..self.runs.len()).collect();
+        let at = |i: usize| {
+            let run = &self.runs[i];
+            (run.cost(all.clone()), run.mean_agreement(all.clone()))
+        };
+        let points: Vec<(f64, f64)> = order.iter().map(|&i| at(i)).collect();
+        // Cheapest first; of the equally cheap the one that agrees most.
+        order.sort_by(|&a, &b| {
+            points[a].0.total_cmp(&points[b].0).then(points[b].1.total_cmp(&points[a].1))
+        });
+        let mut frontier = Vec::<FrontierPoint>::new();
+        for i in order {
+            let (cost, agreement) = points[i];
+            if frontier.last().is_none_or(|cheaper| agreement > cheaper.agreement) {
+                frontier.push(FrontierPoint { policy: self.runs[i].policy, agreement, cost });
+            }
+        }
+        frontier.reverse();
+        frontier
+    }
+
+    /// The chains as indices of runs.
+    pub(crate) fn chains(&self) -> Vec<Vec<usize>> {
+        let mut start = 0;
+        let mut chains = Vec::with_capacity(self.chains.len());
+        for &len in &self.chains {
+            chains.push((start..start + len).collect());
+            start += len;
+        }
+        chains
+    }
+}

@@ -1,0 +1,115 @@
+//! Routing clusters against the boundary: who is accepted, dropped, deferred.
+
+/// How far a cluster must be from its rival across the boundary before it is decided.
+///
+/// The rival of candidates to accept is the best one beyond the boundary; of candidates to drop, the
+/// worst one within it. A cluster edge alone says that scores differ, not by how much: k-means finds
+/// edges in evenly spread scores as well.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Gap {
+    /// A cluster edge is enough (the paper's rule).
+    Edge,
+    /// At least this many standard deviations of the live candidates' scores.
+    Deviations(f64),
+    /// At least this much on the policy's scale (log-odds on `ScoreScale::Logit`).
+    Score(f64),
+}
+
+impl Gap {
+    /// The gap in units of the scale, when the live scores have the standard deviation `std`.
+    pub fn width(self, std: f64) -> f64 {
+        match self {
+            Self::Edge => 0.0,
+            Self::Deviations(count) => count * std,
+            Self::Score(width) => width,
+        }
+    }
+}
+
+/// A cut of ranked live candidates: `..accept` accepted, `accept..drop` deferred, `drop..` dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    /// Number of accepted candidates, at most the free slots.
+    pub accept: usize,
+    /// Rank of the first dropped candidate, at least the free slots.
+    pub drop: usize,
+}
+
+/// Routes clusters of `sorted` values (best first), which end at `ends`, for `slots` free places.
+///
+/// The boundary lies between the ranks `slots` and `slots + 1`. A cluster wholly within the `slots`
+/// best is accepted, one wholly beyond is dropped, and the one that straddles the boundary is
+/// deferred, together with those that are nearer than `gap` to their rival across the boundary.
+/// When an edge falls on the boundary and the step there is at least `gap`, nobody is deferred.
+///
+/// # Panics
+/// Debug builds panic when `slots` is 0 or more than the number of values, or when the last cluster
+/// does not end with the values.
+pub fn route(sorted: &[f64], ends: &[usize], slots: usize, gap: f64) -> Route {
+    let n = sorted.len();
+    debug_assert!(0 < slots && slots <= n, "{slots} slots for {n} candidates");
+    debug_assert_eq!(ends.last(), Some(&n), "clusters must cover all values");
+    if slots == n {
+        return Route { accept: n, drop: n };
+    }
+    let (worst_within, best_beyond) = (sorted[slots - 1], sorted[slots]);
+    let accept = ends
+        .iter()
+        .rev()
+        .copied()
+        .find(|&end| end <= slots && sorted[end - 1] - best_beyond >= gap)
+        .unwrap_or(0);
+    let drop = ends
+        .iter()
+        .copied()
+        .find(|&end| end >= slots && end < n && worst_within - sorted[end] >= gap)
+        .unwrap_or(n);
+    Route { accept, drop }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUES: [f64; 8] = [9.0, 8.8, 5.0, 4.9, 4.8, 2.0, 1.9, 1.8];
+    const ENDS: [usize; 3] = [2, 5, 8];
+
+    #[test]
+    fn a_straddling_cluster_is_deferred() {
+        for slots in [3, 4] {
+            assert_eq!(route(&VALUES, &ENDS, slots, 0.0), Route { accept: 2, drop: 5 });
+        }
+        assert_eq!(route(&VALUES, &ENDS, 1, 0.0), Route { accept: 0, drop: 2 });
+        assert_eq!(route(&VALUES, &ENDS, 7, 0.0), Route { accept: 5, drop: 8 });
+        assert_eq!(route(&VALUES, &[8], 4, 0.0), Route { accept: 0, drop: 8 });
+    }
+
+    #[test]
+    fn an_edge_on_the_boundary_decides_all() {
+        assert_eq!(route(&VALUES, &ENDS, 2, 0.0), Route { accept: 2, drop: 2 });
+        assert_eq!(route(&VALUES, &ENDS, 5, 0.0), Route { accept: 5, drop: 5 });
+        assert_eq!(route(&VALUES, &ENDS, 8, 0.0), Route { accept: 8, drop: 8 });
+    }
+
+    #[test]
+    fn the_gap_is_measured_from_the_rival_across_the_boundary() {
+        // The step at 5 is 2.8: too little for 3, so both neighbours of the edge are deferred ...
+        assert_eq!(route(&VALUES, &ENDS, 5, 2.8), Route { accept: 5, drop: 5 });
+        assert_eq!(route(&VALUES, &ENDS, 5, 3.0), Route { accept: 2, drop: 8 });
+        // ... and the top cluster is 6.8 away from the rival at 2.0.
+        assert_eq!(route(&VALUES, &ENDS, 5, 6.9), Route { accept: 0, drop: 8 });
+        // For the boundary at 4 the rivals are 4.8 (4.0 below the top cluster) and 4.9.
+        assert_eq!(route(&VALUES, &ENDS, 4, 2.85), Route { accept: 2, drop: 5 });
+        assert_eq!(route(&VALUES, &ENDS, 4, 3.5), Route { accept: 2, drop: 8 });
+    }
+
+    #[test]
+    fn widths() {
+        assert_eq!(Gap::Edge.width(2.0), 0.0);
+        assert_eq!(Gap::Deviations(0.5).width(2.0), 1.0);
+        assert_eq!(Gap::Score(0.5).width(2.0), 0.5);
+    }
+}
