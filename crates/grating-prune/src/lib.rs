@@ -58,7 +58,8 @@
 //! ```
 //!
 //! # Optional feature
-//! `serde`: policies, traces, outcomes and calibrations can be stored; verdicts can be written.
+//! `serde`: policies, traces, outcomes and calibrations can be stored; verdicts can be written. With
+//! `serde_json` switch its feature `float_roundtrip` on, or thresholds come back with another last bit.
 #![forbid(unsafe_code)]
 
 pub mod bound;
@@ -92,3 +93,8 @@ pub use routing::{Gap, Route, route};
 pub use scale::ScoreScale;
 pub use trace::ScoreTrace;
 pub use verdict::{Cluster, Reason, Verdicts};
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
