@@ -89,9 +89,9 @@ pub(crate) struct InspectArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
-    /// List every tensor.
+    /// Leave the list of tensors out.
     #[arg(long)]
-    pub(crate) tensors: bool,
+    pub(crate) summary: bool,
 }
 
 #[derive(Debug, Args)]

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<ExitCode> {
         if let Some(problem) = &report.problem {
             writeln!(out, "cannot be run    {problem}")?;
         }
-        if args.tensors || report.info.is_none() {
+        if !args.summary {
             print_tensors(&mut out, &report)?;
         }
     }
@@ -56,7 +56,9 @@ fn print_info(out: &mut impl Write, info: &ModelInfo) -> Result<()> {
     Ok(())
 }
 
+/// One a line, tab-separated: name, type, shape, file, first byte + bytes.
 fn print_tensors(out: &mut impl Write, report: &ModelReport) -> Result<()> {
+    writeln!(out)?;
     for tensor in &report.tensors {
         let shape = tensor.shape.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         let (name, dtype) = (&tensor.name, &tensor.dtype);

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use grating::{Ranked, Request, Reranker, Selection, Stats};
@@ -19,7 +19,11 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     let texts = input::read(args.file.as_deref(), args.format)?;
     let reranker = build(args)?;
     let bar = progress_bar();
+    let started = Instant::now();
     let request = Request::new(&args.query, &texts, args.top_k).on_progress(|progress| {
+        if bar.is_hidden() && started.elapsed() > LONG && std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+        }
         bar.set_length(progress.total);
         bar.set_position(progress.done);
         bar.set_message(format!("layer {} of {}", progress.layer + 1, progress.layers));
@@ -61,15 +65,14 @@ fn build(args: &RerankArgs) -> Result<Reranker> {
     Ok(builder.build()?)
 }
 
-/// Visible on a terminal only, and drawn often enough to show that something happens.
+/// Work that is over before a reader would wonder needs no progress bar.
+const LONG: Duration = Duration::from_millis(700);
+
+/// Hidden at first; drawn on a terminal once the work has turned out to be long.
 fn progress_bar() -> ProgressBar {
-    let target = match std::io::stderr().is_terminal() {
-        true => ProgressDrawTarget::stderr_with_hz(5),
-        false => ProgressDrawTarget::hidden(),
-    };
     let style = ProgressStyle::with_template("{wide_bar} {percent}% {msg} {eta}")
         .expect("the template is a constant that a test has drawn");
-    ProgressBar::with_draw_target(Some(1), target).with_style(style)
+    ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden()).with_style(style)
 }
 
 #[derive(Serialize)]

@@ -140,7 +140,7 @@ fn an_offline_hub_id_without_a_cache_is_an_error_at_once() {
 #[test]
 fn inspect_prints_the_shape_and_the_tensors() {
     let model = golden("qwen3-untied-bf16-sharded");
-    let output = grating(&["inspect", model.to_str().unwrap(), "--tensors"], b"");
+    let output = grating(&["inspect", model.to_str().unwrap()], b"");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.contains("Qwen3 (Qwen3ForCausalLM)"), "{text}");
     assert!(text.contains("model.layers.0.self_attn.q_proj.weight\tBF16"), "{text}");
