@@ -82,9 +82,15 @@ impl Engine {
         let job = Job { encodings, cancel: cancel.clone(), events };
         let jobs = self.jobs.as_ref().expect("the sender lives until drop");
         jobs.send(job).map_err(|_| Error::WorkerGone)?;
+        let mut told = 0;
         loop {
             match inbox.recv() {
-                Ok(Event::Progress(progress)) => on_progress(progress),
+                // Chunks that finish together may tell of it in either order.
+                Ok(Event::Progress(progress)) if progress.done > told => {
+                    told = progress.done;
+                    on_progress(progress);
+                }
+                Ok(Event::Progress(_)) => {}
                 Ok(Event::Done(result)) => return result,
                 Err(_) => return Err(Error::WorkerGone),
             }

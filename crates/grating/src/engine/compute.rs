@@ -1,10 +1,12 @@
 //! The loop over layers: every live candidate goes through layer `i`, chunk by chunk, before any enters `i + 1`.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use grating_io::Checkpoint;
 use grating_model::{CandleOps, ChunkContext, Encoding, Logit, Model, Ops, PartBuffer, Ragged};
 use grating_sched::chunk;
+use rayon::prelude::*;
 
 use super::Scored;
 use crate::error::{Error, Result};
@@ -50,20 +52,22 @@ impl Compute {
         &mut self,
         encodings: &[Encoding],
         cancel: &CancelToken,
-        mut progress: impl FnMut(Progress),
+        progress: impl Fn(Progress) + Sync,
     ) -> Result<Scored> {
         let Compute { name, model, checkpoint, ops, stem, head, layer, chunk_tokens } = self;
         let fail = |source| Error::of_model(name, source);
         let started = Instant::now();
         let layers = model.config().layers;
         let total = (encodings.len() * layers) as u64;
-        let mut done = 0;
+        let done = AtomicU64::new(0);
 
         let stem = model.stem(ops, &stem.views(model.stem_parts()).map_err(fail)?).map_err(fail)?;
         let head = model.head(ops, &head.views(model.head_parts()).map_err(fail)?).map_err(fail)?;
         let mut chunks = Vec::new();
         let lengths: Vec<usize> = encodings.iter().map(|e| e.ids.len()).collect();
-        for range in chunk::plan(&lengths, *chunk_tokens) {
+        // At least one chunk for each thread, where there are candidates enough.
+        let share = lengths.iter().sum::<usize>().div_ceil(rayon::current_num_threads());
+        for range in chunk::plan(&lengths, share.clamp(1, *chunk_tokens)) {
             cancelled(cancel)?;
             let chunk = &encodings[range.clone()];
             let ragged = Ragged::from_lengths(lengths[range].iter().copied());
@@ -80,15 +84,19 @@ impl Compute {
             bytes_read += layer.fill(checkpoint, parts).map_err(fail)?;
             read += reading.elapsed();
             let bound = model.layer(ops, &layer.views(parts).map_err(fail)?).map_err(fail)?;
-            for chunk in &mut chunks {
+            let forward = |chunk: &mut Chunk<CandleOps>| -> Result<()> {
                 cancelled(cancel)?;
                 let hidden =
                     chunk.hidden.take().expect("each chunk holds its hidden states between layers");
                 let hidden = model.forward(ops, &bound, hidden, &chunk.context).map_err(fail)?;
                 chunk.hidden = Some(hidden);
-                done += chunk.candidates as u64;
+                let done = done.fetch_add(chunk.candidates as u64, Ordering::Relaxed)
+                    + chunk.candidates as u64;
                 progress(Progress { done, total, layer: index, layers });
-            }
+                Ok(())
+            };
+            // Chunks do not touch each other: as many run at a time as the pool has threads.
+            chunks.par_iter_mut().try_for_each(forward)?;
         }
 
         let after_layer = layers - 1;
