@@ -429,7 +429,7 @@ mod tests {
 
     #[test]
     fn endpoints_are_checked_and_never_show_a_password() {
-        assert_eq!(endpoint_origin("https://h/artifactory/api").unwrap(), "https://h");
+        assert_eq!(endpoint_origin("https://h/mirror/api").unwrap(), "https://h");
         for bad in
             ["", "h", "ftp://h", "http://", "http://h/ x", "http://h?x", "https://user:secret@h"]
         {
