@@ -122,16 +122,14 @@ impl RerankerBuilder {
         }
         let source = self.model_source()?;
         let files = files::open(&source, |id, revision| self.fetch(id, revision))?;
-        let ModelFiles { name, config, tokenizer, grating, checkpoint } = files;
         let options = grating_model::LoadOptions {
             max_tokens: self.max_length,
             special_tokens_in_text: self.special_tokens_in_text,
             allow_query_truncation: self.allow_query_truncation,
         };
-        let loaded =
-            LoadedModel::load(&config, &tokenizer, grating.as_deref(), &checkpoint, options)
-                .map_err(|source| Error::of_model(&name, source))?;
-        let LoadedModel { model, encoder } = loaded;
+        let LoadedModel { model, encoder } =
+            files.load(options).map_err(|source| Error::of_model(&files.name, source))?;
+        let ModelFiles { name, checkpoint, .. } = files;
         let info = ModelInfo::new(&name, &model, &checkpoint, &encoder);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)

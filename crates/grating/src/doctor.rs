@@ -107,13 +107,7 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
         format!("config.json, tokenizer.json and {tensors} tensors in {}", shards(&files)),
     );
 
-    let loaded = LoadedModel::load(
-        &files.config,
-        &files.tokenizer,
-        files.grating.as_deref(),
-        &files.checkpoint,
-        LoadOptions::default(),
-    );
+    let loaded = files.load(LoadOptions::default());
     let encoder = match loaded {
         Ok(LoadedModel { model, encoder }) => {
             let config = model.config();

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use grating_io::Checkpoint;
+use grating_model::{LoadOptions, LoadedModel, ModelError};
 
 use crate::error::{Error, Result};
 use crate::source::ModelSource;
@@ -20,6 +21,14 @@ pub(crate) struct ModelFiles {
     pub(crate) grating: Option<Vec<u8>>,
     /// The weights; only the header is read.
     pub(crate) checkpoint: Checkpoint,
+}
+
+impl ModelFiles {
+    /// Checks the files against one another and makes a model of them.
+    pub(crate) fn load(&self, options: LoadOptions) -> Result<LoadedModel, ModelError> {
+        let grating = self.grating.as_deref();
+        LoadedModel::load(&self.config, &self.tokenizer, grating, &self.checkpoint, options)
+    }
 }
 
 /// `config.json` and its neighbours are small; anything larger is another file under that name.

@@ -140,13 +140,7 @@ pub struct ModelReport {
 /// When there are no weights to report on.
 pub fn inspect(source: &ModelSource) -> Result<ModelReport> {
     let files = files::open(source, crate::builder::fetch_quietly)?;
-    let loaded = LoadedModel::load(
-        &files.config,
-        &files.tokenizer,
-        files.grating.as_deref(),
-        &files.checkpoint,
-        LoadOptions::default(),
-    );
+    let loaded = files.load(LoadOptions::default());
     let (info, problem) = match loaded {
         Ok(LoadedModel { model, encoder }) => {
             (Some(ModelInfo::new(&files.name, &model, &files.checkpoint, &encoder)), None)

@@ -27,6 +27,14 @@ struct Pair {
     logits_after_layer: Vec<f32>,
 }
 
+impl Pair {
+    /// The reference's ids as a candidate.
+    fn encoding(&self) -> Encoding {
+        let (ids, type_ids) = (self.ids.clone(), self.type_ids.clone());
+        Encoding { ids, type_ids, truncated: self.truncated }
+    }
+}
+
 fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
     let mut cases: Vec<PathBuf> = std::fs::read_dir(folder)
@@ -104,14 +112,7 @@ fn logits_after_every_layer_are_the_references() {
     for case in cases() {
         let pairs = pairs(&case);
         let (loaded, checkpoint) = load(&case, pairs[0].max_tokens);
-        let texts: Vec<Encoding> = pairs
-            .iter()
-            .map(|p| Encoding {
-                ids: p.ids.clone(),
-                type_ids: p.type_ids.clone(),
-                truncated: p.truncated,
-            })
-            .collect();
+        let texts: Vec<Encoding> = pairs.iter().map(Pair::encoding).collect();
         let scores = trace(&loaded, &checkpoint, &texts);
         let spread = scores.last().unwrap().iter().map(|l| l.0);
         let (low, high) = spread.fold((f32::MAX, f32::MIN), |(l, h), x| (l.min(x), h.max(x)));
@@ -138,14 +139,7 @@ fn a_candidate_scores_the_same_alone_and_in_company() {
     let case = &cases()[0];
     let pairs = pairs(case);
     let (loaded, checkpoint) = load(case, pairs[0].max_tokens);
-    let texts: Vec<Encoding> = pairs
-        .iter()
-        .map(|p| Encoding {
-            ids: p.ids.clone(),
-            type_ids: p.type_ids.clone(),
-            truncated: p.truncated,
-        })
-        .collect();
+    let texts: Vec<Encoding> = pairs.iter().map(Pair::encoding).collect();
     let together = trace(&loaded, &checkpoint, &texts);
     for (candidate, text) in texts.iter().enumerate() {
         let alone = trace(&loaded, &checkpoint, std::slice::from_ref(text));
