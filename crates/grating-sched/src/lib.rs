@@ -1,19 +1,28 @@
 //! What runs when, and in how much memory: plans as pure arithmetic.
-//!
-//! # Brief overview
-//!
-//! [`chunk::plan`] cuts a pool of candidates into runs that go through a layer together. Numbers in, plans out: no
-//! threads, no files, no tensors, so every rule can be tested with numbers alone.
-//!
-//! # Example
-//!
-//! ```
-//! use grating_sched::chunk;
-//!
-//! // Five candidates of these lengths, at most 512 tokens in a chunk.
-//! let chunks = chunk::plan(&[200, 300, 100, 700, 50], 512);
-//! assert_eq!(chunks, [0..2, 2..3, 3..4, 4..5]);
-//! ```
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 
+mod block;
 pub mod chunk;
+mod error;
+mod layout;
+mod ledger;
+mod machine;
+mod plan;
+mod planner;
+mod predict;
+mod reason;
+mod settings;
+mod shape;
+mod workload;
+
+pub use block::{Block, BlockPart, BlockUnit, PAGE, schedule, slot_capacity};
+pub use error::PlanError;
+pub use ledger::Ledger;
+pub use machine::{Machine, Measurement};
+pub use plan::Plan;
+pub use planner::plan;
+pub use predict::{LayerTime, Prediction, predict, tokens_to_hide_reading};
+pub use reason::Reason;
+pub use settings::{RowCache, Settings, Spill, Window};
+pub use shape::{ModelShape, PoolShape};
+pub use workload::{LayerLoad, Workload};

@@ -1,0 +1,206 @@
+//! Layouts: the discrete choices that a plan is picked from, and what each takes in memory.
+
+use crate::block::{BlockUnit, slot_capacity};
+use crate::chunk;
+use crate::ledger::Ledger;
+use crate::predict::{Window as TimedWindow, kept_chunks};
+use crate::settings::{Settings, Spill, Window};
+use crate::shape::{F32, ModelShape, PoolShape};
+
+/// Tokens of a chunk where nothing speaks against it: matrix products gain nothing from more.
+pub(crate) const CHUNK_TARGET: usize = 1024;
+/// Chunk sizes to choose from under a budget; each is raised to the longest candidate.
+const CHUNK_SIZES: [usize; 6] = [CHUNK_TARGET, 768, 512, 384, 256, 1];
+/// One chunk computing, one being written, one being read.
+pub(crate) const SPILL_CHUNKS: usize = 3;
+/// Id and type of a token, two `u32`.
+const TOKEN_ID_BYTES: u64 = 8;
+/// Book-keeping of a cached row: its place in the order of use and in the index, bytes.
+pub(crate) const ROW_OVERHEAD: u64 = 64;
+
+/// One way to run, ready to be priced.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Layout {
+    pub(crate) block: BlockUnit,
+    pub(crate) slots: Vec<u64>,
+    pub(crate) pinned_layers: usize,
+    pub(crate) chunk_tokens: usize,
+    pub(crate) chunks: usize,
+    pub(crate) resident_chunks: usize,
+    pub(crate) spill: bool,
+    pub(crate) row_cache_rows: usize,
+}
+
+impl Layout {
+    pub(crate) fn ledger(&self, model: &ModelShape, pool: &PoolShape, base: u64) -> Ledger {
+        let tokens = pool.tokens().saturating_add(pool.prefix_tokens);
+        let in_hand = self.chunk_tokens.min(pool.tokens().max(pool.prefix_tokens));
+        let prefix = pool.prefix_tokens as u64;
+        let chunk = model.hidden_bytes(in_hand);
+        let kept = kept_chunks(self.resident_chunks);
+        let (hidden_states, spill_buffers) = if self.spill {
+            let buffers = self.resident_chunks.saturating_sub(kept) as u64;
+            (chunk.saturating_mul(kept as u64), slot_capacity(chunk).saturating_mul(buffers))
+        } else {
+            (model.hidden_bytes(pool.tokens()), 0)
+        };
+        Ledger {
+            base,
+            token_ids: (tokens as u64).saturating_mul(TOKEN_ID_BYTES),
+            resident_parts: model.resident_bytes,
+            window: self.slots.iter().fold(0, |sum, &slot| sum.saturating_add(slot)),
+            pinned: self.pin_bytes(model).saturating_mul(self.pinned_layers as u64),
+            row_cache: cached_row_bytes(model).saturating_mul(self.row_cache_rows as u64),
+            hidden_states,
+            spill_buffers,
+            workspace: (in_hand as u64)
+                .saturating_mul(model.workspace_per_token)
+                .saturating_add(model.workspace_fixed),
+            prefix: model
+                .hidden_bytes(pool.prefix_tokens)
+                .saturating_add(prefix.saturating_mul(model.kv_columns as u64).saturating_mul(F32)),
+        }
+    }
+
+    /// What a pinned layer takes: it is read the same way as into a slot.
+    fn pin_bytes(&self, model: &ModelShape) -> u64 {
+        match self.block {
+            BlockUnit::Layer => slot_capacity(model.layer_bytes()),
+            BlockUnit::HalfLayer => slot_capacity(model.attention_bytes)
+                .saturating_add(slot_capacity(model.feed_forward_bytes)),
+        }
+    }
+
+    /// Spends what the ledger leaves of the budget: rows up to `rows_wanted` first, then pinned layers.
+    pub(crate) fn spend(
+        &mut self,
+        model: &ModelShape,
+        rows_wanted: usize,
+        ledger: &Ledger,
+        budget: u64,
+    ) {
+        let mut rest = budget.saturating_sub(ledger.total());
+        let more = rows_wanted.saturating_sub(self.row_cache_rows) as u64;
+        let rows = more.min(rest / cached_row_bytes(model));
+        self.row_cache_rows += rows as usize;
+        rest -= rows * cached_row_bytes(model);
+        if !self.slots.is_empty() {
+            // The window itself holds the layers that need no pin.
+            let in_window = self.slots.len() / self.block.parts().len();
+            let most = model.layers.saturating_sub(in_window.max(1));
+            self.pinned_layers = (rest / self.pin_bytes(model).max(1)).min(most as u64) as usize;
+        }
+    }
+
+    pub(crate) fn timed(&self) -> TimedWindow {
+        TimedWindow {
+            block: self.block,
+            slots: self.slots.len(),
+            pinned_layers: self.pinned_layers,
+            resident_chunks: self.resident_chunks,
+            spill: self.spill,
+            row_cache_rows: self.row_cache_rows,
+        }
+    }
+}
+
+fn cached_row_bytes(model: &ModelShape) -> u64 {
+    model.row_bytes.saturating_add(ROW_OVERHEAD)
+}
+
+/// Every layout that the settings allow, leanest in pins and rows. The list does not depend on the budget: a larger
+/// budget has all the choices of a smaller one, which is why it never makes the prediction worse.
+pub(crate) fn all(model: &ModelShape, pool: &PoolShape, settings: &Settings) -> Vec<Layout> {
+    let windows = windows(model, settings.window);
+    let mut layouts = Vec::new();
+    for chunk_tokens in chunk_sizes(pool, settings.chunk_tokens) {
+        let chunks = chunk::plan(&pool.lengths, chunk_tokens).len();
+        for resident_chunks in resident_chunks(chunks, settings.spill) {
+            let spill = settings.spill == Spill::Always || resident_chunks < chunks;
+            layouts.extend(windows.iter().map(|(block, slots)| Layout {
+                block: *block,
+                slots: slots.clone(),
+                pinned_layers: if slots.is_empty() { model.layers } else { 0 },
+                chunk_tokens,
+                chunks,
+                resident_chunks,
+                spill,
+                row_cache_rows: 0,
+            }));
+        }
+    }
+    layouts
+}
+
+/// The layout without a budget: two slots, large chunks, nothing on disk unless asked for.
+pub(crate) fn unbudgeted(model: &ModelShape, pool: &PoolShape, settings: &Settings) -> Layout {
+    let (block, slots) = match settings.window {
+        Window::Auto => slots_of_layers(model, 2),
+        Window::Slots(slots) => slots_of_layers(model, slots),
+        Window::All => (BlockUnit::Layer, Vec::new()),
+    };
+    let chunk_tokens = settings.chunk_tokens.unwrap_or(CHUNK_TARGET).max(pool.smallest_chunk());
+    let chunks = chunk::plan(&pool.lengths, chunk_tokens).len();
+    let spill = settings.spill == Spill::Always;
+    Layout {
+        block,
+        pinned_layers: if slots.is_empty() { model.layers } else { 0 },
+        slots,
+        chunk_tokens,
+        chunks,
+        resident_chunks: if spill { chunks.min(SPILL_CHUNKS) } else { chunks },
+        spill,
+        row_cache_rows: 0,
+    }
+}
+
+/// A window that holds the whole model is no window: all layers stay.
+fn slots_of_layers(model: &ModelShape, slots: usize) -> (BlockUnit, Vec<u64>) {
+    let streamed = if slots < model.layers { slots } else { 0 };
+    (BlockUnit::Layer, vec![slot_capacity(model.layer_bytes()); streamed])
+}
+
+fn windows(model: &ModelShape, window: Window) -> Vec<(BlockUnit, Vec<u64>)> {
+    match window {
+        Window::All => vec![(BlockUnit::Layer, Vec::new())],
+        Window::Slots(slots) => vec![slots_of_layers(model, slots)],
+        Window::Auto => {
+            let halves =
+                [slot_capacity(model.attention_bytes), slot_capacity(model.feed_forward_bytes)];
+            let mut windows = vec![(BlockUnit::Layer, Vec::new())];
+            if model.layers > 2 {
+                windows.push(slots_of_layers(model, 2));
+            }
+            if halves.iter().all(|&half| half > 0) {
+                windows.push((BlockUnit::HalfLayer, halves.to_vec()));
+                windows.push((BlockUnit::HalfLayer, vec![halves[0].max(halves[1])]));
+            } else {
+                windows.push(slots_of_layers(model, 1));
+            }
+            windows
+        }
+    }
+}
+
+fn chunk_sizes(pool: &PoolShape, asked: Option<usize>) -> Vec<usize> {
+    let floor = pool.smallest_chunk();
+    let sizes = asked.as_ref().map_or(&CHUNK_SIZES[..], std::slice::from_ref);
+    let mut sizes: Vec<usize> = sizes.iter().map(|&tokens| tokens.max(floor)).collect();
+    sizes.dedup();
+    sizes
+}
+
+/// Numbers of chunks to keep in memory: all, or where spilling is allowed also three and quarters of the pool.
+fn resident_chunks(chunks: usize, spill: Spill) -> Vec<usize> {
+    match spill {
+        Spill::Never => vec![chunks],
+        Spill::Always => vec![chunks.min(SPILL_CHUNKS)],
+        Spill::Auto => {
+            let mut numbers = vec![chunks];
+            let parts = [chunks / 4 * 3, chunks / 2, chunks / 4, SPILL_CHUNKS];
+            numbers.extend(parts.map(|n| n.max(SPILL_CHUNKS)).into_iter().filter(|&n| n < chunks));
+            numbers.dedup();
+            numbers
+        }
+    }
+}

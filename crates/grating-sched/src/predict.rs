@@ -1,0 +1,242 @@
+//! The cost model: how long a request takes under a plan.
+//!
+//! The formulas are in the documentation of the crate.
+
+use crate::block::BlockUnit;
+use crate::error::PlanError;
+use crate::machine::Machine;
+use crate::plan::Plan;
+use crate::shape::ModelShape;
+use crate::workload::{LayerLoad, Workload};
+
+/// Moving a hidden state to or from the disk costs the processor this much even where the disk itself is
+/// hidden behind computing: about one copy through memory, bytes per second.
+const SPILL_COPY_BYTES_PER_SECOND: f64 = 4e9;
+
+/// Embedding rows are read one by one, and a disk gives no less than a page.
+const ROW_READ_BYTES: u64 = 4096;
+
+/// Predicted times of one layer, seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LayerTime {
+    /// Reading its weights; 0 for a pinned layer. Mostly hidden behind computing.
+    pub read_seconds: f64,
+    /// Computing, with what moving spilled hidden states costs the processor.
+    pub compute_seconds: f64,
+    /// Writing and reading spilled hidden states. Mostly hidden behind computing.
+    pub spill_seconds: f64,
+    /// Computing waits, for weights or for hidden states.
+    pub stall_seconds: f64,
+}
+
+/// Predicted cost of one request on a warm engine: pinned layers are loaded and the window was refilled
+/// since the request before.
+#[derive(Debug, Clone, PartialEq, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Prediction {
+    /// Reading weights, seconds.
+    pub read_seconds: f64,
+    /// Computing layers, seconds.
+    pub compute_seconds: f64,
+    /// Writing and reading spilled hidden states, seconds.
+    pub spill_seconds: f64,
+    /// Reading embedding rows before layer 0, at most, seconds.
+    pub embedding_seconds: f64,
+    /// Computing waits for weights or hidden states, seconds.
+    pub stall_seconds: f64,
+    /// From start to end: embedding, computing and stalls, seconds.
+    pub total_seconds: f64,
+    /// The total of the first request, which finds nothing in memory, seconds.
+    pub first_total_seconds: f64,
+    /// Weights read, bytes.
+    pub bytes_read: u64,
+    /// Hidden states written and read, bytes.
+    pub bytes_spilled: u64,
+    /// Each layer that runs.
+    pub layers: Vec<LayerTime>,
+}
+
+impl Prediction {
+    /// The share of the time in which computing waits, 0 to 1.
+    pub fn stall_share(&self) -> f64 {
+        if self.total_seconds > 0.0 { self.stall_seconds / self.total_seconds } else { 0.0 }
+    }
+}
+
+/// What of a plan costs time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Window {
+    pub(crate) block: BlockUnit,
+    pub(crate) slots: usize,
+    pub(crate) pinned_layers: usize,
+    pub(crate) resident_chunks: usize,
+    pub(crate) spill: bool,
+    pub(crate) row_cache_rows: usize,
+}
+
+/// The cost of computing `workload` under `plan`.
+///
+/// # Errors
+/// [`PlanError::InvalidNumber`] if a rate of the machine is not positive, or the model's work negative.
+pub fn predict(
+    plan: &Plan,
+    model: &ModelShape,
+    workload: &Workload,
+    machine: &Machine,
+) -> Result<Prediction, PlanError> {
+    model.validate()?;
+    machine.validate()?;
+    Ok(run(&plan.window(), model, workload, machine))
+}
+
+/// Live tokens a layer needs for its computing to hide the reading of one layer's weights:
+/// layer bytes / read bandwidth × FLOP/s / FLOP per token. Infinite for a model without work.
+pub fn tokens_to_hide_reading(model: &ModelShape, machine: &Machine) -> f64 {
+    model.layer_bytes() as f64 / machine.read_bytes_per_second * machine.flops_per_second
+        / model.flops_per_token
+}
+
+pub(crate) fn run(
+    window: &Window,
+    model: &ModelShape,
+    workload: &Workload,
+    machine: &Machine,
+) -> Prediction {
+    let embedding_seconds = embedding_seconds(window, model, workload, machine);
+    let layers: Vec<[Pass; 2]> = (0..workload.layers.len())
+        .map(|layer| passes(window, model, &workload.layers[layer], machine))
+        .collect();
+    let (times, total_seconds) = simulate(window, &layers, embedding_seconds, Start::Warm);
+    let (_, first_total_seconds) = simulate(window, &layers, embedding_seconds, Start::Cold);
+    let sum = |of: fn(&LayerTime) -> f64| times.iter().map(of).sum::<f64>();
+    let streamed = times.len().saturating_sub(window.pinned_layers) as u64;
+    Prediction {
+        read_seconds: sum(|t| t.read_seconds),
+        compute_seconds: sum(|t| t.compute_seconds),
+        spill_seconds: sum(|t| t.spill_seconds),
+        embedding_seconds,
+        stall_seconds: sum(|t| t.stall_seconds),
+        total_seconds,
+        first_total_seconds,
+        bytes_read: streamed.saturating_mul(model.layer_bytes()),
+        bytes_spilled: workload.layers.iter().map(|load| spilled(window, model, load)).sum(),
+        layers: times,
+    }
+}
+
+/// Each row is read once if the cache holds all that can occur, else once per token at most.
+fn embedding_seconds(
+    window: &Window,
+    model: &ModelShape,
+    workload: &Workload,
+    machine: &Machine,
+) -> f64 {
+    let tokens = workload.layers.first().map_or(0, LayerLoad::all_tokens);
+    let distinct = tokens.min(model.vocab);
+    let rows = if window.row_cache_rows >= distinct { distinct } else { tokens };
+    let bytes = (rows as u64).saturating_mul(model.row_bytes.max(ROW_READ_BYTES));
+    bytes as f64 / machine.read_bytes_per_second
+}
+
+/// Times of half a layer, seconds.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    read: f64,
+    compute: f64,
+    spill: f64,
+}
+
+/// Bytes written and read in a layer: twice the chunks that do not stay, in each pass. One chunk is in hand when a
+/// pass turns; two buffers are on the way; the rest of the resident chunks stay.
+fn spilled(window: &Window, model: &ModelShape, load: &LayerLoad) -> u64 {
+    if !window.spill || load.chunks == 0 {
+        return 0;
+    }
+    let stay = kept_chunks(window.resident_chunks).min(load.chunks);
+    let moved = 2 * model.hidden_bytes(load.tokens) as u128 * (load.chunks - stay) as u128
+        / load.chunks as u128;
+    u64::try_from(moved).unwrap_or(u64::MAX).saturating_mul(window.block.parts().len() as u64)
+}
+
+/// Of so many resident chunks, those that are not in a buffer for reading or writing.
+pub(crate) fn kept_chunks(resident_chunks: usize) -> usize {
+    resident_chunks.saturating_sub(2).max(1)
+}
+
+/// Attention and feed-forward of a layer. The linear work is shared out by bytes of weights.
+fn passes(window: &Window, model: &ModelShape, load: &LayerLoad, machine: &Machine) -> [Pass; 2] {
+    let spilled = spilled(window, model, load) as f64;
+    let bytes = [model.attention_bytes, model.feed_forward_bytes];
+    let all = model.layer_bytes().max(1) as f64;
+    let pairs = [load.pair_flops(model), 0.0];
+    [0, 1].map(|half| {
+        let flops = load.linear_flops(model) * (bytes[half] as f64 / all) + pairs[half];
+        Pass {
+            read: bytes[half] as f64 / machine.read_bytes_per_second,
+            compute: flops / machine.flops_per_second + 0.5 * spilled / SPILL_COPY_BYTES_PER_SECOND,
+            spill: 0.5 * spilled / machine.spill_bytes_per_second,
+        }
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Start {
+    /// Nothing is in memory; pinned layers are read on the way.
+    Cold,
+    /// Pinned layers are loaded and every slot is filled.
+    Warm,
+}
+
+/// The two clocks of the window: one reads blocks in order into slots as they become free, the other computes them in
+/// order. Returns the layers' times and the end.
+fn simulate(
+    window: &Window,
+    layers: &[[Pass; 2]],
+    embedding: f64,
+    start: Start,
+) -> (Vec<LayerTime>, f64) {
+    let (mut compute_clock, mut read_clock) = (embedding, embedding);
+    // When each streamed block gave its slot back.
+    let mut released: Vec<f64> = Vec::new();
+    let mut times = Vec::with_capacity(layers.len());
+    for (layer, halves) in layers.iter().enumerate() {
+        let pinned = layer < window.pinned_layers;
+        let mut time = LayerTime::default();
+        for block in halves.chunks(2 / window.block.parts().len()) {
+            let (read, spill) = sum(block);
+            let free = match released.len().checked_sub(window.slots.max(1)) {
+                Some(before) if !pinned => released[before],
+                _ => 0.0,
+            };
+            let loaded = start == Start::Warm && (pinned || released.len() < window.slots);
+            if !loaded {
+                // One disk: what is spilled meanwhile delays the reading.
+                read_clock = read_clock.max(free) + read + spill;
+                time.stall_seconds += (read_clock - compute_clock).max(0.0);
+                compute_clock = compute_clock.max(read_clock);
+            }
+            let began = compute_clock;
+            for half in block {
+                compute_clock += half.compute;
+                time.compute_seconds += half.compute;
+            }
+            let wait = spill - (compute_clock - began);
+            if wait > 0.0 {
+                compute_clock += wait;
+                time.stall_seconds += wait;
+            }
+            time.spill_seconds += spill;
+            if !pinned {
+                time.read_seconds += read;
+                released.push(compute_clock);
+            }
+        }
+        times.push(time);
+    }
+    (times, compute_clock)
+}
+
+fn sum(block: &[Pass]) -> (f64, f64) {
+    block.iter().fold((0.0, 0.0), |(read, spill), half| (read + half.read, spill + half.spill))
+}

@@ -1,0 +1,114 @@
+//! What is planned for: the sizes of a model and of a pool.
+
+use crate::error::PlanError;
+
+/// Bytes of an `f32`, the type of activations.
+pub(crate) const F32: u64 = 4;
+
+/// What a model needs, by size. All layers are taken to be alike: give the largest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct ModelShape {
+    /// Number of layers.
+    pub layers: usize,
+    /// Weights of one layer's attention block as stored, norms included, bytes.
+    pub attention_bytes: u64,
+    /// Weights of one layer's feed-forward block as stored, norms included, bytes.
+    pub feed_forward_bytes: u64,
+    /// What stays in memory all the time: stem, head, position rows, bytes.
+    pub resident_bytes: u64,
+    /// Width of the hidden state, elements of f32.
+    pub hidden: usize,
+    /// Rows of the token-embedding matrix.
+    pub vocab: usize,
+    /// Bytes of one row of the token-embedding matrix as stored.
+    pub row_bytes: u64,
+    /// Work of one layer's matrix products per token, FLOP.
+    pub flops_per_token: f64,
+    /// Work of one layer's attention per pair of query token and key token, FLOP.
+    pub attention_flops_per_token_pair: f64,
+    /// Columns of the f32 keys and values that the shared prefix keeps: 2 × kv heads × head size.
+    pub kv_columns: usize,
+    /// f32 activations live at the widest point of a layer, bytes per token of a chunk, without the
+    /// hidden state itself.
+    pub workspace_per_token: u64,
+    /// Scratch that does not grow with the chunk (packing and attention, all threads), bytes.
+    pub workspace_fixed: u64,
+}
+
+impl ModelShape {
+    /// Weights of one layer as stored, bytes.
+    pub fn layer_bytes(&self) -> u64 {
+        self.attention_bytes.saturating_add(self.feed_forward_bytes)
+    }
+
+    /// Hidden states of so many tokens, bytes.
+    pub fn hidden_bytes(&self, tokens: usize) -> u64 {
+        (tokens as u64).saturating_mul(self.hidden as u64).saturating_mul(F32)
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), PlanError> {
+        if self.layers == 0 {
+            return Err(PlanError::NoLayers);
+        }
+        for (what, found) in [
+            ("flops_per_token", self.flops_per_token),
+            ("attention_flops_per_token_pair", self.attention_flops_per_token_pair),
+        ] {
+            if !(found.is_finite() && found >= 0.0) {
+                let expected = "at least 0";
+                return Err(PlanError::InvalidNumber { what, found, expected });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A pool of candidates, by length.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolShape {
+    /// Tokens computed for each candidate, in the order in which they are packed, without the
+    /// shared prefix.
+    pub lengths: Vec<usize>,
+    /// Tokens of the prefix that all candidates share and that is computed once per layer; 0 for
+    /// none.
+    pub prefix_tokens: usize,
+}
+
+impl PoolShape {
+    /// A pool of these candidates without a shared prefix.
+    pub fn new(lengths: Vec<usize>) -> Self {
+        Self { lengths, prefix_tokens: 0 }
+    }
+
+    /// So many candidates of the same length, without a shared prefix.
+    pub fn uniform(candidates: usize, tokens: usize) -> Self {
+        Self::new(vec![tokens; candidates])
+    }
+
+    /// With a shared prefix of so many tokens.
+    #[must_use]
+    pub fn with_prefix(self, prefix_tokens: usize) -> Self {
+        Self { prefix_tokens, ..self }
+    }
+
+    /// Tokens of all candidates, without the shared prefix.
+    pub fn tokens(&self) -> usize {
+        self.lengths.iter().fold(0, |sum, &n| sum.saturating_add(n))
+    }
+
+    /// Length of the longest candidate, tokens.
+    pub fn longest(&self) -> usize {
+        self.lengths.iter().copied().max().unwrap_or(0)
+    }
+
+    /// The smallest chunk that can hold every candidate, and the prefix, whole; at least 1.
+    pub fn smallest_chunk(&self) -> usize {
+        self.longest().max(self.prefix_tokens).max(1)
+    }
+
+    /// An upper bound of the number of different token ids: one per token, none beyond the vocabulary.
+    pub fn distinct_ids(&self, vocab: usize) -> usize {
+        self.tokens().saturating_add(self.prefix_tokens).min(vocab)
+    }
+}

@@ -1,0 +1,109 @@
+//! How much there is to compute, layer by layer.
+
+use crate::chunk;
+use crate::shape::{ModelShape, PoolShape};
+
+/// Fixed work of a chunk in a layer (its weights pass from memory to the caches once more, its scratch is
+/// packed), in tokens that could have been computed instead. This is why chunks should be large.
+pub(crate) const CHUNK_OVERHEAD_TOKENS: f64 = 16.0;
+
+/// What one layer computes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LayerLoad {
+    /// Tokens of the live candidates, without the shared prefix.
+    pub tokens: usize,
+    /// Tokens of the shared prefix.
+    pub prefix_tokens: usize,
+    /// Pairs of a query token and a key token that attention looks at.
+    pub token_pairs: f64,
+    /// Chunks that the live candidates are packed in.
+    pub chunks: usize,
+}
+
+/// What a request computes: one entry per layer that runs, from layer 0.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Workload {
+    /// The layers that run; fewer than the model has if the request ends early.
+    pub layers: Vec<LayerLoad>,
+}
+
+impl LayerLoad {
+    fn new(lengths: &[usize], prefix_tokens: usize, chunk_tokens: usize) -> Self {
+        let prefix = prefix_tokens as f64;
+        let pairs = |n: &usize| *n as f64 * (prefix + *n as f64);
+        Self {
+            tokens: lengths.iter().sum(),
+            prefix_tokens,
+            token_pairs: prefix * prefix + lengths.iter().map(pairs).sum::<f64>(),
+            chunks: chunk::plan(lengths, chunk_tokens).len(),
+        }
+    }
+
+    /// Tokens computed, the shared prefix included.
+    pub fn all_tokens(&self) -> usize {
+        self.tokens + self.prefix_tokens
+    }
+
+    /// Work of the matrix products, overhead of the chunks included, FLOP.
+    pub(crate) fn linear_flops(&self, model: &ModelShape) -> f64 {
+        let chunks = self.chunks + usize::from(self.prefix_tokens > 0);
+        let tokens = self.all_tokens() as f64 + CHUNK_OVERHEAD_TOKENS * chunks as f64;
+        tokens * model.flops_per_token
+    }
+
+    /// Work of attention over pairs of tokens, FLOP.
+    pub(crate) fn pair_flops(&self, model: &ModelShape) -> f64 {
+        self.token_pairs * model.attention_flops_per_token_pair
+    }
+}
+
+impl Workload {
+    /// The whole pool through all layers.
+    pub fn full(model: &ModelShape, pool: &PoolShape, chunk_tokens: usize) -> Self {
+        let load = LayerLoad::new(&pool.lengths, pool.prefix_tokens, chunk_tokens);
+        Self { layers: vec![load; model.layers] }
+    }
+
+    /// A pool that shrinks: `live[i]` are the lengths (tokens) of the candidates that layer i computes.
+    /// The request ends after `live.len()` layers, or at the first that has no candidates.
+    pub fn pruned<L: AsRef<[usize]>>(
+        live: &[L],
+        prefix_tokens: usize,
+        chunk_tokens: usize,
+    ) -> Self {
+        let layers = live
+            .iter()
+            .map(AsRef::as_ref)
+            .take_while(|lengths| !lengths.is_empty())
+            .map(|lengths| LayerLoad::new(lengths, prefix_tokens, chunk_tokens))
+            .collect();
+        Self { layers }
+    }
+
+    /// The work in FLOP as the cost model counts it; give it to [`Machine::observe`](crate::Machine::observe).
+    pub fn flops(&self, model: &ModelShape) -> f64 {
+        self.layers.iter().map(|load| load.linear_flops(model) + load.pair_flops(model)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_counts_prefix_pairs_and_chunks() {
+        let load = LayerLoad::new(&[10, 20], 5, 16);
+        assert_eq!((load.tokens, load.all_tokens(), load.chunks), (30, 35, 2));
+        // 5 x 5 among the prefix, 10 x 15 and 20 x 25 from the candidates.
+        assert_eq!(load.token_pairs, 25.0 + 150.0 + 500.0);
+    }
+
+    #[test]
+    fn a_pruned_request_ends_where_nobody_is_left() {
+        let workload = Workload::pruned(&[vec![8, 8, 8], vec![8], vec![], vec![8]], 0, 16);
+        assert_eq!(workload.layers.iter().map(|l| l.tokens).collect::<Vec<_>>(), [24, 8]);
+        assert_eq!(workload.layers.iter().map(|l| l.chunks).collect::<Vec<_>>(), [2, 1]);
+    }
+}
