@@ -9,6 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grating-io", &[]),
     ("grating-sched", &[]),
     ("grating-prune", &[]),
+    ("grating-kernels", &[]),
     ("grating-model", &["grating-io"]),
     ("grating", &["grating-io", "grating-model", "grating-prune", "grating-sched"]),
     ("grating-cli", &["grating"]),
@@ -35,6 +36,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("grating-io", &["candle-core", "ndarray", "rayon", "tokenizers"]),
     ("grating-sched", &["candle-core", "ndarray", "rayon", "tokenizers", "crossbeam-channel"]),
     ("grating-prune", &["candle-core", "rayon", "tokenizers", "crossbeam-channel"]),
+    ("grating-kernels", &["candle-core", "ndarray", "tokenizers", "crossbeam-channel"]),
     ("grating-model", &["ndarray", "hf-hub", "ureq"]),
 ];
 

@@ -1,0 +1,155 @@
+//! Instruction sets: what the machine has, and what the user asks for.
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// Environment variable that [`Isa::from_env`] reads.
+const VARIABLE: &str = "GRATING_ISA";
+
+/// Instructions that the kernels are written in, in ascending order of preference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain Rust: whatever the compiler makes of it for the target's baseline.
+    Portable,
+    /// x86-64: AVX2, FMA, F16C.
+    Avx2,
+    /// x86-64: AVX-512 F, BW, VL, DQ.
+    Avx512,
+    /// [`Isa::Avx512`] and VNNI: int8 dot products.
+    Avx512Vnni,
+    /// [`Isa::Avx512Vnni`] and BF16: bfloat16 dot products.
+    Avx512Bf16,
+}
+
+/// An instruction set was asked for that cannot be given.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum IsaError {
+    /// The name is none of ours.
+    #[error(
+        "GRATING_ISA={name:?}: use one of native, portable, avx2, avx512, avx512vnni, avx512bf16"
+    )]
+    Unknown {
+        /// What the variable held.
+        name: String,
+    },
+    /// This machine lacks the instructions.
+    #[error("GRATING_ISA={isa}: this machine supports {}; unset it or name one of them", list(.supported))]
+    Unsupported {
+        /// What was asked for.
+        isa: Isa,
+        /// What the machine has.
+        supported: Vec<Isa>,
+    },
+}
+
+impl Isa {
+    const ALL: [Self; 5] =
+        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni, Self::Avx512Bf16];
+
+    /// The best of what this machine has.
+    pub fn detect() -> Self {
+        Self::ALL.into_iter().filter(|isa| isa.is_supported()).max().unwrap_or(Self::Portable)
+    }
+
+    /// All that this machine has, [`Isa::Portable`] first.
+    pub fn supported() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|isa| isa.is_supported()).collect()
+    }
+
+    /// What the environment variable `GRATING_ISA` asks for: a name as [`Isa`] displays it,
+    /// `native` or nothing for [`Isa::detect`].
+    ///
+    /// # Errors
+    ///
+    /// [`IsaError`] when the name is unknown or this machine lacks the instructions.
+    pub fn from_env() -> Result<Self, IsaError> {
+        match std::env::var_os(VARIABLE) {
+            None => Ok(Self::detect()),
+            Some(name) => Self::from_name(&name.to_string_lossy()),
+        }
+    }
+
+    /// The instruction set of that name, as [`Isa::from_env`] understands it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Isa::from_env`].
+    pub fn from_name(name: &str) -> Result<Self, IsaError> {
+        if name.is_empty() || name == "native" {
+            return Ok(Self::detect());
+        }
+        let found = Self::ALL.into_iter().find(|isa| isa.name() == name);
+        let isa = found.ok_or_else(|| IsaError::Unknown { name: name.to_owned() })?;
+        if isa.is_supported() {
+            Ok(isa)
+        } else {
+            Err(IsaError::Unsupported { isa, supported: Self::supported() })
+        }
+    }
+
+    /// Whether this machine has these instructions.
+    #[cfg(target_arch = "x86_64")]
+    pub fn is_supported(self) -> bool {
+        use std::arch::is_x86_feature_detected as has;
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => has!("avx2") && has!("fma") && has!("f16c"),
+            Self::Avx512 => {
+                Self::Avx2.is_supported()
+                    && has!("avx512f")
+                    && has!("avx512bw")
+                    && has!("avx512vl")
+                    && has!("avx512dq")
+            }
+            Self::Avx512Vnni => Self::Avx512.is_supported() && has!("avx512vnni"),
+            Self::Avx512Bf16 => Self::Avx512Vnni.is_supported() && has!("avx512bf16"),
+        }
+    }
+
+    /// Whether this machine has these instructions.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn is_supported(self) -> bool {
+        self == Self::Portable
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512vnni",
+            Self::Avx512Bf16 => "avx512bf16",
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+fn list(isas: &[Isa]) -> String {
+    isas.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_supported_name_is_understood() {
+        for isa in Isa::supported() {
+            assert_eq!(Isa::from_name(&isa.to_string()), Ok(isa));
+        }
+        assert_eq!(Isa::from_name("native"), Ok(Isa::detect()));
+        assert_eq!(Isa::supported().last(), Some(&Isa::detect()));
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_choices() {
+        let error = Isa::from_name("sse9").unwrap_err();
+        assert!(error.to_string().contains("portable"), "{error}");
+    }
+}

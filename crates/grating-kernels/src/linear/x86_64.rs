@@ -1,0 +1,4 @@
+//! Microkernels in x86-64 intrinsics.
+
+pub(super) mod avx2;
+pub(super) mod avx512;

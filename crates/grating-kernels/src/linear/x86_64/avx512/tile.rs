@@ -1,0 +1,111 @@
+//! Tiles of `M` rows × 32 columns.
+
+use std::arch::x86_64::*;
+
+use super::super::super::microkernel::Tile;
+
+/// Defines a tile function; `$multiply` adds the products of two registers of units to sums.
+macro_rules! tile {
+    ($(#[$about:meta])* $name:ident, $features:literal, $multiply:ident) => {
+        $(#[$about])*
+        ///
+        /// # Safety
+        ///
+        /// See [`TileFn`](super::super::super::microkernel::TileFn).
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn $name<const M: usize>(tile: &Tile) {
+            // SAFETY: the caller promises valid pointers for `M` rows.
+            unsafe {
+                let mut sums = load::<M>(tile);
+                let (mut x, mut w) = (tile.x, tile.w);
+                for _ in 0..tile.units {
+                    let low = _mm512_load_si512(w.cast());
+                    let high = _mm512_load_si512(w.add(16).cast());
+                    for (row, sums) in sums.iter_mut().enumerate() {
+                        let x = _mm512_set1_epi32(x.add(row).read().cast_signed());
+                        sums[0] = $multiply(sums[0], x, low);
+                        sums[1] = $multiply(sums[1], x, high);
+                    }
+                    x = x.add(M);
+                    w = w.add(32);
+                }
+                store::<M>(tile, &sums);
+            }
+        }
+    };
+}
+
+tile!(
+    /// Products of f32, fused with the sum.
+    f32,
+    "avx512f",
+    multiply_f32
+);
+
+tile!(
+    /// Products of pairs of bfloat16: first the second of each pair is added, then the first.
+    bf16,
+    "avx512f,avx512bf16",
+    multiply_bf16
+);
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn multiply_f32(sums: __m512, x: __m512i, w: __m512i) -> __m512 {
+    _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(w), sums)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn multiply_bf16(sums: __m512, x: __m512i, w: __m512i) -> __m512 {
+    // SAFETY: both are 512 bits in which every pattern is valid.
+    let (x, w) = unsafe {
+        (std::mem::transmute::<__m512i, __m512bh>(x), std::mem::transmute::<__m512i, __m512bh>(w))
+    };
+    _mm512_dpbf16_ps(sums, x, w)
+}
+
+/// The first columns of each half of a panel, as masks of lanes.
+fn masks(columns: usize) -> [__mmask16; 2] {
+    [lanes(columns), lanes(columns.saturating_sub(16))]
+}
+
+fn lanes(count: usize) -> __mmask16 {
+    if count >= 16 { !0 } else { (1 << count) - 1 }
+}
+
+/// What the sums of `M` rows start from.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load<const M: usize>(tile: &Tile) -> [[__m512; 2]; M] {
+    let mut sums = [[_mm512_setzero_ps(); 2]; M];
+    if tile.start.is_null() {
+        return sums;
+    }
+    let [low, high] = masks(tile.columns);
+    for (row, sums) in sums.iter_mut().enumerate() {
+        // SAFETY: the caller promises `columns` elements in each row; no others are touched.
+        unsafe {
+            let start = tile.start.add(row * tile.start_stride);
+            *sums = [
+                _mm512_maskz_loadu_ps(low, start),
+                _mm512_maskz_loadu_ps(high, start.wrapping_add(16)),
+            ];
+        }
+    }
+    sums
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m512; 2]; M]) {
+    let [low, high] = masks(tile.columns);
+    for (row, sums) in sums.iter().enumerate() {
+        // SAFETY: as for `load`, and nobody else has these elements.
+        unsafe {
+            let out = tile.out.add(row * tile.out_stride);
+            _mm512_mask_storeu_ps(out, low, sums[0]);
+            _mm512_mask_storeu_ps(out.wrapping_add(16), high, sums[1]);
+        }
+    }
+}
