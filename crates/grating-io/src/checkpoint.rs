@@ -9,6 +9,7 @@ use crate::error::{IoError, Result};
 use crate::header;
 use crate::index::Index;
 use crate::locate::{Located, locate};
+use crate::prefetch::{Extent, PrefetchOptions, Prefetcher};
 use crate::storage::{FileStorage, Storage};
 use crate::tensor::TensorInfo;
 
@@ -212,6 +213,26 @@ impl Checkpoint {
     /// The files, in the order of their names.
     pub fn shards(&self) -> &[Shard] {
         &self.inner.shards
+    }
+
+    /// The files' storages, in the order of [`Checkpoint::shards`].
+    pub fn storages(&self) -> Vec<Arc<dyn Storage>> {
+        self.inner.shards.iter().map(|shard| Arc::clone(&shard.storage)).collect()
+    }
+
+    /// Where a tensor lies, as a [`Prefetcher`] wants to know it.
+    pub fn extent(&self, tensor: &TensorInfo) -> Extent {
+        // A tensor beyond the address space fits into no slot, which the prefetcher will say.
+        let len = usize::try_from(tensor.byte_len()).unwrap_or(usize::MAX);
+        Extent::new(tensor.shard, tensor.range.start, len, tensor.name.as_str())
+    }
+
+    /// Starts a prefetcher over this checkpoint's files; [`Checkpoint::extent`] makes its extents.
+    ///
+    /// # Errors
+    /// As [`Prefetcher::start`].
+    pub fn prefetcher(&self, options: PrefetchOptions) -> Result<Prefetcher> {
+        Prefetcher::start(self.storages(), options)
     }
 
     /// Bytes of all tensors together, without headers.

@@ -196,6 +196,173 @@ pub enum IoError {
         similar: Option<String>,
     },
 
+    // Reading ahead.
+    /// A block of a prefetcher's schedule could not be read.
+    #[error("tensor {}: {source}", quote(.label))]
+    Prefetch {
+        /// The file.
+        file: String,
+        /// The extent's label: a tensor's name.
+        label: String,
+        /// Where the read failed, within the file.
+        offset: u64,
+        /// What failed.
+        source: Arc<IoError>,
+    },
+    /// No slot of a prefetcher is large enough for a block.
+    #[error(
+        "block {block} takes a slot of {expected} bytes, the largest has {found}; \
+         start the prefetcher with a slot of at least {expected} bytes, or split the block"
+    )]
+    SlotTooSmall {
+        /// The block's tag.
+        block: u64,
+        /// The smallest slot that would do, bytes.
+        expected: usize,
+        /// The largest slot, bytes.
+        found: usize,
+    },
+    /// An extent in a storage that the prefetcher does not have.
+    #[error(
+        "block {block}: {} is in storage {found}, but the prefetcher has {expected} storages; \
+         count them from 0 in the order in which it was given them", quote(.label)
+    )]
+    UnknownStorage {
+        /// The block's tag.
+        block: u64,
+        /// The extent's label.
+        label: String,
+        /// Storages of the prefetcher.
+        expected: usize,
+        /// The storage that was asked for.
+        found: usize,
+    },
+    /// A prefetcher was asked for a block and its schedule is empty.
+    #[error(
+        "no block is scheduled; schedule blocks before asking for the next \
+         (an error and a cancellation empty the schedule)"
+    )]
+    NothingScheduled,
+    /// Code that reads a storage panicked.
+    #[error(
+        "{file}: reading at offset {offset} panicked: {reason}; \
+         this is a defect of the storage's implementation, report it"
+    )]
+    Panicked {
+        /// The file.
+        file: String,
+        /// First byte of the read, within the file.
+        offset: u64,
+        /// The panic's message.
+        reason: String,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start thread {name:?}: {source}; check the limits on threads and memory")]
+    Thread {
+        /// The thread's name.
+        name: String,
+        /// The operating system's reason.
+        source: Arc<io::Error>,
+    },
+    /// The operating system refused memory.
+    #[error("cannot reserve {needed} bytes of memory: {source}; use smaller slots or buffers")]
+    OutOfMemory {
+        /// Bytes asked for.
+        needed: usize,
+        /// The operating system's reason.
+        source: Arc<io::Error>,
+    },
+
+    // Spilling.
+    /// No temporary file can be made.
+    #[error(
+        "{}: cannot make a temporary file: {source}; \
+         name a folder on a disk with free space in which this user may write", .folder.display()
+    )]
+    SpillFolder {
+        /// The folder.
+        folder: PathBuf,
+        /// The operating system's reason.
+        source: Arc<io::Error>,
+    },
+    /// The disk, or what may be used of it, is full.
+    #[error(
+        "{}: no space: {needed} more bytes are needed, {free} may be used; \
+         free some, or name a folder on a larger disk", .folder.display()
+    )]
+    NoSpace {
+        /// The folder that holds the temporary file.
+        folder: PathBuf,
+        /// Bytes by which the file would have to grow.
+        needed: u64,
+        /// Bytes that it may take.
+        free: u64,
+    },
+    /// The temporary file cannot be written.
+    #[error(
+        "{}: writing {length} bytes at offset {offset} of the temporary file failed: {source}; \
+         check the disk", .folder.display()
+    )]
+    SpillWrite {
+        /// The folder that holds the temporary file.
+        folder: PathBuf,
+        /// First byte, within the temporary file.
+        offset: u64,
+        /// Bytes to be written.
+        length: u64,
+        /// The operating system's reason.
+        source: Arc<io::Error>,
+    },
+    /// The temporary file cannot be read.
+    #[error(
+        "{}: reading {length} bytes at offset {offset} of the temporary file failed: {source}; \
+         check the disk", .folder.display()
+    )]
+    SpillRead {
+        /// The folder that holds the temporary file.
+        folder: PathBuf,
+        /// First byte, within the temporary file.
+        offset: u64,
+        /// Bytes to be read.
+        length: u64,
+        /// The operating system's reason.
+        source: Arc<io::Error>,
+    },
+    /// Nothing is stored under this key.
+    #[error("nothing is stored under key {key}; write it first, and take it once")]
+    UnknownKey {
+        /// The key.
+        key: u64,
+    },
+
+    // Caching rows.
+    /// The tensor's rows are not as long as the cache's.
+    #[error(
+        "tensor {}: rows of {found} bytes in a cache for rows of {expected}; \
+         make one cache for each tensor", quote(.tensor)
+    )]
+    RowLength {
+        /// The tensor.
+        tensor: String,
+        /// Bytes of the cache's rows.
+        expected: u64,
+        /// Bytes of the tensor's rows.
+        found: u64,
+    },
+    /// A row beyond the tensor's last one.
+    #[error(
+        "tensor {}: no row {found} among its {expected}; \
+         check that the tokenizer and the weights belong together", quote(.tensor)
+    )]
+    NoSuchRow {
+        /// The tensor.
+        tensor: String,
+        /// Rows of the tensor.
+        expected: usize,
+        /// The row asked for.
+        found: u32,
+    },
+
     // The header.
     /// A file without a single byte.
     #[error("{file}: empty file; the download or copy did not happen, fetch it again")]

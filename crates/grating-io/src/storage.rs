@@ -1,10 +1,16 @@
 //! Where bytes come from: the one trait through which everything in this crate reads.
 
+mod available;
+mod direct;
+mod faulty;
 mod file;
 mod memory;
 
 use std::fmt;
+use std::sync::Arc;
 
+pub(crate) use available::available_memory;
+pub use faulty::{Faults, FaultyStorage};
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
 
@@ -33,10 +39,31 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// A path or a label, for messages.
     fn name(&self) -> &str;
+
+    /// The same bytes past the operating system's page cache, if there is such a way.
+    fn direct(&self) -> Option<Arc<dyn DirectStorage>> {
+        None
+    }
+}
+
+/// Offsets, lengths and addresses of direct reads are multiples of this, bytes. It suits disks with
+/// blocks of 512 and of 4096 bytes.
+pub const DIRECT_ALIGNMENT: usize = 4096;
+
+/// Bytes that are read past the page cache.
+pub trait DirectStorage: Send + Sync + fmt::Debug {
+    /// Fills at least the first `needed` bytes of `buf` with those from `offset` on. What follows
+    /// them up to the end of `buf` may lie beyond the end of the storage.
+    ///
+    /// `offset`, the length of `buf` and its address are multiples of [`DIRECT_ALIGNMENT`].
+    ///
+    /// # Errors
+    /// Whenever fewer than `needed` bytes can be read.
+    fn read_aligned(&self, offset: u64, buf: &mut [u8], needed: usize) -> Result<(), IoError>;
 }
 
 /// Checks that `length` bytes from `offset` on lie within `storage`.
-fn check_bounds(storage: &dyn Storage, offset: u64, length: usize) -> Result<()> {
+pub(crate) fn check_bounds(storage: &dyn Storage, offset: u64, length: usize) -> Result<()> {
     let length = length as u64; // usize is at most 64 bits wide
     match offset.checked_add(length) {
         Some(end) if end <= storage.len() => Ok(()),

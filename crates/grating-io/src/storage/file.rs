@@ -2,10 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Storage, check_bounds};
+use super::{DirectStorage, Storage, check_bounds, direct};
 use crate::error::{IoError, Result};
 
 /// An open file.
@@ -17,6 +17,7 @@ use crate::error::{IoError, Result};
 pub struct FileStorage {
     file: PositionalFile,
     len: u64,
+    path: PathBuf,
     name: String,
 }
 
@@ -42,7 +43,8 @@ impl FileStorage {
             return Err(IoError::NotAFile { path: path.into() });
         }
         let name = path.display().to_string();
-        Ok(FileStorage { file: PositionalFile::new(file), len: metadata.len(), name })
+        let file = PositionalFile::new(file);
+        Ok(FileStorage { file, len: metadata.len(), path: path.into(), name })
     }
 }
 
@@ -53,24 +55,47 @@ impl Storage for FileStorage {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_bounds(self, offset, buf.len())?;
+        self.file.fill(&self.name, offset, buf, buf.len())
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn direct(&self) -> Option<Arc<dyn DirectStorage>> {
+        direct::open(&self.path, &self.file, &self.name)
+    }
+}
+
+impl PositionalFile {
+    /// Reads until at least `needed` bytes of `buf` are filled.
+    pub(super) fn fill(
+        &self,
+        name: &str,
+        offset: u64,
+        buf: &mut [u8],
+        needed: usize,
+    ) -> Result<()> {
         let mut filled = 0;
-        while filled < buf.len() {
-            match self.file.read_at(&mut buf[filled..], offset + filled as u64) {
+        while filled < needed {
+            let at = offset + filled as u64;
+            match self.read_at(&mut buf[filled..], at) {
                 Ok(0) => {
                     return Err(IoError::ShortRead {
-                        file: self.name.clone(),
+                        file: name.to_string(),
                         offset,
-                        expected: buf.len() as u64,
+                        expected: needed as u64,
                         found: filled as u64,
                     });
                 }
                 Ok(read) => filled += read,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // From the position that failed, not from that of the whole read.
                 Err(source) => {
                     return Err(IoError::Read {
-                        file: self.name.clone(),
-                        offset,
-                        length: buf.len() as u64,
+                        file: name.to_string(),
+                        offset: at,
+                        length: (needed - filled) as u64,
                         source: Arc::new(source),
                     });
                 }
@@ -78,20 +103,16 @@ impl Storage for FileStorage {
         }
         Ok(())
     }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
 }
 
 /// One positional read, as each platform offers it.
 #[cfg(any(unix, windows))]
 #[derive(Debug)]
-struct PositionalFile(File);
+pub(super) struct PositionalFile(pub(super) File);
 
 #[cfg(any(unix, windows))]
 impl PositionalFile {
-    fn new(file: File) -> Self {
+    pub(super) fn new(file: File) -> Self {
         PositionalFile(file)
     }
 
@@ -110,7 +131,7 @@ impl PositionalFile {
 /// Elsewhere the cursor is all there is, so reads take turns.
 #[cfg(not(any(unix, windows)))]
 #[derive(Debug)]
-struct PositionalFile(std::sync::Mutex<File>);
+pub(super) struct PositionalFile(std::sync::Mutex<File>);
 
 #[cfg(not(any(unix, windows)))]
 impl PositionalFile {

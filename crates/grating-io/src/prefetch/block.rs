@@ -1,0 +1,55 @@
+//! What is read: byte ranges, and blocks of them.
+
+use std::sync::Arc;
+
+use super::plan;
+
+/// A byte range of one storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Position in the list of storages with which the prefetcher was started; for a checkpoint,
+    /// the tensor's shard.
+    pub storage: usize,
+    /// First byte, counted from the storage's beginning.
+    pub offset: u64,
+    /// Length, bytes. May be 0.
+    pub len: usize,
+    /// What lies there, for error messages: a tensor's name.
+    pub label: Arc<str>,
+}
+
+impl Extent {
+    /// `len` bytes from byte `offset` of the storage at position `storage` on.
+    pub fn new(storage: usize, offset: u64, len: usize, label: impl Into<Arc<str>>) -> Self {
+        Extent { storage, offset, len, label: label.into() }
+    }
+
+    /// One past the last byte; saturates where the extent cannot exist.
+    pub(super) fn end(&self) -> u64 {
+        self.offset.saturating_add(self.len as u64)
+    }
+}
+
+/// What one lease holds: a layer, or half of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// The caller's name for it; the lease gives it back.
+    pub tag: u64,
+    /// Its byte ranges, in the order in which the lease shows them. They may lie in any order and
+    /// in several storages, and may overlap.
+    pub extents: Vec<Extent>,
+}
+
+impl Block {
+    /// A block of `extents`, called `tag`.
+    pub fn new(tag: u64, extents: Vec<Extent>) -> Self {
+        Block { tag, extents }
+    }
+
+    /// The smallest slot that holds this block, bytes: its extents, the gaps between those that are
+    /// read in one go, and what alignment adds (less than 8 KiB for each run of neighbours).
+    /// Size slots with it.
+    pub fn slot_bytes(&self) -> usize {
+        plan::slot_bytes(&self.extents)
+    }
+}

@@ -1,0 +1,164 @@
+//! Page-aligned memory that several readers fill at once. All unsafe code of the crate is here.
+
+use std::io;
+use std::ops::Range;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use memmap2::MmapMut;
+
+use crate::error::{IoError, Result};
+
+/// Memory with one owner, zeroed, page-aligned, given back to the system on drop.
+///
+/// Physical pages are taken as they are first written.
+#[derive(Debug)]
+pub(super) struct Region(Arc<Mapping>);
+
+/// A region whose [`Part`]s are being written, so that nobody may look at it.
+#[derive(Debug)]
+pub(super) struct Lent(Arc<Mapping>);
+
+/// Exclusive access to a range of a region, until dropped.
+#[derive(Debug)]
+pub(super) struct Part {
+    mapping: Arc<Mapping>,
+    range: Range<usize>,
+}
+
+#[derive(Debug)]
+struct Mapping {
+    /// First of `len` bytes of `_map`; all access goes through it.
+    start: NonNull<u8>,
+    len: usize,
+    _map: MmapMut,
+}
+
+// SAFETY: the memory belongs to the mapping alone, is freed by whichever thread drops it, and is
+// only reached through `Region` (shared access) and `Part` (exclusive access to disjoint ranges),
+// never through both at a time.
+#[allow(unsafe_code)]
+unsafe impl Send for Mapping {}
+// SAFETY: as above; a shared `Mapping` gives no access to its bytes by itself.
+#[allow(unsafe_code)]
+unsafe impl Sync for Mapping {}
+
+impl Region {
+    /// Reserves `bytes` of address space.
+    pub(super) fn allocate(bytes: usize) -> Result<Self> {
+        let fail =
+            |source: io::Error| IoError::OutOfMemory { needed: bytes, source: Arc::new(source) };
+        let mut map = MmapMut::map_anon(bytes.max(1)).map_err(fail)?;
+        let len = map.len();
+        let Some(start) = NonNull::new(map.as_mut_ptr()) else {
+            return Err(fail(io::ErrorKind::OutOfMemory.into()));
+        };
+        Ok(Region(Arc::new(Mapping { start, len, _map: map })))
+    }
+
+    /// Lends out parts to be written.
+    ///
+    /// # Panics
+    /// Unless `ranges` are in order, disjoint and within the region.
+    pub(super) fn lend(self, ranges: impl IntoIterator<Item = Range<usize>>) -> (Lent, Vec<Part>) {
+        let mut end = 0;
+        let part = |range: Range<usize>| {
+            assert!(end <= range.start && range.start <= range.end && range.end <= self.0.len);
+            end = range.end;
+            Part { mapping: Arc::clone(&self.0), range }
+        };
+        let parts = ranges.into_iter().map(part).collect();
+        (Lent(self.0), parts)
+    }
+
+    /// The bytes.
+    #[allow(unsafe_code)]
+    pub(super) fn bytes(&self) -> &[u8] {
+        // SAFETY: `start` and `len` describe memory that lives as long as the mapping, zeroed when
+        // it was made, hence initialized. While a `Region` exists no `Part` does: `lend` consumes
+        // it and `reclaim` makes it only when the last part is gone. So nothing writes.
+        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.len) }
+    }
+}
+
+impl Lent {
+    /// The region again, unless a part still exists.
+    pub(super) fn reclaim(self) -> Result<Region, Lent> {
+        // `try_unwrap` synchronizes with the drop of every part, whose writes are visible then.
+        Arc::try_unwrap(self.0).map(|mapping| Region(Arc::new(mapping))).map_err(Lent)
+    }
+}
+
+impl Part {
+    /// The bytes of this part.
+    #[allow(unsafe_code)]
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        let Range { start, end } = self.range;
+        // SAFETY: `lend` checked that the range lies within the mapping, which this part keeps
+        // alive, and that no other part covers any of it; no `Region` exists meanwhile. The
+        // pointer comes from exclusive access to the whole mapping. `&mut self` excludes a second
+        // slice from this part.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.mapping.start.as_ptr().add(start), end - start)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_written_by_threads_are_read_as_one() {
+        let (lent, parts) =
+            Region::allocate(10_000).unwrap().lend([0..4096, 4096..4100, 5000..9000]);
+        let threads: Vec<_> = parts
+            .into_iter()
+            .zip(1u8..)
+            .map(|(mut part, value)| std::thread::spawn(move || part.bytes_mut().fill(value)))
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let region = lent.reclaim().unwrap();
+        assert_eq!(region.bytes().as_ptr().addr() % 4096, 0);
+        assert_eq!(region.bytes()[4095..4101], [1, 2, 2, 2, 2, 0]);
+        assert_eq!(region.bytes()[4999..5001], [0, 3]);
+    }
+
+    #[test]
+    fn a_lent_region_comes_back_with_its_last_part_only() {
+        let (lent, mut parts) = Region::allocate(10).unwrap().lend([0..5, 5..10]);
+        parts.pop();
+        let lent = lent.reclaim().unwrap_err();
+        parts[0].bytes_mut()[4] = 7;
+        parts.pop();
+        assert_eq!(lent.reclaim().unwrap().bytes()[4], 7);
+    }
+
+    #[test]
+    fn a_part_keeps_the_memory_alive() {
+        let (lent, mut parts) = Region::allocate(10).unwrap().lend([0..10]);
+        drop(lent);
+        parts[0].bytes_mut()[9] = 1;
+        assert_eq!(parts[0].bytes_mut()[9], 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "range.start")]
+    fn overlapping_parts_are_refused() {
+        _ = Region::allocate(10).unwrap().lend([0..5, 4..10]);
+    }
+
+    #[test]
+    #[should_panic(expected = "range.end")]
+    fn parts_beyond_the_end_are_refused() {
+        _ = Region::allocate(10).unwrap().lend(std::iter::once(0..11));
+    }
+
+    #[test]
+    fn more_than_the_address_space_is_an_error() {
+        let error = Region::allocate(usize::MAX / 2).unwrap_err();
+        assert!(matches!(error, IoError::OutOfMemory { needed, .. } if needed == usize::MAX / 2));
+    }
+}

@@ -1,0 +1,91 @@
+//! What a reader thread does.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::handover::{Handover, Job, Memory};
+use super::memory::{Lent, Part, Region};
+use super::plan::{Plan, Request};
+use super::stats::Counters;
+use crate::error::{IoError, Result};
+use crate::storage::{DirectStorage, Storage};
+
+/// A storage and the way past the page cache to it, if that is the way to go.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) storage: Arc<dyn Storage>,
+    pub(super) direct: Option<Arc<dyn DirectStorage>>,
+}
+
+impl Memory for Region {
+    type Part = Part;
+    type Lent = Lent;
+
+    fn allocate(bytes: usize) -> Result<Self> {
+        Region::allocate(bytes)
+    }
+
+    fn lend(self, ranges: impl Iterator<Item = std::ops::Range<usize>>) -> (Lent, Vec<Part>) {
+        Region::lend(self, ranges)
+    }
+
+    fn reclaim(lent: Lent) -> Self {
+        lent.reclaim().unwrap_or_else(|_| unreachable!("all parts have been dropped"))
+    }
+}
+
+/// Reads until the end.
+pub(super) fn run(handover: &Handover<Region>, sources: &[Source], counters: &Counters) {
+    while let Some(mut job) = handover.take_job() {
+        let request = job.plan.requests[job.request].clone();
+        let source = &sources[request.storage];
+        let begin = Instant::now();
+        // What the closure touches is not looked at again when it panics: the part is dropped.
+        let outcome = catch_unwind(AssertUnwindSafe(|| read(source, &request, &mut job)))
+            .unwrap_or_else(|panic| Err(panicked(source, &request, &*panic)));
+        let bytes = if source.direct.is_some() { request.end } else { request.end - request.skip };
+        counters.count(bytes, outcome.is_ok(), begin.elapsed());
+        let outcome = outcome.map_err(|error| blame(&job.plan, &request, source, error));
+        handover.complete(job, outcome);
+    }
+}
+
+fn read(source: &Source, request: &Request, job: &mut Job<Part>) -> Result<()> {
+    let bytes = job.part.bytes_mut();
+    match &source.direct {
+        Some(direct) => direct.read_aligned(request.start, bytes, request.end),
+        None => {
+            let offset = request.start + request.skip as u64;
+            source.storage.read_at(offset, &mut bytes[request.skip..request.end])
+        }
+    }
+}
+
+/// Adds the extent to an error.
+fn blame(plan: &Plan, request: &Request, source: &Source, error: IoError) -> IoError {
+    let position = match &error {
+        IoError::Read { offset, .. } => *offset,
+        IoError::ShortRead { offset, found, .. } => offset + found,
+        _ => request.start,
+    };
+    let position = position.max(request.start + request.skip as u64);
+    let extent = plan.extent_at(request.storage, position);
+    IoError::Prefetch {
+        file: source.storage.name().to_string(),
+        label: extent.map_or_else(String::new, |extent| extent.label.to_string()),
+        offset: position,
+        source: Arc::new(error),
+    }
+}
+
+fn panicked(source: &Source, request: &Request, panic: &(dyn Any + Send)) -> IoError {
+    let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+    let reason = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    IoError::Panicked {
+        file: source.storage.name().to_string(),
+        offset: request.start,
+        reason: reason.unwrap_or_else(|| "no message".to_string()),
+    }
+}

@@ -1,0 +1,205 @@
+//! Rows of one tensor kept in memory: the least recently used ones go.
+
+mod lru;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::{IoError, Result};
+use crate::tensor::TensorInfo;
+use lru::Lru;
+
+/// Missing rows closer than this are read in one go with what lies between them, bytes.
+///
+/// Reading a gap of this size from a disk or the page cache costs about as much as one more call.
+const COALESCED_GAP: usize = 16 << 10;
+
+/// Largest read, bytes; the cache reads through one buffer of at most this size.
+const READ_BYTES: usize = 256 << 10;
+
+/// A cache of rows of one tensor, such as a matrix of token embeddings.
+///
+/// ```
+/// use std::sync::Arc;
+/// use grating_io::{Checkpoint, MemoryStorage, RowCache};
+///
+/// # fn main() -> Result<(), grating_io::IoError> {
+/// # let header = br#"{"rows": {"dtype": "U8", "shape": [4, 2], "data_offsets": [0, 8]}}"#;
+/// # let image = [&(header.len() as u64).to_le_bytes()[..], header, b"aAbBcCdD"].concat();
+/// # let checkpoint = Checkpoint::from_storage(Arc::new(MemoryStorage::from_vec("m", image)))?;
+/// let tensor = checkpoint.tensor("rows")?; // four rows of two bytes: aA bB cC dD
+/// let mut cache = RowCache::new(2, 2);
+/// let mut text = [0; 6];
+/// cache.get(&checkpoint, tensor, &[3, 0, 3], |position, row| {
+///     text[2 * position..][..2].copy_from_slice(row);
+/// })?;
+/// assert_eq!(&text, b"dDaAdD");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Memory is at most `capacity_rows` × (`row_bytes` + 20) bytes, taken as the cache fills, and a read
+/// buffer of at most 256 KiB (or one row, if that is longer).
+#[derive(Debug)]
+pub struct RowCache {
+    row_bytes: usize,
+    /// Rows by the numbers that `lru` gives them, one after another.
+    rows: Vec<u8>,
+    lru: Lru,
+    /// For reads of several rows.
+    scratch: Vec<u8>,
+    stats: RowCacheStats,
+}
+
+/// Counters since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RowCacheStats {
+    /// Distinct rows of a request that were in memory.
+    pub hits: u64,
+    /// Distinct rows of a request that were read.
+    pub misses: u64,
+    /// Read calls.
+    pub reads: u64,
+    /// Bytes read, with the gaps between rows that were read in one go.
+    pub bytes: u64,
+}
+
+impl RowCache {
+    /// A cache of at most `capacity_rows` rows of `row_bytes` bytes each. 0 rows is a cache that
+    /// keeps nothing.
+    pub fn new(capacity_rows: usize, row_bytes: usize) -> Self {
+        RowCache {
+            row_bytes,
+            rows: Vec::new(),
+            lru: Lru::new(capacity_rows),
+            scratch: Vec::new(),
+            stats: RowCacheStats::default(),
+        }
+    }
+
+    /// Calls `each` with the position in `ids` and the bytes of the row, once for each position, in
+    /// no particular order. Rows that are not in memory are read, sorted and neighbours together.
+    ///
+    /// All calls concern the same tensor: the cache knows rows by their number alone.
+    ///
+    /// # Errors
+    /// [`IoError::RowLength`] if the tensor's rows have another length, [`IoError::NoSuchRow`] for
+    /// an id beyond the last row; both before anything is read. What reading reports, when `each`
+    /// may have been called for some positions; the cache stays usable.
+    pub fn get(
+        &mut self,
+        checkpoint: &Checkpoint,
+        tensor: &TensorInfo,
+        ids: &[u32],
+        mut each: impl FnMut(usize, &[u8]),
+    ) -> Result<()> {
+        self.check(tensor, ids)?;
+        // Positions by row, so that equal rows are neighbours and rows come in the file's order.
+        let mut order: Vec<(u32, u32)> =
+            ids.iter().enumerate().map(|(position, &id)| (id, position as u32)).collect();
+        order.sort_unstable();
+        let mut missing = Vec::new();
+        for same in order.chunk_by(|a, b| a.0 == b.0) {
+            match self.lru.get(same[0].0) {
+                Some(number) => {
+                    self.stats.hits += 1;
+                    let row = &self.rows[number * self.row_bytes..][..self.row_bytes];
+                    same.iter().for_each(|&(_, position)| each(position as usize, row));
+                }
+                None => missing.push(same),
+            }
+        }
+        let mut rest = &missing[..];
+        while !rest.is_empty() {
+            let (run, after) = rest.split_at(self.run_length(rest));
+            self.read_run(checkpoint, tensor, run, &mut each)?;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    /// Counters since the start.
+    pub fn stats(&self) -> RowCacheStats {
+        self.stats
+    }
+
+    /// Rows in memory.
+    pub fn len(&self) -> usize {
+        self.lru.len()
+    }
+
+    /// Whether no row is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The largest number of rows that it keeps.
+    pub fn capacity(&self) -> usize {
+        self.lru.capacity()
+    }
+
+    /// Bytes that it takes now.
+    pub fn memory_bytes(&self) -> usize {
+        self.rows.capacity() + self.scratch.capacity() + self.lru.memory_bytes()
+    }
+
+    fn check(&self, tensor: &TensorInfo, ids: &[u32]) -> Result<()> {
+        let rows = tensor.shape.first().copied().unwrap_or(0);
+        let found = if rows == 0 { 0 } else { tensor.byte_len() / rows as u64 };
+        if rows > 0 && found != self.row_bytes as u64 {
+            return Err(IoError::RowLength {
+                tensor: tensor.name.clone(),
+                expected: self.row_bytes as u64,
+                found,
+            });
+        }
+        match ids.iter().find(|&&id| id as usize >= rows) {
+            Some(&row) => {
+                Err(IoError::NoSuchRow { tensor: tensor.name.clone(), expected: rows, found: row })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// How many of the missing rows, which are sorted, one read fetches.
+    fn run_length(&self, missing: &[&[(u32, u32)]]) -> usize {
+        let first = missing[0][0].0 as usize;
+        let fits = |pair: &[&[(u32, u32)]]| {
+            let (before, this) = (pair[0][0].0 as usize, pair[1][0].0 as usize);
+            let gap = (this - before - 1).saturating_mul(self.row_bytes);
+            let length = (this - first + 1).saturating_mul(self.row_bytes);
+            gap <= COALESCED_GAP && length <= READ_BYTES
+        };
+        1 + missing.windows(2).take_while(|pair| fits(pair)).count()
+    }
+
+    fn read_run(
+        &mut self,
+        checkpoint: &Checkpoint,
+        tensor: &TensorInfo,
+        run: &[&[(u32, u32)]],
+        each: &mut impl FnMut(usize, &[u8]),
+    ) -> Result<()> {
+        let (first, last) = (run[0][0].0 as usize, run[run.len() - 1][0].0 as usize);
+        self.scratch.resize((last - first + 1) * self.row_bytes, 0);
+        checkpoint.read_range(tensor, (first * self.row_bytes) as u64, &mut self.scratch)?;
+        self.stats.reads += 1;
+        self.stats.bytes += self.scratch.len() as u64;
+        for same in run {
+            let id = same[0].0;
+            let row = &self.scratch[(id as usize - first) * self.row_bytes..][..self.row_bytes];
+            same.iter().for_each(|&(_, position)| each(position as usize, row));
+            self.stats.misses += 1;
+            if let Some(number) = self.lru.insert(id) {
+                let place = number * self.row_bytes;
+                if place == self.rows.len() {
+                    self.rows.extend_from_slice(row);
+                } else {
+                    self.rows[place..][..self.row_bytes].copy_from_slice(row);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+//! What the spill store knows about each key, and what its thread is to do next.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::buffer::Buffer;
+use super::options::{SpillOptions, SpillStats};
+use super::space::{Area, Space};
+use crate::error::{IoError, Result};
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    entries: HashMap<u64, Entry>,
+    /// Keys to be written (first) and to be read, in the order of the calls.
+    writes: VecDeque<u64>,
+    reads: VecDeque<u64>,
+    /// The key in the thread's hands.
+    in_hand: Option<u64>,
+    spare: Vec<Buffer>,
+    pub(super) space: Space,
+    /// Of a write, until it is reported.
+    pub(super) error: Option<IoError>,
+    pub(super) closed: bool,
+    pub(super) stats: SpillStats,
+}
+
+#[derive(Debug)]
+struct Entry {
+    area: Area,
+    len: usize,
+    place: Place,
+    /// Somebody waits for it: it is read before others, whatever has been read ahead.
+    urgent: bool,
+    /// It has been asked for ahead of time while it was written.
+    wanted: bool,
+}
+
+/// Where a buffer is.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Not written yet.
+    Queued(Buffer),
+    /// In the thread's hands.
+    Writing,
+    /// In the file only.
+    Written,
+    /// In the thread's hands.
+    Reading,
+    /// In memory.
+    Here(Buffer),
+    /// In the file, and could not be read.
+    Failed(IoError),
+}
+
+/// What the thread does next.
+#[derive(Debug)]
+pub(super) enum Job {
+    Write { key: u64, area: Area, buffer: Buffer },
+    Read { key: u64, area: Area, len: usize },
+}
+
+impl State {
+    pub(super) fn keys(&self) -> impl Iterator<Item = u64> {
+        self.entries.keys().copied()
+    }
+
+    /// Buffers that are waiting to be written or being written.
+    pub(super) fn writes(&self) -> usize {
+        let writing = |key| self.entries.get(&key).map(|entry| &entry.place);
+        let in_hand = self.in_hand.is_some_and(|key| matches!(writing(key), Some(Place::Writing)));
+        self.writes.len() + usize::from(in_hand)
+    }
+
+    /// Buffers that have been read ahead or are being read.
+    fn read_ahead(&self) -> usize {
+        let is = |entry: &&Entry| matches!(entry.place, Place::Here(_) | Place::Reading);
+        self.entries.values().filter(is).count()
+    }
+
+    pub(super) fn queue_write(&mut self, key: u64, area: Area, buffer: Buffer) {
+        let (len, place) = (buffer.len(), Place::Queued(buffer));
+        self.entries.insert(key, Entry { area, len, place, urgent: false, wanted: false });
+        self.writes.push_back(key);
+    }
+
+    /// The buffer is to be read when there is room for it.
+    pub(super) fn request(&mut self, key: u64) -> Result<()> {
+        let entry = self.entries.get_mut(&key).ok_or(IoError::UnknownKey { key })?;
+        match entry.place {
+            Place::Queued(_) | Place::Written | Place::Failed(_) => {
+                if !self.reads.contains(&key) {
+                    self.reads.push_back(key);
+                }
+            }
+            Place::Writing => entry.wanted = true,
+            Place::Reading | Place::Here(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The buffer is needed now. One that waits to be written stays in memory instead.
+    pub(super) fn hurry(&mut self, key: u64) -> Result<()> {
+        self.request(key)?;
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return Err(IoError::UnknownKey { key });
+        };
+        entry.urgent = true;
+        if matches!(entry.place, Place::Failed(_)) {
+            entry.place = Place::Written;
+        }
+        if matches!(entry.place, Place::Queued(_)) {
+            self.keep(key);
+        }
+        Ok(())
+    }
+
+    /// Takes a buffer out of the queue of writes, to stay in memory.
+    fn keep(&mut self, key: u64) {
+        self.withdraw(key);
+        if let Some(entry) = self.entries.get_mut(&key)
+            && let Place::Queued(buffer) = std::mem::replace(&mut entry.place, Place::Written)
+        {
+            entry.place = Place::Here(buffer);
+            self.stats.reads_saved += 1;
+        }
+    }
+
+    /// Takes a key off the queues.
+    pub(super) fn withdraw(&mut self, key: u64) {
+        self.writes.retain(|&queued| queued != key);
+        self.reads.retain(|&queued| queued != key);
+    }
+
+    /// Whether [`State::take`] must wait.
+    pub(super) fn is_busy(&self, key: u64) -> bool {
+        let place = self.entries.get(&key).map(|entry| &entry.place);
+        matches!(place, Some(Place::Queued(_) | Place::Writing | Place::Written | Place::Reading))
+    }
+
+    pub(super) fn is_in_hand(&self, key: u64) -> bool {
+        self.in_hand == Some(key)
+    }
+
+    /// The buffer of a key that is not busy. After a failed read the key remains.
+    pub(super) fn take(&mut self, key: u64) -> Result<Buffer> {
+        let entry = self.entries.remove(&key).ok_or(IoError::UnknownKey { key })?;
+        match entry.place {
+            Place::Here(buffer) => {
+                self.space.release(entry.area);
+                Ok(buffer)
+            }
+            Place::Failed(error) => {
+                self.entries.insert(key, Entry { place: Place::Written, urgent: false, ..entry });
+                Err(error)
+            }
+            _ => unreachable!("a busy key is waited for"),
+        }
+    }
+
+    /// Drops a key that is not in the thread's hands.
+    pub(super) fn remove(&mut self, key: u64, options: &SpillOptions) {
+        if let Some(entry) = self.entries.remove(&key) {
+            self.space.release(entry.area);
+            if let Place::Queued(buffer) | Place::Here(buffer) = entry.place {
+                self.keep_spare(buffer, options);
+            }
+        }
+    }
+
+    /// A used buffer that holds `len` bytes, the smallest.
+    pub(super) fn reuse(&mut self, len: usize) -> Option<Buffer> {
+        let fitting = self.spare.iter().enumerate().filter(|(_, b)| b.capacity() >= len);
+        let (at, _) = fitting.min_by_key(|(_, buffer)| buffer.capacity())?;
+        let mut buffer = self.spare.swap_remove(at);
+        buffer.set_len(len);
+        Some(buffer)
+    }
+
+    /// Keeps a buffer for reuse; the smallest one goes if there are too many.
+    pub(super) fn keep_spare(&mut self, buffer: Buffer, options: &SpillOptions) {
+        self.spare.push(buffer);
+        if self.spare.len() > options.spare_buffers {
+            let smallest = (0..self.spare.len()).min_by_key(|&at| self.spare[at].capacity());
+            smallest.map(|at| self.spare.swap_remove(at));
+        }
+    }
+
+    /// Ends the thread after the job in its hands.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// What to do next: first what somebody waits for, then what frees memory, then reading ahead.
+    pub(super) fn next_job(&mut self, options: &SpillOptions) -> Option<Job> {
+        let is_urgent = |key: &u64| self.entries.get(key).is_some_and(|entry| entry.urgent);
+        if let Some(at) = self.reads.iter().position(is_urgent) {
+            return self.start_read(at);
+        }
+        if let Some(key) = self.writes.pop_front() {
+            let entry = self.entries.get_mut(&key)?;
+            let Place::Queued(buffer) = std::mem::replace(&mut entry.place, Place::Writing) else {
+                unreachable!("keys in the queue of writes are queued");
+            };
+            entry.wanted |= self.reads.contains(&key);
+            self.reads.retain(|&read| read != key);
+            self.in_hand = Some(key);
+            return Some(Job::Write { key, area: entry.area, buffer });
+        }
+        if !self.reads.is_empty() && self.read_ahead() < options.reads_ahead.max(1) {
+            return self.start_read(0);
+        }
+        None
+    }
+
+    fn start_read(&mut self, at: usize) -> Option<Job> {
+        let key = self.reads.remove(at)?;
+        let entry = self.entries.get_mut(&key)?;
+        entry.place = Place::Reading;
+        self.in_hand = Some(key);
+        Some(Job::Read { key, area: entry.area, len: entry.len })
+    }
+
+    /// A job is done. `place` is where its buffer is now, if not at rest.
+    pub(super) fn finish(&mut self, key: u64, place: Place) {
+        self.in_hand = None;
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.place = place;
+            entry.urgent = false;
+            entry.wanted = false;
+        }
+    }
+
+    /// A buffer has been written. It stays in memory if somebody waits for it, or wants it soon and
+    /// there is room; otherwise it is for reuse.
+    pub(super) fn written(&mut self, key: u64, buffer: Buffer, options: &SpillOptions) {
+        self.stats.writes += 1;
+        self.stats.bytes_written += buffer.len() as u64;
+        let room = self.read_ahead() < options.reads_ahead.max(1);
+        let entry = self.entries.get(&key);
+        let (urgent, wanted) = entry.map_or((false, false), |entry| (entry.urgent, entry.wanted));
+        if urgent || (wanted && room) {
+            self.stats.reads_saved += 1;
+            self.finish(key, Place::Here(buffer));
+            return;
+        }
+        self.finish(key, Place::Written);
+        self.keep_spare(buffer, options);
+        if wanted {
+            self.reads.push_back(key);
+        }
+    }
+}

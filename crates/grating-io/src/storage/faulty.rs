@@ -1,0 +1,182 @@
+//! A storage that fails on purpose, the same way each time.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Storage, check_bounds};
+use crate::error::{IoError, Result};
+
+/// What goes wrong, and how often. The default is nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Faults {
+    /// The same seed makes the same reads fail: a read's fate depends on its offset, on its length
+    /// and on how many reads came before, but on no clock.
+    pub seed: u64,
+    /// Share of reads that fail with an input/output error, 0 to 1.
+    pub errors: f64,
+    /// Share of reads that end early, as if the file had shrunk, 0 to 1.
+    pub short_reads: f64,
+    /// Share of reads that panic, 0 to 1.
+    pub panics: f64,
+    /// Reads beyond this byte fail as if the file had been cut there. Its length is unchanged, as
+    /// that of a file that is cut while open.
+    pub truncated_at: Option<u64>,
+    /// Reads of this byte fail with an input/output error: a bad sector.
+    pub bad_byte: Option<u64>,
+    /// Each read takes at least this long.
+    pub delay: Duration,
+    /// All reads together are no faster than this, bytes per second.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Faults {
+            seed: 0,
+            errors: 0.0,
+            short_reads: 0.0,
+            panics: 0.0,
+            truncated_at: None,
+            bad_byte: None,
+            delay: Duration::ZERO,
+            bytes_per_second: None,
+        }
+    }
+}
+
+/// Another storage's bytes, with [`Faults`]: for tests, and for measuring with a slower disk.
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+/// use grating_io::{Faults, FaultyStorage, IoError, MemoryStorage, Storage};
+///
+/// let bytes = Arc::new(MemoryStorage::from_static("disk", b"0123456789"));
+/// let disk = FaultyStorage::new(bytes, Faults { bad_byte: Some(7), ..Faults::default() });
+/// let mut two = [0; 2];
+/// assert!(disk.read_at(5, &mut two).is_ok());
+/// assert!(matches!(disk.read_at(6, &mut two), Err(IoError::Read { offset: 7, .. })));
+/// ```
+#[derive(Debug)]
+pub struct FaultyStorage {
+    inner: Arc<dyn Storage>,
+    faults: Mutex<Faults>,
+    reads: AtomicU64,
+    /// When the bandwidth's next byte may pass.
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl FaultyStorage {
+    /// Wraps a storage. It has no direct way: everything passes the faults.
+    pub fn new(inner: Arc<dyn Storage>, faults: Faults) -> Self {
+        let (faults, free_at) = (Mutex::new(faults), Mutex::new(None));
+        FaultyStorage { inner, faults, reads: AtomicU64::new(0), free_at }
+    }
+
+    /// Changes what goes wrong from the next read on.
+    pub fn set_faults(&self, faults: Faults) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    /// Reads so far, failed ones included.
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Relaxed)
+    }
+
+    fn faults(&self) -> Faults {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Sleeps for as long as a slower disk would take; reads queue up behind each other.
+    fn be_slow(&self, faults: &Faults, length: usize) {
+        let begin = Instant::now();
+        let mut until = begin + faults.delay;
+        if let Some(rate) = faults.bytes_per_second {
+            let takes = Duration::from_secs_f64(length as f64 / rate.max(1) as f64);
+            let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let passed = free_at.map_or(begin, |free| free.max(begin)) + takes;
+            *free_at = Some(passed);
+            until = until.max(passed);
+        }
+        thread::sleep(until.saturating_duration_since(begin));
+    }
+
+    fn broken(&self, offset: u64, length: u64) -> IoError {
+        let source = Arc::new(std::io::Error::other("injected input/output error"));
+        IoError::Read { file: self.name().to_string(), offset, length, source }
+    }
+
+    fn short(&self, offset: u64, expected: u64, found: u64) -> IoError {
+        IoError::ShortRead { file: self.name().to_string(), offset, expected, found }
+    }
+
+    /// The fault that this read meets, if any.
+    fn fate(&self, faults: &Faults, offset: u64, length: u64) -> Result<()> {
+        let end = offset + length;
+        if let Some(cut) = faults.truncated_at.filter(|&cut| end > cut) {
+            return Err(self.short(offset, length, cut.saturating_sub(offset)));
+        }
+        if let Some(bad) = faults.bad_byte.filter(|bad| (offset..end).contains(bad)) {
+            return Err(self.broken(bad, end - bad));
+        }
+        let mut dice = Dice(faults.seed ^ mix(offset ^ mix(length ^ mix(self.reads()))));
+        if dice.hits(faults.panics) {
+            panic!("injected panic at offset {offset} of {}", self.name());
+        }
+        if dice.hits(faults.errors) {
+            return Err(self.broken(offset, length));
+        }
+        if length > 0 && dice.hits(faults.short_reads) {
+            return Err(self.short(offset, length, dice.next() % length));
+        }
+        Ok(())
+    }
+}
+
+impl Storage for FaultyStorage {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        check_bounds(self, offset, buf.len())?;
+        let faults = self.faults();
+        self.be_slow(&faults, buf.len());
+        self.reads.fetch_add(1, Relaxed);
+        match self.fate(&faults, offset, buf.len() as u64) {
+            Ok(()) => self.inner.read_at(offset, buf),
+            Err(error) => {
+                // As the trait allows: what a failed read leaves behind must not be trusted.
+                buf.fill(0xa5);
+                Err(error)
+            }
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+}
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.0)
+    }
+
+    fn hits(&mut self, share: f64) -> bool {
+        ((self.next() >> 11) as f64) < share * (1u64 << 53) as f64
+    }
+}
+
+fn mix(mut z: u64) -> u64 {
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
