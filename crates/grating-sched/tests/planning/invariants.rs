@@ -1,0 +1,97 @@
+//! What holds for every model, pool, machine and setting.
+
+use grating_sched::{BlockUnit, Settings, chunk, plan};
+use proptest::prelude::*;
+
+use crate::support::{machines, minimum, models, pools, settings};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn never_over_the_budget(
+        model in models(), pool in pools(), machine in machines(), settings in settings(),
+        extra in 0u64..20_000_000_000,
+    ) {
+        let budget = minimum(&model, &pool, &machine, settings) + extra;
+        let settings = Settings { budget: Some(budget), ..settings };
+        let plan = plan(&model, &pool, &machine, &settings).unwrap();
+        prop_assert!(plan.ledger.total() <= budget);
+        prop_assert_eq!(plan.budget, Some(budget));
+        prop_assert!(plan.pinned_layers <= model.layers);
+        prop_assert_eq!(plan.slots.is_empty(), plan.pinned_layers == model.layers);
+        prop_assert!(plan.row_cache_rows <= model.vocab);
+        prop_assert!(plan.resident_chunks <= plan.chunks);
+        prop_assert!(plan.spill || plan.resident_chunks == plan.chunks);
+        // A block fits the slot that it goes to.
+        for block in grating_sched::schedule(&plan, model.layers, 0) {
+            let bytes = match block.part {
+                grating_sched::BlockPart::Whole => model.layer_bytes(),
+                grating_sched::BlockPart::Attention => model.attention_bytes,
+                grating_sched::BlockPart::FeedForward => model.feed_forward_bytes,
+            };
+            prop_assert!(plan.slots[block.slot] >= bytes);
+        }
+    }
+
+    #[test]
+    fn the_minimum_is_exact(
+        model in models(), pool in pools(), machine in machines(), settings in settings(),
+    ) {
+        let minimum = minimum(&model, &pool, &machine, settings);
+        let at = |budget| plan(&model, &pool, &machine, &Settings { budget: Some(budget), ..settings });
+        prop_assert_eq!(at(minimum).unwrap().ledger.total(), minimum);
+        prop_assert!(at(minimum - 1).is_err());
+        prop_assert!(at(minimum.saturating_sub(grating_sched::PAGE)).is_err());
+    }
+
+    #[test]
+    fn more_memory_is_never_slower(
+        model in models(), pool in pools(), machine in machines(), settings in settings(),
+        steps in prop::collection::vec(0u64..1_500_000_000, 8),
+    ) {
+        let mut budget = minimum(&model, &pool, &machine, settings);
+        let mut before = f64::INFINITY;
+        for step in steps {
+            budget += step;
+            let settings = Settings { budget: Some(budget), ..settings };
+            let plan = plan(&model, &pool, &machine, &settings).unwrap();
+            prop_assert!(plan.prediction.total_seconds <= before, "slower with {budget} bytes");
+            before = plan.prediction.total_seconds;
+        }
+    }
+
+    #[test]
+    fn every_candidate_in_one_chunk_that_fits(
+        model in models(), pool in pools(), machine in machines(), settings in settings(),
+        extra in 0u64..2_000_000_000,
+    ) {
+        let budget = minimum(&model, &pool, &machine, settings) + extra;
+        let settings = Settings { budget: Some(budget), ..settings };
+        let plan = plan(&model, &pool, &machine, &settings).unwrap();
+        prop_assert!(plan.chunk_tokens >= pool.longest().max(pool.prefix_tokens));
+        let chunks = chunk::plan(&pool.lengths, plan.chunk_tokens);
+        prop_assert_eq!(chunks.len(), plan.chunks);
+        let covered: Vec<usize> = chunks.iter().cloned().flatten().collect();
+        prop_assert_eq!(covered, (0..pool.lengths.len()).collect::<Vec<_>>());
+        for chunk in chunks {
+            prop_assert!(pool.lengths[chunk].iter().sum::<usize>() <= plan.chunk_tokens);
+        }
+    }
+
+    #[test]
+    fn without_a_budget_two_slots_and_nothing_spilled(
+        model in models(), pool in pools(), machine in machines(), base in 0u64..100_000_000,
+    ) {
+        let settings = Settings { base_bytes: base, ..Settings::default() };
+        let plan = plan(&model, &pool, &machine, &settings).unwrap();
+        prop_assert_eq!(plan.block, BlockUnit::Layer);
+        prop_assert!(!plan.spill);
+        let (slots, pinned) = if model.layers > 2 { (2, 0) } else { (0, model.layers) };
+        prop_assert_eq!((plan.slots.len(), plan.pinned_layers), (slots, pinned));
+        // The same choices fit a budget of what they take.
+        let settings = Settings { budget: Some(plan.ledger.total()), ..settings };
+        let budgeted = grating_sched::plan(&model, &pool, &machine, &settings).unwrap();
+        prop_assert!(budgeted.prediction.total_seconds <= plan.prediction.total_seconds);
+    }
+}

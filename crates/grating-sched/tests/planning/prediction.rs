@@ -1,0 +1,103 @@
+//! Laws of the cost model.
+
+use grating_sched::{
+    Machine, ModelShape, Plan, Prediction, Settings, Window, Workload, plan, predict,
+};
+use grating_sched::{PoolShape, tokens_to_hide_reading};
+use proptest::prelude::*;
+
+use crate::support::{machines, minimum, models, planned, pools, qwen3_06b, settings, twenty};
+
+fn full(plan: &Plan, model: &ModelShape, pool: &PoolShape, machine: &Machine) -> Prediction {
+    predict(plan, model, &Workload::full(model, pool, plan.chunk_tokens), machine).unwrap()
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-9 * a.abs().max(b.abs()).max(1e-9)
+}
+
+#[test]
+fn a_covered_stream_costs_nothing_and_an_uncovered_one_its_reading() {
+    let (model, pool) = (qwen3_06b(), twenty());
+    let stream = planned(&model, &pool, Settings::default());
+    let resident = planned(&model, &pool, Settings { window: Window::All, ..Settings::default() });
+    let needed = tokens_to_hide_reading(&model, &Machine::default());
+    assert!((99.0..101.0).contains(&needed), "{needed}");
+    assert_eq!(stream.prediction.stall_seconds, 0.0);
+    assert_eq!(stream.prediction.total_seconds, resident.prediction.total_seconds);
+
+    // With the reading 100 times slower every block but the two that are loaded is waited for.
+    let slow = Machine { read_bytes_per_second: 1e7, ..Machine::default() };
+    let prediction = full(&stream, &model, &pool, &slow);
+    let layer = model.layer_bytes() as f64 / 1e7;
+    let compute = prediction.compute_seconds / 28.0;
+    assert!(layer > compute);
+    let expected = prediction.embedding_seconds + compute + 26.0 * layer + compute;
+    assert!(close(prediction.total_seconds, expected), "{prediction:?}");
+}
+
+#[test]
+fn one_slot_takes_turns() {
+    let (model, pool) = (qwen3_06b(), twenty());
+    let settings = Settings { window: Window::Slots(1), ..Settings::default() };
+    let plan = planned(&model, &pool, settings);
+    let Prediction { compute_seconds, embedding_seconds, stall_seconds, total_seconds, .. } =
+        plan.prediction;
+    let layer = model.layer_bytes() as f64 / Machine::default().read_bytes_per_second;
+    assert!(close(stall_seconds, 27.0 * layer), "{stall_seconds}");
+    assert!(close(total_seconds, embedding_seconds + compute_seconds + stall_seconds));
+}
+
+#[test]
+fn a_pruned_pool_is_cheaper_and_stalls_more() {
+    let (model, pool) = (qwen3_06b(), twenty());
+    let plan = planned(&model, &pool, Settings::default());
+    let machine = Machine { read_bytes_per_second: 1e8, ..Machine::default() };
+    let live: Vec<Vec<usize>> = (0..20).map(|layer| vec![256; 20 - layer]).collect();
+    let pruned = Workload::pruned(&live, 0, plan.chunk_tokens);
+    let pruned = predict(&plan, &model, &pruned, &machine).unwrap();
+    let whole = full(&plan, &model, &pool, &machine);
+    assert_eq!(pruned.layers.len(), 20);
+    assert!(pruned.total_seconds < whole.total_seconds);
+    assert!(pruned.stall_share() > whole.stall_share());
+    assert_eq!(pruned.bytes_read, 20 * model.layer_bytes());
+}
+
+proptest! {
+    #[test]
+    fn slower_reading_never_stalls_less(
+        model in models(), pool in pools(), machine in machines(), settings in settings(),
+        extra in 0u64..3_000_000_000, factor in 0.05..1.0f64,
+    ) {
+        let budget = Some(minimum(&model, &pool, &machine, settings) + extra);
+        let plan = plan(&model, &pool, &machine, &Settings { budget, ..settings }).unwrap();
+        let slow = Machine {
+            read_bytes_per_second: machine.read_bytes_per_second * factor, ..machine
+        };
+        let (fast, slow) = (full(&plan, &model, &pool, &machine), full(&plan, &model, &pool, &slow));
+        prop_assert_eq!(&fast, &plan.prediction);
+        prop_assert!(slow.stall_seconds >= fast.stall_seconds - 1e-9 * fast.total_seconds);
+        prop_assert!(slow.total_seconds >= fast.total_seconds);
+        prop_assert!(slow.first_total_seconds >= fast.first_total_seconds);
+    }
+
+    #[test]
+    fn the_parts_make_up_the_total(
+        model in models(), pool in pools(), machine in machines(), settings in settings(),
+        extra in 0u64..3_000_000_000,
+    ) {
+        let budget = Some(minimum(&model, &pool, &machine, settings) + extra);
+        let plan = plan(&model, &pool, &machine, &Settings { budget, ..settings }).unwrap();
+        let p = plan.prediction;
+        let parts = p.embedding_seconds + p.compute_seconds + p.stall_seconds;
+        prop_assert!(close(p.total_seconds, parts), "{} {}", p.total_seconds, parts);
+        let layers: f64 = p.layers.iter().map(|l| l.compute_seconds + l.stall_seconds).sum();
+        prop_assert!(close(p.total_seconds, p.embedding_seconds + layers));
+        prop_assert!(p.first_total_seconds >= p.total_seconds);
+        let streamed = (model.layers - plan.pinned_layers) as u64;
+        prop_assert_eq!(p.bytes_read, streamed * model.layer_bytes());
+        // No plan is faster than its computing, nor its disk past what was loaded before.
+        prop_assert!(p.total_seconds >= p.compute_seconds);
+        prop_assert!(plan.spill || p.bytes_spilled == 0);
+    }
+}

@@ -1,0 +1,163 @@
+//! Real models under the budgets that the project promises.
+
+use grating_sched::{
+    BlockUnit, Machine, ModelShape, Plan, PlanError, PoolShape, Reason, RowCache, Settings, Spill,
+    Window, plan,
+};
+
+use crate::support::{
+    MIB, bge_v2_m3, minilm_l6, planned, qwen3_4b, qwen3_06b, qwen3_8b, twenty, with_budget,
+};
+
+fn within(model: &ModelShape, pool: &PoolShape, budget: u64) -> Plan {
+    let plan = planned(model, pool, with_budget(budget));
+    println!("{plan}");
+    assert!(plan.ledger.total() <= budget);
+    plan
+}
+
+#[test]
+fn the_shapes_are_the_models() {
+    assert_eq!(qwen3_06b().layer_bytes(), 31_457_280);
+    assert_eq!(qwen3_8b().attention_bytes, 83_886_080);
+    assert_eq!(qwen3_8b().feed_forward_bytes, 301_989_888);
+    assert_eq!(bge_v2_m3().layer_bytes(), 50_331_648);
+}
+
+#[test]
+fn promised_budgets_plan() {
+    within(&qwen3_06b(), &twenty(), 200 * MIB);
+    within(&bge_v2_m3(), &twenty(), 200 * MIB);
+    within(&qwen3_4b(), &twenty(), 600 * MIB);
+    within(&qwen3_8b(), &twenty(), 1024 * MIB);
+    let plan = within(&qwen3_8b(), &twenty(), 600 * MIB);
+    assert_eq!((plan.block, plan.slots.len()), (BlockUnit::HalfLayer, 2));
+    assert!(plan.reasons.iter().any(|r| matches!(r, Reason::HalfLayers { .. })));
+}
+
+#[test]
+fn a_large_pool_needs_no_more_memory_than_a_small_one() {
+    // 1000 candidates on the small model fit what 20 do; 200 on the larger one too, by spilling.
+    let (small, large) = (PoolShape::uniform(20, 256), PoolShape::uniform(1000, 256));
+    let budget = 100 * MIB;
+    within(&minilm_l6(), &small, budget);
+    assert!(within(&minilm_l6(), &large, budget).spill);
+    let plan = within(&qwen3_06b(), &PoolShape::uniform(200, 256), 200 * MIB);
+    assert!(plan.spill && plan.resident_chunks >= 3);
+}
+
+#[test]
+fn with_room_everything_stays() {
+    let plan = within(&minilm_l6(), &twenty(), 1024 * MIB);
+    assert!(plan.slots.is_empty() && plan.pinned_layers == 6 && !plan.spill);
+    assert_eq!(plan.chunk_tokens, 1024);
+    assert_eq!(plan.prediction.bytes_read, 0);
+    assert!(matches!(plan.reasons[0], Reason::AllResident { .. }));
+    assert_eq!(plan.row_cache_rows, 3053, "a tenth of the vocabulary");
+}
+
+#[test]
+fn spare_memory_pins_leading_layers() {
+    let plan = within(&qwen3_06b(), &twenty(), 600 * MIB);
+    assert!(plan.pinned_layers > 0 && plan.pinned_layers < 28 && !plan.slots.is_empty());
+    assert!(!plan.spill);
+    // Not one more layer would fit.
+    let rest = 600 * MIB - plan.ledger.total();
+    assert!(rest < plan.ledger.pinned / plan.pinned_layers as u64);
+}
+
+#[test]
+fn spilling_is_the_budgets_doing_only() {
+    for mib in [200, 250, 300, 400, 600, 800, 2000] {
+        assert!(!within(&qwen3_06b(), &twenty(), mib * MIB).spill, "{mib} MiB");
+    }
+}
+
+#[test]
+fn settings_are_followed() {
+    let (model, pool) = (qwen3_06b(), twenty());
+    let settings = Settings {
+        window: Window::Slots(4),
+        chunk_tokens: Some(100),
+        spill: Spill::Always,
+        row_cache: RowCache::Fraction(0.01),
+        ..with_budget(400 * MIB)
+    };
+    let plan = planned(&model, &pool, settings);
+    assert_eq!((plan.slots.len(), plan.block), (4, BlockUnit::Layer));
+    assert_eq!(plan.chunk_tokens, 256, "raised to the longest candidate");
+    assert!(plan.reasons.contains(&Reason::ChunkRaised { longest: 256 }));
+    assert!(plan.spill && plan.resident_chunks == 3);
+    assert_eq!(plan.row_cache_rows, 1517);
+    assert!(plan.pinned_layers > 0);
+
+    let all = planned(&model, &pool, Settings { window: Window::Slots(28), ..Settings::default() });
+    assert_eq!((all.slots.len(), all.pinned_layers), (0, 28));
+}
+
+#[test]
+fn too_small_a_budget_says_what_is_needed() {
+    let (model, pool) = (qwen3_8b(), twenty());
+    let machine = Machine::default();
+    let error = plan(&model, &pool, &machine, &with_budget(300 * MIB)).unwrap_err();
+    let PlanError::BudgetTooSmall { minimum, ledger, .. } = &error else { panic!("{error}") };
+    assert_eq!(ledger.window, grating_sched::slot_capacity(model.feed_forward_bytes));
+    assert!(error.to_string().contains(&format!("{minimum} bytes")), "{error}");
+    let plan = planned(&model, &pool, with_budget(*minimum));
+    assert_eq!(plan.reasons[0], Reason::SingleSlot);
+    assert_eq!(plan.row_cache_rows, 0);
+}
+
+#[test]
+fn what_cannot_be_is_an_error() {
+    let (model, pool, machine) = (minilm_l6(), twenty(), Machine::default());
+    let settings = Settings::default();
+    let fails = |model: &ModelShape, pool: &PoolShape, machine: &Machine, settings: &Settings| {
+        plan(model, pool, machine, settings).unwrap_err()
+    };
+    let no_layers = ModelShape { layers: 0, ..model };
+    assert_eq!(fails(&no_layers, &pool, &machine, &settings), PlanError::NoLayers);
+    let empty = PoolShape::new(vec![]);
+    assert_eq!(fails(&model, &empty, &machine, &settings), PlanError::NoCandidates);
+    let zero = Settings { window: Window::Slots(0), ..settings };
+    assert_eq!(fails(&model, &pool, &machine, &zero), PlanError::ZeroWindow);
+    let zero = Settings { chunk_tokens: Some(0), ..settings };
+    assert_eq!(fails(&model, &pool, &machine, &zero), PlanError::ZeroChunk);
+    for share in [-0.1, 1.1, f64::NAN] {
+        let cache = Settings { row_cache: RowCache::Fraction(share), ..settings };
+        let error = fails(&model, &pool, &machine, &cache);
+        assert!(matches!(error, PlanError::InvalidRowCache { .. }), "{error}");
+    }
+    for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let broken = Machine { flops_per_second: rate, ..machine };
+        let error = fails(&model, &pool, &broken, &settings).to_string();
+        assert!(error.contains("flops_per_second"), "{error}");
+    }
+}
+
+#[test]
+fn the_table_says_everything() {
+    let plan = within(&qwen3_06b(), &twenty(), 200 * MIB);
+    let table = plan.explain();
+    for word in ["window", "chunks", "budget", "200.0 MiB", "stall", "why"] {
+        assert!(table.contains(word), "no {word} in\n{table}");
+    }
+    for reason in &plan.reasons {
+        assert!(table.contains(&reason.to_string()));
+    }
+    assert!(table.lines().all(|line| line.trim_end() == line));
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn a_plan_can_be_written() {
+    let plan = within(&qwen3_06b(), &twenty(), 200 * MIB);
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["ledger"]["total"], plan.ledger.total());
+    assert_eq!(json["slots"].as_array().unwrap().len(), plan.slots.len());
+    assert_eq!(json["prediction"]["layers"].as_array().unwrap().len(), 28);
+    assert!(json["reasons"][0]["reason"].is_string());
+    let machine: Machine =
+        serde_json::from_str(&serde_json::to_string(&Machine::default()).unwrap()).unwrap();
+    assert_eq!(machine, Machine::default());
+}
