@@ -20,10 +20,11 @@ const STALL_SHARE: f64 = 0.005;
 
 /// Plans how to run `pool` through `model`.
 ///
-/// With a budget: of all layouts that fit it, the one with the least predicted time; equal ones are decided by fewer
-/// bytes spilled, then fewer bytes read, then less memory. A layout is a window (all layers; two slots of a layer; two of half a layer;
-/// one of half a layer), a chunk size, and a number of chunks in memory. What it leaves of the budget goes
-/// to the row cache, up to its default, and then to pinned layers.
+/// With a budget: of all layouts that fit it, the one with the least predicted time. A layout is a window (all
+/// layers; two slots of a layer; two of half a layer; one of half a layer), a chunk size, and a number of
+/// chunks in memory. What it leaves of the budget goes to the row cache, up to its default, and then to pinned
+/// layers. Equally fast ones are decided by fewer bytes spilled, then more cached rows, then whole layers before
+/// halves, then fewer bytes read, then less memory.
 ///
 /// Without a budget: two slots of a layer, chunks of 1024 tokens, hidden states in memory, a tenth of the vocabulary's
 /// rows: the leanest that costs no time while computing covers the reading.
@@ -107,10 +108,13 @@ impl Planner<'_> {
         })
     }
 
+    /// Faster first; see [`plan`] for the rest.
     fn order(&self, a: &(Layout, Prediction), b: &(Layout, Prediction)) -> Ordering {
         a.1.total_seconds
             .total_cmp(&b.1.total_seconds)
             .then_with(|| a.1.bytes_spilled.cmp(&b.1.bytes_spilled))
+            .then_with(|| b.0.row_cache_rows.cmp(&a.0.row_cache_rows))
+            .then_with(|| halves(&a.0).cmp(&halves(&b.0)))
             .then_with(|| a.1.bytes_read.cmp(&b.1.bytes_read))
             .then_with(|| self.ledger(&a.0).total().cmp(&self.ledger(&b.0).total()))
     }
@@ -161,7 +165,7 @@ impl Planner<'_> {
                 let two_layers_total = lean.total().saturating_add(saved);
                 match two_layers_total > budget {
                     true => Reason::HalfLayers { two_layers_total },
-                    false => Reason::HalfLayersAsFast { saved },
+                    false => Reason::HalfLayersPreferred { saved },
                 }
             }
         }
@@ -212,4 +216,8 @@ impl Planner<'_> {
             false => Some(Reason::ReadingHidden { tokens, needed }),
         }
     }
+}
+
+fn halves(layout: &Layout) -> bool {
+    layout.block == BlockUnit::HalfLayer
 }

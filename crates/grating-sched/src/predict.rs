@@ -9,9 +9,10 @@ use crate::plan::Plan;
 use crate::shape::ModelShape;
 use crate::workload::{LayerLoad, Workload};
 
-/// Moving a hidden state to or from the disk costs the processor this much even where the disk itself is
-/// hidden behind computing: about one copy through memory, bytes per second.
-const SPILL_COPY_BYTES_PER_SECOND: f64 = 4e9;
+/// What spilling takes from computing (copies, memory bandwidth, system calls) even where the disk itself is hidden: this
+/// share of the computing time. An assumption, on the side of keeping disks unwritten: a plan
+/// spills only where it is faster by more than this.
+const SPILL_INTERFERENCE: f64 = 0.05;
 
 /// Embedding rows are read one by one, and a disk gives no less than a page.
 const ROW_READ_BYTES: u64 = 4096;
@@ -22,7 +23,7 @@ const ROW_READ_BYTES: u64 = 4096;
 pub struct LayerTime {
     /// Reading its weights; 0 for a pinned layer. Mostly hidden behind computing.
     pub read_seconds: f64,
-    /// Computing, with what moving spilled hidden states costs the processor.
+    /// Computing, with what spilling takes from it.
     pub compute_seconds: f64,
     /// Writing and reading spilled hidden states. Mostly hidden behind computing.
     pub spill_seconds: f64,
@@ -167,6 +168,7 @@ pub(crate) fn kept_chunks(resident_chunks: usize) -> usize {
 /// Attention and feed-forward of a layer. The linear work is shared out by bytes of weights.
 fn passes(window: &Window, model: &ModelShape, load: &LayerLoad, machine: &Machine) -> [Pass; 2] {
     let spilled = spilled(window, model, load) as f64;
+    let interference = if spilled > 0.0 { 1.0 + SPILL_INTERFERENCE } else { 1.0 };
     let bytes = [model.attention_bytes, model.feed_forward_bytes];
     let all = model.layer_bytes().max(1) as f64;
     let pairs = [load.pair_flops(model), 0.0];
@@ -174,7 +176,7 @@ fn passes(window: &Window, model: &ModelShape, load: &LayerLoad, machine: &Machi
         let flops = load.linear_flops(model) * (bytes[half] as f64 / all) + pairs[half];
         Pass {
             read: bytes[half] as f64 / machine.read_bytes_per_second,
-            compute: flops / machine.flops_per_second + 0.5 * spilled / SPILL_COPY_BYTES_PER_SECOND,
+            compute: flops / machine.flops_per_second * interference,
             spill: 0.5 * spilled / machine.spill_bytes_per_second,
         }
     })

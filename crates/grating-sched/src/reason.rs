@@ -29,8 +29,8 @@ pub enum Reason {
         /// Predicted peak with two whole layers instead, bytes.
         two_layers_total: u64,
     },
-    /// Half layers although whole ones fit.
-    HalfLayersAsFast {
+    /// Half layers although whole ones would fit at the cost of the row cache, pinned layers or chunk.
+    HalfLayersPreferred {
         /// What two slots of half layers are smaller, bytes.
         saved: u64,
     },
@@ -137,10 +137,10 @@ impl fmt::Display for Reason {
                  would be {}",
                 mebibytes(two_layers_total)
             ),
-            Self::HalfLayersAsFast { saved } => write!(
+            Self::HalfLayersPreferred { saved } => write!(
                 f,
                 "attention and feed-forward take turns in the window: two whole layers would take {} \
-                 more and be no faster",
+                 more, which does more elsewhere",
                 mebibytes(saved)
             ),
             Self::SingleSlot => f.write_str(
@@ -167,7 +167,7 @@ impl fmt::Display for Reason {
             Self::Spilled { bytes, resident_chunks, chunks } => write!(
                 f,
                 "hidden states ({}) go to disk between layers, {resident_chunks} of {chunks} chunks \
-                 stay: the budget has better use for the rest",
+                 stay in memory, for the budget",
                 mebibytes(bytes)
             ),
             Self::SpillAsked => f.write_str("hidden states go to disk, as asked"),

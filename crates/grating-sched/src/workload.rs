@@ -5,7 +5,7 @@ use crate::shape::{ModelShape, PoolShape};
 
 /// Fixed work of a chunk in a layer (its weights pass from memory to the caches once more, its scratch is
 /// packed), in tokens that could have been computed instead. This is why chunks should be large.
-pub(crate) const CHUNK_OVERHEAD_TOKENS: f64 = 16.0;
+pub(crate) const CHUNK_OVERHEAD_TOKENS: f64 = 8.0;
 
 /// What one layer computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
