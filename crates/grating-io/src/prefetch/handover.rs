@@ -383,5 +383,3 @@ impl<M: Memory> Phase<M> {
 
 #[cfg(all(test, loom))]
 mod model;
-#[cfg(all(test, not(loom)))]
-mod tests;

@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_part_keeps_the_memory_alive() {
-        let (lent, mut parts) = Region::allocate(10).unwrap().lend([0..10]);
+        let (lent, mut parts) = Region::allocate(10).unwrap().lend(std::iter::once(0..10));
         drop(lent);
         parts[0].bytes_mut()[9] = 1;
         assert_eq!(parts[0].bytes_mut()[9], 1);

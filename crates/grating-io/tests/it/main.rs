@@ -11,6 +11,7 @@ mod index;
 mod invariants;
 mod lying_header;
 mod mutations;
+mod prefetch;
 mod properties;
 mod reference;
 mod short_read;
