@@ -2,6 +2,10 @@
 
 mod lru;
 
+use std::sync::Arc;
+
+use memmap2::MmapMut;
+
 use crate::checkpoint::Checkpoint;
 use crate::error::{IoError, Result};
 use crate::tensor::TensorInfo;
@@ -36,13 +40,13 @@ const READ_BYTES: usize = 256 << 10;
 /// # }
 /// ```
 ///
-/// Memory is at most `capacity_rows` × (`row_bytes` + 20) bytes, taken as the cache fills, and a read
-/// buffer of at most 256 KiB (or one row, if that is longer).
+/// Memory is at most [`RowCache::max_bytes`], taken as the cache fills.
 #[derive(Debug)]
 pub struct RowCache {
     row_bytes: usize,
-    /// Rows by the numbers that `lru` gives them, one after another.
-    rows: Vec<u8>,
+    /// Rows by the numbers that `lru` gives them, one after another. Reserved whole when the first
+    /// row comes; the system provides pages as they are first written.
+    rows: Option<MmapMut>,
     lru: Lru,
     /// For reads of several rows.
     scratch: Vec<u8>,
@@ -68,11 +72,18 @@ impl RowCache {
     pub fn new(capacity_rows: usize, row_bytes: usize) -> Self {
         RowCache {
             row_bytes,
-            rows: Vec::new(),
+            rows: None,
             lru: Lru::new(capacity_rows),
             scratch: Vec::new(),
             stats: RowCacheStats::default(),
         }
+    }
+
+    /// The most memory that such a cache takes, bytes: its rows, less than 48 bytes for each to
+    /// find it, and a buffer of 256 KiB (or one row, if that is longer) to read through.
+    pub fn max_bytes(capacity_rows: usize, row_bytes: usize) -> usize {
+        let rows = capacity_rows.saturating_mul(row_bytes.saturating_add(48));
+        rows.saturating_add(row_bytes.max(READ_BYTES))
     }
 
     /// Calls `each` with the position in `ids` and the bytes of the row, once for each position, in
@@ -82,7 +93,7 @@ impl RowCache {
     ///
     /// # Errors
     /// [`IoError::RowLength`] if the tensor's rows have another length, [`IoError::NoSuchRow`] for
-    /// an id beyond the last row; both before anything is read. What reading reports, when `each`
+    /// an id beyond the last row; both before anything is read. [`IoError::OutOfMemory`]. What reading reports, when `each`
     /// may have been called for some positions; the cache stays usable.
     pub fn get(
         &mut self,
@@ -101,7 +112,8 @@ impl RowCache {
             match self.lru.get(same[0].0) {
                 Some(number) => {
                     self.stats.hits += 1;
-                    let row = &self.rows[number * self.row_bytes..][..self.row_bytes];
+                    let rows = self.rows.as_deref().unwrap_or_default();
+                    let row = &rows[number * self.row_bytes..][..self.row_bytes];
                     same.iter().for_each(|&(_, position)| each(position as usize, row));
                 }
                 None => missing.push(same),
@@ -138,7 +150,7 @@ impl RowCache {
 
     /// Bytes that it takes now.
     pub fn memory_bytes(&self) -> usize {
-        self.rows.capacity() + self.scratch.capacity() + self.lru.memory_bytes()
+        self.len() * self.row_bytes + self.scratch.capacity() + self.lru.memory_bytes()
     }
 
     fn check(&self, tensor: &TensorInfo, ids: &[u32]) -> Result<()> {
@@ -183,22 +195,27 @@ impl RowCache {
         checkpoint.read_range(tensor, (first * self.row_bytes) as u64, &mut self.scratch)?;
         self.stats.reads += 1;
         self.stats.bytes += self.scratch.len() as u64;
+        let rows = match &mut self.rows {
+            Some(rows) => rows,
+            none => none.insert(reserve(self.lru.capacity().saturating_mul(self.row_bytes))?),
+        };
         for same in run {
             let id = same[0].0;
             let row = &self.scratch[(id as usize - first) * self.row_bytes..][..self.row_bytes];
             same.iter().for_each(|&(_, position)| each(position as usize, row));
             self.stats.misses += 1;
             if let Some(number) = self.lru.insert(id) {
-                let place = number * self.row_bytes;
-                if place == self.rows.len() {
-                    self.rows.extend_from_slice(row);
-                } else {
-                    self.rows[place..][..self.row_bytes].copy_from_slice(row);
-                }
+                rows[number * self.row_bytes..][..self.row_bytes].copy_from_slice(row);
             }
         }
         Ok(())
     }
+}
+
+/// Zeros that take no memory until they are written.
+fn reserve(bytes: usize) -> Result<MmapMut> {
+    MmapMut::map_anon(bytes.max(1))
+        .map_err(|source| IoError::OutOfMemory { needed: bytes, source: Arc::new(source) })
 }
 
 #[cfg(test)]

@@ -248,4 +248,11 @@ impl State {
             self.reads.push_back(key);
         }
     }
+
+    /// Buffers in the store's memory.
+    #[cfg(test)]
+    pub(super) fn buffers(&self) -> usize {
+        let is = |entry: &&Entry| matches!(entry.place, Place::Here(_) | Place::Queued(_));
+        self.entries.values().filter(is).count() + self.spare.len()
+    }
 }

@@ -180,3 +180,66 @@ fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryStorage;
+
+    fn disk(faults: Faults) -> FaultyStorage {
+        FaultyStorage::new(Arc::new(MemoryStorage::from_vec("disk", vec![7; 1000])), faults)
+    }
+
+    /// What becomes of a hundred reads.
+    fn fates(faults: Faults) -> Vec<&'static str> {
+        let disk = disk(faults);
+        let fate = |at| match disk.read_at(at, &mut [0; 10]) {
+            Ok(()) => "read",
+            Err(IoError::Read { .. }) => "error",
+            Err(IoError::ShortRead { expected: 10, found: 0..10, .. }) => "short",
+            Err(other) => panic!("{other:?}"),
+        };
+        (0..100).map(fate).collect()
+    }
+
+    #[test]
+    fn a_seed_decides() {
+        let faults = |seed| Faults { seed, errors: 0.2, short_reads: 0.2, ..Faults::default() };
+        assert_eq!(fates(faults(1)), fates(faults(1)));
+        assert_ne!(fates(faults(1)), fates(faults(2)));
+        for kind in ["read", "error", "short"] {
+            let count = fates(faults(3)).iter().filter(|&&fate| fate == kind).count();
+            assert!((5..90).contains(&count), "{count} of kind {kind}");
+        }
+        assert_eq!(fates(Faults::default()), ["read"; 100]);
+        assert_eq!(fates(Faults { errors: 1.0, ..Faults::default() }), ["error"; 100]);
+    }
+
+    #[test]
+    fn a_failed_read_leaves_rubbish() {
+        let disk = disk(Faults { truncated_at: Some(5), ..Faults::default() });
+        let mut bytes = [7; 10];
+        let error = disk.read_at(0, &mut bytes).unwrap_err();
+        assert!(matches!(error, IoError::ShortRead { expected: 10, found: 5, .. }));
+        assert_ne!(bytes, [7; 10]);
+        assert_eq!((disk.len(), disk.reads()), (1000, 1));
+    }
+
+    #[test]
+    #[should_panic(expected = "injected panic at offset 3 of disk")]
+    fn a_panic() {
+        _ = disk(Faults { panics: 1.0, ..Faults::default() }).read_at(3, &mut [0]);
+    }
+
+    #[test]
+    fn bandwidth_is_shared_by_all_readers() {
+        let disk = disk(Faults { bytes_per_second: Some(20_000), ..Faults::default() });
+        let begin = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| disk.read_at(0, &mut [0; 250]).unwrap());
+            }
+        });
+        assert!(begin.elapsed() >= Duration::from_millis(50), "1000 bytes at 20 kB/s");
+    }
+}
