@@ -92,6 +92,13 @@ mod tests {
             let (greedy, even) = (plan(&lengths, limit), repack(&lengths, limit));
             prop_assert_eq!(greedy.len(), even.len());
             prop_assert!(largest(&even) <= largest(&greedy));
+            // No smaller limit would do with as few chunks.
+            if let Some(tighter) = largest(&even).and_then(|tokens| tokens.checked_sub(1))
+                && tighter < limit
+            {
+                let chunks = plan(&lengths, tighter);
+                prop_assert!(chunks.len() > even.len() || largest(&chunks) >= largest(&even));
+            }
             let covered: Vec<usize> = even.iter().cloned().flatten().collect();
             prop_assert_eq!(covered, (0..lengths.len()).collect::<Vec<_>>());
         }

@@ -1,4 +1,111 @@
 //! What runs when, and in how much memory: plans as pure arithmetic.
+//!
+//! # Brief overview
+//!
+//! A transformer's layers are streamed from disk through a small window while a pool of sequences
+//! (candidates) passes through them, layer by layer, chunk by chunk. This crate decides how, given numbers:
+//!
+//! * [`ModelShape`] and [`PoolShape`] say what is to be run, [`Machine`] how fast the machine reads and computes,
+//!   [`Settings`] what the user allows, above all the memory budget.
+//! * [`plan`](plan()) answers with a [`Plan`]: window, pinned layers, chunk size, spilling, row cache, and with its
+//!   [`Ledger`] (every use of memory), its [`Prediction`] (time, layer by layer) and its [`Reason`]s. The
+//!   ledger's total never exceeds the budget. A budget below the minimum is an error that states the minimum.
+//! * [`schedule`] lists the blocks of weights to read, in order; [`chunk`] cuts, orders and re-packs the pool.
+//! * [`predict`] prices a plan for any [`Workload`], also one that shrinks from layer to layer.
+//!   [`Machine::observe`] learns from runs.
+//!
+//! No threads, files, clocks or random numbers.
+//!
+//! # Example
+//!
+//! ```
+//! use grating_sched::{Machine, ModelShape, PoolShape, Settings, plan, schedule};
+//!
+//! // 28 layers of 31.5 MB.
+//! let model = ModelShape {
+//!     layers: 28,
+//!     attention_bytes: 12_582_912,
+//!     feed_forward_bytes: 18_874_368,
+//!     resident_bytes: 1 << 20,
+//!     hidden: 1024,
+//!     vocab: 151_669,
+//!     row_bytes: 2048,
+//!     flops_per_token: 31_457_280.0,
+//!     attention_flops_per_token_pair: 8192.0,
+//!     kv_columns: 2048,
+//!     workspace_per_token: 53_248,
+//!     workspace_fixed: 4 << 20,
+//! };
+//! let pool = PoolShape::uniform(20, 256);
+//! let settings =
+//!     Settings { budget: Some(200 << 20), base_bytes: 60_000_000, ..Settings::default() };
+//!
+//! let plan = plan(&model, &pool, &Machine::default(), &settings)?;
+//! assert!(plan.ledger.total() <= 200 << 20);
+//! assert!(!plan.spill && plan.prediction.stall_share() < 0.01);
+//! println!("{plan}");
+//!
+//! // Half layers take turns in two slots: 56 blocks to read.
+//! assert_eq!(schedule(&plan, model.layers, 0).len(), 56);
+//! # Ok::<(), grating_sched::PlanError>(())
+//! ```
+//!
+//! # Memory
+//!
+//! [`Ledger::total`] is the sum of
+//!
+//! | use | bytes |
+//! | --- | --- |
+//! | base | [`Settings::base_bytes`] |
+//! | token ids | 8 × tokens |
+//! | resident parts | [`ModelShape::resident_bytes`] |
+//! | window | capacities of the slots, each [`slot_capacity`] of its block |
+//! | pinned | pinned layers × slot capacity of a layer (or of its halves) |
+//! | row cache | rows × (row bytes + 64) |
+//! | hidden states | 4 × hidden × tokens; when spilling, of the chunks that stay, at least the one in hand |
+//! | spill buffers | two chunks' hidden states when spilling: one being written, one being read |
+//! | workspace | workspace per token × tokens of the largest chunk, and the fixed part |
+//! | prefix | 4 × prefix tokens × (hidden + K/V columns): its hidden state, and keys and values of one layer |
+//!
+//! # Time
+//!
+//! A block is what a slot holds: a layer, or half of one (attention, feed-forward). For each block
+//!
+//! ```text
+//! t_read    = bytes of the block / read bandwidth                          (0 if pinned)
+//! t_compute = ((tokens + 8 × chunks) × FLOP per token × bytes of the block / bytes of the layer
+//!              + token pairs × FLOP per pair, in attention) / (FLOP/s)     (× 1.05 when spilling)
+//! t_spill   = 2 × hidden bytes of the chunks that do not stay / spill bandwidth
+//! ```
+//!
+//! Two clocks run through the blocks in order. The reader starts block j when it is done with j - 1 and block
+//! j - s has been computed, where s is the number of slots; disk time spent on spilling delays it (one disk for
+//! both):
+//!
+//! ```text
+//! read(j)  = max(read(j - 1), done(j - s)) + t_read + t_spill
+//! done(j)  = max(done(j - 1), read(j)) + max(t_compute, t_spill)
+//! stall(j) = max(0, read(j) - done(j - 1)) + max(0, t_spill - t_compute)
+//! ```
+//!
+//! So with two slots a layer takes max(t_read, t_compute): reading is hidden while t_compute ≥ t_read, that is from
+//! [`tokens_to_hide_reading`] live tokens on, whatever the chunk size. With weights of 16 bits and 2 FLOP per weight
+//! and token that is FLOP/s ÷ bytes/s, whatever the model. With one slot the times add up. Pinned layers take
+//! t_compute. On a warm engine (all predictions but
+//! [`first_total_seconds`](Prediction::first_total_seconds)) pinned layers are loaded and the window is full at
+//! the start. Embedding rows come before: one read of at least a page for each distinct token, at most.
+//!
+//! Two constants are assumptions: a chunk costs as much extra as 8 tokens (its weights come from memory once more),
+//! and spilling takes 5 % of computing (copies, memory bandwidth) even where the disk is hidden.
+//!
+//! # Why more memory is never slower
+//!
+//! The planner prices a list of layouts that does not depend on the budget, takes those that fit, fills each with rows
+//! and pinned layers, both of which only ever save time, and picks the fastest. A larger budget has all the
+//! choices of a smaller one.
+//!
+//! # Optional feature
+//! `serde`: plans, ledgers, predictions and shapes can be written; machines can also be read back.
 #![forbid(unsafe_code)]
 
 mod block;
@@ -26,3 +133,8 @@ pub use reason::Reason;
 pub use settings::{RowCache, Settings, Spill, Window};
 pub use shape::{ModelShape, PoolShape};
 pub use workload::{LayerLoad, Workload};
+
+/// The examples of the README, run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -23,7 +23,7 @@ const STALL_SHARE: f64 = 0.005;
 /// With a budget: of all layouts that fit it, the one with the least predicted time. A layout is a window (all
 /// layers; two slots of a layer; two of half a layer; one of half a layer), a chunk size, and a number of
 /// chunks in memory. What it leaves of the budget goes to the row cache, up to its default, and then to pinned
-/// layers. Equally fast ones are decided by fewer bytes spilled, then more cached rows, then whole layers before
+/// layers. Equally fast ones are decided by more cached rows, then whole layers before
 /// halves, then fewer bytes read, then less memory.
 ///
 /// Without a budget: two slots of a layer, chunks of 1024 tokens, hidden states in memory, a tenth of the vocabulary's
@@ -112,7 +112,6 @@ impl Planner<'_> {
     fn order(&self, a: &(Layout, Prediction), b: &(Layout, Prediction)) -> Ordering {
         a.1.total_seconds
             .total_cmp(&b.1.total_seconds)
-            .then_with(|| a.1.bytes_spilled.cmp(&b.1.bytes_spilled))
             .then_with(|| b.0.row_cache_rows.cmp(&a.0.row_cache_rows))
             .then_with(|| halves(&a.0).cmp(&halves(&b.0)))
             .then_with(|| a.1.bytes_read.cmp(&b.1.bytes_read))

@@ -23,6 +23,8 @@ proptest! {
         prop_assert!(plan.row_cache_rows <= model.vocab);
         prop_assert!(plan.resident_chunks <= plan.chunks);
         prop_assert!(plan.spill || plan.resident_chunks == plan.chunks);
+        // One computing, one being written, one being read.
+        prop_assert!(plan.resident_chunks >= plan.chunks.min(3));
         // A block fits the slot that it goes to.
         for block in grating_sched::schedule(&plan, model.layers, 0) {
             let bytes = match block.part {

@@ -1,15 +1,18 @@
 //! Laws of the cost model.
 
 use grating_sched::{
-    Machine, ModelShape, Plan, Prediction, Settings, Window, Workload, plan, predict,
+    BlockUnit, Machine, ModelShape, Plan, PoolShape, Prediction, RowCache, Settings, Spill, Window,
+    Workload, plan, predict, tokens_to_hide_reading,
 };
-use grating_sched::{PoolShape, tokens_to_hide_reading};
 use proptest::prelude::*;
 
-use crate::support::{machines, minimum, models, planned, pools, qwen3_06b, settings, twenty};
+use crate::support::{
+    machines, minilm_l6, minimum, models, planned, pools, qwen3_06b, settings, twenty,
+};
 
 fn full(plan: &Plan, model: &ModelShape, pool: &PoolShape, machine: &Machine) -> Prediction {
-    predict(plan, model, &Workload::full(model, pool, plan.chunk_tokens), machine).unwrap()
+    predict(plan, model, &Workload::full(model, pool, plan.chunk_tokens), machine)
+        .expect("sound numbers")
 }
 
 fn close(a: f64, b: f64) -> bool {
@@ -46,6 +49,66 @@ fn one_slot_takes_turns() {
     let layer = model.layer_bytes() as f64 / Machine::default().read_bytes_per_second;
     assert!(close(stall_seconds, 27.0 * layer), "{stall_seconds}");
     assert!(close(total_seconds, embedding_seconds + compute_seconds + stall_seconds));
+}
+
+#[test]
+fn spilling_and_reading_share_the_disk() {
+    let (model, pool) = (qwen3_06b(), twenty());
+    let settings = Settings { spill: Spill::Always, ..Settings::default() };
+    let plan = planned(&model, &pool, settings);
+    let machine =
+        Machine { flops_per_second: 1e15, spill_bytes_per_second: 1e9, ..Machine::default() };
+    let prediction = full(&plan, &model, &pool, &machine);
+    // 5 chunks, one in hand: 4 fifths of the hidden states are written and read in each layer.
+    let moved = 2 * model.hidden_bytes(5120) * 4 / 5;
+    assert_eq!((plan.chunks, prediction.bytes_spilled), (5, 28 * moved));
+    // In the middle the disk is never idle.
+    let layer = (moved + model.layer_bytes()) as f64 / 1e9;
+    let middle = &prediction.layers[10];
+    assert!(close(middle.stall_seconds + middle.compute_seconds, layer), "{middle:?}");
+}
+
+#[test]
+fn half_layers_spill_twice_as_often() {
+    let (model, pool) = (qwen3_06b(), twenty());
+    let settings = Settings { spill: Spill::Always, ..Settings::default() };
+    let mut plan = planned(&model, &pool, settings);
+    let layers = plan.prediction.bytes_spilled;
+    plan.block = BlockUnit::HalfLayer;
+    assert_eq!(full(&plan, &model, &pool, &Machine::default()).bytes_spilled, 2 * layers);
+}
+
+#[test]
+fn a_slow_disk_for_hidden_states_is_waited_for() {
+    let (model, pool) = (minilm_l6(), twenty());
+    let settings = Settings { spill: Spill::Always, ..Settings::default() };
+    let plan = planned(&model, &pool, settings);
+    let slow = Machine { spill_bytes_per_second: 1e6, ..Machine::default() };
+    let prediction = full(&plan, &model, &pool, &slow);
+    assert!(prediction.spill_seconds > 10.0 * prediction.compute_seconds);
+    assert!(prediction.total_seconds >= prediction.spill_seconds);
+}
+
+#[test]
+fn a_chunk_costs_a_little() {
+    let (model, pool) = (qwen3_06b(), twenty());
+    let time = |chunk_tokens| {
+        let settings = Settings { chunk_tokens: Some(chunk_tokens), ..Settings::default() };
+        planned(&model, &pool, settings).prediction.compute_seconds
+    };
+    let (large, small) = (time(1024), time(256));
+    assert!(large < small && small < 1.03 * large);
+}
+
+#[test]
+fn a_cache_that_holds_every_row_reads_none_twice() {
+    let (model, pool) = (ModelShape { vocab: 1000, ..qwen3_06b() }, twenty());
+    let time = |rows| {
+        let settings = Settings { row_cache: RowCache::Rows(rows), ..Settings::default() };
+        planned(&model, &pool, settings).prediction.embedding_seconds
+    };
+    assert!(close(time(999), 5120.0 * 4096.0 / 1e9));
+    assert!(close(time(1000), 1000.0 * 4096.0 / 1e9));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Real models under the budgets that the project promises.
 
 use grating_sched::{
-    BlockUnit, Machine, ModelShape, Plan, PlanError, PoolShape, Reason, RowCache, Settings, Spill,
-    Window, plan,
+    BlockUnit, Ledger, Machine, ModelShape, Plan, PlanError, PoolShape, Reason, RowCache, Settings,
+    Spill, Window, plan,
 };
 
 use crate::support::{
@@ -26,7 +26,9 @@ fn the_shapes_are_the_models() {
 
 #[test]
 fn promised_budgets_plan() {
-    within(&qwen3_06b(), &twenty(), 200 * MIB);
+    let plan = within(&qwen3_06b(), &twenty(), 200 * MIB);
+    // Whole layers would fit too, with fewer rows cached and no faster.
+    assert_eq!((plan.block, plan.row_cache_rows), (BlockUnit::HalfLayer, 5120));
     within(&bge_v2_m3(), &twenty(), 200 * MIB);
     within(&qwen3_4b(), &twenty(), 600 * MIB);
     within(&qwen3_8b(), &twenty(), 1024 * MIB);
@@ -75,6 +77,41 @@ fn spilling_is_the_budgets_doing_only() {
     // Larger chunks and the hidden states on disk would be an alternative here, for a few percent.
     let plan = within(&qwen3_8b(), &twenty(), 600 * MIB);
     assert!(!plan.spill && plan.chunk_tokens >= 256);
+}
+
+#[test]
+fn the_ledger_by_hand() {
+    let pool = PoolShape::uniform(20, 256).with_prefix(100);
+    let settings = Settings {
+        chunk_tokens: Some(512),
+        spill: Spill::Always,
+        row_cache: RowCache::Rows(1000),
+        base_bytes: 7,
+        ..Settings::default()
+    };
+    let model = qwen3_06b();
+    let ledger = planned(&model, &pool, settings).ledger;
+    let chunk = 512 * 1024 * 4;
+    let expected = Ledger {
+        base: 7,
+        token_ids: (20 * 256 + 100) * 8,
+        resident_parts: MIB,
+        // 31457280 bytes are 7680 pages; 32 more to align.
+        window: 2 * (31_457_280 + 32 * 4096),
+        pinned: 0,
+        row_cache: 1000 * (2048 + 64),
+        hidden_states: chunk,
+        spill_buffers: 2 * (chunk + 32 * 4096),
+        workspace: 512 * model.workspace_per_token + 4 * MIB,
+        prefix: 100 * (1024 + 2048) * 4,
+    };
+    assert_eq!(ledger, expected);
+    assert_eq!(ledger.total(), expected.uses().iter().map(|(_, bytes)| bytes).sum::<u64>());
+
+    let settings = Settings { spill: Spill::Never, window: Window::All, ..settings };
+    let ledger = planned(&model, &pool, settings).ledger;
+    assert_eq!((ledger.hidden_states, ledger.spill_buffers), (20 * 256 * 1024 * 4, 0));
+    assert_eq!((ledger.window, ledger.pinned), (0, 28 * (31_457_280 + 32 * 4096)));
 }
 
 #[test]
