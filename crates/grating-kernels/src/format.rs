@@ -12,6 +12,13 @@ pub enum Format {
     F16,
     /// The upper half of an f32.
     Bf16,
+    /// Blocks of 32: an f16 scale, 32 signed bytes.
+    Q8_0,
+    /// Blocks of 32: an f16 scale, 32 half-bytes that stand for -8..8.
+    Q4_0,
+    /// Blocks of 256: an f16 scale of scales and one of minima, eight 6-bit scales and minima, 256
+    /// half-bytes.
+    Q4K,
 }
 
 impl Format {
@@ -19,6 +26,8 @@ impl Format {
     pub fn block_elements(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
+            Self::Q8_0 | Self::Q4_0 => 32,
+            Self::Q4K => 256,
         }
     }
 
@@ -27,6 +36,9 @@ impl Format {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
+            Self::Q8_0 => 2 + 32,
+            Self::Q4_0 => 2 + 16,
+            Self::Q4K => 2 + 2 + 12 + 128,
         }
     }
 

@@ -47,9 +47,12 @@ impl Isa {
     const ALL: [Self; 5] =
         [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni, Self::Avx512Bf16];
 
-    /// The best of what this machine has.
+    /// The fastest of what this machine has: the last of [`Isa::supported`], save that
+    /// [`Isa::Avx512Bf16`] is taken on AMD processors only. Those of Intel take twice as long for
+    /// a dot product of bfloat16 as for the same work in f32.
     pub fn detect() -> Self {
-        Self::ALL.into_iter().filter(|isa| isa.is_supported()).max().unwrap_or(Self::Portable)
+        let fast = |isa: &Self| *isa != Self::Avx512Bf16 || is_amd();
+        Self::supported().into_iter().rfind(fast).unwrap_or(Self::Portable)
     }
 
     /// All that this machine has, [`Isa::Portable`] first.
@@ -130,6 +133,20 @@ impl fmt::Display for Isa {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+fn is_amd() -> bool {
+    // Safe from Rust 1.94 on.
+    #[allow(unused_unsafe)]
+    // SAFETY: every x86-64 processor has the instruction and this leaf.
+    let vendor = unsafe { std::arch::x86_64::__cpuid(0) };
+    [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"AuthenticAMD"
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn is_amd() -> bool {
+    false
+}
+
 fn list(isas: &[Isa]) -> String {
     isas.iter().map(|isa| isa.name()).collect::<Vec<_>>().join(", ")
 }
@@ -144,7 +161,7 @@ mod tests {
             assert_eq!(Isa::from_name(&isa.to_string()), Ok(isa));
         }
         assert_eq!(Isa::from_name("native"), Ok(Isa::detect()));
-        assert_eq!(Isa::supported().last(), Some(&Isa::detect()));
+        assert!(Isa::supported().contains(&Isa::detect()));
     }
 
     #[test]

@@ -32,6 +32,7 @@
 mod format;
 mod isa;
 mod linear;
+pub mod quant;
 
 pub use format::{Format, Matrix, MatrixError};
 pub use isa::{Isa, IsaError};

@@ -1,10 +1,12 @@
 //! Linear layers of every instruction set against sums in f64, on awkward sizes.
 
+use grating_kernels::quant::{dequantize, quantize_q4_0, quantize_q8_0};
 use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};
 use half::{bf16, f16};
 use proptest::prelude::*;
 
-const FORMATS: [Format; 3] = [Format::F32, Format::F16, Format::Bf16];
+const FORMATS: [Format; 6] =
+    [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q4K];
 
 /// A sequence without structure, in -1..1.
 struct Noise(u64);
@@ -37,22 +39,16 @@ struct Case {
 
 impl Case {
     fn new(rows: usize, outputs: usize, inputs: usize, format: Format, seed: u64) -> Self {
+        // Rows are whole blocks.
+        let inputs = inputs.next_multiple_of(format.block_elements());
         let mut noise = Noise(seed);
-        let w = noise.take(outputs * inputs);
         let mut stored = vec![0xff];
-        for &w in &w {
-            match format {
-                Format::F32 => stored.extend(w.to_le_bytes()),
-                Format::F16 => stored.extend(f16::from_f32(w).to_le_bytes()),
-                Format::Bf16 => stored.extend(bf16::from_f32(w).to_le_bytes()),
-            }
+        for _ in 0..outputs {
+            store(format, &noise.take(inputs), &mut stored);
         }
-        let w = w.into_iter().map(|w| match format {
-            Format::F32 => w,
-            Format::F16 => f16::from_f32(w).to_f32(),
-            Format::Bf16 => bf16::from_f32(w).to_f32(),
-        });
-        let (w, x, bias) = (w.collect(), noise.take(rows * inputs), noise.take(outputs));
+        let mut w = Vec::new();
+        dequantize(format, &stored[1..], &mut w).expect("whole blocks");
+        let (x, bias) = (noise.take(rows * inputs), noise.take(outputs));
         Self { rows, outputs, inputs, format, x, bias, stored, w }
     }
 
@@ -78,15 +74,19 @@ impl Case {
 
     /// The layer in f64 on operands rounded as `compute` says, and the sum of magnitudes.
     fn reference(&self, compute: Compute, row: usize, output: usize) -> (f64, f64) {
-        let round = |v: f32| match compute {
-            Compute::F32 => v,
-            Compute::Bf16 => bf16::from_f32(v).to_f32(),
-        };
         let x = &self.x[row * self.inputs..][..self.inputs];
         let w = &self.w[output * self.inputs..][..self.inputs];
+        let (x, w) = match compute {
+            Compute::F32 => (x.to_vec(), w.to_vec()),
+            Compute::Bf16 => (round_to_bf16(x), round_to_bf16(w)),
+            Compute::Int8 if matches!(self.format, Format::Q8_0 | Format::Q4_0) => {
+                (round_to_int8(x), w.to_vec())
+            }
+            Compute::Int8 => (round_to_int8(x), round_to_int8(w)),
+        };
         let bias = f64::from(self.bias[output]);
-        x.iter().zip(w).fold((bias, bias.abs()), |(sum, magnitude), (&x, &w)| {
-            let product = f64::from(round(x)) * f64::from(round(w));
+        x.iter().zip(w).fold((bias, bias.abs()), |(sum, magnitude), (&x, w)| {
+            let product = f64::from(x) * f64::from(w);
             (sum + product, magnitude + product.abs())
         })
     }
@@ -95,7 +95,8 @@ impl Case {
     fn check(&self, kernels: &Kernels, compute: Compute) {
         let all: Vec<usize> = (0..self.rows).collect();
         let out = self.run(kernels, compute, &all, 3);
-        let rounding = f64::from(f32::EPSILON) / 2.0 * (self.inputs + 2) as f64;
+        // A few roundings more than additions: scales, and products with them.
+        let rounding = f64::from(f32::EPSILON) / 2.0 * (self.inputs + 8) as f64;
         for (i, &y) in out.iter().enumerate() {
             let (row, output) = (i / self.outputs, i % self.outputs);
             let (expected, magnitude) = self.reference(compute, row, output);
@@ -113,11 +114,44 @@ impl Case {
     }
 }
 
+/// Appends a row as `format` stores it.
+fn store(format: Format, row: &[f32], stored: &mut Vec<u8>) {
+    match format {
+        Format::F32 => stored.extend(row.iter().flat_map(|w| w.to_le_bytes())),
+        Format::F16 => stored.extend(row.iter().flat_map(|&w| f16::from_f32(w).to_le_bytes())),
+        Format::Bf16 => stored.extend(row.iter().flat_map(|&w| bf16::from_f32(w).to_le_bytes())),
+        Format::Q8_0 => quantize_q8_0(row, stored).expect("whole blocks"),
+        Format::Q4_0 => quantize_q4_0(row, stored).expect("whole blocks"),
+        Format::Q4K => {
+            // Any bytes are a block, given scales that are numbers.
+            for block in row.as_chunks::<256>().0 {
+                let scales = [block[0], block[1].abs()].map(|scale| f16::from_f32(scale / 64.0));
+                stored.extend(scales.iter().flat_map(|scale| scale.to_le_bytes()));
+                stored.extend(block[2..142].iter().map(|w| (w * 127.0) as i8 as u8));
+            }
+        }
+    }
+}
+
+fn round_to_bf16(row: &[f32]) -> Vec<f32> {
+    row.iter().map(|&v| bf16::from_f32(v).to_f32()).collect()
+}
+
+/// Groups of 32 as multiples of a 127th of the largest.
+fn round_to_int8(row: &[f32]) -> Vec<f32> {
+    let round = |group: &[f32]| {
+        let largest = group.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let (scale, inverse) = (largest / 127.0, 127.0 / largest.max(1e-30));
+        group.iter().map(|v| (v * inverse).round_ties_even() * scale).collect::<Vec<_>>()
+    };
+    row.chunks(32).flat_map(round).collect()
+}
+
 /// Every instruction set of this machine with every type of products that it has.
 fn kernels() -> Vec<(Kernels, Compute)> {
     let of = |isa| {
         let kernels = Kernels::new(isa);
-        let all = [Compute::F32, Compute::Bf16].into_iter();
+        let all = [Compute::F32, Compute::Bf16, Compute::Int8].into_iter();
         all.filter(move |&c| kernels.compute_for(Format::Bf16, c) == c).map(move |c| (kernels, c))
     };
     Isa::supported().into_iter().flat_map(of).collect()
@@ -150,17 +184,45 @@ fn no_inputs_give_the_bias() {
     }
 }
 
+#[test]
+fn int8_gives_the_same_bits_with_all_instructions() {
+    for format in FORMATS {
+        let case = Case::new(9, 50, 1200, format, 3);
+        let all: Vec<usize> = (0..9).collect();
+        let bits = |isa| -> Vec<u32> {
+            let out = case.run(&Kernels::new(isa), Compute::Int8, &all, 0);
+            out.into_iter().map(f32::to_bits).collect()
+        };
+        let portable = bits(Isa::Portable);
+        for isa in Isa::supported() {
+            assert_eq!(bits(isa), portable, "{isa} {format:?}");
+        }
+    }
+}
+
+#[test]
+fn int8_of_zeros_and_of_numbers_that_are_none() {
+    let mut case = Case::new(3, 2, 64, Format::F32, 3);
+    case.x[..64].fill(0.0);
+    case.x[64] = f32::NAN;
+    for isa in Isa::supported() {
+        let out = case.run(&Kernels::new(isa), Compute::Int8, &[0, 1, 2], 0);
+        assert_eq!(out[..2], case.bias, "{isa}");
+        assert!(out[2..4].iter().all(|y| y.is_nan()), "{isa}");
+        assert!(out[4..].iter().all(|y| y.is_finite()), "{isa}");
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn awkward_sizes_match_f64(
-        rows in 1usize..70, outputs in 1usize..100, inputs in 1usize..300, seed: u64,
+        rows in 1usize..70, outputs in 1usize..100, inputs in 1usize..300,
+        format in prop::sample::select(&FORMATS[..]), seed: u64,
     ) {
         for (kernels, compute) in kernels() {
-            for format in FORMATS {
-                Case::new(rows, outputs, inputs, format, seed).check(&kernels, compute);
-            }
+            Case::new(rows, outputs, inputs, format, seed).check(&kernels, compute);
         }
     }
 

@@ -3,8 +3,10 @@
 use rayon::prelude::*;
 
 use super::Compute;
-use super::microkernel::{Microkernel, Source, UnitBuffer};
-use crate::format::Format;
+use super::microkernel::{Microkernel, Source};
+use super::pack::{Packed, bytes_of};
+use super::plan::BLOCK_COLUMNS;
+use super::scratch::{Rows, Scratch, UnitBuffer};
 use crate::isa::Isa;
 
 /// The input of linear layers, `[rows, columns]`, prepared by
@@ -14,11 +16,53 @@ pub struct Activations {
     isa: Isa,
     compute: Compute,
     rows: usize,
-    columns: usize,
+    layout: Layout,
+    /// Tile by tile `[units, rows]`, then scales and offsets, `[scales, rows]` each. Only the last
+    /// tile may be short.
+    packed: UnitBuffer,
+}
+
+/// How a row is stored.
+#[derive(Debug, Clone, Copy, Default)]
+struct Layout {
     tile_rows: usize,
-    row_units: usize,
-    /// Tile by tile `[row_units, rows of the tile]`; only the last tile may be short.
-    units: UnitBuffer,
+    columns: usize,
+    units: usize,
+    scales: usize,
+}
+
+impl Layout {
+    /// Words of one row.
+    fn words(self) -> usize {
+        self.units + 2 * self.scales
+    }
+
+    /// A tile's units, scales and offsets.
+    fn split(self, rows: usize, tile: &[u32]) -> (&[u32], &[u32], &[u32]) {
+        let (units, rest) = tile.split_at(rows * self.units);
+        let (scales, offsets) = rest.split_at(rows * self.scales);
+        (units, scales, offsets)
+    }
+
+    /// The same, to be written.
+    fn split_mut(self, rows: usize, tile: &mut [u32]) -> (&mut [u32], &mut [u32], &mut [u32]) {
+        let (units, rest) = tile.split_at_mut(rows * self.units);
+        let (scales, offsets) = rest.split_at_mut(rows * self.scales);
+        (units, scales, offsets)
+    }
+}
+
+/// Some columns of a tile.
+pub(super) struct TileOperand<'a> {
+    /// First row of the tile.
+    pub(super) first: usize,
+    pub(super) rows: usize,
+    /// `[units, rows]`.
+    pub(super) units: &'a [u32],
+    /// Bits of f32, `[scales, rows]`.
+    pub(super) scales: &'a [u32],
+    /// Bits of i32, `[scales, rows]`.
+    pub(super) offsets: &'a [u32],
 }
 
 impl Default for Activations {
@@ -28,10 +72,8 @@ impl Default for Activations {
             isa: Isa::Portable,
             compute: Compute::F32,
             rows: 0,
-            columns: 0,
-            tile_rows: 1,
-            row_units: 0,
-            units: UnitBuffer::default(),
+            layout: Layout::default(),
+            packed: UnitBuffer::default(),
         }
     }
 }
@@ -44,7 +86,7 @@ impl Activations {
 
     /// Elements of a row.
     pub fn columns(&self) -> usize {
-        self.columns
+        self.layout.columns
     }
 
     /// In what products with these activations are taken.
@@ -56,54 +98,93 @@ impl Activations {
         self.isa
     }
 
+    /// Packs `x`, `[rows, columns]`.
     pub(super) fn pack(
         &mut self,
         isa: Isa,
         compute: Compute,
-        micro: &Microkernel,
         x: &[f32],
         rows: usize,
         columns: usize,
     ) {
-        let (tile_rows, row_units) = (micro.tile_rows(), columns.div_ceil(micro.group));
-        (self.isa, self.compute) = (isa, compute);
-        (self.rows, self.columns) = (rows, columns);
-        (self.tile_rows, self.row_units) = (tile_rows, row_units);
+        let micro = Microkernel::of(isa, compute);
+        let layout = Layout {
+            tile_rows: micro.tile_rows(),
+            columns,
+            units: micro.units(columns),
+            scales: micro.scales(columns),
+        };
+        (self.isa, self.compute, self.rows, self.layout) = (isa, compute, rows, layout);
         if rows == 0 || columns == 0 {
             return;
         }
-        let stride = columns * size_of::<f32>();
-        let pack = |x: &[f32], into: &mut [u32]| {
-            let rows = x.len() / columns;
-            let source = Source { bytes: as_bytes(x), stride, rows, count: columns };
-            micro.pack(Format::F32, &source, rows, into);
-        };
-        let units = self.units.units(rows * row_units);
-        let (x_tile, unit_tile) = (tile_rows * columns, tile_rows * row_units);
-        if rayon::current_num_threads() == 1 || rows <= 4 * tile_rows {
-            x.chunks(x_tile).zip(units.chunks_mut(unit_tile)).for_each(|(x, to)| pack(x, to));
+        // Some tiles at a time, so that a task is worth its start.
+        let block = 4 * layout.tile_rows;
+        let packed = self.packed.units(rows * layout.words());
+        let pack = |(x, packed): (&[f32], &mut [u32])| pack_tiles(micro, layout, x, packed);
+        if rayon::current_num_threads() == 1 || rows <= block {
+            pack((x, packed));
         } else {
-            let tiles = x.par_chunks(x_tile).zip(units.par_chunks_mut(unit_tile));
-            tiles.with_min_len(4).for_each(|(x, to)| pack(x, to));
+            let packed = packed.par_chunks_mut(block * layout.words());
+            x.par_chunks(block * columns).zip(packed).for_each(pack);
         }
     }
 
     /// Number of row tiles.
     pub(super) fn tiles(&self) -> usize {
-        self.rows.div_ceil(self.tile_rows)
+        self.rows.div_ceil(self.layout.tile_rows)
     }
 
-    /// First row and number of rows of a tile, and its units `first_unit..first_unit + count`,
-    /// `[count, rows of the tile]`.
-    pub(super) fn tile(&self, i: usize, first_unit: usize, count: usize) -> (usize, usize, &[u32]) {
-        let first = i * self.tile_rows;
-        let rows = self.tile_rows.min(self.rows - first);
-        let offset = first * self.row_units + first_unit * rows;
-        (first, rows, &self.units.as_units()[offset..][..count * rows])
+    /// Columns `first..first + count` of tile `i`, packed by `micro`. `first` is a multiple of
+    /// [`BLOCK_COLUMNS`].
+    pub(super) fn tile(
+        &self,
+        i: usize,
+        first: usize,
+        count: usize,
+        micro: &Microkernel,
+    ) -> TileOperand<'_> {
+        let first_row = i * self.layout.tile_rows;
+        let rows = self.layout.tile_rows.min(self.rows - first_row);
+        let words = self.layout.words();
+        let tile = &self.packed.as_units()[first_row * words..][..rows * words];
+        let (units, scales, offsets) = self.layout.split(rows, tile);
+        let (unit, unit_count) = (micro.units(first) * rows, micro.units(count) * rows);
+        let (scale, scale_count) = (micro.scales(first) * rows, micro.scales(count) * rows);
+        TileOperand {
+            first: first_row,
+            rows,
+            units: &units[unit..][..unit_count],
+            scales: &scales[scale..][..scale_count],
+            offsets: &offsets[scale..][..scale_count],
+        }
     }
 }
 
-fn as_bytes(x: &[f32]) -> &[u8] {
-    // SAFETY: any f32 is four initialised bytes.
-    unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), size_of_val(x)) }
+/// Packs whole tiles, the last of which may be short.
+fn pack_tiles(micro: &Microkernel, layout: Layout, x: &[f32], packed: &mut [u32]) {
+    let tiles = packed.chunks_mut(layout.tile_rows * layout.words());
+    let x = x.chunks(layout.tile_rows * layout.columns);
+    Scratch::with(|scratch| {
+        x.zip(tiles).for_each(|(x, tile)| pack_tile(micro, layout, x, tile, &mut scratch.rows));
+    });
+}
+
+fn pack_tile(micro: &Microkernel, layout: Layout, x: &[f32], tile: &mut [u32], scratch: &mut Rows) {
+    let Layout { columns, .. } = layout;
+    let rows = x.len() / columns;
+    let (units, scales, offsets) = layout.split_mut(rows, tile);
+    for first in (0..columns).step_by(BLOCK_COLUMNS) {
+        let count = BLOCK_COLUMNS.min(columns - first);
+        let stride = columns * size_of::<f32>();
+        let source = Source { bytes: bytes_of(&x[first..]), stride, rows, count };
+        let (first_scale, scale_count) = (micro.scales(first), micro.scales(count));
+        let part = first_scale * rows..(first_scale + scale_count) * rows;
+        let into = Packed {
+            lanes: rows,
+            units: &mut units[micro.units(first) * rows..],
+            scales: &mut scales[part.clone()],
+        };
+        micro.pack_activations(&source, scratch, into, &mut offsets[part]);
+    }
 }

@@ -4,13 +4,13 @@ use super::Compute;
 use super::generic;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64;
-use crate::format::Format;
 use crate::isa::Isa;
+use crate::quant::{GROUP, QuantizeFn};
 
 /// One instruction set's way of taking products in one type.
 ///
-/// Operands are packed in units of 32 bits that hold `group` consecutive elements of a row: one
-/// f32, or two bfloat16 with the first in the low half.
+/// Operands are packed in units of 32 bits that hold `group` consecutive elements of a row, the
+/// first in the lowest bits: one f32, two bfloat16, two or four integers.
 #[derive(Debug)]
 pub(super) struct Microkernel {
     /// Elements of a row in one unit.
@@ -19,8 +19,23 @@ pub(super) struct Microkernel {
     pub(super) panel: usize,
     /// Tiles of one row, of two rows, and so on.
     pub(super) tiles: &'static [TileFn],
-    /// Packing of f32, f16 and bf16.
-    pub(super) packs: [PackFn; 3],
+    pub(super) packing: Packing,
+}
+
+/// How operands get into units.
+#[derive(Debug)]
+pub(super) enum Packing {
+    /// From numbers stored as f32, f16 and bf16; other formats are decoded to f32 before.
+    Floats([PackFn; 3]),
+    /// From signed bytes, with a scale for each [`GROUP`] of them.
+    Bytes {
+        /// Makes them.
+        quantize: QuantizeFn,
+        /// For activations.
+        x: PackFn,
+        /// For weights.
+        w: PackFn,
+    },
 }
 
 /// Computes a tile. The pointers of the [`Tile`] must be valid for as many rows as the function
@@ -42,12 +57,19 @@ pub(super) struct Source<'a> {
 }
 
 /// A tile of the output: `out = start + x · wᵀ`, every element summed in the order of the units.
+/// Pointers that are not said to be null are valid for what is said to lie there.
 pub(super) struct Tile {
     /// `[units, rows]`.
     pub(super) x: *const u32,
     /// `[units, panel]`.
     pub(super) w: *const u32,
     pub(super) units: usize,
+    /// Scales of `x`, `[groups, rows]`. This and the next two: for products of integers only.
+    pub(super) x_scales: *const f32,
+    /// -128 times the sums of `x`, `[groups, rows]`.
+    pub(super) x_offsets: *const i32,
+    /// Scales of `w`, `[groups, panel]`.
+    pub(super) w_scales: *const f32,
     /// What the sums start from, `columns` elements a row; null: zero.
     pub(super) start: *const f32,
     pub(super) start_stride: usize,
@@ -66,10 +88,15 @@ impl Microkernel {
     pub(super) fn of(isa: Isa, compute: Compute) -> &'static Self {
         match (compute, isa) {
             (Compute::F32, Isa::Portable) => &generic::F32,
+            (Compute::Int8, Isa::Portable) => &generic::INT8,
             #[cfg(target_arch = "x86_64")]
             (Compute::F32, Isa::Avx2) => &x86_64::avx2::F32,
             #[cfg(target_arch = "x86_64")]
+            (Compute::Int8, Isa::Avx2 | Isa::Avx512) => &x86_64::avx2::INT8,
+            #[cfg(target_arch = "x86_64")]
             (Compute::F32, Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16) => &x86_64::avx512::F32,
+            #[cfg(target_arch = "x86_64")]
+            (Compute::Int8, Isa::Avx512Vnni | Isa::Avx512Bf16) => &x86_64::avx512::INT8,
             #[cfg(target_arch = "x86_64")]
             (Compute::Bf16, Isa::Avx512Bf16) => &x86_64::avx512::BF16,
             _ => panic!("{isa} has no products in {compute:?}: ask Kernels::compute_for"),
@@ -81,56 +108,19 @@ impl Microkernel {
         self.tiles.len()
     }
 
-    /// Packs the rows of `source`, which are stored in `format`; see [`PackFn`].
-    pub(super) fn pack(&self, format: Format, source: &Source<'_>, lanes: usize, into: &mut [u32]) {
-        let (elements, bytes) = (format.block_elements(), format.block_bytes());
-        assert!(source.rows > 0 && source.rows <= lanes);
-        let row = source.count.div_ceil(elements) * bytes;
-        assert!(source.bytes.len() >= (source.rows - 1) * source.stride + row);
-        assert!(into.len() >= lanes * source.count.div_ceil(self.group));
-        let pack = match format {
-            Format::F32 => self.packs[0],
-            Format::F16 => self.packs[1],
-            Format::Bf16 => self.packs[2],
-        };
-        // SAFETY: sizes were checked above; `Kernels::new` checked the instructions.
-        unsafe { pack(source, lanes, into.as_mut_ptr()) }
-    }
-}
-
-/// One cache line of units.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u32; 16]);
-
-/// Units in memory that is aligned to cache lines and reused.
-#[derive(Default)]
-pub(super) struct UnitBuffer(Vec<Line>);
-
-impl UnitBuffer {
-    /// Room for `len` units, whatever was in it before.
-    pub(super) fn units(&mut self, len: usize) -> &mut [u32] {
-        let lines = len.div_ceil(16);
-        if self.0.len() < lines {
-            self.0.clear();
-            self.0.resize(lines, Line([0; 16]));
+    /// Units of `count` elements.
+    pub(super) fn units(&self, count: usize) -> usize {
+        match self.packing {
+            Packing::Floats(_) => count.div_ceil(self.group),
+            Packing::Bytes { .. } => count.div_ceil(GROUP) * (GROUP / self.group),
         }
-        &mut self.as_units_mut()[..len]
     }
 
-    pub(super) fn as_units(&self) -> &[u32] {
-        // SAFETY: a line is 16 units without padding.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 16) }
-    }
-
-    fn as_units_mut(&mut self) -> &mut [u32] {
-        // SAFETY: a line is 16 units without padding.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 16) }
-    }
-}
-
-impl std::fmt::Debug for UnitBuffer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "UnitBuffer({} bytes)", self.0.len() * size_of::<Line>())
+    /// Scales of `count` elements.
+    pub(super) fn scales(&self, count: usize) -> usize {
+        match self.packing {
+            Packing::Floats(_) => 0,
+            Packing::Bytes { .. } => count.div_ceil(GROUP),
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! AVX2: tiles of 6 rows × 16 columns in 12 registers, operands packed by transposing 8 × 8 units.
+//! AVX2: tiles of up to 6 rows × 16 columns, operands packed by transposing 8 × 8 units in
+//! registers.
 
 mod pack;
 mod tile;
 
-use super::super::microkernel::{Microkernel, PackFn, TileFn};
+use super::super::microkernel::{Microkernel, Packing, TileFn};
 
 /// Output columns of a tile: two registers.
 const PANEL: usize = 16;
@@ -20,5 +21,14 @@ pub(in super::super) static F32: Microkernel = Microkernel {
         tile::f32::<5>,
         tile::f32::<6>,
     ],
-    packs: [pack::f32_as_f32 as PackFn, pack::f16_as_f32, pack::bf16_as_f32],
+    packing: Packing::Floats([pack::f32_as_f32, pack::f16_as_f32, pack::bf16_as_f32]),
+};
+
+/// Products of integers, widened to 16 bits: what the instruction for bytes adds up may not fit
+/// its 16 bits.
+pub(in super::super) static INT8: Microkernel = Microkernel {
+    group: 2,
+    panel: PANEL,
+    tiles: &[tile::int8::<1> as TileFn, tile::int8::<2>, tile::int8::<3>, tile::int8::<4>],
+    packing: Packing::Bytes { quantize: pack::quantize, x: pack::pairs, w: pack::pairs },
 };

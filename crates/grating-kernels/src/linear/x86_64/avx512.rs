@@ -1,33 +1,20 @@
-//! AVX-512: tiles of 14 rows × 32 columns in 28 registers, operands packed by transposing
+//! AVX-512: tiles of up to 14 rows × 32 columns in 28 registers, operands packed by transposing
 //! 16 × 16 units in registers.
 
+mod int8;
 mod pack;
 mod tile;
 
-use super::super::microkernel::{Microkernel, PackFn, TileFn};
+use super::super::microkernel::{Microkernel, Packing, TileFn};
 
 /// Output columns of a tile: two registers.
 const PANEL: usize = 32;
 
+/// Tiles of so many rows.
 macro_rules! tiles {
-    ($tile:path) => {{
+    ($tile:path: $($rows:literal)+) => {{
         use $tile as tile;
-        &[
-            tile::<1> as TileFn,
-            tile::<2>,
-            tile::<3>,
-            tile::<4>,
-            tile::<5>,
-            tile::<6>,
-            tile::<7>,
-            tile::<8>,
-            tile::<9>,
-            tile::<10>,
-            tile::<11>,
-            tile::<12>,
-            tile::<13>,
-            tile::<14>,
-        ]
+        &[$(tile::<$rows> as TileFn),+]
     }};
 }
 
@@ -35,14 +22,22 @@ macro_rules! tiles {
 pub(in super::super) static F32: Microkernel = Microkernel {
     group: 1,
     panel: PANEL,
-    tiles: tiles!(tile::f32),
-    packs: [pack::f32_as_f32 as PackFn, pack::f16_as_f32, pack::bf16_as_f32],
+    tiles: tiles!(tile::f32: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+    packing: Packing::Floats([pack::f32_as_f32, pack::f16_as_f32, pack::bf16_as_f32]),
 };
 
 /// Products of bfloat16.
 pub(in super::super) static BF16: Microkernel = Microkernel {
     group: 2,
     panel: PANEL,
-    tiles: tiles!(tile::bf16),
-    packs: [pack::f32_as_bf16 as PackFn, pack::f16_as_bf16, pack::bf16_as_bf16],
+    tiles: tiles!(tile::bf16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+    packing: Packing::Floats([pack::f32_as_bf16, pack::f16_as_bf16, pack::bf16_as_bf16]),
+};
+
+/// Products of bytes. Half as many rows: there are integers and floats to keep.
+pub(in super::super) static INT8: Microkernel = Microkernel {
+    group: 4,
+    panel: PANEL,
+    tiles: tiles!(int8::tile: 1 2 3 4 5 6 7),
+    packing: Packing::Bytes { quantize: int8::quantize, x: pack::bytes, w: pack::unsigned_bytes },
 };

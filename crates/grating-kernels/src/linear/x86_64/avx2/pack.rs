@@ -3,10 +3,12 @@
 use std::arch::x86_64::*;
 
 use super::super::super::microkernel::Source;
+use crate::format::Format;
+use crate::quant::quantize_rows;
 
-/// Defines a packing function. `$load` gives 8 stored elements of `$bytes` bytes as units.
+/// Defines a packing function. `$load` makes 8 units of `$group` stored elements of `$bytes` bytes.
 macro_rules! pack {
-    ($name:ident, $load:ident, $bytes:literal) => {
+    ($name:ident, $load:ident, $bytes:literal, $group:literal) => {
         /// Packs rows as the name says.
         ///
         /// # Safety
@@ -16,24 +18,25 @@ macro_rules! pack {
         pub(super) unsafe fn $name(source: &Source<'_>, lanes: usize, into: *mut u32) {
             for first in (0..lanes).step_by(8) {
                 let rows = source.rows.saturating_sub(first).min(8);
-                for k in (0..source.count).step_by(8) {
-                    let count = (source.count - k).min(8);
+                for k in (0..source.count).step_by(8 * $group) {
+                    let count = (source.count - k).min(8 * $group);
                     let mut units = [_mm256_setzero_si256(); 8];
                     for (row, units) in units.iter_mut().enumerate().take(rows) {
                         let offset = (first + row) * source.stride + k * $bytes;
                         // SAFETY: `count` elements of this row lie there.
                         *units = unsafe {
                             let from = source.bytes.as_ptr().add(offset);
-                            if count == 8 {
+                            if count == 8 * $group {
                                 $load(from)
                             } else {
-                                let mut rest = [0; 8 * $bytes];
+                                let mut rest = [0; 8 * $group * $bytes];
                                 from.copy_to_nonoverlapping(rest.as_mut_ptr(), count * $bytes);
                                 $load(rest.as_ptr())
                             }
                         };
                     }
-                    let into = into.wrapping_add(k * lanes + first);
+                    let into = into.wrapping_add(k / $group * lanes + first);
+                    let count = count.div_ceil($group);
                     for (u, &unit) in transpose(units).iter().enumerate().take(count) {
                         // SAFETY: the caller promises room for `lanes` lanes of every unit.
                         unsafe { store(into.add(u * lanes), unit, lanes - first) };
@@ -44,9 +47,26 @@ macro_rules! pack {
     };
 }
 
-pack!(f32_as_f32, load_f32, 4);
-pack!(f16_as_f32, load_f16, 2);
-pack!(bf16_as_f32, load_bf16, 2);
+pack!(f32_as_f32, load_f32, 4, 1);
+pack!(f16_as_f32, load_f16, 2, 1);
+pack!(bf16_as_f32, load_bf16, 2, 1);
+pack!(pairs, load_pairs, 1, 2);
+
+/// [`quantize_rows`] with these instructions.
+///
+/// # Safety
+///
+/// The machine must have the instructions.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn quantize(
+    format: Format,
+    bytes: &[u8],
+    count: usize,
+    quants: &mut [i8],
+    scales: &mut [f32],
+) {
+    quantize_rows(format, bytes, count, quants, scales);
+}
 
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -68,6 +88,14 @@ unsafe fn load_bf16(from: *const u8) -> __m256i {
     // SAFETY: the caller promises 8 elements.
     let elements = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(from.cast()) });
     _mm256_slli_epi32::<16>(elements)
+}
+
+/// Signed bytes as pairs of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_pairs(from: *const u8) -> __m256i {
+    // SAFETY: the caller promises 16 elements.
+    _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(from.cast()) })
 }
 
 /// Writes the first `lanes` of 8 lanes.

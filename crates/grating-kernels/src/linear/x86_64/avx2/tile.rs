@@ -3,6 +3,10 @@
 use std::arch::x86_64::*;
 
 use super::super::super::microkernel::Tile;
+use crate::quant::GROUP;
+
+/// Units of two elements in a group.
+const GROUP_UNITS: usize = GROUP / 2;
 
 /// Products of f32, fused with the sum.
 ///
@@ -26,11 +30,47 @@ pub(super) unsafe fn f32<const M: usize>(tile: &Tile) {
             x = x.add(M);
             w = w.add(16);
         }
-        for (row, sums) in sums.iter().enumerate() {
-            let out = tile.out.add(row * tile.out_stride);
-            _mm256_maskstore_ps(out, masks[0], sums[0]);
-            _mm256_maskstore_ps(out.wrapping_add(8), masks[1], sums[1]);
+        store::<M>(tile, masks, &sums);
+    }
+}
+
+/// Products of pairs of integers, exact within a group.
+///
+/// # Safety
+///
+/// See [`TileFn`](super::super::super::microkernel::TileFn).
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn int8<const M: usize>(tile: &Tile) {
+    // SAFETY: the caller promises valid pointers for `M` rows.
+    unsafe {
+        let masks = [mask(tile.columns), mask(tile.columns.saturating_sub(8))];
+        let mut sums = load::<M>(tile, masks);
+        let (mut x, mut w) = (tile.x, tile.w);
+        for group in 0..tile.units / GROUP_UNITS {
+            let mut dots = [[_mm256_setzero_si256(); 2]; M];
+            for _ in 0..GROUP_UNITS {
+                let low = _mm256_load_si256(w.cast());
+                let high = _mm256_load_si256(w.add(8).cast());
+                for (row, dots) in dots.iter_mut().enumerate() {
+                    let x = _mm256_set1_epi32(x.add(row).read().cast_signed());
+                    dots[0] = _mm256_add_epi32(dots[0], _mm256_madd_epi16(x, low));
+                    dots[1] = _mm256_add_epi32(dots[1], _mm256_madd_epi16(x, high));
+                }
+                x = x.add(M);
+                w = w.add(16);
+            }
+            let w_scales = tile.w_scales.add(group * 16);
+            let w_scales = [_mm256_loadu_ps(w_scales), _mm256_loadu_ps(w_scales.add(8))];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x_scale = _mm256_broadcast_ss(&*tile.x_scales.add(group * M + row));
+                for half in 0..2 {
+                    let scale = _mm256_mul_ps(x_scale, w_scales[half]);
+                    let dot = _mm256_cvtepi32_ps(dots[row][half]);
+                    sums[half] = _mm256_fmadd_ps(dot, scale, sums[half]);
+                }
+            }
         }
+        store::<M>(tile, masks, &sums);
     }
 }
 
@@ -61,4 +101,18 @@ unsafe fn load<const M: usize>(tile: &Tile, masks: [__m256i; 2]) -> [[__m256; 2]
         }
     }
     sums
+}
+
+/// Writes the sums of `M` rows.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn store<const M: usize>(tile: &Tile, masks: [__m256i; 2], sums: &[[__m256; 2]; M]) {
+    for (row, sums) in sums.iter().enumerate() {
+        // SAFETY: as for `load`, and nobody else has these elements.
+        unsafe {
+            let out = tile.out.add(row * tile.out_stride);
+            _mm256_maskstore_ps(out, masks[0], sums[0]);
+            _mm256_maskstore_ps(out.wrapping_add(8), masks[1], sums[1]);
+        }
+    }
 }

@@ -46,6 +46,8 @@ pack!(bf16_as_f32, "avx512f,avx512bw,avx512vl", load_bf16, 2, 1);
 pack!(f32_as_bf16, "avx512f,avx512bw,avx512vl,avx512bf16", pairs_of_f32, 4, 2);
 pack!(f16_as_bf16, "avx512f,avx512bw,avx512vl,avx512bf16", pairs_of_f16, 2, 2);
 pack!(bf16_as_bf16, "avx512f,avx512bw,avx512vl", pairs_of_bf16, 2, 2);
+pack!(bytes, "avx512f,avx512bw,avx512vl", load_bytes, 1, 4);
+pack!(unsigned_bytes, "avx512f,avx512bw,avx512vl", load_unsigned_bytes, 1, 4);
 
 /// The first `count` of 16 lanes.
 #[inline]
@@ -110,6 +112,22 @@ unsafe fn pairs_of_f16(from: *const u8, count: usize) -> __m512i {
         (load_f16(from, count), load_f16(high, count.saturating_sub(16)))
     };
     round(low, high)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn load_bytes(from: *const u8, count: usize) -> __m512i {
+    let mask = if count >= 64 { !0 } else { (1 << count) - 1 };
+    // SAFETY: as above.
+    unsafe { _mm512_maskz_loadu_epi8(mask, from.cast()) }
+}
+
+/// Signed bytes plus 128.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn load_unsigned_bytes(from: *const u8, count: usize) -> __m512i {
+    // SAFETY: as above.
+    _mm512_xor_si512(unsafe { load_bytes(from, count) }, _mm512_set1_epi8(-128))
 }
 
 /// 32 f32 as bfloat16, to nearest even.

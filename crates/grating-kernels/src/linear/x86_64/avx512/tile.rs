@@ -75,9 +75,13 @@ fn lanes(count: usize) -> __mmask16 {
 }
 
 /// What the sums of `M` rows start from.
+///
+/// # Safety
+///
+/// As for the tile.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load<const M: usize>(tile: &Tile) -> [[__m512; 2]; M] {
+pub(super) unsafe fn load<const M: usize>(tile: &Tile) -> [[__m512; 2]; M] {
     let mut sums = [[_mm512_setzero_ps(); 2]; M];
     if tile.start.is_null() {
         return sums;
@@ -96,9 +100,14 @@ unsafe fn load<const M: usize>(tile: &Tile) -> [[__m512; 2]; M] {
     sums
 }
 
+/// Writes the sums of `M` rows.
+///
+/// # Safety
+///
+/// As for the tile.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m512; 2]; M]) {
+pub(super) unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m512; 2]; M]) {
     let [low, high] = masks(tile.columns);
     for (row, sums) in sums.iter().enumerate() {
         // SAFETY: as for `load`, and nobody else has these elements.

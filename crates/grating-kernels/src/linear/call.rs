@@ -1,0 +1,105 @@
+//! One call of [`Kernels::linear`](super::Kernels::linear), task by task.
+
+use super::Activations;
+use super::microkernel::{Microkernel, Source, Tile};
+use super::pack::Packed;
+use super::plan::{BLOCK_COLUMNS, Task};
+use super::scratch::{Rows, Scratch};
+use crate::format::Matrix;
+
+/// Arguments of a call that were checked: `out` has a row of `w.rows()` elements for every row of
+/// `x`, `out_stride` apart.
+pub(super) struct Call<'a> {
+    pub(super) x: &'a Activations,
+    pub(super) w: &'a Matrix<'a>,
+    pub(super) bias: Option<&'a [f32]>,
+    pub(super) micro: &'static Microkernel,
+    pub(super) out: *mut f32,
+    pub(super) out_stride: usize,
+}
+
+// SAFETY: `out` is the caller's exclusive borrow, which outlives the call, and tasks write disjoint
+// elements of it; everything else is shared and immutable.
+unsafe impl Sync for Call<'_> {}
+
+/// Columns of the weights that are packed at a time.
+#[derive(Clone, Copy)]
+struct Block {
+    first: usize,
+    count: usize,
+    /// Units and scales of one row.
+    units: usize,
+    scales: usize,
+}
+
+impl Call<'_> {
+    pub(super) fn run(&self, task: &Task) {
+        Scratch::with(|Scratch { packed, rows }| {
+            let columns = self.w.columns();
+            // Without columns there still is a bias to write.
+            for first in (0..columns.max(1)).step_by(BLOCK_COLUMNS) {
+                let count = BLOCK_COLUMNS.min(columns - first);
+                let (units, scales) = (self.micro.units(count), self.micro.scales(count));
+                let block = Block { first, count, units, scales };
+                let len = (units + scales) * self.micro.panel;
+                let packed = packed.units(task.panels.len() * len);
+                if count > 0 {
+                    for (panel, into) in task.panels.clone().zip(packed.chunks_exact_mut(len)) {
+                        self.pack(panel, block, rows, into);
+                    }
+                }
+                self.pass(task, block, packed);
+            }
+        });
+    }
+
+    /// Packs a block of the weights of one panel: units, then scales.
+    fn pack(&self, panel: usize, block: Block, scratch: &mut Rows, into: &mut [u32]) {
+        let (format, stride) = (self.w.format(), self.w.row_bytes());
+        let first = panel * self.micro.panel;
+        let rows = self.micro.panel.min(self.w.rows() - first);
+        let offset = block.first / format.block_elements() * format.block_bytes();
+        let bytes = &self.w.bytes()[first * stride + offset..];
+        let source = Source { bytes, stride, rows, count: block.count };
+        let (units, scales) = into.split_at_mut(block.units * self.micro.panel);
+        let into = Packed { lanes: self.micro.panel, units, scales };
+        self.micro.pack_weights(format, &source, scratch, into);
+    }
+
+    /// Adds the products of a block whose weights are `packed`.
+    fn pass(&self, task: &Task, block: Block, packed: &[u32]) {
+        let width = self.micro.panel;
+        let panel_len = (block.units + block.scales) * width;
+        for tile in task.tiles.clone() {
+            let x = self.x.tile(tile, block.first, block.count, self.micro);
+            for (i, panel) in task.panels.clone().enumerate() {
+                let column = panel * width;
+                let w = &packed[i * panel_len..][..panel_len];
+                // SAFETY: this tile takes the elements from `column` on of rows that `out` has.
+                let out = unsafe { self.out.add(x.first * self.out_stride + column) };
+                let (start, start_stride) = match self.bias {
+                    _ if block.first > 0 => (out.cast_const(), self.out_stride),
+                    Some(bias) => (bias[column..].as_ptr(), 0),
+                    None => (std::ptr::null(), 0),
+                };
+                let tile = Tile {
+                    x: x.units.as_ptr(),
+                    w: w.as_ptr(),
+                    units: block.units,
+                    x_scales: x.scales.as_ptr().cast(),
+                    x_offsets: x.offsets.as_ptr().cast(),
+                    w_scales: w[block.units * width..].as_ptr().cast(),
+                    start,
+                    start_stride,
+                    out,
+                    out_stride: self.out_stride,
+                    columns: width.min(self.w.rows() - column),
+                };
+                // SAFETY: `x` and `w` were cut to the units and scales of the block; `out` and
+                // `start` have rows of `columns` elements, and no other task writes them.
+                // `Kernels::new` checked the instructions.
+                unsafe { self.micro.tiles[x.rows - 1](&tile) };
+            }
+        }
+    }
+}

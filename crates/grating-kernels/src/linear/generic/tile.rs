@@ -1,0 +1,120 @@
+//! Tiles of `M` rows.
+
+use std::slice::{from_raw_parts, from_raw_parts_mut};
+
+use super::super::microkernel::Tile;
+use super::PANEL;
+use crate::quant::GROUP;
+
+/// Units of two elements in a group.
+const GROUP_UNITS: usize = GROUP / 2;
+
+/// Products of f32.
+///
+/// # Safety
+///
+/// See [`TileFn`](super::super::microkernel::TileFn).
+pub(super) unsafe fn f32<const M: usize>(tile: &Tile) {
+    // SAFETY: the caller promises `units` units of `M` rows and of a panel.
+    let (x, w) = unsafe {
+        (
+            from_raw_parts(tile.x.cast::<[f32; M]>(), tile.units),
+            from_raw_parts(tile.w.cast::<[f32; PANEL]>(), tile.units),
+        )
+    };
+    // SAFETY: as promised to this function.
+    let mut sums = unsafe { load::<M>(tile) };
+    for (x, w) in x.iter().zip(w) {
+        for (sums, x) in sums.iter_mut().zip(x) {
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = multiply_add(*x, *w, *sum);
+            }
+        }
+    }
+    // SAFETY: as promised to this function.
+    unsafe { store::<M>(tile, &sums) };
+}
+
+/// Products of pairs of integers, exact within a group.
+///
+/// # Safety
+///
+/// See [`TileFn`](super::super::microkernel::TileFn).
+pub(super) unsafe fn int8<const M: usize>(tile: &Tile) {
+    let groups = tile.units / GROUP_UNITS;
+    // SAFETY: the caller promises `units` units and as many scales as groups, of `M` rows and of
+    // a panel.
+    let (x, w, x_scales, w_scales) = unsafe {
+        (
+            from_raw_parts(tile.x.cast::<[[[i16; 2]; M]; GROUP_UNITS]>(), groups),
+            from_raw_parts(tile.w.cast::<[[[i16; 2]; PANEL]; GROUP_UNITS]>(), groups),
+            from_raw_parts(tile.x_scales.cast::<[f32; M]>(), groups),
+            from_raw_parts(tile.w_scales.cast::<[f32; PANEL]>(), groups),
+        )
+    };
+    // SAFETY: as promised to this function.
+    let mut sums = unsafe { load::<M>(tile) };
+    for group in 0..groups {
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let dots = dots(|unit| x[group][unit][row], &w[group]);
+            for ((sum, dot), w_scale) in sums.iter_mut().zip(dots).zip(w_scales[group]) {
+                // Fused as with all instructions, so that the result is theirs.
+                *sum = (dot as f32).mul_add(x_scales[group][row] * w_scale, *sum);
+            }
+        }
+    }
+    // SAFETY: as promised to this function.
+    unsafe { store::<M>(tile, &sums) };
+}
+
+/// Dot products of one row's group with those of a panel.
+#[inline(always)]
+fn dots(x: impl Fn(usize) -> [i16; 2], w: &[[[i16; 2]; PANEL]; GROUP_UNITS]) -> [i32; PANEL] {
+    let mut dots = [0; PANEL];
+    for (unit, w) in w.iter().enumerate() {
+        let x = x(unit).map(i32::from);
+        for (dot, w) in dots.iter_mut().zip(w) {
+            *dot += x[0] * i32::from(w[0]) + x[1] * i32::from(w[1]);
+        }
+    }
+    dots
+}
+
+/// `x * w + sum`, fused where the target does that in one instruction.
+#[inline(always)]
+fn multiply_add(x: f32, w: f32, sum: f32) -> f32 {
+    if cfg!(any(target_feature = "fma", target_arch = "aarch64")) {
+        x.mul_add(w, sum)
+    } else {
+        x * w + sum
+    }
+}
+
+/// What the sums start from.
+///
+/// # Safety
+///
+/// `start` is null or has `M` rows.
+#[inline(always)]
+unsafe fn load<const M: usize>(tile: &Tile) -> [[f32; PANEL]; M] {
+    let mut sums = [[0.0; PANEL]; M];
+    for (row, sums) in sums.iter_mut().enumerate().filter(|_| !tile.start.is_null()) {
+        // SAFETY: the caller promises `columns` elements in each of `M` rows.
+        let start =
+            unsafe { from_raw_parts(tile.start.add(row * tile.start_stride), tile.columns) };
+        sums[..tile.columns].copy_from_slice(start);
+    }
+    sums
+}
+
+/// # Safety
+///
+/// `out` has `M` rows that nobody else uses.
+#[inline(always)]
+unsafe fn store<const M: usize>(tile: &Tile, sums: &[[f32; PANEL]; M]) {
+    for (row, sums) in sums.iter().enumerate() {
+        // SAFETY: the caller promises `columns` elements in each of `M` rows.
+        let out = unsafe { from_raw_parts_mut(tile.out.add(row * tile.out_stride), tile.columns) };
+        out.copy_from_slice(&sums[..tile.columns]);
+    }
+}

@@ -1,0 +1,152 @@
+//! Rows as they are stored, on the way to units.
+
+use super::microkernel::{Microkernel, PackFn, Packing, Source};
+use super::plan::BLOCK_COLUMNS;
+use super::scratch::Rows;
+use crate::format::Format;
+use crate::quant::{GROUP, QuantizeFn, decode};
+
+/// Where packed rows go.
+pub(super) struct Packed<'a> {
+    /// Rows of a panel or a tile, at least those of the source.
+    pub(super) lanes: usize,
+    /// `[units, lanes]`.
+    pub(super) units: &'a mut [u32],
+    /// Bits of f32, `[groups, lanes]`; nothing for products of floats.
+    pub(super) scales: &'a mut [u32],
+}
+
+impl Microkernel {
+    /// Packs weights; at most [`BLOCK_COLUMNS`] elements a row.
+    pub(super) fn pack_weights(
+        &self,
+        format: Format,
+        source: &Source<'_>,
+        rows: &mut Rows,
+        into: Packed<'_>,
+    ) {
+        match self.packing {
+            Packing::Floats(packs) => self.pack_floats(&packs, format, source, rows, into),
+            Packing::Bytes { quantize, w, .. } => {
+                quantize_all(quantize, format, source, rows, &mut *into.scales, into.lanes);
+                self.pack_bytes(w, source, rows, into);
+            }
+        }
+    }
+
+    /// Packs activations, which are f32; at most [`BLOCK_COLUMNS`] elements a row. `offsets`,
+    /// `[groups, lanes]`, become the bits of -128 times the sums of the integers.
+    pub(super) fn pack_activations(
+        &self,
+        source: &Source<'_>,
+        rows: &mut Rows,
+        into: Packed<'_>,
+        offsets: &mut [u32],
+    ) {
+        match self.packing {
+            Packing::Floats(packs) => self.pack_floats(&packs, Format::F32, source, rows, into),
+            Packing::Bytes { quantize, x, .. } => {
+                quantize_all(quantize, Format::F32, source, rows, &mut *into.scales, into.lanes);
+                let (quants, _) = rows.quants(source.rows);
+                for (row, quants) in quants.chunks(BLOCK_COLUMNS).enumerate() {
+                    let groups = quants.as_chunks::<GROUP>().0;
+                    let offsets = offsets[row..].iter_mut().step_by(into.lanes);
+                    for (offset, group) in offsets.zip(groups) {
+                        let sum: i32 = group.iter().map(|&q| i32::from(q)).sum();
+                        *offset = (-128 * sum).cast_unsigned();
+                    }
+                }
+                self.pack_bytes(x, source, rows, into);
+            }
+        }
+    }
+
+    fn pack_floats(
+        &self,
+        packs: &[PackFn; 3],
+        format: Format,
+        source: &Source<'_>,
+        rows: &mut Rows,
+        into: Packed<'_>,
+    ) {
+        let (pack, bytes) = match format {
+            Format::F32 => (packs[0], 4),
+            Format::F16 => (packs[1], 2),
+            Format::Bf16 => (packs[2], 2),
+            Format::Q8_0 | Format::Q4_0 | Format::Q4K => {
+                let floats = rows.floats(source.rows);
+                for (row, floats) in floats.chunks_mut(BLOCK_COLUMNS).enumerate() {
+                    decode(format, stored(format, source, row), &mut floats[..source.count]);
+                }
+                let decoded = Source {
+                    bytes: bytes_of(floats),
+                    stride: BLOCK_COLUMNS * size_of::<f32>(),
+                    ..*source
+                };
+                return self.pack_units(packs[0], size_of::<f32>(), &decoded, into);
+            }
+        };
+        self.pack_units(pack, bytes, source, into);
+    }
+
+    /// Packs what [`quantize_all`] left in `rows`.
+    fn pack_bytes(&self, pack: PackFn, source: &Source<'_>, rows: &mut Rows, into: Packed<'_>) {
+        let (quants, _) = rows.quants(source.rows);
+        let count = source.count.next_multiple_of(GROUP);
+        let source =
+            Source { bytes: bytes_of(quants), stride: BLOCK_COLUMNS, rows: source.rows, count };
+        self.pack_units(pack, 1, &source, into);
+    }
+
+    /// Packs elements of `bytes` bytes.
+    fn pack_units(&self, pack: PackFn, bytes: usize, source: &Source<'_>, into: Packed<'_>) {
+        assert!(source.rows > 0 && source.rows <= into.lanes);
+        assert!(source.bytes.len() >= (source.rows - 1) * source.stride + source.count * bytes);
+        assert!(into.units.len() >= into.lanes * source.count.div_ceil(self.group));
+        // SAFETY: sizes were checked above; `Kernels::new` checked the instructions.
+        unsafe { pack(source, into.lanes, into.units.as_mut_ptr()) }
+    }
+}
+
+/// Quantizes the rows of `source` into `rows`, and writes their scales, `[groups, lanes]`.
+fn quantize_all(
+    quantize: QuantizeFn,
+    format: Format,
+    source: &Source<'_>,
+    rows: &mut Rows,
+    into: &mut [u32],
+    lanes: usize,
+) {
+    let groups = source.count.div_ceil(GROUP);
+    if source.rows < lanes {
+        into.fill(0);
+    }
+    let (quants, scales) = rows.quants(source.rows);
+    let scales = scales.chunks_mut(BLOCK_COLUMNS / GROUP);
+    for (row, (quants, scales)) in quants.chunks_mut(BLOCK_COLUMNS).zip(scales).enumerate() {
+        let (quants, scales) = (&mut quants[..groups * GROUP], &mut scales[..groups]);
+        // SAFETY: `Kernels::new` checked the instructions.
+        unsafe { quantize(format, stored(format, source, row), source.count, quants, scales) };
+        for (into, scale) in into[row..].iter_mut().step_by(lanes).zip(scales) {
+            *into = scale.to_bits();
+        }
+    }
+}
+
+/// The bytes of one row.
+fn stored<'a>(format: Format, source: &Source<'a>, row: usize) -> &'a [u8] {
+    let len = source.count / format.block_elements() * format.block_bytes();
+    &source.bytes[row * source.stride..][..len]
+}
+
+/// Numbers as the bytes that they lie in memory as.
+pub(super) fn bytes_of<T: Number>(numbers: &[T]) -> &[u8] {
+    // SAFETY: every `Number` is initialised bytes without padding.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
+/// A primitive number.
+pub(super) trait Number {}
+
+impl Number for f32 {}
+impl Number for i8 {}

@@ -1,0 +1,77 @@
+//! Block formats of GGML: numbers to blocks and back.
+//!
+//! Quantizing gives the same bytes as the reference implementation of GGML.
+
+mod decode;
+mod int8;
+
+use half::f16;
+
+use crate::format::{Format, MatrixError};
+
+pub(crate) use decode::decode;
+pub(crate) use int8::{GROUP, QuantizeFn, quantize_rows};
+
+/// Elements of a block of [`Format::Q8_0`] and [`Format::Q4_0`].
+const BLOCK: usize = 32;
+
+/// Appends `row` to `out` as blocks of [`Format::Q8_0`].
+///
+/// # Errors
+///
+/// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
+pub fn quantize_q8_0(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
+    for block in blocks(Format::Q8_0, row)? {
+        let largest = block.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let scale = largest / 127.0;
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        out.extend(f16::from_f32(scale).to_le_bytes());
+        out.extend(block.iter().map(|x| (x * inverse).round() as i8 as u8));
+    }
+    Ok(())
+}
+
+/// Appends `row` to `out` as blocks of [`Format::Q4_0`].
+///
+/// # Errors
+///
+/// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
+pub fn quantize_q4_0(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
+    for block in blocks(Format::Q4_0, row)? {
+        // The element of the largest magnitude becomes exactly -8 steps.
+        let furthest = block.iter().fold(0.0f32, |m, &x| if x.abs() > m.abs() { x } else { m });
+        let scale = furthest / -8.0;
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        out.extend(f16::from_f32(scale).to_le_bytes());
+        // Truncation, as GGML does.
+        let quantize = |x: f32| ((x * inverse + 8.5) as u8).min(15);
+        let (first, second) = block.split_at(BLOCK / 2);
+        out.extend(first.iter().zip(second).map(|(&a, &b)| quantize(a) | quantize(b) << 4));
+    }
+    Ok(())
+}
+
+/// The numbers that `bytes` stand for, appended to `out`.
+///
+/// # Errors
+///
+/// [`MatrixError::Length`] if the bytes are no whole number of blocks.
+pub fn dequantize(format: Format, bytes: &[u8], out: &mut Vec<f32>) -> Result<(), MatrixError> {
+    let count = bytes.len() / format.block_bytes() * format.block_elements();
+    let expected = format.row_bytes(count);
+    if expected != Some(bytes.len()) {
+        let (rows, found) = (1, bytes.len());
+        return Err(MatrixError::Length { format, rows, columns: count, expected, found });
+    }
+    let first = out.len();
+    out.resize(first + count, 0.0);
+    decode(format, bytes, &mut out[first..]);
+    Ok(())
+}
+
+fn blocks(format: Format, row: &[f32]) -> Result<&[[f32; BLOCK]], MatrixError> {
+    match row.as_chunks() {
+        (blocks, []) => Ok(blocks),
+        _ => Err(MatrixError::PartialBlock { format, columns: row.len() }),
+    }
+}
