@@ -158,7 +158,7 @@ impl Planner<'_> {
             (_, 1) => Reason::SingleSlot,
             (BlockUnit::Layer, _) => Reason::TwoLayers,
             (BlockUnit::HalfLayer, _) => {
-                let two_layers = 2 * slot_capacity(self.model.layer_bytes());
+                let two_layers = slot_capacity(self.model.layer_bytes()).saturating_mul(2);
                 let lean = Ledger { pinned: 0, row_cache: 0, ..*ledger };
                 let saved = two_layers.saturating_sub(ledger.window);
                 let two_layers_total = lean.total().saturating_add(saved);

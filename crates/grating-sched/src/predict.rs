@@ -9,9 +9,9 @@ use crate::plan::Plan;
 use crate::shape::ModelShape;
 use crate::workload::{LayerLoad, Workload};
 
-/// What spilling takes from computing (copies, memory bandwidth, system calls) even where the disk itself is hidden: this
-/// share of the computing time. An assumption, on the side of keeping disks unwritten: a plan
-/// spills only where it is faster by more than this.
+/// What spilling takes from computing (copies, memory bandwidth, system calls) even where the disk
+/// itself is hidden: this share of the computing time. An assumption, on the side of keeping disks
+/// unwritten: a plan spills only where it is faster by more than this.
 const SPILL_INTERFERENCE: f64 = 0.05;
 
 /// Embedding rows are read one by one, and a disk gives no less than a page.
@@ -121,7 +121,10 @@ pub(crate) fn run(
         total_seconds,
         first_total_seconds,
         bytes_read: streamed.saturating_mul(model.layer_bytes()),
-        bytes_spilled: workload.layers.iter().map(|load| spilled(window, model, load)).sum(),
+        bytes_spilled: workload
+            .layers
+            .iter()
+            .fold(0, |sum, load| sum.saturating_add(spilled(window, model, load))),
         layers: times,
     }
 }

@@ -34,7 +34,7 @@ impl LayerLoad {
         let prefix = prefix_tokens as f64;
         let pairs = |n: &usize| *n as f64 * (prefix + *n as f64);
         Self {
-            tokens: lengths.iter().sum(),
+            tokens: lengths.iter().fold(0, |sum, &n| sum.saturating_add(n)),
             prefix_tokens,
             token_pairs: prefix * prefix + lengths.iter().map(pairs).sum::<f64>(),
             chunks: chunk::plan(lengths, chunk_tokens).len(),
@@ -43,7 +43,7 @@ impl LayerLoad {
 
     /// Tokens computed, the shared prefix included.
     pub fn all_tokens(&self) -> usize {
-        self.tokens + self.prefix_tokens
+        self.tokens.saturating_add(self.prefix_tokens)
     }
 
     /// Work of the matrix products, overhead of the chunks included, FLOP.

@@ -115,6 +115,22 @@ fn the_ledger_by_hand() {
 }
 
 #[test]
+fn the_leanest_spilling_has_three_chunks() {
+    let (model, pool) = (qwen3_06b(), PoolShape::uniform(10, 256));
+    let least = crate::support::minimum(&model, &pool, &Machine::default(), with_budget(0));
+    let plan = planned(&model, &pool, with_budget(least));
+    assert!(plan.spill);
+    assert_eq!((plan.chunk_tokens, plan.chunks, plan.resident_chunks), (256, 10, 3));
+}
+
+#[test]
+fn absurd_sizes_need_absurd_budgets() {
+    let vast = PoolShape::new(vec![usize::MAX / 2; 5]);
+    let error = plan(&qwen3_06b(), &vast, &Machine::default(), &with_budget(1 << 40)).unwrap_err();
+    assert!(matches!(error, PlanError::BudgetTooSmall { minimum: u64::MAX, .. }), "{error}");
+}
+
+#[test]
 fn settings_are_followed() {
     let (model, pool) = (qwen3_06b(), twenty());
     let settings = Settings {
