@@ -1,12 +1,15 @@
 //! The project's task runner: everything that is not the product itself.
 //!
 //! `cargo xtask ci` is what a change must pass, `tidy` its checks of the workspace's structure,
-//! `models` writes stand-ins for public checkpoints, `goldens` makes the reference outputs.
+//! `models` writes stand-ins for public checkpoints, `bench` measures the paper's tables, `goldens`
+//! makes the reference outputs.
 
+mod bench;
 mod ci;
 mod goldens;
 mod models;
 mod process;
+mod random;
 mod tidy;
 
 use std::process::ExitCode;
@@ -24,6 +27,8 @@ enum Task {
     /// Checkpoints with the public models' shapes
     #[command(subcommand)]
     Models(models::ModelsCommand),
+    /// Measure the paper's tables on this machine
+    Bench(bench::BenchArgs),
     /// Make the golden checkpoints and outputs with the reference implementation
     Goldens(goldens::GoldensArgs),
 }
@@ -33,6 +38,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
         Task::Models(command) => models::run(command),
+        Task::Bench(args) => bench::run(args),
         Task::Goldens(args) => goldens::run(&args),
     };
     match done {

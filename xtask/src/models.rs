@@ -1,10 +1,11 @@
 //! `cargo xtask models`: checkpoints with the public models' shapes and random weights.
 //!
 //! Weights do not change timing or memory, so these stand in for models of up to 16 GB wherever
-//! the scores do not matter.
+//! the scores do not matter; `planted` ones where scores must settle with depth as real ones do.
 
 mod config;
 mod layout;
+pub(crate) mod planted;
 mod shapes;
 mod staging;
 mod tensors;
@@ -12,6 +13,7 @@ mod tokenizer;
 mod values;
 mod writer;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -23,8 +25,10 @@ use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 
 use layout::{MAX_SHARD_BYTES, Shard};
+use planted::Patch;
 use shapes::{Dtype, SHAPES, Shape};
 use staging::{Staging, size};
+use tensors::TensorSpec;
 use writer::Job;
 
 /// Space that the files beside the weights take at most.
@@ -33,11 +37,22 @@ const OTHER_FILES_BYTES: u64 = 32 << 20;
 /// Set by ctrl-c; the writers stop at their next block, so that the partial folder is removed.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+pub(crate) use tokenizer::common_words;
+
+/// Names of all shapes.
+pub(crate) fn shape_names() -> Vec<&'static str> {
+    SHAPES.iter().map(|shape| shape.name).collect()
+}
+
 /// Subcommands of `cargo xtask models`.
 #[derive(clap::Subcommand)]
 pub(crate) enum ModelsCommand {
     /// Write a checkpoint with random weights, its config.json and a working tokenizer.json
     Random(RandomArgs),
+    /// Write a checkpoint whose scores settle with depth along a real model's profile
+    Planted(planted::PlantedArgs),
+    /// Print the profile of score traces, as `planted --profile` takes it
+    Profile(planted::ProfileArgs),
     /// List the shapes
     Shapes,
 }
@@ -74,13 +89,18 @@ pub(crate) struct RandomArgs {
 /// Runs one subcommand.
 pub(crate) fn run(command: ModelsCommand) -> Result<()> {
     match command {
-        ModelsCommand::Random(args) => {
-            ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
-                .context("cannot listen for ctrl-c")?;
-            random(&args, &INTERRUPTED)
-        }
+        ModelsCommand::Random(args) => random(&args, listen()?),
+        ModelsCommand::Planted(args) => planted::run(&args, listen()?),
+        ModelsCommand::Profile(args) => planted::print_profile(&args),
         ModelsCommand::Shapes => list(),
     }
+}
+
+/// Lets ctrl-c set the flag that the writers look at.
+fn listen() -> Result<&'static AtomicBool> {
+    ctrlc::set_handler(|| INTERRUPTED.store(true, Ordering::Relaxed))
+        .context("cannot listen for ctrl-c")?;
+    Ok(&INTERRUPTED)
 }
 
 fn list() -> Result<()> {
@@ -97,22 +117,57 @@ fn list() -> Result<()> {
 }
 
 fn random(args: &RandomArgs, interrupted: &AtomicBool) -> Result<()> {
-    let start = Instant::now();
     let mut shape = Shape::named(&args.shape)?;
     shape.layers = args.layers.map_or(shape.layers, usize::from);
     shape.vocab = args.vocab.map_or(shape.vocab, |n| n as usize);
-    let dtype = args.dtype.unwrap_or(shape.dtype);
-    let shards = layout::shards(tensors::tensors(&shape), dtype, args.max_shard_bytes);
+    let weights = Weights {
+        dtype: args.dtype.unwrap_or(shape.dtype),
+        seed: args.seed,
+        max_shard_bytes: args.max_shard_bytes,
+        tensors: tensors::tensors(&shape),
+        patches: HashMap::new(),
+        description: None,
+    };
+    write_checkpoint(&shape, weights, &args.out, args.force, interrupted)
+}
+
+/// What goes into a checkpoint.
+struct Weights {
+    dtype: Dtype,
+    seed: u64,
+    max_shard_bytes: u64,
+    tensors: Vec<TensorSpec>,
+    /// By tensor name: what differs from the random fill.
+    patches: HashMap<String, Patch>,
+    /// A file beside the weights that says what they are.
+    description: Option<(&'static str, Value)>,
+}
+
+/// Writes the whole folder or nothing.
+fn write_checkpoint(
+    shape: &Shape,
+    weights: Weights,
+    out: &Path,
+    force: bool,
+    interrupted: &AtomicBool,
+) -> Result<()> {
+    let start = Instant::now();
+    let Weights { dtype, seed, max_shard_bytes, tensors, patches, description } = weights;
+    let shards = layout::shards(tensors, dtype, max_shard_bytes);
     let total: u64 = shards.iter().map(|shard| shard.file_bytes).sum();
 
-    let staging = Staging::new(&args.out, args.force)?;
+    let staging = Staging::new(out, force)?;
     staging.check_space(total + OTHER_FILES_BYTES)?;
     // The tokenizer first: it refuses a vocabulary that is too small.
-    write_description(&shape, dtype, &shards, staging.folder())?;
+    write_description(shape, dtype, &shards, staging.folder())?;
+    if let Some((name, value)) = &description {
+        write_json(&staging.folder().join(name), value)?;
+    }
     let progress = Progress::new(total);
     let job = Job {
         dtype,
-        seed: args.seed,
+        seed,
+        patches: &patches,
         threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
         interrupted,
         written: &|bytes| progress.add(bytes),
@@ -124,7 +179,7 @@ fn random(args: &RandomArgs, interrupted: &AtomicBool) -> Result<()> {
     let seconds = start.elapsed().as_secs_f64();
     progress.finish(&format!(
         "{}: {} in {} file{}, {seconds:.1} s ({}/s)",
-        args.out.display(),
+        out.display(),
         size(total),
         shards.len(),
         if shards.len() == 1 { "" } else { "s" },

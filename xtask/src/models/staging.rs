@@ -101,7 +101,8 @@ fn check_target(target: &Path, force: bool) -> Result<()> {
 }
 
 fn is_model_file(name: &str) -> bool {
-    let known = ["config.json", "grating.json", "tokenizer.json", "tokenizer_config.json"];
+    let known =
+        ["config.json", "grating.json", "planted.json", "tokenizer.json", "tokenizer_config.json"];
     known.contains(&name) || name.starts_with("model") && name.contains(".safetensors")
 }
 

@@ -8,6 +8,7 @@ mod unigram;
 mod wordpiece;
 mod words;
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use anyhow::Result;
@@ -21,14 +22,49 @@ pub(crate) use bpe::special_ids;
 
 /// Writes the shape's tokenizer.json.
 pub(crate) fn write(shape: &Shape, out: &mut impl Write) -> Result<()> {
-    let file = match shape.family {
-        Family::Qwen3 | Family::Qwen2 | Family::Llama => bpe::tokenizer(shape)?,
-        Family::XlmRoberta => unigram::tokenizer(shape)?,
-        Family::Bert => wordpiece::tokenizer(shape)?,
-    };
+    let file = tokenizer(shape)?;
     serde_json::to_writer_pretty(&mut *out, &file)?;
     out.write_all(b"\n")?;
     Ok(())
+}
+
+fn tokenizer(shape: &Shape) -> Result<TokenizerFile> {
+    match shape.family {
+        Family::Qwen3 | Family::Qwen2 | Family::Llama => bpe::tokenizer(shape),
+        Family::XlmRoberta => unigram::tokenizer(shape),
+        Family::Bert => wordpiece::tokenizer(shape),
+    }
+}
+
+/// Common English words, distinct, most frequent first.
+pub(crate) fn common_words() -> Vec<&'static str> {
+    words::words()
+}
+
+/// What a shape's tokenizer keeps whole.
+pub(crate) struct KnownWords {
+    /// Common words that are one token after a space, with its id, most frequent first.
+    pub(crate) words: Vec<(&'static str, usize)>,
+    /// The tokens `yes` and `no` of a decoder.
+    pub(crate) answers: Option<(usize, usize)>,
+}
+
+/// Finds the common words in the shape's vocabulary.
+pub(crate) fn known_words(shape: &Shape) -> Result<KnownWords> {
+    let (tokens, start): (Vec<String>, &str) = match tokenizer(shape)?.model {
+        Model::Bpe { vocab, .. } => (vocab.0, "\u{120}"),
+        Model::WordPiece { vocab, .. } => (vocab.0, ""),
+        Model::Unigram { vocab, .. } => {
+            (vocab.into_iter().map(|(piece, _)| piece).collect(), "\u{2581}")
+        }
+    };
+    let ids: HashMap<&str, usize> = tokens.iter().map(String::as_str).zip(0..).collect();
+    let whole = |word: &'static str| Some((word, *ids.get(format!("{start}{word}").as_str())?));
+    let answers = match (shape.family.is_decoder(), ids.get("yes"), ids.get("no")) {
+        (true, Some(&yes), Some(&no)) => Some((yes, no)),
+        _ => None,
+    };
+    Ok(KnownWords { words: words::words().into_iter().filter_map(whole).collect(), answers })
 }
 
 /// The parts of a tokenizer.json, in the order in which the `tokenizers` crate writes them.

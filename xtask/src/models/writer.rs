@@ -1,6 +1,7 @@
 //! Writes one shard: blocks of a few megabytes, made and written by a few threads at their final
 //! offsets. Memory is one block a thread, whatever the model's size.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,6 +10,7 @@ use std::thread;
 use anyhow::{Context, Result, bail};
 
 use super::layout::{Placed, Shard};
+use super::planted::Patch;
 use super::shapes::Dtype;
 use super::values::{element_bytes, fill};
 
@@ -27,6 +29,8 @@ struct Block<'a> {
 pub(crate) struct Job<'a> {
     pub(crate) dtype: Dtype,
     pub(crate) seed: u64,
+    /// By tensor name: what differs from the random fill.
+    pub(crate) patches: &'a HashMap<String, Patch>,
     pub(crate) threads: usize,
     /// Set from outside to stop at the next block.
     pub(crate) interrupted: &'a AtomicBool,
@@ -81,6 +85,9 @@ fn write_block(file: &File, block: &Block, job: &Job, buffer: &mut Vec<u8>) -> s
     let spec = &block.tensor.spec;
     let first = block.start / element_bytes(spec, job.dtype);
     fill(spec, job.dtype, job.seed, first, buffer);
+    if let Some(patch) = job.patches.get(&spec.name) {
+        patch.apply(job.dtype, first, buffer);
+    }
     write_at(file, buffer, block.tensor.offset + block.start)?;
     (job.written)(block.len as u64);
     Ok(())

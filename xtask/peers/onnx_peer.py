@@ -1,0 +1,74 @@
+"""ONNX Runtime on an export of the encoder. The export is made once, in a process of its own, so that the
+measured process holds nothing but the runtime."""
+
+import os
+import subprocess
+import sys
+import time
+
+from common import DECODER, JOB, STARTED, answer, prepared, skip, timed
+
+if DECODER:
+    skip("encoders only: an export of a decoder of this size does not fit into one ONNX file")
+
+EXPORTED = os.path.join(JOB["scratch"], "model.onnx")
+EXPORT = """
+import sys, torch
+from transformers import AutoModelForSequenceClassification
+model = AutoModelForSequenceClassification.from_pretrained(sys.argv[1], dtype=torch.float32).eval()
+names = ["input_ids", "attention_mask"] + (["token_type_ids"] if sys.argv[3] == "1" else [])
+class Logits(torch.nn.Module):
+    def __init__(self): super().__init__(); self.model = model
+    def forward(self, *inputs): return self.model(**dict(zip(names, inputs))).logits
+ids = torch.ones((2, 16), dtype=torch.long)
+axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
+torch.onnx.export(Logits().eval(), tuple(ids for _ in names), sys.argv[2], input_names=names,
+                  output_names=["logits"], dynamo=True, external_data=True,
+                  dynamic_shapes=(tuple(axes for _ in names),))
+"""
+
+TYPES = "1" if os.path.exists(os.path.join(JOB["model"], "config.json")) and "Bert" in open(
+    os.path.join(JOB["model"], "config.json")).read() else "0"
+if not os.path.exists(EXPORTED):
+    made = subprocess.run([sys.executable, "-c", EXPORT, JOB["model"], EXPORTED, TYPES],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if made.returncode != 0:
+        skip("the export failed: " + made.stderr.strip().splitlines()[-1])
+prepared()
+
+import numpy
+import onnxruntime
+from tokenizers import Tokenizer
+
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = JOB["threads"]
+session = onnxruntime.InferenceSession(EXPORTED, options, providers=["CPUExecutionProvider"])
+tokenizer = Tokenizer.from_file(os.path.join(JOB["model"], "tokenizer.json"))
+tokenizer.enable_truncation(JOB["max_length"], strategy="only_second")
+load_s = time.perf_counter() - STARTED
+PAD = tokenizer.token_to_id("<pad>") or 0
+BATCH = 4
+
+
+def run():
+    encoded = [tokenizer.encode(JOB["query"], text) for text in JOB["texts"]]
+    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids))
+    scores = [0.0] * len(encoded)
+    for start in range(0, len(order), BATCH):
+        chunk = order[start : start + BATCH]
+        longest = max(len(encoded[i].ids) for i in chunk)
+        pad = lambda values, fill: values + [fill] * (longest - len(values))
+        inputs = {
+            "input_ids": [pad(encoded[i].ids, PAD) for i in chunk],
+            "attention_mask": [pad(encoded[i].attention_mask, 0) for i in chunk],
+        }
+        if TYPES == "1":
+            inputs["token_type_ids"] = [pad(encoded[i].type_ids, 0) for i in chunk]
+        inputs = {name: numpy.array(rows, dtype=numpy.int64) for name, rows in inputs.items()}
+        for i, score in zip(chunk, session.run(["logits"], inputs)[0][:, 0].tolist()):
+            scores[i] = score
+    return scores
+
+
+seconds, scores = timed(run)
+answer(load_s, seconds, scores, ["onnxruntime"])

@@ -1,0 +1,87 @@
+//! Renderings of measured tables: Markdown and SVG of each, and the page in docs/.
+
+mod markdown;
+mod page;
+mod svg;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+
+use super::cells::write_whole;
+use super::table::Table;
+use crate::process::root;
+
+/// Arguments of `cargo xtask bench report`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ReportArgs {
+    /// Folder that `bench` wrote [default: docs/benchmarks, the tables of the page as it is]
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
+    /// Leave files as they are; fail where they would change
+    #[arg(long)]
+    check: bool,
+}
+
+/// Where the page's tables and figures are kept, from the root of the workspace.
+const KEPT: &str = "docs/benchmarks";
+const PAGE: &str = "docs/benchmarks.md";
+
+/// Writes NAME.json, NAME.md and the figures of one table.
+pub(super) fn write_table(folder: &Path, table: &Table) -> Result<()> {
+    let path = |suffix: &str| folder.join(format!("{}{suffix}", table.name));
+    write_whole(&path(".json"), &(serde_json::to_string_pretty(table)? + "\n"))?;
+    write_whole(&path(".md"), &markdown::table(table, ""))?;
+    for chart in &table.charts {
+        write_whole(&path(&format!("-{}.svg", chart.name)), &svg::draw(chart)?)?;
+    }
+    Ok(())
+}
+
+/// Makes the page anew.
+pub(super) fn run(args: &ReportArgs) -> Result<()> {
+    let kept = root().join(KEPT);
+    let from = args.from.as_deref().unwrap_or(&kept);
+    let tables = read_tables(from)?;
+    ensure!(!tables.is_empty(), "{} holds no measured table", from.display());
+    let mut files = vec![(root().join(PAGE), page::page(&tables))];
+    for table in &tables {
+        let path = |suffix: &str| kept.join(format!("{}{suffix}", table.name));
+        files.push((path(".json"), serde_json::to_string_pretty(table)? + "\n"));
+        for chart in &table.charts {
+            files.push((path(&format!("-{}.svg", chart.name)), svg::draw(chart)?));
+        }
+    }
+    for (path, text) in &files {
+        if args.check {
+            let same = fs::read_to_string(path).is_ok_and(|found| found == *text);
+            ensure!(same, "{} is not what its tables give", path.display());
+        } else {
+            fs::create_dir_all(path.parent().unwrap_or(&kept))?;
+            write_whole(path, text)?;
+        }
+    }
+    Ok(())
+}
+
+/// The tables of a folder, in the order of the page.
+fn read_tables(folder: &Path) -> Result<Vec<Table>> {
+    let mut tables = Vec::new();
+    for name in super::tables::names() {
+        let path = folder.join(format!("{name}.json"));
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        let table = serde_json::from_str(&text);
+        tables.push(table.with_context(|| format!("{} is no table", path.display()))?);
+    }
+    Ok(tables)
+}
+
+/// The page in the repository is what its tables give.
+#[cfg(test)]
+#[test]
+fn the_page_is_generated() {
+    if root().join(PAGE).exists() {
+        run(&ReportArgs { from: None, check: true }).unwrap();
+    }
+}

@@ -1,0 +1,188 @@
+//! A measured table as data: what is stored, and what every rendering is made from.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Bench;
+use super::machine::Machine;
+use super::stats::Summary;
+
+/// One table with everything that a reader needs to judge it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Table {
+    pub(super) name: String,
+    pub(super) title: String,
+    /// What was measured and how.
+    pub(super) about: String,
+    /// The command that measures it again.
+    pub(super) command: String,
+    pub(super) machine: Machine,
+    pub(super) seed: u64,
+    /// A look, not a result.
+    pub(super) quick: bool,
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: Vec<Row>,
+    pub(super) charts: Vec<Chart>,
+    pub(super) notes: Vec<String>,
+}
+
+/// A column: where its values are found in a row and how they are written.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Column {
+    pub(super) key: String,
+    pub(super) title: String,
+    pub(super) unit: Unit,
+}
+
+/// How a number is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unit {
+    Text,
+    Count,
+    /// Stored in seconds.
+    Seconds,
+    /// Stored in milliseconds.
+    Milliseconds,
+    /// Stored in bytes, written in MiB.
+    Mib,
+    /// A change in percent.
+    Change,
+    /// A number around 0 to 1.
+    Share,
+}
+
+/// The values of one row by column key; what is missing was not measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Row(pub(super) BTreeMap<String, Cell>);
+
+/// One value.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Cell {
+    Summary(Summary),
+    Number(f64),
+    Text(String),
+}
+
+/// A figure: lines through points.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Chart {
+    /// Part of the file's name.
+    pub(super) name: String,
+    pub(super) title: String,
+    pub(super) x: String,
+    pub(super) y: String,
+    /// Whether x is drawn by orders of magnitude.
+    pub(super) log_x: bool,
+    pub(super) series: Vec<Series>,
+}
+
+/// One line of a figure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Series {
+    pub(super) name: String,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+impl Row {
+    pub(super) fn text(mut self, key: &str, text: impl Into<String>) -> Self {
+        self.0.insert(key.to_owned(), Cell::Text(text.into()));
+        self
+    }
+
+    pub(super) fn number(mut self, key: &str, number: impl Into<Option<f64>>) -> Self {
+        if let Some(number) = number.into() {
+            self.0.insert(key.to_owned(), Cell::Number(number));
+        }
+        self
+    }
+
+    pub(super) fn summary(mut self, key: &str, summary: Option<Summary>) -> Self {
+        if let Some(summary) = summary {
+            self.0.insert(key.to_owned(), Cell::Summary(summary));
+        }
+        self
+    }
+
+    /// The number in a column; of several runs the median.
+    pub(super) fn value(&self, key: &str) -> Option<f64> {
+        match self.0.get(key)? {
+            Cell::Summary(summary) => Some(summary.median),
+            Cell::Number(number) => Some(*number),
+            Cell::Text(_) => None,
+        }
+    }
+
+    /// The words in a column.
+    pub(super) fn words(&self, key: &str) -> Option<&str> {
+        match self.0.get(key)? {
+            Cell::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl Table {
+    /// A table without rows.
+    pub(super) fn new(bench: &Bench, name: &str, title: &str, about: &str) -> Self {
+        let mut machine = bench.machine.clone();
+        if let Some(peers) = &bench.peers {
+            machine.peers.clone_from(&peers.versions);
+        }
+        Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            about: about.to_owned(),
+            command: bench.command.clone(),
+            machine,
+            seed: bench.args.seed,
+            quick: bench.args.quick,
+            columns: Vec::new(),
+            rows: Vec::new(),
+            charts: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    pub(super) fn columns(mut self, columns: &[(&str, &str, Unit)]) -> Self {
+        self.columns = columns
+            .iter()
+            .map(|&(key, title, unit)| Column {
+                key: key.to_owned(),
+                title: title.to_owned(),
+                unit,
+            })
+            .collect();
+        self
+    }
+
+    /// Says a thing once, however many rows it concerns.
+    pub(super) fn note(&mut self, note: impl Into<String>) {
+        let note = note.into();
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// One line for each value of `series`, in the order of the rows.
+    pub(super) fn series(&self, series: &str, x: &str, y: &str) -> Vec<Series> {
+        let mut lines: Vec<Series> = Vec::new();
+        for row in &self.rows {
+            let (Some(name), Some(x), Some(y)) = (row.words(series), row.value(x), row.value(y))
+            else {
+                continue;
+            };
+            match lines.iter_mut().find(|line| line.name == name) {
+                Some(line) => line.points.push((x, y)),
+                None => lines.push(Series { name: name.to_owned(), points: vec![(x, y)] }),
+            }
+        }
+        for line in &mut lines {
+            line.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        }
+        lines
+    }
+}

@@ -1,0 +1,179 @@
+//! E1.1 and E1.2: latency and peak memory by model, pool and setting, beside the peers.
+
+use anyhow::Result;
+use grating_prune::metrics::overlap_at_k;
+
+use crate::bench::Bench;
+use crate::bench::measure::Measured;
+use crate::bench::model::Model;
+use crate::bench::peers::{Peer, PeerMeasured, needed_bytes};
+use crate::bench::settings::{full_default, micro};
+use crate::bench::stats::change_percent;
+use crate::bench::table::{Row, Table, Unit};
+use crate::bench::workload::{Workload, made};
+
+const COLUMNS: [(&str, &str, Unit); 12] = [
+    ("model", "model", Unit::Text),
+    ("pool", "candidates", Unit::Count),
+    ("tokens", "tokens each", Unit::Count),
+    ("setting", "system", Unit::Text),
+    ("request", "request s", Unit::Seconds),
+    ("process", "whole process s", Unit::Seconds),
+    ("peak", "peak MiB", Unit::Mib),
+    ("mean", "mean MiB", Unit::Mib),
+    ("latency_change", "request vs baseline", Unit::Change),
+    ("peak_change", "peak vs baseline", Unit::Change),
+    ("agreement", "agreement@K", Unit::Share),
+    ("note", "", Unit::Text),
+];
+
+const ABOUT: &str = "One query, its candidates, the K best. \"Request\" is the time from the query \
+    to the answer after the program has started and, for peers, loaded the model; GRATING's streamed \
+    settings read the weights within it. \"Whole process\" is from the start of the program to its \
+    end. Memory is the resident set of the whole process, largest and mean. Changes are against \
+    transformers in bf16 where it was measured, else against the full pass with resident weights. \
+    Agreement is the overlap of the selected with the K best of GRATING's full pass.";
+
+pub(super) fn measure(bench: &Bench) -> Result<Table> {
+    let mut table =
+        Table::new(bench, "micro", "Latency and memory (E1.1, E1.2)", ABOUT).columns(&COLUMNS);
+    let peers = bench.peers.as_ref().map_or(0, |peers| peers.all().len());
+    bench.expect(bench.models.len() * bench.args.pools().len() * (micro().len() + 1 + peers));
+    for model in &bench.models {
+        for pool in bench.args.pools() {
+            let work = made(model, pool, bench.args.tokens(), bench.args.seed);
+            one_pool(bench, &mut table, model, &work)?;
+        }
+        if model.planted.is_some() {
+            table.note(format!(
+                "{}: planted weights, see the page's end: times and memory are those of the shape, \
+                 agreement follows from a profile measured on the built-in model.",
+                model.name
+            ));
+        }
+    }
+    Ok(table)
+}
+
+/// All rows of one model and pool.
+fn one_pool(bench: &Bench, table: &mut Table, model: &Model, work: &Workload) -> Result<()> {
+    let (k, runs) = (bench.args.top_k(), bench.args.runs());
+    // The reference ranks everybody, so that peers' scores can be compared too.
+    let reference = bench.measure(model, &full_default(), work, work.texts.len(), runs)?;
+    let full = reference.selected().unwrap_or_default();
+    let mut rows = Vec::new();
+    let start = |name: &str| {
+        Row::default()
+            .text("model", model.shown())
+            .number("pool", work.texts.len() as f64)
+            .number("tokens", tokens_each(&reference))
+            .text("setting", name)
+    };
+    rows.push(figures(start("GRATING, full, as built"), &reference));
+    for setting in micro() {
+        let measured = bench.measure(model, &setting, work, k, runs)?;
+        let mut row = figures(start(&format!("GRATING, {}", setting.name)), &measured);
+        if let (Some(selected), false) = (measured.selected(), full.is_empty()) {
+            row = row.number("agreement", overlap_at_k(&selected, &full, k));
+        }
+        rows.push(row);
+    }
+    if let Some(peers) = &bench.peers {
+        for peer in peers.all() {
+            let measured = bench.measure_peer(peers, peer, model, work, runs)?;
+            rows.push(peer_row(start(peer.name), peer, &measured, model, &full, k));
+        }
+    }
+    table.rows.extend(against_baseline(rows));
+    Ok(())
+}
+
+fn tokens_each(measured: &Measured) -> Option<f64> {
+    let stats = &measured.runs().first()?.stats;
+    Some(stats["tokens"].as_f64()? / stats["distinct_candidates"].as_f64()?)
+}
+
+fn figures(row: Row, measured: &Measured) -> Row {
+    let row = row
+        .summary("request", measured.request())
+        .summary("process", measured.process())
+        .summary("peak", measured.peak())
+        .summary("mean", measured.mean_memory());
+    match measured {
+        Measured::NotAvailable(reason) => row.text("note", reason),
+        Measured::Runs(_) => row,
+    }
+}
+
+fn peer_row(
+    row: Row,
+    peer: &Peer,
+    measured: &PeerMeasured,
+    model: &Model,
+    full: &[usize],
+    k: usize,
+) -> Row {
+    match measured {
+        PeerMeasured::Skipped(reason) => {
+            let row = row.text("note", format!("skipped: {reason}"));
+            // What it needs is known even where it does not fit.
+            let needed = needed_bytes(peer, model).map(|bytes| bytes as f64);
+            match needed {
+                Some(bytes) if reason.contains("does not fit") => row
+                    .number("peak", bytes)
+                    .text("note", "computed: the bytes of its weights alone; it does not fit here"),
+                _ => row,
+            }
+        }
+        PeerMeasured::Done(done) => {
+            let ranked = done.ranked();
+            let row = row
+                .summary("request", done.request())
+                .number("process", done.process_s)
+                .number("peak", done.peak_rss_bytes as f64)
+                .number("mean", done.mean_rss_bytes.map(|bytes| bytes as f64));
+            match full.is_empty() {
+                true => row,
+                false => row.number("agreement", overlap_at_k(&ranked, full, k)),
+            }
+        }
+    }
+}
+
+/// Adds the changes against transformers in bf16, or the resident full pass where that is missing.
+fn against_baseline(mut rows: Vec<Row>) -> Vec<Row> {
+    let figures = |name: &str| {
+        let row = rows.iter().find(|row| row.words("setting") == Some(name))?;
+        row.value("peak").map(|peak| (row.value("request"), peak))
+    };
+    let baseline = ["transformers, bf16", "GRATING, full, resident", "GRATING, full, as built"]
+        .into_iter()
+        .find_map(figures);
+    let Some((request, peak)) = baseline else { return rows };
+    for row in &mut rows {
+        let change = |key: &str, baseline: f64| Some(change_percent(row.value(key)?, baseline));
+        let latency = request.and_then(|baseline| change("request", baseline));
+        let memory = change("peak", peak);
+        *row = std::mem::take(row).number("latency_change", latency).number("peak_change", memory);
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_against_transformers_where_it_is_there() {
+        let row = |name: &str, request: f64, peak: f64| {
+            Row::default().text("setting", name).number("request", request).number("peak", peak)
+        };
+        let own = [row("GRATING, full, resident", 4.0, 400.0), row("GRATING, pruned", 1.0, 100.0)];
+        let rows = against_baseline(own.to_vec());
+        assert_eq!(rows[1].value("latency_change"), Some(-75.0));
+        let with_peer = [own.as_slice(), &[row("transformers, bf16", 10.0, 1000.0)]].concat();
+        let rows = against_baseline(with_peer);
+        assert_eq!(rows[1].value("latency_change"), Some(-90.0));
+        assert_eq!(rows[0].value("peak_change"), Some(-60.0));
+    }
+}

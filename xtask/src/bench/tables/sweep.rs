@@ -1,0 +1,94 @@
+//! E1.3: latency against precision over dispersion thresholds.
+
+use anyhow::Result;
+
+use super::quality::{mean_of, workloads};
+use crate::bench::Bench;
+use crate::bench::settings::{full_default, pruned};
+use crate::bench::stats::{change_percent, mean};
+use crate::bench::table::{Chart, Row, Table, Unit};
+
+const COLUMNS: [(&str, &str, Unit); 9] = [
+    ("model", "model", Unit::Text),
+    ("set", "data", Unit::Text),
+    ("queries", "queries", Unit::Count),
+    ("threshold", "threshold", Unit::Share),
+    ("overlap", "overlap@K", Unit::Share),
+    ("precision", "P@K", Unit::Share),
+    ("request", "mean request s", Unit::Seconds),
+    ("change", "request vs full", Unit::Change),
+    ("line", "", Unit::Text),
+];
+
+const ABOUT: &str = "The same queries with one dispersion threshold after the other: a lower one \
+    decides earlier. The first row of each set is the full pass. Latency is the mean over queries, one \
+    run each.";
+
+const THRESHOLDS: [f64; 9] = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.2, 1.8, 2.7];
+const QUICK: [f64; 3] = [0.2, 0.6, 1.8];
+
+pub(super) fn measure(bench: &Bench) -> Result<Table> {
+    let title = "Latency against precision (E1.3)";
+    let mut table = Table::new(bench, "sweep", title, ABOUT).columns(&COLUMNS[..8]);
+    let thresholds = if bench.args.quick { &QUICK[..] } else { &THRESHOLDS[..] };
+    let (pool, k) = (if bench.args.quick { 20 } else { 60 }, bench.args.top_k());
+    for model in &bench.models {
+        for (set, queries) in workloads(bench, model, pool) {
+            bench.expect(queries.len() * (1 + thresholds.len()));
+            let row = || {
+                Row::default()
+                    .text("model", model.shown())
+                    .text("set", &set)
+                    .text("line", format!("{}, {set}", model.shown()))
+            };
+            let mut rankings = Vec::new();
+            let (mut seconds, mut qualities) = (Vec::new(), Vec::new());
+            for judged in &queries {
+                let full = bench.measure(model, &full_default(), &judged.work, usize::MAX, 1)?;
+                let ranking = full.selected().unwrap_or_default();
+                seconds.extend(full.request().map(|s| s.median));
+                qualities.push(judged.quality(&ranking, &ranking, k));
+                rankings.push(ranking);
+            }
+            let baseline = mean(seconds.iter().copied());
+            let filled = |row: Row, qualities: &[_], seconds: &[f64]| {
+                row.number("queries", qualities.len() as f64)
+                    .number("overlap", mean_of(qualities, |q| Some(q.overlap)))
+                    .number("precision", mean_of(qualities, |q| q.precision))
+                    .number("request", mean(seconds.iter().copied()))
+            };
+            table.rows.push(filled(row(), &qualities, &seconds));
+            for &threshold in thresholds {
+                let setting = pruned(format!("threshold {threshold}"), threshold);
+                let (mut seconds, mut qualities) = (Vec::new(), Vec::new());
+                for (judged, ranking) in queries.iter().zip(&rankings) {
+                    let run = bench.measure(model, &setting, &judged.work, k, 1)?;
+                    if let (Some(selected), Some(time)) = (run.selected(), run.request()) {
+                        qualities.push(judged.quality(&selected, ranking, k));
+                        seconds.push(time.median);
+                    } else if let Some(reason) = run.reason() {
+                        table.note(reason);
+                    }
+                }
+                if qualities.is_empty() {
+                    continue;
+                }
+                let change = mean(seconds.iter().copied())
+                    .zip(baseline)
+                    .map(|(s, baseline)| change_percent(s, baseline));
+                let row = row().number("threshold", threshold).number("change", change);
+                table.rows.push(filled(row, &qualities, &seconds));
+            }
+        }
+    }
+    let series = table.series("line", "request", "overlap");
+    table.charts.push(Chart {
+        name: "pareto".into(),
+        title: "Agreement with the full pass against latency".into(),
+        x: "mean request, seconds".into(),
+        y: format!("overlap@{k}"),
+        log_x: false,
+        series,
+    });
+    Ok(table)
+}

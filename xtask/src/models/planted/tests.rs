@@ -1,0 +1,183 @@
+//! Planted checkpoints are run layer by layer, and their scores must settle as the profile says.
+
+use std::path::Path;
+
+use grating_io::Checkpoint;
+use grating_model::{CandleOps, LoadOptions, LoadedModel, PartBuffer, Ragged};
+use grating_prune::ScoreTrace;
+use grating_prune::metrics::overlap_at_k;
+
+use super::*;
+
+const WORDS: usize = 100;
+const CANDIDATES: usize = 40;
+
+/// Slow at first, then settled: unlike the stored one, with something to see in every layer.
+fn profile() -> Profile {
+    let layers = [(0.1, 0.8), (0.3, 1.0), (0.5, 1.2), (0.7, 1.5), (0.9, 2.0), (1.0, 2.5)];
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|(correlation, std)| {
+            serde_json::json!({
+                "mean": -1.0, "std": std, "correlation": correlation, "carry": 0.5,
+                "overlap_at_10": 0.0,
+            })
+        })
+        .collect();
+    let relevance: Vec<f64> = (0..41).map(|i| 2.0 - 0.1 * f64::from(i)).collect();
+    serde_json::from_value(
+        serde_json::json!({"source": "test", "layers": layers, "relevance": relevance}),
+    )
+    .unwrap()
+}
+
+fn plant(shape: &str, layers: u16, folder: &Path) -> Description {
+    let file = folder.join("profile.json");
+    std::fs::write(&file, serde_json::to_string(&profile()).unwrap()).unwrap();
+    let args = PlantedArgs {
+        shape: shape.to_owned(),
+        profile: Some(file),
+        dtype: None,
+        seed: 3,
+        layers: Some(layers),
+        force: false,
+        out: folder.join("model"),
+    };
+    run(&args, &AtomicBool::new(false)).unwrap();
+    let text = std::fs::read_to_string(args.out.join(DESCRIPTION)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Scores of `texts` after every layer.
+fn trace(model: &Path, texts: &[String]) -> ScoreTrace {
+    let read = |name: &str| std::fs::read(model.join(name)).ok();
+    let mut checkpoint = Checkpoint::open(model).unwrap();
+    let (config, tokenizer) = (read("config.json").unwrap(), read("tokenizer.json").unwrap());
+    let grating = read("grating.json");
+    let options = LoadOptions::default();
+    let loaded =
+        LoadedModel::load(&config, &tokenizer, grating.as_deref(), &checkpoint, options).unwrap();
+    let query = loaded.encoder.encode_query("what is it about", None).unwrap();
+    let texts: Vec<_> =
+        texts.iter().map(|text| loaded.encoder.encode(&query, text).unwrap()).collect();
+
+    let (model, ops) = (&loaded.model, CandleOps::cpu());
+    let filled = |parts: &[grating_model::Part]| {
+        let mut buffer = PartBuffer::new();
+        buffer.fill(&checkpoint, parts).unwrap();
+        buffer
+    };
+    let (stem, head) = (filled(model.stem_parts()), filled(model.head_parts()));
+    let depth = model.config().layers;
+    let layers: Vec<_> = (0..depth).map(|layer| filled(model.layer_parts(layer))).collect();
+    let stem = model.stem(&ops, &stem.views(model.stem_parts()).unwrap()).unwrap();
+    let head = model.head(&ops, &head.views(model.head_parts()).unwrap()).unwrap();
+    let lengths = texts.iter().map(|text| text.ids.len());
+    let context = model.context(&ops, Ragged::from_lengths(lengths)).unwrap();
+    let mut hidden = model.embed(&ops, &stem, &mut checkpoint, &texts).unwrap();
+    let mut scores = Vec::new();
+    for (layer, bytes) in layers.iter().enumerate() {
+        let weights = bytes.views(model.layer_parts(layer)).unwrap();
+        let bound = model.layer(&ops, &weights).unwrap();
+        hidden = model.forward(&ops, &bound, hidden, &context).unwrap();
+        let logits = model.scores(&ops, &head, &hidden, context.ragged()).unwrap();
+        scores.extend(logits.iter().map(|logit| logit.0));
+    }
+    ScoreTrace::from_vec(depth, texts.len(), scores).unwrap()
+}
+
+/// The overlap of the ten best after each layer that the profile itself predicts: relevance and
+/// noise drawn as the construction means them.
+fn predicted(settling: &[profile::Settling], profile: &Profile) -> Vec<f64> {
+    let mut random = crate::random::Random::new(11);
+    const RUNS: usize = 200;
+    let mut overlap = vec![0.0; settling.len()];
+    for _ in 0..RUNS {
+        let mut noise = vec![0.0; CANDIDATES];
+        let best: Vec<usize> = (0..10).collect();
+        for (layer, at) in settling.iter().enumerate() {
+            let carry = if layer == 0 { 0.0 } else { at.carry };
+            let rest = (1.0 - at.correlation * at.correlation).sqrt();
+            let mut scored: Vec<(f64, usize)> = (0..CANDIDATES)
+                .map(|c| {
+                    noise[c] = carry * noise[c] + (1.0 - carry * carry).sqrt() * random.normal();
+                    let relevance = profile.relevance_at(c, CANDIDATES);
+                    (at.correlation * relevance + rest * noise[c], c)
+                })
+                .collect();
+            scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+            let ranked: Vec<usize> = scored.into_iter().map(|(_, c)| c).collect();
+            overlap[layer] += overlap_at_k(&ranked, &best, 10) / RUNS as f64;
+        }
+    }
+    overlap
+}
+
+/// Plants the shape and compares what its scores do with what the profile says.
+fn follows_the_profile(shape: &str, layers: u16) {
+    let root = tempfile::tempdir().unwrap();
+    let description = plant(shape, layers, root.path());
+    let queries = 6;
+    let traces: Vec<_> = (0..queries)
+        .map(|seed| trace(&root.path().join("model"), &description.texts(CANDIDATES, WORDS, seed)))
+        .collect();
+    let found = Profile::measure("found".into(), &traces).unwrap();
+    let wanted = description.profile.resampled(usize::from(layers));
+    let predicted = predicted(&wanted, &description.profile);
+    for (layer, (found, wanted)) in found.layers.iter().zip(&wanted).enumerate() {
+        let at = format!("{shape} after layer {layer}: {found:?} for {wanted:?}");
+        // 240 texts: the standard error of a correlation is below 0.07, of a mean overlap 0.06.
+        assert!((found.correlation - wanted.correlation).abs() < 0.2, "{at}");
+        assert!((found.overlap_at_10 - predicted[layer]).abs() < 0.2, "{} {at}", predicted[layer]);
+        // Shorter texts than the typical ones: the template thins their signal out.
+        assert!(found.std > 0.4 * wanted.std && found.std < 1.6 * wanted.std, "{at}");
+        assert!((found.mean - wanted.mean).abs() < 0.5, "{at}");
+    }
+    let last = &found.layers[usize::from(layers) - 1];
+    assert!(last.correlation > 0.999 && last.overlap_at_10 == 1.0);
+}
+
+#[test]
+fn a_decoder_settles_as_its_profile_says() {
+    follows_the_profile("qwen3-tiny", 12);
+}
+
+#[test]
+fn an_encoder_settles_as_its_profile_says() {
+    follows_the_profile("bert-tiny", 6);
+}
+
+#[test]
+fn relevance_is_in_the_words() {
+    let root = tempfile::tempdir().unwrap();
+    let description = plant("qwen3-tiny", 4, root.path());
+    // The last text is nothing but positive markers, the first negative ones.
+    let texts: Vec<String> = [0, 1, 2, 3, 4]
+        .map(|plus| {
+            let word = |i: usize| match i < plus * 5 {
+                true => description.plus[i % 16].clone(),
+                false => description.minus[i % 16].clone(),
+            };
+            (0..20).map(word).collect::<Vec<_>>().join(" ")
+        })
+        .to_vec();
+    let trace = trace(&root.path().join("model"), &texts);
+    assert_eq!(trace.final_ranking(), [4, 3, 2, 1, 0]);
+}
+
+#[test]
+fn every_family_can_be_planted() {
+    for name in ["qwen2.5-0.5b", "smollm2-135m", "bge-base"] {
+        let shape = Shape { layers: 2, vocab: 3000, ..Shape::named(name).unwrap() };
+        let (description, tokens) = describe(&shape, 0, Profile::default_model()).unwrap();
+        assert_eq!((description.plus.len(), tokens.minus.len()), (MARKERS, MARKERS), "{name}");
+        let construction = construct::construct(&shape, &description.profile, &tokens);
+        let known: Vec<_> = construction.tensors.iter().map(|spec| spec.name.as_str()).collect();
+        let values = construction
+            .patches
+            .keys()
+            .filter(|name| name.ends_with("v_proj.weight") || name.ends_with("self.value.weight"));
+        assert_eq!(values.count(), 2, "{name}: one mixture a layer");
+        assert!(construction.patches.keys().all(|name| known.contains(&name.as_str())));
+    }
+}
