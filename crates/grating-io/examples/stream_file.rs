@@ -81,7 +81,7 @@ fn once(path: &Path, io: IoMode) -> Result<(), Box<dyn Error>> {
         stats.bytes as f64 / 1e9 / seconds,
         stats.reads,
         if stats.direct > 0 { "past" } else { "through" },
-        SLOTS * slot >> 20,
+        (SLOTS * slot) >> 20,
     );
     Ok(())
 }

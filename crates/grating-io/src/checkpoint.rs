@@ -210,6 +210,15 @@ impl Checkpoint {
         shard.storage.read_at(tensor.range.start + offset, buf)
     }
 
+    /// Hints that this part of a tensor will be read soon; a range that does not exist is ignored.
+    pub(crate) fn will_need(&self, tensor: &TensorInfo, offset: u64, len: u64) {
+        if let Some(shard) = self.inner.shards.get(tensor.shard)
+            && offset.checked_add(len).is_some_and(|end| end <= tensor.byte_len())
+        {
+            shard.storage.will_need(tensor.range.start + offset, len);
+        }
+    }
+
     /// The files, in the order of their names.
     pub fn shards(&self) -> &[Shard] {
         &self.inner.shards

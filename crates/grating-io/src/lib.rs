@@ -11,6 +11,9 @@
 //! - [`TensorInfo`] is what it knows of one: name, [`Dtype`], shape, shard and absolute byte range.
 //! - [`Storage`] is where bytes come from, read at explicit positions by any number of threads:
 //!   [`FileStorage`] on disk, [`MemoryStorage`] for images embedded in the program, or your own.
+//! - [`Prefetcher`] reads scheduled byte ranges ahead into a fixed set of slots; [`SpillStore`]
+//!   puts buffers aside on disk and fetches them again; [`RowCache`] keeps the rows of a matrix
+//!   that were used last.
 //! - [`IoError`] has one variant for each thing that can be wrong, and says what to do about it.
 //!
 //! # How bytes pass
@@ -23,8 +26,14 @@
 //!                                             ▼
 //!                                    the caller's buffer
 //! ```
-//! Bytes are copied once, by the operating system into the caller's buffer. Nothing is mapped,
-//! cached, converted or aligned here, and no thread is started.
+//! Bytes are copied once, by the operating system into the caller's buffer. No file is mapped into
+//! memory, and nothing is converted. Reading ahead puts a thread or more and the slots in between:
+//!
+//! ```text
+//!  schedule(blocks) ──▶ queue ──▶ reader threads ──read_at──▶ slot ──▶ next() ──▶ Lease
+//!                                      ▲                                            │ drop
+//!                                      └──────────────── free slot ◀────────────────┘
+//! ```
 //!
 //! # Example
 //!

@@ -2,6 +2,7 @@
 
 mod lru;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use memmap2::MmapMut;
@@ -13,11 +14,19 @@ use lru::Lru;
 
 /// Missing rows closer than this are read in one go with what lies between them, bytes.
 ///
-/// Reading a gap of this size from a disk or the page cache costs about as much as one more call.
-const COALESCED_GAP: usize = 16 << 10;
+/// From a disk, gaps of 0 to 128 KiB took the same time within the noise (what counts is the number
+/// of places, not of bytes); from the page cache, copying a longer gap costs more than a second call.
+const COALESCED_GAP: usize = 4 << 10;
+
+/// Reads that the system is told of before they are made, so that the disk works on several:
+/// 915 rows of 2 KiB from a cold disk took 22 ms instead of 155.
+const HINTED_READS: usize = 64;
 
 /// Largest read, bytes; the cache reads through one buffer of at most this size.
 const READ_BYTES: usize = 256 << 10;
+
+/// The places of one row in a request: row and position, the row being the same in all.
+type Same<'a> = &'a [(u32, u32)];
 
 /// A cache of rows of one tensor, such as a matrix of token embeddings.
 ///
@@ -119,11 +128,15 @@ impl RowCache {
                 None => missing.push(same),
             }
         }
-        let mut rest = &missing[..];
-        while !rest.is_empty() {
-            let (run, after) = rest.split_at(self.run_length(rest));
+        let runs = self.runs(&missing);
+        let mut hinted = 1; // The first is read at once.
+        for (at, run) in runs.iter().enumerate() {
+            for ahead in runs.iter().take(at + HINTED_READS).skip(hinted) {
+                let range = self.range(ahead);
+                checkpoint.will_need(tensor, range.start, range.end - range.start);
+                hinted += 1;
+            }
             self.read_run(checkpoint, tensor, run, &mut each)?;
-            rest = after;
         }
         Ok(())
     }
@@ -171,28 +184,42 @@ impl RowCache {
         }
     }
 
-    /// How many of the missing rows, which are sorted, one read fetches.
-    fn run_length(&self, missing: &[&[(u32, u32)]]) -> usize {
-        let first = missing[0][0].0 as usize;
-        let fits = |pair: &[&[(u32, u32)]]| {
-            let (before, this) = (pair[0][0].0 as usize, pair[1][0].0 as usize);
-            let gap = (this - before - 1).saturating_mul(self.row_bytes);
-            let length = (this - first + 1).saturating_mul(self.row_bytes);
-            gap <= COALESCED_GAP && length <= READ_BYTES
-        };
-        1 + missing.windows(2).take_while(|pair| fits(pair)).count()
+    /// Cuts the missing rows, which are sorted, into what one read fetches.
+    fn runs<'a, 'b>(&self, missing: &'a [Same<'b>]) -> Vec<&'a [Same<'b>]> {
+        let mut runs = Vec::new();
+        let mut rest = missing;
+        while !rest.is_empty() {
+            let first = rest[0][0].0 as usize;
+            let fits = |pair: &[Same<'_>]| {
+                let (before, this) = (pair[0][0].0 as usize, pair[1][0].0 as usize);
+                let gap = (this - before - 1).saturating_mul(self.row_bytes);
+                let length = (this - first + 1).saturating_mul(self.row_bytes);
+                gap <= COALESCED_GAP && length <= READ_BYTES
+            };
+            let (run, after) = rest.split_at(1 + rest.windows(2).take_while(|p| fits(p)).count());
+            runs.push(run);
+            rest = after;
+        }
+        runs
+    }
+
+    /// The bytes of the tensor that a run spans.
+    fn range(&self, run: &[Same<'_>]) -> Range<u64> {
+        let (first, last) = (u64::from(run[0][0].0), u64::from(run[run.len() - 1][0].0));
+        first * self.row_bytes as u64..(last + 1) * self.row_bytes as u64
     }
 
     fn read_run(
         &mut self,
         checkpoint: &Checkpoint,
         tensor: &TensorInfo,
-        run: &[&[(u32, u32)]],
+        run: &[Same<'_>],
         each: &mut impl FnMut(usize, &[u8]),
     ) -> Result<()> {
-        let (first, last) = (run[0][0].0 as usize, run[run.len() - 1][0].0 as usize);
-        self.scratch.resize((last - first + 1) * self.row_bytes, 0);
-        checkpoint.read_range(tensor, (first * self.row_bytes) as u64, &mut self.scratch)?;
+        let first = run[0][0].0 as usize;
+        let range = self.range(run);
+        self.scratch.resize((range.end - range.start) as usize, 0);
+        checkpoint.read_range(tensor, range.start, &mut self.scratch)?;
         self.stats.reads += 1;
         self.stats.bytes += self.scratch.len() as u64;
         let rows = match &mut self.rows {

@@ -40,6 +40,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// A path or a label, for messages.
     fn name(&self) -> &str;
 
+    /// A hint that this range will be read soon. It returns at once.
+    fn will_need(&self, offset: u64, len: u64) {
+        _ = (offset, len);
+    }
+
     /// The same bytes past the operating system's page cache, if there is such a way.
     fn direct(&self) -> Option<Arc<dyn DirectStorage>> {
         None

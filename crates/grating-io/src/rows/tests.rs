@@ -90,6 +90,39 @@ fn what_does_not_fit_is_refused_before_anything_is_read() {
     assert_eq!(disk.reads(), reads);
 }
 
+/// A storage that remembers what it was told of.
+#[derive(Debug)]
+struct Attentive(Arc<FaultyStorage>, std::sync::Mutex<Vec<(u64, u64)>>);
+
+impl Storage for Attentive {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.0.read_at(offset, buf)
+    }
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+    fn will_need(&self, offset: u64, len: u64) {
+        self.1.lock().unwrap().push((offset, len));
+    }
+}
+
+#[test]
+fn the_system_is_told_of_reads_to_come() {
+    let (_, disk) = matrix(2000, COALESCED_GAP);
+    let attentive = Arc::new(Attentive(disk, Default::default()));
+    let checkpoint = Checkpoint::from_storage(Arc::clone(&attentive) as _).unwrap();
+    let mut cache = RowCache::new(10, COALESCED_GAP);
+    let ids: Vec<u32> = (0..500).map(|at| at * 3).collect();
+    get(&mut cache, &checkpoint, &ids).unwrap();
+    let told = attentive.1.lock().unwrap().clone();
+    let start = checkpoint.tensor("rows").unwrap().range.start;
+    let row = |id: &u32| (start + u64::from(*id) * COALESCED_GAP as u64, COALESCED_GAP as u64);
+    assert_eq!(told, ids[1..].iter().map(row).collect::<Vec<_>>(), "each but the first, once");
+}
+
 proptest! {
     #[test]
     fn any_requests_of_any_cache(

@@ -62,6 +62,13 @@ impl Storage for FileStorage {
         &self.name
     }
 
+    #[cfg(target_os = "linux")]
+    fn will_need(&self, offset: u64, len: u64) {
+        // Without the hint the read takes longer, and nothing else happens.
+        let len = std::num::NonZeroU64::new(len);
+        _ = rustix::fs::fadvise(&self.file.0, offset, len, rustix::fs::Advice::WillNeed);
+    }
+
     fn direct(&self) -> Option<Arc<dyn DirectStorage>> {
         direct::open(&self.path, &self.file, &self.name)
     }
