@@ -38,9 +38,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         (Format::F16, Compute::F32),
         (Format::Bf16, Compute::Bf16),
         (Format::F16, Compute::Bf16),
+        (Format::Q8_0, Compute::Int8),
+        (Format::Q4_0, Compute::Int8),
+        (Format::Q4K, Compute::Int8),
+        (Format::Bf16, Compute::Int8),
+        (Format::Q8_0, Compute::F32),
     ] {
         let compute = kernels.compute_for(format, wanted);
-        if compute != wanted || brief && format == Format::F16 {
+        if compute != wanted
+            || brief && matches!(format, Format::F16 | Format::Q4_0 | Format::Q4K)
+            || format.row_bytes(shapes[0].0).is_none()
+        {
             continue;
         }
         for &(inputs, outputs, place) in shapes {
@@ -72,7 +80,7 @@ fn time(
     let mut prepared = Activations::default();
     kernels.prepare(&x, rows, inputs, compute, &mut prepared);
     let operations = 2.0 * (rows * inputs * outputs) as f64;
-    let runs = ((4e10 / operations) as usize).clamp(5, 101);
+    let runs = ((2e10 / operations) as usize).clamp(3, 101);
     (0..runs)
         .map(|_| {
             let start = Instant::now();

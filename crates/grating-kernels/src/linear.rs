@@ -61,12 +61,13 @@ impl Kernels {
         self.isa
     }
 
-    /// In what products with weights of `format` are taken when the caller allows `wanted`: the
-    /// same, or f32, which loses nothing, where bfloat16 has no instructions or would only cost
-    /// precision since the weights are stored in another format.
+    /// In what products with weights of `_format`, which so far does not matter, are taken when
+    /// the caller allows `wanted`: the same, or f32, which loses nothing, where `wanted` has no
+    /// instructions that would make it faster.
     pub fn compute_for(&self, _format: Format, wanted: Compute) -> Compute {
         match wanted {
             Compute::Bf16 if self.isa < Isa::Avx512Bf16 => Compute::F32,
+            Compute::Int8 if self.isa == Isa::Portable => Compute::F32,
             _ => wanted,
         }
     }
@@ -90,7 +91,7 @@ impl Kernels {
         into.pack(self.isa, compute, x, rows, columns);
     }
 
-    /// `out[r, j] = Σ x[r, k] · w[j, k] + bias[j]` for every row of `x` and every row of `w`; row
+    /// `out[r, j] = bias[j] + Σ x[r, k] · w[j, k]` for every row of `x` and every row of `w`; row
     /// `r` of the output starts at `out[r * out_stride]`. What lies between the rows is left alone.
     /// Runs on the threads of the current rayon pool.
     ///
@@ -106,6 +107,35 @@ impl Kernels {
         out: &mut [f32],
         out_stride: usize,
     ) {
+        self.run(x, w, bias, false, out, out_stride);
+    }
+
+    /// As [`Self::linear`], added to what `out` holds: `out[r, j] += bias[j] + Σ x[r, k] · w[j, k]`,
+    /// the sum starting from the old value.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::linear`].
+    pub fn linear_add(
+        &self,
+        x: &Activations,
+        w: &Matrix<'_>,
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+        out_stride: usize,
+    ) {
+        self.run(x, w, bias, true, out, out_stride);
+    }
+
+    fn run(
+        &self,
+        x: &Activations,
+        w: &Matrix<'_>,
+        bias: Option<&[f32]>,
+        accumulate: bool,
+        out: &mut [f32],
+        out_stride: usize,
+    ) {
         assert_eq!(x.isa(), self.isa, "activations were prepared for other instructions");
         assert_eq!(x.columns(), w.columns(), "activations and weights differ in columns");
         assert!(bias.is_none_or(|b| b.len() == w.rows()), "one bias for every row of the weights");
@@ -115,7 +145,7 @@ impl Kernels {
         assert!(out_stride >= w.rows(), "rows of the output overlap");
         assert!(out.len() >= (x.rows() - 1) * out_stride + w.rows(), "the output is too short");
         let micro = Microkernel::of(self.isa, x.compute());
-        let call = Call { x, w, bias, micro, out: out.as_mut_ptr(), out_stride };
+        let call = Call { x, w, bias, micro, accumulate, out: out.as_mut_ptr(), out_stride };
         let threads = rayon::current_num_threads();
         let plan = Plan::new(x.tiles(), w.rows().div_ceil(micro.panel), threads);
         if threads == 1 || plan.len() == 1 {

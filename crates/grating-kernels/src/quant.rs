@@ -9,7 +9,7 @@ use half::f16;
 
 use crate::format::{Format, MatrixError};
 
-pub(crate) use decode::decode;
+pub(crate) use decode::{DecodeFn, decode};
 pub(crate) use int8::{GROUP, QuantizeFn, quantize_rows};
 
 /// Elements of a block of [`Format::Q8_0`] and [`Format::Q4_0`].

@@ -151,10 +151,29 @@ fn round_to_int8(row: &[f32]) -> Vec<f32> {
 fn kernels() -> Vec<(Kernels, Compute)> {
     let of = |isa| {
         let kernels = Kernels::new(isa);
-        let all = [Compute::F32, Compute::Bf16, Compute::Int8].into_iter();
-        all.filter(move |&c| kernels.compute_for(Format::Bf16, c) == c).map(move |c| (kernels, c))
+        let bf16 = kernels.compute_for(Format::Bf16, Compute::Bf16) == Compute::Bf16;
+        let all = [Some(Compute::F32), bf16.then_some(Compute::Bf16), Some(Compute::Int8)];
+        all.into_iter().flatten().map(move |compute| (kernels, compute))
     };
     Isa::supported().into_iter().flat_map(of).collect()
+}
+
+#[test]
+fn adding_starts_from_what_is_there() {
+    for (kernels, compute) in kernels() {
+        let case = Case::new(20, 70, 1100, Format::Bf16, 5);
+        let mut prepared = Activations::default();
+        kernels.prepare(&case.x, 20, 1100, compute, &mut prepared);
+        let mut once = vec![0.0; 20 * 70];
+        kernels.linear(&prepared, &case.matrix(), Some(&case.bias), &mut once, 70);
+        let mut added: Vec<f32> = (0..20 * 70).map(|i| (i % 7) as f32).collect();
+        kernels.linear_add(&prepared, &case.matrix(), Some(&case.bias), &mut added, 70);
+        for (i, (added, once)) in added.iter().zip(&once).enumerate() {
+            assert!((added - once - (i % 7) as f32).abs() < 1e-4, "{} {compute:?}", kernels.isa());
+        }
+        kernels.linear(&prepared, &case.matrix(), Some(&case.bias), &mut added, 70);
+        assert_eq!(added, once, "linear must not look at what is there");
+    }
 }
 
 #[test]

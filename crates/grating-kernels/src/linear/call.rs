@@ -14,6 +14,8 @@ pub(super) struct Call<'a> {
     pub(super) w: &'a Matrix<'a>,
     pub(super) bias: Option<&'a [f32]>,
     pub(super) micro: &'static Microkernel,
+    /// Whether to add to what `out` holds.
+    pub(super) accumulate: bool,
     pub(super) out: *mut f32,
     pub(super) out_stride: usize,
 }
@@ -77,11 +79,7 @@ impl Call<'_> {
                 let w = &packed[i * panel_len..][..panel_len];
                 // SAFETY: this tile takes the elements from `column` on of rows that `out` has.
                 let out = unsafe { self.out.add(x.first * self.out_stride + column) };
-                let (start, start_stride) = match self.bias {
-                    _ if block.first > 0 => (out.cast_const(), self.out_stride),
-                    Some(bias) => (bias[column..].as_ptr(), 0),
-                    None => (std::ptr::null(), 0),
-                };
+                let bias = self.bias.filter(|_| block.first == 0);
                 let tile = Tile {
                     x: x.units.as_ptr(),
                     w: w.as_ptr(),
@@ -89,14 +87,14 @@ impl Call<'_> {
                     x_scales: x.scales.as_ptr().cast(),
                     x_offsets: x.offsets.as_ptr().cast(),
                     w_scales: w[block.units * width..].as_ptr().cast(),
-                    start,
-                    start_stride,
+                    bias: bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
+                    resume: self.accumulate || block.first > 0,
                     out,
                     out_stride: self.out_stride,
                     columns: width.min(self.w.rows() - column),
                 };
-                // SAFETY: `x` and `w` were cut to the units and scales of the block; `out` and
-                // `start` have rows of `columns` elements, and no other task writes them.
+                // SAFETY: `x` and `w` were cut to the units and scales of the block; `bias` and
+                // rows of `out` have `columns` elements, and no other task writes the latter.
                 // `Kernels::new` checked the instructions.
                 unsafe { self.micro.tiles[x.rows - 1](&tile) };
             }

@@ -4,7 +4,7 @@ mod pack;
 mod tile;
 
 use super::microkernel::{Microkernel, Packing, TileFn};
-use crate::quant::quantize_rows;
+use crate::quant::{decode, quantize_rows};
 
 /// Output columns of a tile.
 const PANEL: usize = 8;
@@ -14,11 +14,14 @@ pub(super) static F32: Microkernel = Microkernel {
     group: 1,
     panel: PANEL,
     tiles: &[tile::f32::<1> as TileFn, tile::f32::<2>, tile::f32::<3>, tile::f32::<4>],
-    packing: Packing::Floats([
-        pack::as_f32::<4, pack::F32>,
-        pack::as_f32::<2, pack::F16>,
-        pack::as_f32::<2, pack::Bf16>,
-    ]),
+    packing: Packing::Floats {
+        packs: [
+            pack::as_f32::<4, pack::F32>,
+            pack::as_f32::<2, pack::F16>,
+            pack::as_f32::<2, pack::Bf16>,
+        ],
+        decode,
+    },
 };
 
 /// Products of integers, widened to 16 bits.

@@ -5,7 +5,7 @@ use super::generic;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64;
 use crate::isa::Isa;
-use crate::quant::{GROUP, QuantizeFn};
+use crate::quant::{DecodeFn, GROUP, QuantizeFn};
 
 /// One instruction set's way of taking products in one type.
 ///
@@ -25,8 +25,13 @@ pub(super) struct Microkernel {
 /// How operands get into units.
 #[derive(Debug)]
 pub(super) enum Packing {
-    /// From numbers stored as f32, f16 and bf16; other formats are decoded to f32 before.
-    Floats([PackFn; 3]),
+    /// From numbers.
+    Floats {
+        /// From f32, f16 and bf16.
+        packs: [PackFn; 3],
+        /// Makes f32 of other formats.
+        decode: DecodeFn,
+    },
     /// From signed bytes, with a scale for each [`GROUP`] of them.
     Bytes {
         /// Makes them.
@@ -56,7 +61,7 @@ pub(super) struct Source<'a> {
     pub(super) count: usize,
 }
 
-/// A tile of the output: `out = start + x · wᵀ`, every element summed in the order of the units.
+/// A tile of the output: `out = [out +] bias + x · wᵀ`, summed in this order and that of the units.
 /// Pointers that are not said to be null are valid for what is said to lie there.
 pub(super) struct Tile {
     /// `[units, rows]`.
@@ -70,9 +75,10 @@ pub(super) struct Tile {
     pub(super) x_offsets: *const i32,
     /// Scales of `w`, `[groups, panel]`.
     pub(super) w_scales: *const f32,
-    /// What the sums start from, `columns` elements a row; null: zero.
-    pub(super) start: *const f32,
-    pub(super) start_stride: usize,
+    /// Added once to every row, `columns` elements; null: nothing.
+    pub(super) bias: *const f32,
+    /// Whether the sums start from what `out` holds, else from zero.
+    pub(super) resume: bool,
     pub(super) out: *mut f32,
     pub(super) out_stride: usize,
     /// Columns to write, at most the panel.
@@ -111,7 +117,7 @@ impl Microkernel {
     /// Units of `count` elements.
     pub(super) fn units(&self, count: usize) -> usize {
         match self.packing {
-            Packing::Floats(_) => count.div_ceil(self.group),
+            Packing::Floats { .. } => count.div_ceil(self.group),
             Packing::Bytes { .. } => count.div_ceil(GROUP) * (GROUP / self.group),
         }
     }
@@ -119,7 +125,7 @@ impl Microkernel {
     /// Scales of `count` elements.
     pub(super) fn scales(&self, count: usize) -> usize {
         match self.packing {
-            Packing::Floats(_) => 0,
+            Packing::Floats { .. } => 0,
             Packing::Bytes { .. } => count.div_ceil(GROUP),
         }
     }

@@ -4,7 +4,7 @@ use super::microkernel::{Microkernel, PackFn, Packing, Source};
 use super::plan::BLOCK_COLUMNS;
 use super::scratch::Rows;
 use crate::format::Format;
-use crate::quant::{GROUP, QuantizeFn, decode};
+use crate::quant::{DecodeFn, GROUP, QuantizeFn};
 
 /// Where packed rows go.
 pub(super) struct Packed<'a> {
@@ -26,7 +26,17 @@ impl Microkernel {
         into: Packed<'_>,
     ) {
         match self.packing {
-            Packing::Floats(packs) => self.pack_floats(&packs, format, source, rows, into),
+            Packing::Floats { packs: [f32, f16, bf16], decode } => match format {
+                Format::F32 => self.pack_units(f32, 4, source, into),
+                Format::F16 => self.pack_units(f16, 2, source, into),
+                Format::Bf16 => self.pack_units(bf16, 2, source, into),
+                Format::Q8_0 | Format::Q4_0 | Format::Q4K => {
+                    let floats = decode_all(decode, format, source, rows);
+                    let stride = BLOCK_COLUMNS * size_of::<f32>();
+                    let decoded = Source { bytes: bytes_of(floats), stride, ..*source };
+                    self.pack_units(f32, 4, &decoded, into);
+                }
+            },
             Packing::Bytes { quantize, w, .. } => {
                 quantize_all(quantize, format, source, rows, &mut *into.scales, into.lanes);
                 self.pack_bytes(w, source, rows, into);
@@ -44,7 +54,7 @@ impl Microkernel {
         offsets: &mut [u32],
     ) {
         match self.packing {
-            Packing::Floats(packs) => self.pack_floats(&packs, Format::F32, source, rows, into),
+            Packing::Floats { packs, .. } => self.pack_units(packs[0], 4, source, into),
             Packing::Bytes { quantize, x, .. } => {
                 quantize_all(quantize, Format::F32, source, rows, &mut *into.scales, into.lanes);
                 let (quants, _) = rows.quants(source.rows);
@@ -59,34 +69,6 @@ impl Microkernel {
                 self.pack_bytes(x, source, rows, into);
             }
         }
-    }
-
-    fn pack_floats(
-        &self,
-        packs: &[PackFn; 3],
-        format: Format,
-        source: &Source<'_>,
-        rows: &mut Rows,
-        into: Packed<'_>,
-    ) {
-        let (pack, bytes) = match format {
-            Format::F32 => (packs[0], 4),
-            Format::F16 => (packs[1], 2),
-            Format::Bf16 => (packs[2], 2),
-            Format::Q8_0 | Format::Q4_0 | Format::Q4K => {
-                let floats = rows.floats(source.rows);
-                for (row, floats) in floats.chunks_mut(BLOCK_COLUMNS).enumerate() {
-                    decode(format, stored(format, source, row), &mut floats[..source.count]);
-                }
-                let decoded = Source {
-                    bytes: bytes_of(floats),
-                    stride: BLOCK_COLUMNS * size_of::<f32>(),
-                    ..*source
-                };
-                return self.pack_units(packs[0], size_of::<f32>(), &decoded, into);
-            }
-        };
-        self.pack_units(pack, bytes, source, into);
     }
 
     /// Packs what [`quantize_all`] left in `rows`.
@@ -106,6 +88,21 @@ impl Microkernel {
         // SAFETY: sizes were checked above; `Kernels::new` checked the instructions.
         unsafe { pack(source, into.lanes, into.units.as_mut_ptr()) }
     }
+}
+
+/// Decodes the rows of `source` into rows of [`BLOCK_COLUMNS`].
+fn decode_all<'r>(
+    decode: DecodeFn,
+    format: Format,
+    source: &Source<'_>,
+    rows: &'r mut Rows,
+) -> &'r [f32] {
+    let floats = rows.floats(source.rows);
+    for (row, floats) in floats.chunks_mut(BLOCK_COLUMNS).enumerate() {
+        // SAFETY: `Kernels::new` checked the instructions.
+        unsafe { decode(format, stored(format, source, row), &mut floats[..source.count]) };
+    }
+    floats
 }
 
 /// Quantizes the rows of `source` into `rows`, and writes their scales, `[groups, lanes]`.

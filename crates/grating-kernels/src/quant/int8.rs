@@ -34,16 +34,21 @@ pub(crate) fn quantize_rows(
                 (*scale, *quants) = q4_0(block);
             }
         }
-        Format::F32 | Format::F16 | Format::Bf16 | Format::Q4K => {
-            let block = format.block_elements().max(GROUP);
-            let block_bytes = format.row_bytes(block).unwrap_or_default();
-            let mut groups = groups;
-            for (i, bytes) in bytes.chunks(block_bytes).enumerate() {
-                let mut values = [0.0; 256];
-                let valid = block.min(count - i * block);
+        Format::F32 | Format::F16 | Format::Bf16 => {
+            let block_bytes = GROUP * format.block_bytes();
+            for (i, ((quants, scale), bytes)) in groups.zip(bytes.chunks(block_bytes)).enumerate() {
+                let mut values = [0.0; GROUP];
+                let valid = GROUP.min(count - i * GROUP);
                 decode(format, bytes, &mut values[..valid]);
-                let values = values[..block].as_chunks().0;
-                for (values, (quants, scale)) in values.iter().zip(&mut groups) {
+                (*scale, *quants) = quantize(&values);
+            }
+        }
+        Format::Q4K => {
+            let mut groups = groups;
+            for bytes in bytes.chunks(format.block_bytes()) {
+                let mut values = [0.0; 256];
+                decode(format, bytes, &mut values);
+                for (values, (quants, scale)) in values.as_chunks().0.iter().zip(&mut groups) {
                     (*scale, *quants) = quantize(values);
                 }
             }

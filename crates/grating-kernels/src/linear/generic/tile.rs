@@ -1,5 +1,6 @@
 //! Tiles of `M` rows.
 
+use std::array::from_fn;
 use std::slice::{from_raw_parts, from_raw_parts_mut};
 
 use super::super::microkernel::Tile;
@@ -24,15 +25,21 @@ pub(super) unsafe fn f32<const M: usize>(tile: &Tile) {
     };
     // SAFETY: as promised to this function.
     let mut sums = unsafe { load::<M>(tile) };
-    for (x, w) in x.iter().zip(w) {
-        for (sums, x) in sums.iter_mut().zip(x) {
-            for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = multiply_add(*x, *w, *sum);
-            }
-        }
-    }
+    add_products(x, w, &mut sums);
     // SAFETY: as promised to this function.
     unsafe { store::<M>(tile, &sums) };
+}
+
+/// A function of its own, so that the compiler sees whole vectors come and go.
+#[inline(never)]
+fn add_products<const M: usize>(x: &[[f32; M]], w: &[[f32; PANEL]], into: &mut [[f32; PANEL]; M]) {
+    let mut sums = *into;
+    for (x, w) in x.iter().zip(w) {
+        for (sums, &x) in sums.iter_mut().zip(x) {
+            *sums = from_fn(|column| multiply_add(x, w[column], sums[column]));
+        }
+    }
+    *into = sums;
 }
 
 /// Products of pairs of integers, exact within a group.
@@ -94,15 +101,22 @@ fn multiply_add(x: f32, w: f32, sum: f32) -> f32 {
 ///
 /// # Safety
 ///
-/// `start` is null or has `M` rows.
+/// See [`TileFn`](super::super::microkernel::TileFn).
 #[inline(always)]
 unsafe fn load<const M: usize>(tile: &Tile) -> [[f32; PANEL]; M] {
     let mut sums = [[0.0; PANEL]; M];
-    for (row, sums) in sums.iter_mut().enumerate().filter(|_| !tile.start.is_null()) {
-        // SAFETY: the caller promises `columns` elements in each of `M` rows.
-        let start =
-            unsafe { from_raw_parts(tile.start.add(row * tile.start_stride), tile.columns) };
-        sums[..tile.columns].copy_from_slice(start);
+    for (row, sums) in sums.iter_mut().enumerate() {
+        let sums = &mut sums[..tile.columns];
+        if tile.resume {
+            // SAFETY: the caller promises `columns` elements in each of `M` rows.
+            let out = unsafe { from_raw_parts(tile.out.add(row * tile.out_stride), tile.columns) };
+            sums.copy_from_slice(out);
+        }
+        if !tile.bias.is_null() {
+            // SAFETY: the caller promises `columns` elements.
+            let bias = unsafe { from_raw_parts(tile.bias, tile.columns) };
+            sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
+        }
     }
     sums
 }

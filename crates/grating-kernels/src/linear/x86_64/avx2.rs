@@ -1,6 +1,7 @@
 //! AVX2: tiles of up to 6 rows × 16 columns, operands packed by transposing 8 × 8 units in
 //! registers.
 
+mod convert;
 mod pack;
 mod tile;
 
@@ -21,7 +22,10 @@ pub(in super::super) static F32: Microkernel = Microkernel {
         tile::f32::<5>,
         tile::f32::<6>,
     ],
-    packing: Packing::Floats([pack::f32_as_f32, pack::f16_as_f32, pack::bf16_as_f32]),
+    packing: Packing::Floats {
+        packs: [pack::f32_as_f32, pack::f16_as_f32, pack::bf16_as_f32],
+        decode: convert::decode,
+    },
 };
 
 /// Products of integers, widened to 16 bits: what the instruction for bytes adds up may not fit
@@ -30,5 +34,5 @@ pub(in super::super) static INT8: Microkernel = Microkernel {
     group: 2,
     panel: PANEL,
     tiles: &[tile::int8::<1> as TileFn, tile::int8::<2>, tile::int8::<3>, tile::int8::<4>],
-    packing: Packing::Bytes { quantize: pack::quantize, x: pack::pairs, w: pack::pairs },
+    packing: Packing::Bytes { quantize: convert::quantize, x: pack::pairs, w: pack::pairs },
 };

@@ -1,6 +1,7 @@
 //! AVX-512: tiles of up to 14 rows × 32 columns in 28 registers, operands packed by transposing
 //! 16 × 16 units in registers.
 
+mod convert;
 mod int8;
 mod pack;
 mod tile;
@@ -23,7 +24,10 @@ pub(in super::super) static F32: Microkernel = Microkernel {
     group: 1,
     panel: PANEL,
     tiles: tiles!(tile::f32: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-    packing: Packing::Floats([pack::f32_as_f32, pack::f16_as_f32, pack::bf16_as_f32]),
+    packing: Packing::Floats {
+        packs: [pack::f32_as_f32, pack::f16_as_f32, pack::bf16_as_f32],
+        decode: convert::decode,
+    },
 };
 
 /// Products of bfloat16.
@@ -31,7 +35,10 @@ pub(in super::super) static BF16: Microkernel = Microkernel {
     group: 2,
     panel: PANEL,
     tiles: tiles!(tile::bf16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
-    packing: Packing::Floats([pack::f32_as_bf16, pack::f16_as_bf16, pack::bf16_as_bf16]),
+    packing: Packing::Floats {
+        packs: [pack::f32_as_bf16, pack::f16_as_bf16, pack::bf16_as_bf16],
+        decode: convert::decode,
+    },
 };
 
 /// Products of bytes. Half as many rows: there are integers and floats to keep.
@@ -39,5 +46,9 @@ pub(in super::super) static INT8: Microkernel = Microkernel {
     group: 4,
     panel: PANEL,
     tiles: tiles!(int8::tile: 1 2 3 4 5 6 7),
-    packing: Packing::Bytes { quantize: int8::quantize, x: pack::bytes, w: pack::unsigned_bytes },
+    packing: Packing::Bytes {
+        quantize: convert::quantize,
+        x: pack::bytes,
+        w: pack::unsigned_bytes,
+    },
 };

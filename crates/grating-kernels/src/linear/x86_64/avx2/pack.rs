@@ -3,8 +3,6 @@
 use std::arch::x86_64::*;
 
 use super::super::super::microkernel::Source;
-use crate::format::Format;
-use crate::quant::quantize_rows;
 
 /// Defines a packing function. `$load` makes 8 units of `$group` stored elements of `$bytes` bytes.
 macro_rules! pack {
@@ -51,22 +49,6 @@ pack!(f32_as_f32, load_f32, 4, 1);
 pack!(f16_as_f32, load_f16, 2, 1);
 pack!(bf16_as_f32, load_bf16, 2, 1);
 pack!(pairs, load_pairs, 1, 2);
-
-/// [`quantize_rows`] with these instructions.
-///
-/// # Safety
-///
-/// The machine must have the instructions.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn quantize(
-    format: Format,
-    bytes: &[u8],
-    count: usize,
-    quants: &mut [i8],
-    scales: &mut [f32],
-) {
-    quantize_rows(format, bytes, count, quants, scales);
-}
 
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -15,11 +15,23 @@ const GROUP_UNITS: usize = GROUP / 2;
 /// See [`TileFn`](super::super::super::microkernel::TileFn).
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn f32<const M: usize>(tile: &Tile) {
-    // SAFETY: the caller promises valid pointers for `M` rows.
+    // SAFETY: as promised to this function.
     unsafe {
-        let masks = [mask(tile.columns), mask(tile.columns.saturating_sub(8))];
-        let mut sums = load::<M>(tile, masks);
-        let (mut x, mut w) = (tile.x.cast::<f32>(), tile.w.cast::<f32>());
+        let mut sums = load::<M>(tile);
+        add_f32(tile, &mut sums);
+        store(tile, &sums);
+    }
+}
+
+/// A function of its own, so that the sums are in registers whatever is done with them before and
+/// after.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn add_f32<const M: usize>(tile: &Tile, into: &mut [[__m256; 2]; M]) {
+    let mut sums = *into;
+    let (mut x, mut w) = (tile.x.cast::<f32>(), tile.w.cast::<f32>());
+    // SAFETY: the caller promises so many units of `M` rows and of a panel.
+    unsafe {
         for _ in 0..tile.units {
             let (low, high) = (_mm256_load_ps(w), _mm256_load_ps(w.add(8)));
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -30,8 +42,8 @@ pub(super) unsafe fn f32<const M: usize>(tile: &Tile) {
             x = x.add(M);
             w = w.add(16);
         }
-        store::<M>(tile, masks, &sums);
     }
+    *into = sums;
 }
 
 /// Products of pairs of integers, exact within a group.
@@ -41,11 +53,22 @@ pub(super) unsafe fn f32<const M: usize>(tile: &Tile) {
 /// See [`TileFn`](super::super::super::microkernel::TileFn).
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn int8<const M: usize>(tile: &Tile) {
-    // SAFETY: the caller promises valid pointers for `M` rows.
+    // SAFETY: as promised to this function.
     unsafe {
-        let masks = [mask(tile.columns), mask(tile.columns.saturating_sub(8))];
-        let mut sums = load::<M>(tile, masks);
-        let (mut x, mut w) = (tile.x, tile.w);
+        let mut sums = load::<M>(tile);
+        add_int8(tile, &mut sums);
+        store(tile, &sums);
+    }
+}
+
+/// As [`add_f32`].
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn add_int8<const M: usize>(tile: &Tile, into: &mut [[__m256; 2]; M]) {
+    let mut sums = *into;
+    let (mut x, mut w) = (tile.x, tile.w);
+    // SAFETY: the caller promises so many units and scales of `M` rows and of a panel.
+    unsafe {
         for group in 0..tile.units / GROUP_UNITS {
             let mut dots = [[_mm256_setzero_si256(); 2]; M];
             for _ in 0..GROUP_UNITS {
@@ -70,8 +93,15 @@ pub(super) unsafe fn int8<const M: usize>(tile: &Tile) {
                 }
             }
         }
-        store::<M>(tile, masks, &sums);
     }
+    *into = sums;
+}
+
+/// The first columns of each half of a panel, as masks of lanes.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn masks(columns: usize) -> [__m256i; 2] {
+    [mask(columns), mask(columns.saturating_sub(8))]
 }
 
 /// The first `count` of 8 lanes.
@@ -85,19 +115,24 @@ fn mask(count: usize) -> __m256i {
 /// What the sums of `M` rows start from.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn load<const M: usize>(tile: &Tile, masks: [__m256i; 2]) -> [[__m256; 2]; M] {
+unsafe fn load<const M: usize>(tile: &Tile) -> [[__m256; 2]; M] {
+    let masks = masks(tile.columns);
     let mut sums = [[_mm256_setzero_ps(); 2]; M];
-    if tile.start.is_null() {
-        return sums;
-    }
     for (row, sums) in sums.iter_mut().enumerate() {
         // SAFETY: the caller promises `columns` elements in each row; no others are touched.
         unsafe {
-            let start = tile.start.add(row * tile.start_stride);
-            *sums = [
-                _mm256_maskload_ps(start, masks[0]),
-                _mm256_maskload_ps(start.wrapping_add(8), masks[1]),
-            ];
+            if tile.resume {
+                let out = tile.out.add(row * tile.out_stride);
+                *sums = [
+                    _mm256_maskload_ps(out, masks[0]),
+                    _mm256_maskload_ps(out.wrapping_add(8), masks[1]),
+                ];
+            }
+            if !tile.bias.is_null() {
+                let low = _mm256_maskload_ps(tile.bias, masks[0]);
+                let high = _mm256_maskload_ps(tile.bias.wrapping_add(8), masks[1]);
+                *sums = [_mm256_add_ps(sums[0], low), _mm256_add_ps(sums[1], high)];
+            }
         }
     }
     sums
@@ -106,7 +141,8 @@ unsafe fn load<const M: usize>(tile: &Tile, masks: [__m256i; 2]) -> [[__m256; 2]
 /// Writes the sums of `M` rows.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn store<const M: usize>(tile: &Tile, masks: [__m256i; 2], sums: &[[__m256; 2]; M]) {
+unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m256; 2]; M]) {
+    let masks = masks(tile.columns);
     for (row, sums) in sums.iter().enumerate() {
         // SAFETY: as for `load`, and nobody else has these elements.
         unsafe {

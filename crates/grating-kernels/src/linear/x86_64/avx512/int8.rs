@@ -5,8 +5,7 @@ use std::arch::x86_64::*;
 
 use super::super::super::microkernel::Tile;
 use super::tile::{load, store};
-use crate::format::Format;
-use crate::quant::{GROUP, quantize_rows};
+use crate::quant::GROUP;
 
 /// Units of four elements in a group.
 const GROUP_UNITS: usize = GROUP / 4;
@@ -18,10 +17,23 @@ const GROUP_UNITS: usize = GROUP / 4;
 /// See [`TileFn`](super::super::super::microkernel::TileFn).
 #[target_feature(enable = "avx512f,avx512vnni")]
 pub(super) unsafe fn tile<const M: usize>(tile: &Tile) {
-    // SAFETY: the caller promises valid pointers for `M` rows.
+    // SAFETY: as promised to this function.
     unsafe {
         let mut sums = load::<M>(tile);
-        let (mut x, mut w) = (tile.x, tile.w);
+        add_products(tile, &mut sums);
+        store(tile, &sums);
+    }
+}
+
+/// Adds the products to `into`. A function of its own, so that the sums are in registers whatever
+/// is done with them before and after.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512vnni")]
+unsafe fn add_products<const M: usize>(tile: &Tile, into: &mut [[__m512; 2]; M]) {
+    let mut sums = *into;
+    let (mut x, mut w) = (tile.x, tile.w);
+    // SAFETY: the caller promises so many units and scales of `M` rows and of a panel.
+    unsafe {
         for group in 0..tile.units / GROUP_UNITS {
             let mut dots = [[_mm512_setzero_si512(); 2]; M];
             for (row, dots) in dots.iter_mut().enumerate() {
@@ -49,22 +61,6 @@ pub(super) unsafe fn tile<const M: usize>(tile: &Tile) {
                 }
             }
         }
-        store::<M>(tile, &sums);
     }
-}
-
-/// [`quantize_rows`] with these instructions.
-///
-/// # Safety
-///
-/// The machine must have the instructions.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma,f16c")]
-pub(super) unsafe fn quantize(
-    format: Format,
-    bytes: &[u8],
-    count: usize,
-    quants: &mut [i8],
-    scales: &mut [f32],
-) {
-    quantize_rows(format, bytes, count, quants, scales);
+    *into = sums;
 }

@@ -14,22 +14,34 @@ macro_rules! tile {
         /// See [`TileFn`](super::super::super::microkernel::TileFn).
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $name<const M: usize>(tile: &Tile) {
-            // SAFETY: the caller promises valid pointers for `M` rows.
-            unsafe {
-                let mut sums = load::<M>(tile);
+            /// Adds the products to `into`. A function of its own, so that the sums are in
+            /// registers whatever is done with them before and after.
+            #[inline(never)]
+            #[target_feature(enable = $features)]
+            unsafe fn add_products<const M: usize>(tile: &Tile, into: &mut [[__m512; 2]; M]) {
+                let mut sums = *into;
                 let (mut x, mut w) = (tile.x, tile.w);
                 for _ in 0..tile.units {
-                    let low = _mm512_load_si512(w.cast());
-                    let high = _mm512_load_si512(w.add(16).cast());
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        let x = _mm512_set1_epi32(x.add(row).read().cast_signed());
-                        sums[0] = $multiply(sums[0], x, low);
-                        sums[1] = $multiply(sums[1], x, high);
+                    // SAFETY: the caller promises so many units of `M` rows and of a panel.
+                    unsafe {
+                        let low = _mm512_load_si512(w.cast());
+                        let high = _mm512_load_si512(w.add(16).cast());
+                        for (row, sums) in sums.iter_mut().enumerate() {
+                            let x = _mm512_set1_epi32(x.add(row).read().cast_signed());
+                            sums[0] = $multiply(sums[0], x, low);
+                            sums[1] = $multiply(sums[1], x, high);
+                        }
+                        x = x.add(M);
+                        w = w.add(32);
                     }
-                    x = x.add(M);
-                    w = w.add(32);
                 }
-                store::<M>(tile, &sums);
+                *into = sums;
+            }
+            // SAFETY: as promised to this function.
+            unsafe {
+                let mut sums = load::<M>(tile);
+                add_products(tile, &mut sums);
+                store(tile, &sums);
             }
         }
     };
@@ -83,18 +95,23 @@ fn lanes(count: usize) -> __mmask16 {
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn load<const M: usize>(tile: &Tile) -> [[__m512; 2]; M] {
     let mut sums = [[_mm512_setzero_ps(); 2]; M];
-    if tile.start.is_null() {
-        return sums;
-    }
     let [low, high] = masks(tile.columns);
     for (row, sums) in sums.iter_mut().enumerate() {
+        let out = tile.out.wrapping_add(row * tile.out_stride);
+        // The lines to write are on their way while the products are taken.
+        _mm_prefetch::<_MM_HINT_ET0>(out.cast());
+        _mm_prefetch::<_MM_HINT_ET0>(out.wrapping_add(31).cast());
         // SAFETY: the caller promises `columns` elements in each row; no others are touched.
         unsafe {
-            let start = tile.start.add(row * tile.start_stride);
-            *sums = [
-                _mm512_maskz_loadu_ps(low, start),
-                _mm512_maskz_loadu_ps(high, start.wrapping_add(16)),
-            ];
+            if tile.resume {
+                let high_out = out.wrapping_add(16);
+                *sums = [_mm512_maskz_loadu_ps(low, out), _mm512_maskz_loadu_ps(high, high_out)];
+            }
+            if !tile.bias.is_null() {
+                let low = _mm512_maskz_loadu_ps(low, tile.bias);
+                let high = _mm512_maskz_loadu_ps(high, tile.bias.wrapping_add(16));
+                *sums = [_mm512_add_ps(sums[0], low), _mm512_add_ps(sums[1], high)];
+            }
         }
     }
     sums
