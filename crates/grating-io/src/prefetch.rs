@@ -213,9 +213,9 @@ fn sources(storages: Vec<Arc<dyn Storage>>, io: IoMode) -> Arc<[Source]> {
         IoMode::Cached => false,
         IoMode::Auto => available_memory().is_some_and(|available| bytes > available / 2),
     };
-    let source = |storage: Arc<dyn Storage>| Source {
-        direct: past_cache.then(|| storage.direct()).flatten(),
-        storage,
+    let source = |storage: Arc<dyn Storage>| {
+        let direct = past_cache.then(|| storage.direct()).flatten();
+        Source { drop_behind: past_cache && direct.is_none(), storage, direct }
     };
     storages.into_iter().map(source).collect()
 }

@@ -45,6 +45,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
         _ = (offset, len);
     }
 
+    /// A hint that this range will not be read again soon, so that caches need not keep it.
+    fn not_needed(&self, offset: u64, len: u64) {
+        _ = (offset, len);
+    }
+
     /// The same bytes past the operating system's page cache, if there is such a way.
     fn direct(&self) -> Option<Arc<dyn DirectStorage>> {
         None

@@ -10,8 +10,9 @@ pub enum IoMode {
     #[default]
     Auto,
     /// Past the page cache (`O_DIRECT` on Linux, `F_NOCACHE` on macOS), so that a model larger than
-    /// the memory leaves no trace in it. Storages and file systems that cannot do it are read as
-    /// by [`IoMode::Cached`]; [`PrefetchStats::direct`](super::PrefetchStats::direct) tells.
+    /// the memory leaves no trace in it. Storages and file systems that cannot do it are read
+    /// through the cache, which is told to drop each request's pages once it has been read;
+    /// [`PrefetchStats::direct`](super::PrefetchStats::direct) tells which.
     Direct,
     /// Through the page cache.
     Cached,

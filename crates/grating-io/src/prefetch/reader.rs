@@ -17,6 +17,8 @@ use crate::storage::{DirectStorage, Storage};
 pub(super) struct Source {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) direct: Option<Arc<dyn DirectStorage>>,
+    /// Reads through the cache are to leave no trace in it.
+    pub(super) drop_behind: bool,
 }
 
 impl Memory for Region {
@@ -58,7 +60,11 @@ fn read(source: &Source, request: &Request, job: &mut Job<Part>) -> Result<()> {
         Some(direct) => direct.read_aligned(request.start, bytes, request.end),
         None => {
             let offset = request.start + request.skip as u64;
-            source.storage.read_at(offset, &mut bytes[request.skip..request.end])
+            source.storage.read_at(offset, &mut bytes[request.skip..request.end])?;
+            if source.drop_behind {
+                source.storage.not_needed(offset, (request.end - request.skip) as u64);
+            }
+            Ok(())
         }
     }
 }

@@ -64,9 +64,12 @@ impl Storage for FileStorage {
 
     #[cfg(target_os = "linux")]
     fn will_need(&self, offset: u64, len: u64) {
-        // Without the hint the read takes longer, and nothing else happens.
-        let len = std::num::NonZeroU64::new(len);
-        _ = rustix::fs::fadvise(&self.file.0, offset, len, rustix::fs::Advice::WillNeed);
+        self.file.advise(offset, len, rustix::fs::Advice::WillNeed);
+    }
+
+    #[cfg(target_os = "linux")]
+    fn not_needed(&self, offset: u64, len: u64) {
+        self.file.advise(offset, len, rustix::fs::Advice::DontNeed);
     }
 
     fn direct(&self) -> Option<Arc<dyn DirectStorage>> {
@@ -75,6 +78,15 @@ impl Storage for FileStorage {
 }
 
 impl PositionalFile {
+    #[cfg(target_os = "linux")]
+    fn advise(&self, offset: u64, len: u64, advice: rustix::fs::Advice) {
+        // For the kernel, no length is all that follows.
+        if let Some(len) = std::num::NonZeroU64::new(len) {
+            // Reads are right with and without the hint.
+            _ = rustix::fs::fadvise(&self.0, offset, Some(len), advice);
+        }
+    }
+
     /// Reads until at least `needed` bytes of `buf` are filled.
     pub(super) fn fill(
         &self,

@@ -119,6 +119,40 @@ fn waits_are_told_apart() {
     assert!(stats.reader_wait > delay / 2, "the second block waited for its slot: {stats:?}");
 }
 
+/// A storage without a direct way that remembers what need not be kept.
+#[derive(Debug)]
+struct Forgetful(Arc<dyn Storage>, std::sync::Mutex<Vec<(u64, u64)>>);
+
+impl Storage for Forgetful {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        self.0.read_at(offset, buf)
+    }
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+    fn not_needed(&self, offset: u64, len: u64) {
+        self.1.lock().unwrap().push((offset, len));
+    }
+}
+
+#[test]
+fn where_there_is_no_direct_way_the_cache_is_told_to_forget() {
+    for (io, expected) in
+        [(IoMode::Direct, vec![(100, 3996), (4096, 104)]), (IoMode::Cached, vec![])]
+    {
+        let file = Arc::new(Forgetful(storage(0, 10_000), Default::default()));
+        let options = PrefetchOptions { io, readers: 1, ..options(&[2 * PAGE]) };
+        let prefetcher = Prefetcher::start(vec![Arc::clone(&file) as _], options).unwrap();
+        prefetcher.schedule([block(1, 100, 4100)]).unwrap();
+        check(&prefetcher.next().unwrap());
+        assert_eq!(prefetcher.stats().direct, 0);
+        assert_eq!(*file.1.lock().unwrap(), expected);
+    }
+}
+
 #[test]
 fn a_large_file_is_read_past_the_cache_by_default() {
     // A storage that says it is larger than any memory.
