@@ -205,7 +205,8 @@ impl<M: Memory> Handover<M> {
 
     /// Gives free slots to waiting blocks and wakes whoever may go on.
     fn progress(&self, mut state: MutexGuard<'_, State<M>>) {
-        let wake_readers = state.assign() || state.closed;
+        state.assign();
+        let wake_readers = state.has_job() || state.closed;
         drop(state);
         if wake_readers {
             self.work.notify_all();

@@ -28,6 +28,11 @@ impl<M: Memory> Filling<M> {
         Phase::Filling(filling)
     }
 
+    /// Whether there are requests that no reader has taken.
+    pub(super) fn has_job(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
     pub(super) fn next_job(&mut self, plan: &Arc<Plan>) -> Option<Job<M::Part>> {
         let part = self.parts.pop()?;
         if self.in_flight == 0 && self.parts.len() + 1 == plan.requests.len() {

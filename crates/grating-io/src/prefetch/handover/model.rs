@@ -182,6 +182,17 @@ fn model_a_new_order_while_the_old_one_is_read() {
 }
 
 #[test]
+fn model_a_new_order_around_a_failed_block() {
+    model(|| {
+        let (handover, readers) = start(&[PAGE, PAGE], 1, 7);
+        handover.schedule(vec![plan(7, 1), plan(1, 1)]).unwrap();
+        handover.reschedule(vec![plan(1, 1)]).unwrap();
+        consume(&handover, 1);
+        end(&handover, readers);
+    });
+}
+
+#[test]
 fn model_cancelled_while_it_is_read() {
     model(|| {
         let (handover, readers) = start(&[2 * PAGE], 2, GOOD);

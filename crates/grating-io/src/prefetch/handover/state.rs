@@ -14,7 +14,7 @@ pub(super) struct State<M: Memory> {
     pub(super) queue: VecDeque<Entry<M>>,
     /// Forgotten blocks with requests in flight.
     draining: Vec<Filling<M>>,
-    fillings: u64,
+    last_filling: u64,
     pub(super) closed: bool,
     pub(super) waits: Waits,
 }
@@ -39,7 +39,7 @@ impl<M: Memory> State<M> {
             slots: Slots::new(capacities),
             queue: VecDeque::new(),
             draining: Vec::new(),
-            fillings: 0,
+            last_filling: 0,
             closed: false,
             waits: Waits::default(),
         }
@@ -53,10 +53,9 @@ impl<M: Memory> State<M> {
     }
 
     /// Starts every block that has a slot to go to, in order within each size of slot, up to a
-    /// block that has failed: the schedule ends there. Whether any was started.
-    pub(super) fn assign(&mut self) -> bool {
+    /// block that has failed: the schedule ends there.
+    pub(super) fn assign(&mut self) {
         let mut taken = Vec::new();
-        let mut started = false;
         for entry in &mut self.queue {
             match entry.phase {
                 Phase::Failed(_) => break,
@@ -65,32 +64,33 @@ impl<M: Memory> State<M> {
                         taken.push(entry.class);
                         continue;
                     };
-                    self.fillings += 1;
+                    self.last_filling += 1;
                     entry.phase = match self.slots.take(slot) {
-                        Ok(memory) => Filling::start(self.fillings, slot, memory, &entry.plan),
+                        Ok(memory) => Filling::start(self.last_filling, slot, memory, &entry.plan),
                         Err(error) => Phase::Failed(error),
                     };
-                    started = true;
                 }
                 _ => {}
             }
         }
-        started
+    }
+
+    /// Blocks that are being read, up to one that has failed.
+    fn fillings(&mut self) -> impl Iterator<Item = (&Arc<Plan>, &mut Filling<M>)> {
+        let sound = |entry: &&mut Entry<M>| !matches!(entry.phase, Phase::Failed(_));
+        self.queue.iter_mut().take_while(sound).filter_map(|entry| match &mut entry.phase {
+            Phase::Filling(filling) => Some((&entry.plan, filling)),
+            _ => None,
+        })
+    }
+
+    /// Whether [`State::next_job`] would find one.
+    pub(super) fn has_job(&mut self) -> bool {
+        self.fillings().any(|(_, filling)| filling.has_job())
     }
 
     pub(super) fn next_job(&mut self) -> Option<Job<M::Part>> {
-        for entry in &mut self.queue {
-            match &mut entry.phase {
-                Phase::Filling(filling) => {
-                    if let Some(job) = filling.next_job(&entry.plan) {
-                        return Some(job);
-                    }
-                }
-                Phase::Failed(_) => return None,
-                Phase::Waiting | Phase::Ready(_) => {}
-            }
-        }
-        None
+        self.fillings().find_map(|(plan, filling)| filling.next_job(plan))
     }
 
     pub(super) fn complete(&mut self, id: u64, outcome: Result<()>) {

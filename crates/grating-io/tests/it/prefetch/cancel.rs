@@ -109,3 +109,16 @@ fn a_failed_block_is_tried_again() {
     prefetcher.reschedule([block(1, 0, PAGE)]).unwrap();
     check(&prefetcher.next().unwrap());
 }
+
+#[test]
+fn what_stood_behind_a_failed_block_is_read_on() {
+    // One reader: when it fails the first block, the second has its slot and no request made.
+    let disk = faulty(0, 10 * PAGE, Faults { bad_byte: Some(0), ..Faults::default() });
+    let options = PrefetchOptions { readers: 1, ..options(&[PAGE; 2]) };
+    let prefetcher = Prefetcher::start(vec![disk as _], options).unwrap();
+    prefetcher.schedule([block(1, 0, PAGE), block(2, 4096, PAGE)]).unwrap();
+    wait_ready(&prefetcher);
+    thread::sleep(Duration::from_millis(20));
+    prefetcher.reschedule([block(2, 4096, PAGE)]).unwrap();
+    check(&within(Duration::from_secs(10), move || prefetcher.next().unwrap()));
+}
