@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use grating::{Precision, RowCache, Window};
+
+use crate::units;
 
 /// Select the texts most relevant to a query with a cross-encoder reranker.
 #[derive(Debug, Parser)]
@@ -16,6 +19,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Rank texts by their relevance to a query and print the best.
     Rerank(RerankArgs),
+    /// Print how a pool would be run within a memory budget, and why.
+    Plan(PlanArgs),
     /// Print a model's family, shapes, bytes per layer and tensors; reads headers only.
     Inspect(InspectArgs),
     /// Check a model's files, head, template and tokenizer, and rank a few pairs that are beyond doubt.
@@ -58,15 +63,16 @@ pub(crate) struct RerankArgs {
     /// How FILE is to be read.
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     pub(crate) format: Format,
-    /// Threads that compute; by default one for each core.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
-    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    #[command(flatten)]
+    pub(crate) pruning: PruningArgs,
     /// Most tokens of a text with its query and template; longer texts are cut.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_length: Option<usize>,
-    /// Most tokens that go through a layer together; bounds memory.
-    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
-    pub(crate) chunk_tokens: Option<usize>,
+    /// Write what ran when to FILE, for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) timeline: Option<PathBuf>,
     /// Cut a query that takes more than three quarters of the maximum length instead of refusing it.
     #[arg(long)]
     pub(crate) allow_query_truncation: bool,
@@ -76,6 +82,115 @@ pub(crate) struct RerankArgs {
     /// One text a line, or JSON lines with `text` and optional `id`; `-` is standard input.
     #[arg(value_name = "FILE|-")]
     pub(crate) file: Option<PathBuf>,
+}
+
+/// Memory, threads and precision.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Memory and speed")]
+pub(crate) struct EngineArgs {
+    /// Most memory that the process may use, e.g. 200MiB or 1GB.
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) memory_budget: Option<u64>,
+    /// Layers in memory at one time: a number, `all`, or `auto` for what the budget allows.
+    #[arg(long, value_name = "N|all|auto", default_value = "auto", value_parser = units::window)]
+    pub(crate) window: Window,
+    /// Most tokens that go through a layer together; bounds memory.
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    pub(crate) chunk_tokens: Option<usize>,
+    /// Whether hidden states go to disk between layers.
+    #[arg(long, value_enum, default_value_t = SpillArg::Auto)]
+    pub(crate) spill: SpillArg,
+    /// Folder of the hidden states' nameless temporary file; by default the system's.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spill_folder: Option<PathBuf>,
+    /// Embedding rows to keep: a number, a share of the vocabulary such as `10%`, `all`, or `auto`.
+    #[arg(long, value_name = "ROWS|%|all|auto", default_value = "auto", value_parser = units::row_cache)]
+    pub(crate) row_cache: RowCache,
+    /// Whether weights are read through or past the system's page cache.
+    #[arg(long, value_enum, default_value_t = IoArg::Auto)]
+    pub(crate) io: IoArg,
+    /// In which type products are taken: `full` f32, `exact` the weights' own type, `fast` 8-bit integers.
+    #[arg(long, value_name = "full|exact|fast", default_value = "exact")]
+    pub(crate) precision: Precision,
+    /// Threads that compute; by default one for each core.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) threads: Option<usize>,
+    /// Compute the tokens that all texts begin with for each of them.
+    #[arg(long)]
+    pub(crate) no_shared_prefix: bool,
+    /// Compute all tokens in the last layer, not only those that are scored.
+    #[arg(long)]
+    pub(crate) no_scored_rows: bool,
+    /// Compute texts that occur more than once each time.
+    #[arg(long)]
+    pub(crate) no_equal_texts: bool,
+}
+
+/// Who may stop computing early.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Pruning")]
+pub(crate) struct PruningArgs {
+    /// Prune by the paper's policy: from this coefficient of variation of the scores on, clusters of candidates that
+    /// are clear of the top-K's boundary are decided.
+    #[arg(long, value_name = "CV", value_parser = units::threshold)]
+    pub(crate) threshold: Option<f64>,
+    /// Compute every layer for every candidate, whatever the model ships.
+    #[arg(long, conflicts_with = "threshold")]
+    pub(crate) no_prune: bool,
+    /// `select` promises membership in the top-K; `rank` also exact scores and order, and saves less.
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
+    /// Print on stderr who was accepted, dropped and deferred after each layer, and why.
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// How many texts.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = at_least_one)]
+    pub(crate) candidates: usize,
+    /// Tokens of each, with query and template.
+    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = at_least_one)]
+    pub(crate) tokens: usize,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// See [`grating::Spill`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SpillArg {
+    /// Where the budget demands it.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// See [`grating::IoMode`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IoArg {
+    /// Past it where the model takes more than half of the free memory.
+    Auto,
+    /// Past it.
+    Direct,
+    /// Through it.
+    Cached,
+}
+
+/// See [`grating::Mode`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// Accepted texts stop computing.
+    Select,
+    /// Accepted texts run to the end.
+    Rank,
 }
 
 #[derive(Debug, Args)]

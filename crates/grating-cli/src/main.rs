@@ -5,11 +5,14 @@
 
 mod args;
 mod doctor;
+mod engine;
 mod input;
 mod inspect;
 mod model;
 mod output;
+mod plan;
 mod rerank;
+mod units;
 
 use std::io::ErrorKind;
 use std::process::ExitCode;
@@ -22,6 +25,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Rerank(args) => rerank::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

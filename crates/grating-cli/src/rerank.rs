@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use grating::{Ranked, Request, Reranker, Selection, Stats};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::args::RerankArgs;
 use crate::input::{self, Text};
-use crate::{model, output};
+use crate::{engine, output};
 
 pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     // Cheap mistakes come to light before a model is fetched or loaded.
@@ -20,7 +20,8 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     let reranker = build(args)?;
     let bar = progress_bar();
     let started = Instant::now();
-    let request = Request::new(&args.query, &texts, args.top_k).on_progress(|progress| {
+    let request = Request::new(&args.query, &texts, args.top_k).timeline(args.timeline.is_some());
+    let request = request.on_progress(|progress| {
         if bar.is_hidden() && started.elapsed() > LONG && std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         }
@@ -32,6 +33,13 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     bar.finish_and_clear();
     let selection = selection?;
 
+    if let Some(file) = &args.timeline {
+        let json = serde_json::to_vec(&selection.timeline.to_json())?;
+        std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if args.pruning.explain {
+        explain(&selection);
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         print_json(&mut out, args, &reranker, &texts, &selection)?;
@@ -46,21 +54,15 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
 }
 
 fn build(args: &RerankArgs) -> Result<Reranker> {
-    let mut builder = Reranker::builder()
-        .source(model::resolve(args.model.model.as_deref(), args.model.revision.as_deref())?)
+    let mut builder = engine::builder(&args.model, &args.engine)?
+        .pruning(engine::pruning(&args.pruning))
         .allow_query_truncation(args.allow_query_truncation)
         .special_tokens_in_text(args.special_tokens_in_text);
     if let Some(instruction) = &args.instruction {
         builder = builder.instruction(instruction);
     }
-    if let Some(threads) = args.threads {
-        builder = builder.threads(threads);
-    }
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
-    }
-    if let Some(tokens) = args.chunk_tokens {
-        builder = builder.chunk_tokens(tokens);
     }
     Ok(builder.build()?)
 }
@@ -159,14 +161,87 @@ fn print_stats(stats: &Stats) {
         "candidates  {} ({} distinct, {} truncated)",
         stats.candidates, stats.distinct_candidates, stats.truncated
     );
-    eprintln!("tokens      {} in {} chunks, {} layers", stats.tokens, stats.chunks, stats.layers);
+    eprintln!(
+        "tokens      {} in {} chunks, {} of them a shared prefix computed once",
+        stats.tokens, stats.chunks, stats.prefix_tokens
+    );
+    let full = (stats.distinct_candidates * stats.layers) as f64;
+    eprintln!(
+        "layers      {}, {:.1} % of candidate-layers computed",
+        stats.layers,
+        100.0 * stats.candidate_layers as f64 / full
+    );
     eprintln!("threads     {}", stats.threads);
     eprintln!("tokenize    {}", ms(stats.tokenize));
-    eprintln!("read        {} ({})", ms(stats.read), mib(stats.bytes_read));
+    eprintln!(
+        "embed       {} (row cache {} of {} rows, {} read)",
+        ms(stats.embed),
+        stats.row_cache_hits,
+        stats.row_cache_hits + stats.row_cache_misses,
+        mib(stats.row_bytes_read)
+    );
+    eprintln!(
+        "read        {} ({}{}), {:.0} % behind computing",
+        ms(stats.read),
+        mib(stats.weight_bytes_read),
+        if stats.direct_io { ", past the page cache" } else { "" },
+        100.0 * stats.overlap
+    );
+    eprintln!("stall       {}", ms(stats.stall));
     eprintln!("compute     {}", ms(stats.compute));
+    if stats.spill_bytes_written > 0 {
+        eprintln!(
+            "spill       {} written, {} read, {} waited",
+            mib(stats.spill_bytes_written),
+            mib(stats.spill_bytes_read),
+            ms(stats.spill_wait)
+        );
+    }
+    if let Some(error) = &stats.spill_error {
+        eprintln!("spill       stayed in memory: {error}");
+    }
     eprintln!("total       {}", ms(stats.total));
+    for (name, bytes) in stats.memory.planned.uses() {
+        if bytes > 0 {
+            eprintln!("planned     {:<16} {}", name.replace('_', " "), mib(bytes));
+        }
+    }
+    eprintln!("planned     {:<16} {}", "total", mib(stats.memory.planned.total()));
+    if let Some(budget) = stats.memory.budget {
+        eprintln!("budget      {}", mib(budget));
+    }
     if let Some(bytes) = stats.peak_rss_bytes {
         eprintln!("peak rss    {}", mib(bytes));
+    }
+}
+
+/// The funnel: who was decided after each layer, and why.
+fn explain(selection: &Selection) {
+    let texts = |indices: &[usize]| match indices {
+        [] => "nobody".to_string(),
+        some => some.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
+    };
+    for layer in &selection.stats.funnel {
+        let Some(reason) = &layer.reason else {
+            eprintln!("layer {:>2}  {} live", layer.layer, layer.live);
+            continue;
+        };
+        let dispersion = layer.dispersion.unwrap_or(f64::NAN);
+        eprintln!(
+            "layer {:>2}  {} live, dispersion {dispersion:.3}: {reason}",
+            layer.layer, layer.live
+        );
+        if !layer.clusters.is_empty() {
+            let cluster =
+                |c: &grating::prune::Cluster| format!("{} around {:.3}", c.size, c.center);
+            let clusters: Vec<String> = layer.clusters.iter().map(cluster).collect();
+            eprintln!("          clusters: {}", clusters.join(", "));
+        }
+        if !layer.accepted.is_empty() || !layer.dropped.is_empty() {
+            eprintln!("          accepted: {}", texts(&layer.accepted));
+            eprintln!("          dropped:  {}", texts(&layer.dropped));
+            eprintln!("          deferred: {}", layer.deferred);
+        }
     }
 }
 

@@ -29,10 +29,14 @@
 //! # Ok::<(), grating_kernels::MatrixError>(())
 //! ```
 
+pub mod attention;
 mod format;
 mod isa;
 mod linear;
+mod math;
 pub mod quant;
+pub mod rows;
+mod simd;
 
 pub use format::{Format, Matrix, MatrixError};
 pub use isa::{Isa, IsaError};

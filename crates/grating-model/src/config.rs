@@ -1,5 +1,6 @@
 //! `config.json` as data: which family, which form, which sizes. Nothing is assumed that the file can say.
 
+use grating_kernels::rows::Activation;
 use serde::Deserialize;
 
 use crate::error::{ModelError, Result};
@@ -54,19 +55,6 @@ impl Form {
             Form::SequenceClassification => "sequence classification, one label",
         }
     }
-}
-
-/// The non-linearity of a feed-forward block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x * sigmoid(x)`.
-    Silu,
-    /// GELU with the error function.
-    GeluErf,
-    /// GELU with the tanh approximation.
-    GeluTanh,
-    /// `max(x, 0)`.
-    Relu,
 }
 
 /// How positions enter the model.

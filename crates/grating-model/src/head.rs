@@ -1,14 +1,14 @@
 //! Scoring heads: a hidden state after any layer becomes a logit.
 
 use grating_io::Checkpoint;
+use grating_kernels::rows::Activation;
 
 use crate::config::{Family, Form, ModelConfig};
 use crate::error::{ModelError, Result};
 use crate::families::encoder::{LayerNorm, model_prefix};
 use crate::families::linear::Linear;
-use crate::ops::Ops;
+use crate::ops::{Affine, Ops};
 use crate::parts::{Part, PartBuffer, Spec};
-use crate::ragged::Ragged;
 use crate::score::Logit;
 use crate::weights::LayerWeights;
 
@@ -123,7 +123,7 @@ enum Kind<'w, O: Ops> {
 
 impl<'w, O: Ops> Head<'w, O> {
     pub(crate) fn bind(ops: &O, config: &ModelConfig, weights: &LayerWeights<'w>) -> Result<Self> {
-        let linear = |w: &str, b: &str| Linear::bind(ops, weights, w, b);
+        let linear = |w: &str, b: &str| Linear::bind_unrounded(ops, weights, w, b);
         Ok(Head(match (config.form, config.family) {
             (Form::SequenceClassification, Family::Bert) => Kind::Encoder {
                 dense: linear("bert.pooler.dense.weight", "bert.pooler.dense.bias")?,
@@ -141,34 +141,32 @@ impl<'w, O: Ops> Head<'w, O> {
                 };
                 Kind::Decoder {
                     norm: ops.bind(weights.view("model.norm.weight")?)?,
-                    rows: ops.bind(weights.view(rows)?)?,
+                    rows: ops.bind_unrounded(weights.view(rows)?)?,
                     answers: form == Form::YesNo,
                 }
             }
         }))
     }
 
-    /// Scores every sequence from `hidden` `[tokens, hidden]` after any layer, in order.
+    /// Scores every row of `scored` `[sequences, hidden]`, the scored tokens' hidden states after any layer.
     pub(crate) fn scores(
         &self,
         ops: &O,
         config: &ModelConfig,
-        hidden: &O::Tensor,
-        ragged: &Ragged,
+        scored: &O::Tensor,
     ) -> Result<Vec<Logit>> {
         match &self.0 {
             Kind::Decoder { norm, rows, answers } => {
-                let last = ops.select_rows(hidden, &ragged.last_rows())?;
-                let normed = ops.rms_norm(&last, norm, config.norm_eps)?;
-                let logits = ops.download(&ops.linear(&normed, rows, None)?)?;
+                let normed = ops.rms_norm(scored, norm, config.norm_eps)?;
+                let [logits] = ops.linear(&normed, [Affine { weight: rows, bias: None }])?;
+                let logits = ops.download(&logits)?;
                 Ok(match answers {
                     true => logits.chunks_exact(2).map(|l| Logit(l[0] - l[1])).collect(),
                     false => logits.into_iter().map(Logit).collect(),
                 })
             }
             Kind::Encoder { dense, out } => {
-                let first = ops.select_rows(hidden, &ragged.first_rows())?;
-                let pooled = ops.tanh(&dense.forward(ops, &first)?)?;
+                let pooled = ops.activate(dense.forward(ops, scored)?, Activation::Tanh)?;
                 let logits = ops.download(&out.forward(ops, &pooled)?)?;
                 Ok(logits.into_iter().map(Logit).collect())
             }
@@ -201,7 +199,7 @@ impl<'w, O: Ops> Stem<'w, O> {
 
     pub(crate) fn finish(&self, ops: &O, config: &ModelConfig, x: O::Tensor) -> Result<O::Tensor> {
         match &self.norm {
-            Some(norm) => norm.forward(ops, &x, config.norm_eps),
+            Some(norm) => norm.forward(ops, x, config.norm_eps),
             None => Ok(x),
         }
     }

@@ -4,8 +4,9 @@
 //!
 //! A [`TextEncoder`] turns a query and a text into token ids under the model's own [`Template`]. A [`Model`] knows
 //! which bytes of a checkpoint make up the stem, each layer and the head ([`Part`]), and has the functions that
-//! run on them: [`Model::embed`], [`Model::forward`], [`Model::scores`]. Those are written over [`Ops`], a small
-//! vocabulary of tensor operations; [`CandleOps`] is its reference implementation.
+//! run on them: [`Model::embed`], [`Model::attend`], [`Model::feed`], [`Model::scores`]. Those are written over
+//! [`Ops`], a small vocabulary of tensor operations; [`CpuOps`] is its fast implementation, [`CandleOps`] the
+//! reference.
 //!
 //! The crate has no threads, no budgets and no cache, and does not know where bytes come from: the caller brings one
 //! layer after the other and keeps the hidden states, so that a whole pool can go through layer `i` before any of it
@@ -17,10 +18,10 @@
 //!
 //! ```no_run
 //! use grating_io::Checkpoint;
-//! use grating_model::{CandleOps, LoadOptions, LoadedModel, PartBuffer, Ragged};
+//! use grating_model::{CpuOps, Isa, LoadOptions, LoadedModel, Ops, Part, PartBuffer, Precision, Ragged};
 //!
 //! let folder = std::path::Path::new("path/to/model");
-//! let mut checkpoint = Checkpoint::open(folder)?;
+//! let checkpoint = Checkpoint::open(folder)?;
 //! let (config, tokenizer) = (std::fs::read(folder.join("config.json"))?, std::fs::read(folder.join("tokenizer.json"))?);
 //! let LoadedModel { model, encoder } =
 //!     LoadedModel::load(&config, &tokenizer, None, &checkpoint, LoadOptions::default())?;
@@ -28,21 +29,26 @@
 //! let query = encoder.encode_query("what is a window", None)?;
 //! let texts = [encoder.encode(&query, "two layers of weights")?, encoder.encode(&query, "a cat")?];
 //!
-//! let (ops, mut buffer) = (CandleOps::cpu(), PartBuffer::new());
-//! buffer.fill(&checkpoint, model.stem_parts())?;
-//! let stem = model.stem(&ops, &buffer.views(model.stem_parts())?)?;
-//! let context = model.context(&ops, Ragged::from_lengths(texts.iter().map(|t| t.ids.len())))?;
-//! let mut hidden = model.embed(&ops, &stem, &mut checkpoint, &texts)?;
-//! for layer in 0..model.config().layers {
+//! let ops = CpuOps::new(Isa::detect(), Precision::Full);
+//! let read = |parts: &[Part]| {
 //!     let mut buffer = PartBuffer::new();
-//!     buffer.fill(&checkpoint, model.layer_parts(layer))?;
-//!     let layer = model.layer(&ops, &buffer.views(model.layer_parts(layer))?)?;
-//!     hidden = model.forward(&ops, &layer, hidden, &context)?;
+//!     buffer.fill(&checkpoint, parts).map(|_| buffer)
+//! };
+//! let (stem, head) = (read(model.stem_parts())?, read(model.head_parts())?);
+//! let stem = model.stem(&ops, &stem.views(model.stem_parts())?)?;
+//! let head = model.head(&ops, &head.views(model.head_parts())?)?;
+//! let ragged = Ragged::from_lengths(texts.iter().map(|t| t.ids.len()));
+//! let request = model.context(&ops, ragged.longest())?;
+//! let chunk = request.chunk(&ragged, None);
+//! let mut hidden = model.embed(&ops, &stem, &mut checkpoint.clone(), &texts)?;
+//! for layer in 0..model.config().layers {
+//!     let bytes = read(model.layer_parts(layer))?;
+//!     let weights = bytes.views(model.layer_parts(layer))?;
+//!     hidden = model.attend(&ops, &model.attention(&ops, &weights)?, hidden, &chunk)?;
+//!     hidden = model.feed(&ops, &model.feed_forward(&ops, &weights)?, hidden)?;
 //! }
-//! let mut buffer = PartBuffer::new();
-//! buffer.fill(&checkpoint, model.head_parts())?;
-//! let head = model.head(&ops, &buffer.views(model.head_parts())?)?;
-//! for score in model.scores(&ops, &head, &hidden, context.ragged())? {
+//! let scored = ops.select_rows(&hidden, &model.scored_rows(&ragged))?;
+//! for score in model.scores(&ops, &head, &scored)? {
 //!     println!("{score} {}", score.probability());
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -50,6 +56,7 @@
 #![deny(unsafe_code)]
 
 mod config;
+mod context;
 mod error;
 mod families;
 mod head;
@@ -57,6 +64,7 @@ mod load;
 mod model;
 mod ops;
 mod parts;
+mod precision;
 mod ragged;
 mod rope;
 mod score;
@@ -64,14 +72,20 @@ mod template;
 mod tokenize;
 mod weights;
 
-pub use config::{Activation, Family, Form, ModelConfig, Positions, RopeScaling};
+pub use config::{Family, Form, ModelConfig, Positions, RopeScaling};
+pub use context::{ChunkContext, KeysValues, RequestContext};
 pub use error::{ModelError, Result};
+pub use grating_kernels::attention::{Heads, Span};
+pub use grating_kernels::rows::Activation;
+pub use grating_kernels::{Isa, IsaError};
 pub use head::{Answers, Head, Stem};
 pub use load::{LoadOptions, LoadedModel};
-pub use model::{ChunkContext, Layer, Model, RowSource};
+pub use model::{Attention, FeedForward, Model, RowSource};
 pub use ops::candle::CandleOps;
-pub use ops::{AttentionShape, Ops};
+pub use ops::cpu::{CpuOps, CpuTensor, CpuWeight};
+pub use ops::{Affine, Ops};
 pub use parts::{Part, PartBuffer};
+pub use precision::{Precision, UnknownPrecision};
 pub use ragged::Ragged;
 pub use score::{Logit, Probability};
 pub use template::*;

@@ -6,13 +6,14 @@ use std::collections::HashSet;
 use grating_io::{Checkpoint, TensorInfo};
 
 use crate::config::{ModelConfig, Positions};
+use crate::context::{ChunkContext, KeysValues, RequestContext};
 use crate::error::{ModelError, Result};
-use crate::families::{decoder, encoder};
+use crate::families::decoder::{self, DecoderAttention, DecoderFeedForward};
+use crate::families::encoder::{self, EncoderAttention, EncoderFeedForward};
 use crate::head::{Answers, Head, Stem, head_parts, stem_parts};
 use crate::ops::Ops;
 use crate::parts::{Part, Spec};
 use crate::ragged::Ragged;
-use crate::rope::Rope;
 use crate::score::Logit;
 use crate::tokenize::Encoding;
 use crate::weights::{LayerWeights, widen};
@@ -27,9 +28,8 @@ pub struct Model {
     token_embeddings: Part,
     position_embeddings: Option<Part>,
     stem: Vec<Part>,
-    layers: Vec<Vec<Part>>,
+    layers: Vec<LayerParts>,
     head: Vec<Part>,
-    rope: Option<Rope>,
 }
 
 /// Rows of an embedding table, from wherever they are kept.
@@ -65,31 +65,28 @@ impl RowSource for Checkpoint {
     }
 }
 
-/// What the layers need to know of a chunk: the sequences' places and their rotary angles. Made once per chunk.
-pub struct ChunkContext<O: Ops> {
-    ragged: Ragged,
-    angles: Option<(O::Tensor, O::Tensor)>,
+/// An attention block bound to weights, ready to run over any number of chunks.
+pub struct Attention<'w, O: Ops>(AttentionKind<'w, O>);
+
+enum AttentionKind<'w, O: Ops> {
+    Decoder(DecoderAttention<'w, O>),
+    Encoder(EncoderAttention<'w, O>),
 }
 
-impl<O: Ops> ChunkContext<O> {
-    /// Where each sequence lies.
-    pub fn ragged(&self) -> &Ragged {
-        &self.ragged
-    }
+/// A feed-forward block bound to weights, ready to run over any number of chunks.
+pub struct FeedForward<'w, O: Ops>(FeedForwardKind<'w, O>);
 
-    /// Cosines and sines, `[tokens, head_dim / 2]` each.
-    pub(crate) fn angles(&self) -> (&O::Tensor, &O::Tensor) {
-        let (cos, sin) = self.angles.as_ref().expect("decoders' contexts are made with angles");
-        (cos, sin)
-    }
+enum FeedForwardKind<'w, O: Ops> {
+    Decoder(DecoderFeedForward<'w, O>),
+    Encoder(EncoderFeedForward<'w, O>),
 }
 
-/// A layer bound to weights, ready to run over any number of chunks.
-pub struct Layer<'w, O: Ops>(LayerKind<'w, O>);
-
-enum LayerKind<'w, O: Ops> {
-    Decoder(decoder::DecoderLayer<'w, O>),
-    Encoder(encoder::EncoderLayer<'w, O>),
+/// The parts of one layer.
+#[derive(Debug, Clone)]
+struct LayerParts {
+    /// Those of the attention block first.
+    parts: Vec<Part>,
+    attention: usize,
 }
 
 impl Model {
@@ -124,12 +121,6 @@ impl Model {
                 .map(|layer| resolve_layer(&config, checkpoint, layer))
                 .collect::<Result<_>>()?,
             head: head_parts(&config, checkpoint, answers)?,
-            rope: match config.positions {
-                Positions::Rope { theta, scaling } => {
-                    Some(Rope::new(theta, scaling, config.head_dim))
-                }
-                Positions::Absolute { .. } => None,
-            },
             token_embeddings,
             position_embeddings,
             config,
@@ -153,9 +144,26 @@ impl Model {
         &self.stem
     }
 
-    /// The tensors of layer `layer`, counted from 0.
+    /// The position-embedding table of encoders, `[positions, hidden]`.
+    pub fn position_embeddings(&self) -> Option<&Part> {
+        self.position_embeddings.as_ref()
+    }
+
+    /// The tensors of layer `layer`, counted from 0: [`Self::attention_parts`], then [`Self::feed_forward_parts`].
     pub fn layer_parts(&self, layer: usize) -> &[Part] {
-        &self.layers[layer]
+        &self.layers[layer].parts
+    }
+
+    /// The tensors of the attention block of layer `layer`.
+    pub fn attention_parts(&self, layer: usize) -> &[Part] {
+        let LayerParts { parts, attention } = &self.layers[layer];
+        &parts[..*attention]
+    }
+
+    /// The tensors of the feed-forward block of layer `layer`.
+    pub fn feed_forward_parts(&self, layer: usize) -> &[Part] {
+        let LayerParts { parts, attention } = &self.layers[layer];
+        &parts[*attention..]
     }
 
     /// The scoring head: small, kept for all queries.
@@ -171,14 +179,33 @@ impl Model {
         Stem::bind(ops, &self.config, weights)
     }
 
-    /// Makes a layer of the bytes of [`Self::layer_parts`].
+    /// Makes an attention block of the bytes of [`Self::attention_parts`].
     ///
     /// # Errors
     /// If a part is missing, or the tensor library fails.
-    pub fn layer<'w, O: Ops>(&self, ops: &O, weights: &LayerWeights<'w>) -> Result<Layer<'w, O>> {
-        Ok(Layer(match self.config.family.is_decoder() {
-            true => LayerKind::Decoder(decoder::DecoderLayer::bind(ops, weights)?),
-            false => LayerKind::Encoder(encoder::EncoderLayer::bind(ops, weights)?),
+    pub fn attention<'w, O: Ops>(
+        &self,
+        ops: &O,
+        weights: &LayerWeights<'w>,
+    ) -> Result<Attention<'w, O>> {
+        Ok(Attention(match self.config.family.is_decoder() {
+            true => AttentionKind::Decoder(DecoderAttention::bind(ops, weights)?),
+            false => AttentionKind::Encoder(EncoderAttention::bind(ops, weights)?),
+        }))
+    }
+
+    /// Makes a feed-forward block of the bytes of [`Self::feed_forward_parts`].
+    ///
+    /// # Errors
+    /// If a part is missing, or the tensor library fails.
+    pub fn feed_forward<'w, O: Ops>(
+        &self,
+        ops: &O,
+        weights: &LayerWeights<'w>,
+    ) -> Result<FeedForward<'w, O>> {
+        Ok(FeedForward(match self.config.family.is_decoder() {
+            true => FeedForwardKind::Decoder(DecoderFeedForward::bind(ops, weights)?),
+            false => FeedForwardKind::Encoder(EncoderFeedForward::bind(ops, weights)?),
         }))
     }
 
@@ -190,25 +217,12 @@ impl Model {
         Head::bind(ops, &self.config, weights)
     }
 
-    /// Lays out a chunk of sequences of the given lengths in tokens.
+    /// What the chunks of a request share; `longest` is its longest candidate in tokens.
     ///
     /// # Errors
     /// [`ModelError::TooManyTokens`], or the tensor library's.
-    pub fn context<O: Ops>(&self, ops: &O, ragged: Ragged) -> Result<ChunkContext<O>> {
-        let longest = ragged.sequences().map(|s| s.len()).max().unwrap_or(0);
-        if longest > self.config.max_positions {
-            let positions = self.config.max_positions;
-            return Err(ModelError::TooManyTokens { tokens: longest, positions });
-        }
-        let angles = match &self.rope {
-            None => None,
-            Some(rope) => {
-                let (cos, sin) = rope.angles(ragged.positions());
-                let (rows, columns) = (ragged.tokens(), self.config.head_dim / 2);
-                Some((ops.upload(cos, rows, columns)?, ops.upload(sin, rows, columns)?))
-            }
-        };
-        Ok(ChunkContext { ragged, angles })
+    pub fn context<O: Ops>(&self, ops: &O, longest: usize) -> Result<RequestContext<O>> {
+        RequestContext::new(ops, &self.config, longest)
     }
 
     /// Hidden states `[tokens, hidden]` before layer 0 of a chunk of candidates.
@@ -267,24 +281,121 @@ impl Model {
         Ok(())
     }
 
-    /// Runs one layer over a chunk: `[tokens, hidden] -> [tokens, hidden]`.
+    /// Whether leading tokens that candidates share can be computed once for all of them: where no token sees those
+    /// that come after it.
+    pub fn can_share_prefix(&self) -> bool {
+        self.config.family.is_decoder()
+    }
+
+    /// Runs one attention block over a chunk: `[tokens, hidden] -> [tokens, hidden]`.
     ///
     /// # Errors
     /// The tensor library's.
-    pub fn forward<O: Ops>(
+    pub fn attend<O: Ops>(
         &self,
         ops: &O,
-        layer: &Layer<'_, O>,
+        block: &Attention<'_, O>,
         hidden: O::Tensor,
-        context: &ChunkContext<O>,
+        chunk: &ChunkContext<'_, O>,
     ) -> Result<O::Tensor> {
-        match &layer.0 {
-            LayerKind::Decoder(layer) => layer.forward(ops, &self.config, hidden, context),
-            LayerKind::Encoder(layer) => layer.forward(ops, &self.config, hidden, context),
+        match &block.0 {
+            AttentionKind::Decoder(block) => Ok(block.forward(ops, &self.config, hidden, chunk)?.0),
+            AttentionKind::Encoder(block) => {
+                block.forward(ops, &self.config, hidden, chunk.ragged())
+            }
         }
     }
 
-    /// The model's own score of every sequence from the hidden states after any layer.
+    /// [`Self::attend`] where only the scored token of each sequence goes on: `[tokens, hidden] ->
+    /// [sequences, hidden]`. For the last layer; no bit of those rows differs.
+    ///
+    /// # Errors
+    /// The tensor library's.
+    pub fn attend_scored<O: Ops>(
+        &self,
+        ops: &O,
+        block: &Attention<'_, O>,
+        hidden: O::Tensor,
+        chunk: &ChunkContext<'_, O>,
+    ) -> Result<O::Tensor> {
+        match &block.0 {
+            AttentionKind::Decoder(block) => block.forward_scored(ops, &self.config, hidden, chunk),
+            AttentionKind::Encoder(block) => {
+                block.forward_scored(ops, &self.config, hidden, chunk.ragged())
+            }
+        }
+    }
+
+    /// [`Self::attend`] for the prefix that all candidates share; its keys and values go to [`RequestContext::chunk`].
+    ///
+    /// # Errors
+    /// The tensor library's.
+    ///
+    /// # Panics
+    /// If the model [cannot share a prefix](Self::can_share_prefix).
+    pub fn attend_prefix<O: Ops>(
+        &self,
+        ops: &O,
+        block: &Attention<'_, O>,
+        hidden: O::Tensor,
+        chunk: &ChunkContext<'_, O>,
+    ) -> Result<(O::Tensor, KeysValues<O>)> {
+        self.prefix_block(block).forward(ops, &self.config, hidden, chunk)
+    }
+
+    /// [`Self::attend_prefix`] in the last layer, where nothing but keys and values is needed.
+    ///
+    /// # Errors
+    /// The tensor library's.
+    ///
+    /// # Panics
+    /// If the model [cannot share a prefix](Self::can_share_prefix).
+    pub fn prefix_keys_values<O: Ops>(
+        &self,
+        ops: &O,
+        block: &Attention<'_, O>,
+        hidden: &O::Tensor,
+        chunk: &ChunkContext<'_, O>,
+    ) -> Result<KeysValues<O>> {
+        self.prefix_block(block).keys_values(ops, &self.config, hidden, chunk)
+    }
+
+    fn prefix_block<'b, 'w, O: Ops>(
+        &self,
+        block: &'b Attention<'w, O>,
+    ) -> &'b DecoderAttention<'w, O> {
+        match &block.0 {
+            AttentionKind::Decoder(block) => block,
+            AttentionKind::Encoder(_) => panic!("encoders share no prefix"),
+        }
+    }
+
+    /// Runs one feed-forward block over rows: `[rows, hidden] -> [rows, hidden]`.
+    ///
+    /// # Errors
+    /// The tensor library's.
+    pub fn feed<O: Ops>(
+        &self,
+        ops: &O,
+        block: &FeedForward<'_, O>,
+        hidden: O::Tensor,
+    ) -> Result<O::Tensor> {
+        match &block.0 {
+            FeedForwardKind::Decoder(block) => block.forward(ops, &self.config, hidden),
+            FeedForwardKind::Encoder(block) => block.forward(ops, &self.config, hidden),
+        }
+    }
+
+    /// The rows of the tokens that are scored: a decoder's last, an encoder's first.
+    pub fn scored_rows(&self, ragged: &Ragged) -> Vec<usize> {
+        match self.config.family.is_decoder() {
+            true => ragged.last_rows(),
+            false => ragged.first_rows(),
+        }
+    }
+
+    /// The model's own score of every sequence from its scored token's hidden state after any layer,
+    /// `[sequences, hidden]`.
     ///
     /// # Errors
     /// The tensor library's.
@@ -292,17 +403,16 @@ impl Model {
         &self,
         ops: &O,
         head: &Head<'_, O>,
-        hidden: &O::Tensor,
-        ragged: &Ragged,
+        scored: &O::Tensor,
     ) -> Result<Vec<Logit>> {
-        head.scores(ops, &self.config, hidden, ragged)
+        head.scores(ops, &self.config, scored)
     }
 
     fn refuse_extra_tensors(&self, checkpoint: &Checkpoint) -> Result<()> {
         let parts = std::iter::once(&self.token_embeddings)
             .chain(&self.position_embeddings)
             .chain(&self.stem)
-            .chain(self.layers.iter().flatten())
+            .chain(self.layers.iter().flat_map(|layer| &layer.parts))
             .chain(&self.head);
         let known: HashSet<&str> = parts.map(|part| part.tensor().name.as_str()).collect();
         match checkpoint
@@ -330,10 +440,23 @@ impl Model {
     }
 }
 
-fn resolve_layer(config: &ModelConfig, checkpoint: &Checkpoint, layer: usize) -> Result<Vec<Part>> {
-    let (prefix, specs) = match config.family.is_decoder() {
-        true => (decoder::layer_prefix(layer), decoder::layer_specs(config)),
-        false => (encoder::layer_prefix(config.family, layer), encoder::layer_specs(config)),
+fn resolve_layer(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    layer: usize,
+) -> Result<LayerParts> {
+    let (prefix, attention, feed_forward) = match config.family.is_decoder() {
+        true => (
+            decoder::layer_prefix(layer),
+            decoder::attention_specs(config),
+            decoder::feed_forward_specs(config),
+        ),
+        false => (
+            encoder::layer_prefix(config.family, layer),
+            encoder::attention_specs(config),
+            encoder::feed_forward_specs(config),
+        ),
     };
-    specs.iter().map(|spec| spec.resolve(checkpoint, &prefix)).collect()
+    let parts = attention.iter().chain(&feed_forward).map(|s| s.resolve(checkpoint, &prefix));
+    Ok(LayerParts { parts: parts.collect::<Result<_>>()?, attention: attention.len() })
 }

@@ -3,40 +3,49 @@
 //! A model is one definition over [`Ops`]; an implementation decides where tensors live and how weights are held.
 //! Activations are f32, row-major `[rows, columns]`. Weights arrive as bytes ([`TensorView`]) and are bound to the
 //! implementation's own form, which may borrow them: an implementation that computes on bf16 bytes as they lie in
-//! the window copies nothing, one on another device uploads.
+//! the window copies nothing, one on another device uploads. Operations that can work where their input lies take it
+//! by value.
 
 pub(crate) mod candle;
+pub(crate) mod cpu;
 
-use crate::config::Activation;
+use grating_kernels::attention::{Heads, Span};
+use grating_kernels::rows::Activation;
+
 use crate::error::Result;
-use crate::ragged::Ragged;
 use crate::weights::TensorView;
 
-/// Heads of an attention block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttentionShape {
-    /// Query heads.
-    pub heads: usize,
-    /// Key and value heads; divides `heads`, query head `h` reads key head `h / (heads / kv_heads)`.
-    pub kv_heads: usize,
-    /// Width of a head; scores are scaled by `head_dim ^ -0.5`.
-    pub head_dim: usize,
-    /// Whether a token sees only itself and those before it.
-    pub causal: bool,
+/// An affine map `x · weightᵀ + bias`, weight `[out, in]`.
+pub struct Affine<'a, W> {
+    /// The matrix.
+    pub weight: &'a W,
+    /// One element for each row of the matrix.
+    pub bias: Option<&'a W>,
 }
 
 /// Tensor operations of transformer layers. Shapes: `t` tokens (rows) of a chunk, `h` hidden width.
 pub trait Ops: Send + Sync {
-    /// An activation tensor, f32 `[rows, columns]`; cloning is cheap.
-    type Tensor: Clone + Send;
+    /// An activation tensor, f32 `[rows, columns]`.
+    type Tensor: Send + Sync;
     /// A weight as the implementation computes on it.
-    type Weight<'w>: Send;
+    type Weight<'w>: Send + Sync;
 
     /// Which implementation and device, for people.
     fn name(&self) -> String;
 
     /// Makes a weight usable. Vectors are `[n]`, matrices `[out, in]`.
+    ///
+    /// # Errors
+    /// [`crate::ModelError::UnsupportedDtype`], or the tensor library's.
     fn bind<'w>(&self, view: TensorView<'w>) -> Result<Self::Weight<'w>>;
+
+    /// [`Self::bind`] for the few weights whose products are never rounded: the scoring head's.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    fn bind_unrounded<'w>(&self, view: TensorView<'w>) -> Result<Self::Weight<'w>> {
+        self.bind(view)
+    }
 
     /// Host to device; `data` is row-major `[rows, columns]`.
     fn upload(&self, data: Vec<f32>, rows: usize, columns: usize) -> Result<Self::Tensor>;
@@ -44,21 +53,25 @@ pub trait Ops: Send + Sync {
     /// Device to host, row-major.
     fn download(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
 
-    /// `[t, in] -> [t, out]`: `x · wᵀ + bias`.
-    fn linear(
+    /// `[t, in] -> [t, out]` for each of the maps.
+    fn linear<const N: usize>(
         &self,
         x: &Self::Tensor,
-        weight: &Self::Weight<'_>,
-        bias: Option<&Self::Weight<'_>>,
-    ) -> Result<Self::Tensor>;
+        maps: [Affine<'_, Self::Weight<'_>>; N],
+    ) -> Result<[Self::Tensor; N]>;
 
     /// `x + y`, element by element.
-    fn add(&self, x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
+    fn add(&self, x: Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
 
-    /// `x * y`, element by element.
-    fn mul(&self, x: &Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
+    /// `activation(gate) * up`, element by element.
+    fn gate(
+        &self,
+        gate: Self::Tensor,
+        up: &Self::Tensor,
+        activation: Activation,
+    ) -> Result<Self::Tensor>;
 
-    /// RMSNorm over groups of `weight.len()` columns: the whole row, or each head of a `[t, heads * head_dim]` row.
+    /// RMSNorm of each row.
     fn rms_norm(
         &self,
         x: &Self::Tensor,
@@ -66,40 +79,48 @@ pub trait Ops: Send + Sync {
         eps: f32,
     ) -> Result<Self::Tensor>;
 
-    /// LayerNorm over the columns.
+    /// RMSNorm of each head of `[t, heads * head_dim]`, weight `[head_dim]`.
+    fn rms_norm_heads(
+        &self,
+        x: Self::Tensor,
+        weight: &Self::Weight<'_>,
+        eps: f32,
+    ) -> Result<Self::Tensor>;
+
+    /// LayerNorm of each row.
     fn layer_norm(
         &self,
-        x: &Self::Tensor,
+        x: Self::Tensor,
         weight: &Self::Weight<'_>,
         bias: &Self::Weight<'_>,
         eps: f32,
     ) -> Result<Self::Tensor>;
 
-    /// A feed-forward non-linearity, element by element.
-    fn activate(&self, x: &Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
+    /// A non-linearity, element by element.
+    fn activate(&self, x: Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
 
-    /// `tanh`, element by element.
-    fn tanh(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
-
-    /// Rotary embedding of each head of `[t, heads * head_dim]` by the angles `cos`, `sin` `[t, head_dim / 2]`,
-    /// pairing column `i` with `i + head_dim / 2` (the "rotate half" of transformers).
+    /// Rotary embedding of each head of `[t, heads * head_dim]`, pairing column `i` with `i + head_dim / 2` (the
+    /// "rotate half" of transformers). `cos` and `sin` are tables `[positions, head_dim / 2]`; `positions` has one
+    /// entry for each row of `x`.
     fn rope(
         &self,
-        x: &Self::Tensor,
+        x: Self::Tensor,
         cos: &Self::Tensor,
         sin: &Self::Tensor,
         head_dim: usize,
+        positions: &[u32],
     ) -> Result<Self::Tensor>;
 
-    /// Softmax attention within each sequence: `q [t, heads * head_dim]`, `k`, `v` `[t, kv_heads * head_dim]`
-    /// give `[t, heads * head_dim]`.
+    /// Softmax attention within each sequence: `q [t, queries * width]`, `k`, `v` `[t', keys * width]` give
+    /// `[t, queries * width]`. The keys and values of `prefix` come before every sequence's own.
     fn attention(
         &self,
-        q: &Self::Tensor,
+        q: Self::Tensor,
         k: &Self::Tensor,
         v: &Self::Tensor,
-        shape: AttentionShape,
-        ragged: &Ragged,
+        prefix: Option<(&Self::Tensor, &Self::Tensor)>,
+        heads: Heads,
+        spans: &[Span],
     ) -> Result<Self::Tensor>;
 
     /// The given rows, in the given order.

@@ -2,10 +2,14 @@
 
 use std::ops::Range;
 
+use grating_kernels::attention::Span;
+
 /// Where each sequence of a chunk begins and ends, in rows of `[tokens, width]` tensors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ragged {
     offsets: Vec<usize>,
+    /// Tokens before each sequence that are not in the chunk.
+    prefix: usize,
 }
 
 impl Ragged {
@@ -28,7 +32,19 @@ impl Ragged {
             end += length;
             offsets.push(end);
         }
-        Ragged { offsets }
+        Ragged { offsets, prefix: 0 }
+    }
+
+    /// The same sequences as continuations of a prefix of `tokens` tokens that they share and that lies elsewhere.
+    #[must_use]
+    pub fn after_prefix(mut self, tokens: usize) -> Self {
+        self.prefix = tokens;
+        self
+    }
+
+    /// Tokens of the shared prefix.
+    pub fn prefix(&self) -> usize {
+        self.prefix
     }
 
     /// Number of sequences.
@@ -66,8 +82,27 @@ impl Ragged {
         self.sequences().map(|s| s.end - 1).collect()
     }
 
-    /// The position of each row within its sequence, from 0.
+    /// Tokens of the longest sequence, its prefix included.
+    pub fn longest(&self) -> usize {
+        self.prefix + self.sequences().map(|s| s.len()).max().unwrap_or(0)
+    }
+
+    /// The position of each row within its sequence, counted from the prefix's first token.
     pub fn positions(&self) -> impl Iterator<Item = usize> + '_ {
-        self.sequences().flat_map(|s| 0..s.len())
+        self.sequences().flat_map(|s| self.prefix..self.prefix + s.len())
+    }
+
+    /// Spans for attention where every row is a query.
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        self.sequences().map(|s| Span { queries: s.clone(), keys: s, first_query: 0 }).collect()
+    }
+
+    /// Spans for attention where one row of each sequence is a query, given by its row.
+    pub(crate) fn spans_of(&self, rows: &[usize]) -> Vec<Span> {
+        let span = |(i, (keys, row)): (usize, (Range<usize>, &usize))| {
+            let first_query = row - keys.start;
+            Span { queries: i..i + 1, keys, first_query }
+        };
+        self.sequences().zip(rows).enumerate().map(span).collect()
     }
 }

@@ -19,7 +19,7 @@ use crate::head::Answers;
 use crate::template::Template;
 
 /// One candidate, ready to run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoding {
     /// Token ids, control tokens included.
     pub ids: Vec<u32>,

@@ -48,8 +48,16 @@ impl<'a> TensorView<'a> {
     /// The elements converted to f32, exactly.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.shape.iter().product()];
-        widen(self.dtype, self.bytes, &mut out);
+        self.widen_into(&mut out);
         out
+    }
+
+    /// The elements converted to f32, exactly.
+    ///
+    /// # Panics
+    /// If `out` is not as long as there are elements, or for a type that no model is loaded with.
+    pub fn widen_into(&self, out: &mut [f32]) {
+        widen(self.dtype, self.bytes, out);
     }
 }
 

@@ -3,14 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use grating_model::LoadedModel;
+use grating_io::IoMode;
+use grating_model::{CpuOps, Isa, LoadedModel, Precision};
+use grating_sched::{RowCache, Settings, Spill, Window};
 
-use crate::engine::Engine;
+use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::files::{self, ModelFiles};
 use crate::inspect::ModelInfo;
+use crate::request::Pruning;
 use crate::reranker::Reranker;
+use crate::savings::Savings;
 use crate::source::ModelSource;
+use crate::stats::current_rss_bytes;
 
 /// Settings of a [`Reranker`]; every one has a default.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +25,13 @@ pub struct RerankerBuilder {
     threads: Option<usize>,
     max_length: Option<usize>,
     instruction: Option<String>,
-    chunk_tokens: Option<usize>,
+    settings: Settings,
+    spill_folder: Option<PathBuf>,
+    io: IoMode,
+    isa: Option<Isa>,
+    precision: Precision,
+    savings: Savings,
+    pruning: Option<Pruning>,
     special_tokens_in_text: bool,
     allow_query_truncation: bool,
     #[cfg(feature = "hub")]
@@ -40,8 +51,10 @@ impl Default for SourceSetting {
     }
 }
 
-/// Tokens of a chunk where none are set: enough rows for matrix products to run at full speed.
-const CHUNK_TOKENS: usize = 1024;
+/// What a process takes before it computes, where the system does not tell.
+const UNKNOWN_BASE: u64 = 64 << 20;
+/// Stack and allocator of a thread that has not computed yet.
+const THREAD_BYTES: u64 = 1 << 20;
 /// More threads than any one machine has are a mistake.
 const MAX_THREADS: usize = 1024;
 
@@ -83,10 +96,74 @@ impl RerankerBuilder {
         self
     }
 
+    /// Most bytes of memory that the process may use. The planner fits window, chunks, row cache and hidden states
+    /// into it, and `build` or a request fails where that cannot be, saying how much is needed. Without a budget,
+    /// GRATING uses as little as costs no time.
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.settings.budget = Some(bytes);
+        self
+    }
+
+    /// Layers whose weights are in memory at one time; by default two, one computing and one being read.
+    pub fn window(mut self, window: Window) -> Self {
+        self.settings.window = window;
+        self
+    }
+
     /// Most tokens that go through a layer together (at least one candidate does); bounds the memory of
     /// intermediate tensors.
     pub fn chunk_tokens(mut self, tokens: usize) -> Self {
-        self.chunk_tokens = Some(tokens);
+        self.settings.chunk_tokens = Some(tokens);
+        self
+    }
+
+    /// Whether hidden states go to disk between layers; by default where the budget demands it.
+    pub fn spill(mut self, spill: Spill) -> Self {
+        self.settings.spill = spill;
+        self
+    }
+
+    /// Folder of the hidden states' temporary file; by default the system's. The file has no name and is gone with
+    /// the process, whatever happens.
+    pub fn spill_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.spill_folder = Some(folder.into());
+        self
+    }
+
+    /// Rows of the token-embedding matrix to keep in memory; by default a tenth of the vocabulary at most.
+    pub fn row_cache(mut self, rows: RowCache) -> Self {
+        self.settings.row_cache = rows;
+        self
+    }
+
+    /// How weights are read: through or past the system's page cache. By default past it where the model takes more
+    /// than half of the free memory.
+    pub fn io(mut self, io: IoMode) -> Self {
+        self.io = io;
+        self
+    }
+
+    /// Instructions to compute with; by default the best that the processor has, or what `GRATING_ISA` says.
+    pub fn isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// How exactly products are taken; by default in the weights' own type.
+    pub fn precision(mut self, precision: Precision) -> Self {
+        self.precision = precision;
+        self
+    }
+
+    /// Exact savings; all on by default.
+    pub fn savings(mut self, savings: Savings) -> Self {
+        self.savings = savings;
+        self
+    }
+
+    /// How requests prune that do not say it themselves; by default not at all.
+    pub fn pruning(mut self, pruning: Pruning) -> Self {
+        self.pruning = Some(pruning);
         self
     }
 
@@ -116,10 +193,17 @@ impl RerankerBuilder {
     /// Anything that is wrong with the settings or the model's files; nothing is left running.
     pub fn build(self) -> Result<Reranker> {
         let threads = self.thread_count()?;
-        let chunk_tokens = self.chunk_tokens.unwrap_or(CHUNK_TOKENS);
-        if chunk_tokens == 0 {
-            return Err(setting("chunk tokens", "at least 1", 0));
-        }
+        let isa = match self.isa {
+            Some(isa) if !isa.is_supported() => {
+                return Err(Error::Setting {
+                    setting: "instruction set",
+                    expected: "one that this processor has".into(),
+                    found: isa.to_string(),
+                });
+            }
+            Some(isa) => isa,
+            None => Isa::from_env()?,
+        };
         let source = self.model_source()?;
         let files = files::open(&source, |id, revision| self.fetch(id, revision))?;
         let options = grating_model::LoadOptions {
@@ -137,8 +221,20 @@ impl RerankerBuilder {
             .build()
             .map_err(|e| Error::Threads { reason: e.to_string() })?;
         let pool = Arc::new(pool);
-        let engine = Engine::start(name, model, checkpoint, Arc::clone(&pool), chunk_tokens)?;
-        Ok(Reranker { engine, encoder, pool, info, instruction: self.instruction })
+        let pruning = self.pruning.unwrap_or(Pruning::Off);
+        let base_bytes =
+            current_rss_bytes().unwrap_or(UNKNOWN_BASE) + THREAD_BYTES * threads as u64;
+        let options = EngineOptions {
+            settings: Settings { base_bytes, ..self.settings },
+            spill_folder: self.spill_folder.unwrap_or_else(std::env::temp_dir),
+            io: self.io,
+            savings: self.savings,
+            threads,
+        };
+        let ops = CpuOps::new(isa, self.precision);
+        let engine = Engine::start(name, model, checkpoint, ops, Arc::clone(&pool), options)?;
+        let (instruction, savings) = (self.instruction, self.savings);
+        Ok(Reranker { engine, encoder, pool, info, instruction, pruning, savings })
     }
 
     fn thread_count(&self) -> Result<usize> {

@@ -1,6 +1,10 @@
 //! The compute thread: jobs in over a bounded channel, scores and progress out over each job's own.
 
 mod compute;
+mod pool;
+mod rows;
+mod shape;
+mod window;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,12 +14,19 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use grating_io::Checkpoint;
-use grating_model::{Encoding, Logit, Model};
+use grating_model::{CpuOps, Encoding, Logit, Model};
+use grating_prune::Policy;
+use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
 
 use crate::error::{Error, Result};
 use crate::request::{CancelToken, Progress};
+use crate::stats::{LayerStats, Memory};
+use crate::timeline::Timeline;
 use compute::Compute;
+
+pub(crate) use compute::EngineOptions;
+pub(crate) use window::Weights;
 
 /// Requests that may wait; a caller past that blocks in `submit`, which is the back-pressure.
 const QUEUE: usize = 8;
@@ -26,31 +37,63 @@ const EVENTS: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Engine {
     // Order matters: the sender must go before the thread is joined (see Drop).
-    jobs: Option<Sender<Job>>,
+    jobs: Option<Sender<Message>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// One pool of candidates to score.
+/// One pool of candidates to select from.
 pub(crate) struct Job {
     pub(crate) encodings: Vec<Encoding>,
+    pub(crate) k: usize,
+    /// How to prune; `None` computes everything.
+    pub(crate) policy: Option<Policy>,
+    /// Whether scores after every layer are wanted. Then nothing is pruned.
+    pub(crate) trace: bool,
+    pub(crate) timeline: Timeline,
     pub(crate) cancel: CancelToken,
-    pub(crate) events: Sender<Event>,
+}
+
+enum Message {
+    Select(Box<Job>, Sender<Event>),
+    Plan(PoolShape, Sender<Result<Plan>>),
 }
 
 /// What the compute thread tells the caller.
-pub(crate) enum Event {
+enum Event {
     Progress(Progress),
-    Done(Result<Scored>),
+    Done(Box<(Result<Scored>, Timeline)>),
 }
 
-/// Scores of a pool and what they cost.
+/// What came of a pool, and what it cost. Candidates are numbered as the job's encodings.
 pub(crate) struct Scored {
+    /// The pruner's choice; `None` where everybody has run to the end.
+    pub(crate) selected: Option<Vec<usize>>,
+    /// The layer after which each candidate was decided.
+    pub(crate) decided: Vec<usize>,
+    /// The latest score of each candidate.
     pub(crate) logits: Vec<Logit>,
-    pub(crate) after_layer: usize,
+    /// Scores after every layer, `[layer][candidate]`, if they were wanted.
+    pub(crate) trace: Option<Vec<Vec<f32>>>,
+    pub(crate) prefix_tokens: usize,
     pub(crate) chunks: usize,
-    pub(crate) bytes_read: u64,
+    pub(crate) weight_bytes_read: u64,
     pub(crate) read: Duration,
+    pub(crate) stall: Duration,
+    pub(crate) embed: Duration,
     pub(crate) compute: Duration,
+    pub(crate) row_hits: u64,
+    pub(crate) row_misses: u64,
+    pub(crate) row_bytes_read: u64,
+    pub(crate) spill_bytes_written: u64,
+    pub(crate) spill_bytes_read: u64,
+    pub(crate) spill_wait: Duration,
+    /// Why hidden states stayed in memory that should have gone to the disk.
+    pub(crate) fallen_back: Option<String>,
+    /// Whether weights were read past the page cache.
+    pub(crate) direct: bool,
+    pub(crate) layers: Vec<LayerStats>,
+    pub(crate) memory: Memory,
+    pub(crate) plan: Plan,
 }
 
 impl Engine {
@@ -59,11 +102,12 @@ impl Engine {
         name: String,
         model: Model,
         checkpoint: Checkpoint,
+        ops: CpuOps,
         pool: Arc<ThreadPool>,
-        chunk_tokens: usize,
+        options: EngineOptions,
     ) -> Result<Self> {
-        let (jobs, inbox) = bounded::<Job>(QUEUE);
-        let mut compute = Compute::new(name, model, checkpoint, chunk_tokens)?;
+        let (jobs, inbox) = bounded::<Message>(QUEUE);
+        let mut compute = Compute::new(name, model, checkpoint, ops, options)?;
         let thread = std::thread::Builder::new()
             .name("grating-compute".into())
             .spawn(move || serve(&mut compute, &inbox, &pool))
@@ -71,30 +115,42 @@ impl Engine {
         Ok(Engine { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Scores a pool, blocking; `on_progress` runs on the calling thread.
-    pub(crate) fn score(
+    /// Selects from a pool, blocking; `on_progress` runs on the calling thread.
+    pub(crate) fn select(
         &self,
-        encodings: Vec<Encoding>,
-        cancel: &CancelToken,
+        job: Job,
         mut on_progress: impl FnMut(Progress),
-    ) -> Result<Scored> {
+    ) -> Result<(Scored, Timeline)> {
         let (events, inbox) = bounded(EVENTS);
-        let job = Job { encodings, cancel: cancel.clone(), events };
-        let jobs = self.jobs.as_ref().expect("the sender lives until drop");
-        jobs.send(job).map_err(|_| Error::WorkerGone)?;
+        self.send(Message::Select(Box::new(job), events))?;
         let mut told = 0;
         loop {
             match inbox.recv() {
-                // Chunks that finish together may tell of it in either order.
+                // Of what is not worth waiting for, the newest may come late.
                 Ok(Event::Progress(progress)) if progress.done > told => {
                     told = progress.done;
                     on_progress(progress);
                 }
                 Ok(Event::Progress(_)) => {}
-                Ok(Event::Done(result)) => return result,
+                Ok(Event::Done(outcome)) => {
+                    let (result, timeline) = *outcome;
+                    return Ok((result?, timeline));
+                }
                 Err(_) => return Err(Error::WorkerGone),
             }
         }
+    }
+
+    /// How a pool would be run now; waits for the requests in the queue.
+    pub(crate) fn plan(&self, pool: PoolShape) -> Result<Plan> {
+        let (answer, inbox) = bounded(1);
+        self.send(Message::Plan(pool, answer))?;
+        inbox.recv().map_err(|_| Error::WorkerGone)?
+    }
+
+    fn send(&self, message: Message) -> Result<()> {
+        let jobs = self.jobs.as_ref().expect("the sender lives until drop");
+        jobs.send(message).map_err(|_| Error::WorkerGone)
     }
 }
 
@@ -108,17 +164,36 @@ impl Drop for Engine {
     }
 }
 
-fn serve(compute: &mut Compute, inbox: &Receiver<Job>, pool: &ThreadPool) {
-    for job in inbox {
-        let Job { encodings, cancel, events } = job;
-        let progress = |p: Progress| drop(events.try_send(Event::Progress(p)));
-        // Compute keeps no state that a panic could leave half-changed: its buffers are refilled before each use.
-        // The pool is entered for one job only: waiting inside it would keep a worker from the callers' encoding.
-        let run = || pool.install(|| compute.run(&encodings, &cancel, progress));
-        let result = catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|panic| Err(Error::WorkerPanicked { message: panic_message(&*panic) }));
+fn serve(compute: &mut Compute, inbox: &Receiver<Message>, pool: &ThreadPool) {
+    for message in inbox {
         // A caller that is gone needs no answer.
-        drop(events.send(Event::Done(result)));
+        match message {
+            Message::Plan(pool, answer) => drop(answer.send(compute.plan(&pool))),
+            Message::Select(mut job, events) => {
+                let result = select(compute, &mut job, &events, pool);
+                let timeline = std::mem::replace(&mut job.timeline, Timeline::off());
+                drop(events.send(Event::Done(Box::new((result, timeline)))));
+            }
+        }
+    }
+}
+
+fn select(
+    compute: &mut Compute,
+    job: &mut Job,
+    events: &Sender<Event>,
+    pool: &ThreadPool,
+) -> Result<Scored> {
+    let progress = |p: Progress| drop(events.try_send(Event::Progress(p)));
+    // The pool is entered for one job only: waiting inside it would keep a worker from the callers' encoding.
+    let run = || pool.install(|| compute.run(job, &progress));
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result,
+        Err(panic) => {
+            // Nothing that a panic may have left half-done is used again.
+            compute.recover();
+            Err(Error::WorkerPanicked { message: panic_message(&*panic) })
+        }
     }
 }
 

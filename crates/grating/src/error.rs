@@ -59,6 +59,15 @@ pub enum Error {
         /// As given.
         model: String,
     },
+    /// The request cannot be run within the settings, a memory budget for instance.
+    #[error(transparent)]
+    Plan(#[from] grating_sched::PlanError),
+    /// The pruning policy cannot be used, or met scores that it cannot.
+    #[error(transparent)]
+    Prune(#[from] grating_prune::PruneError),
+    /// `GRATING_ISA` asks for what cannot be given.
+    #[error(transparent)]
+    Isa(#[from] grating_model::IsaError),
     /// The checkpoint's files are not in order.
     #[error(transparent)]
     Checkpoint(#[from] IoError),

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use grating_prune::{Mode, Policy};
+
 /// Stops a request from another thread; clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
@@ -47,6 +49,19 @@ pub struct Request<'a> {
     pub(crate) instruction: Option<&'a str>,
     pub(crate) cancel: CancelToken,
     pub(crate) on_progress: Option<Box<dyn FnMut(Progress) + 'a>>,
+    pub(crate) pruning: Option<Pruning>,
+    pub(crate) mode: Option<Mode>,
+    pub(crate) trace: bool,
+    pub(crate) timeline: bool,
+}
+
+/// Whether candidates whose place is settled stop computing.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pruning {
+    /// Every candidate goes through every layer.
+    Off,
+    /// By this policy.
+    By(Policy),
 }
 
 impl<'a> Request<'a> {
@@ -59,6 +74,10 @@ impl<'a> Request<'a> {
             instruction: None,
             cancel: CancelToken::new(),
             on_progress: None,
+            pruning: None,
+            mode: None,
+            trace: false,
+            timeline: false,
         }
     }
 
@@ -78,6 +97,32 @@ impl<'a> Request<'a> {
     /// Calls back, on the calling thread, as work gets done.
     pub fn on_progress(mut self, callback: impl FnMut(Progress) + 'a) -> Self {
         self.on_progress = Some(Box::new(callback));
+        self
+    }
+
+    /// How to prune; replaces the reranker's own setting.
+    pub fn pruning(mut self, pruning: Pruning) -> Self {
+        self.pruning = Some(pruning);
+        self
+    }
+
+    /// What becomes of accepted candidates; replaces the policy's own mode. In [`Mode::Rank`] the results carry the
+    /// full model's scores and order, in [`Mode::Select`] only membership in the top-K is promised.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// Records every candidate's score after every layer ([`Selection::trace`](crate::Selection::trace)). Nothing is
+    /// pruned then.
+    pub fn trace(mut self, trace: bool) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// Records what runs when ([`Selection::timeline`](crate::Selection::timeline)).
+    pub fn timeline(mut self, timeline: bool) -> Self {
+        self.timeline = timeline;
         self
     }
 }

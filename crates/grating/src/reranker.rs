@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use grating_model::{Encoding, Logit, TextEncoder};
+use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::builder::RerankerBuilder;
-use crate::engine::{Engine, Scored};
+use crate::engine::{Engine, Job, Scored};
 use crate::error::{Error, Result};
 use crate::inspect::ModelInfo;
-use crate::request::Request;
+use crate::request::{Pruning, Request};
+use crate::savings::Savings;
 use crate::selection::{Ranked, Selection};
 use crate::stats::{Stats, peak_rss_bytes};
+use crate::timeline::Timeline;
 
 /// A cross-encoder reranker. `Send + Sync`: share it by reference or in an `Arc`; requests queue.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct Reranker {
     pub(crate) pool: Arc<ThreadPool>,
     pub(crate) info: ModelInfo,
     pub(crate) instruction: Option<String>,
+    pub(crate) pruning: Pruning,
+    pub(crate) savings: Savings,
 }
 
 /// Texts without their repetitions.
@@ -62,14 +67,28 @@ impl Reranker {
     /// As [`Self::rerank`], and [`Error::Cancelled`].
     pub fn run(&self, request: Request<'_>) -> Result<Selection> {
         let started = Instant::now();
-        let Request { query, texts, k, instruction, cancel, mut on_progress } = request;
+        let Request {
+            query,
+            texts,
+            k,
+            instruction,
+            cancel,
+            mut on_progress,
+            pruning,
+            mode,
+            trace,
+            timeline,
+        } = request;
         if k == 0 {
             return Err(Error::ZeroK);
         }
         if texts.is_empty() {
             return Err(Error::NoTexts);
         }
-        let distinct = Distinct::new(&texts);
+        let distinct = match self.savings.equal_texts {
+            true => Distinct::new(&texts),
+            false => Distinct::all(&texts),
+        };
         let instruction = instruction.or(self.instruction.as_deref());
         let encodings = self.encode(query, instruction, &distinct.texts)?;
         let tokenize = started.elapsed();
@@ -78,32 +97,99 @@ impl Reranker {
         }
         let tokens = encodings.iter().map(|e| e.ids.len()).sum();
         let truncated: Vec<bool> = encodings.iter().map(|e| e.truncated).collect();
-        let scored = self
-            .engine
-            .score(encodings, &cancel, |progress| {
-                if let Some(callback) = &mut on_progress {
-                    callback(progress);
-                }
-            })
-            .map_err(|error| distinct.in_terms_of_the_request(error))?;
-        let Scored { logits, after_layer, chunks, bytes_read, read, compute } = scored;
-        let results = rank(&distinct.of, &logits, &truncated, after_layer, k);
+        let policy = match pruning.unwrap_or(self.pruning) {
+            Pruning::Off => None,
+            Pruning::By(policy) => Some(mode.map_or(policy, |mode| policy.with_mode(mode))),
+        };
+        let timeline = if timeline { Timeline::recording() } else { Timeline::off() };
+        let job = Job { encodings, k, policy, trace, timeline, cancel };
+        let report = |progress| {
+            if let Some(callback) = &mut on_progress {
+                callback(progress);
+            }
+        };
+        let outcome = self.engine.select(job, report);
+        let (scored, timeline) =
+            outcome.map_err(|error| distinct.in_terms_of_the_request(error))?;
+        let order = match &scored.selected {
+            Some(selected) => distinct.expand(selected),
+            None => rank(&distinct.of, &scored.logits),
+        };
+        let ranked = |index: usize| {
+            let of = distinct.of[index];
+            let raw_score = scored.logits[of];
+            Ranked {
+                index,
+                score: raw_score.probability(),
+                raw_score,
+                decided_after_layer: scored.decided[of],
+                truncated: truncated[of],
+            }
+        };
+        let results = order.into_iter().take(k).map(ranked).collect();
+        let truncated = distinct.of.iter().filter(|&&d| truncated[d]).count();
+        let Scored { plan, trace, .. } = &scored;
+        let (plan, trace) = (plan.clone(), trace.as_ref().map(|t| distinct.trace(t)));
         let stats = Stats {
             candidates: texts.len(),
             distinct_candidates: distinct.texts.len(),
             tokens,
-            truncated: distinct.of.iter().filter(|&&d| truncated[d]).count(),
-            layers: self.info.layers,
-            chunks,
-            threads: self.pool.current_num_threads(),
-            bytes_read,
+            truncated,
             tokenize,
-            read,
-            compute,
             total: started.elapsed(),
-            peak_rss_bytes: peak_rss_bytes(),
+            ..self.stats(scored, &distinct)
         };
-        Ok(Selection { results, stats })
+        Ok(Selection { results, stats, plan, trace, timeline })
+    }
+
+    /// What the engine knows of a request's cost.
+    fn stats(&self, scored: Scored, distinct: &Distinct<'_>) -> Stats {
+        let read = scored.read.as_secs_f64();
+        let covered = read - scored.stall.as_secs_f64();
+        let mut funnel = scored.layers;
+        let candidate_layers = funnel.iter().map(|l| l.live as u64).sum();
+        for layer in &mut funnel {
+            layer.accepted = distinct.expand(&layer.accepted);
+            layer.dropped = distinct.expand(&layer.dropped);
+        }
+        Stats {
+            candidates: 0,
+            distinct_candidates: 0,
+            tokens: 0,
+            truncated: 0,
+            tokenize: Duration::ZERO,
+            total: Duration::ZERO,
+            prefix_tokens: scored.prefix_tokens,
+            layers: self.info.layers,
+            candidate_layers,
+            chunks: scored.chunks,
+            threads: self.pool.current_num_threads(),
+            weight_bytes_read: scored.weight_bytes_read,
+            direct_io: scored.direct,
+            read: scored.read,
+            stall: scored.stall,
+            overlap: if read > 0.0 { (covered / read).clamp(0.0, 1.0) } else { 1.0 },
+            row_cache_hits: scored.row_hits,
+            row_cache_misses: scored.row_misses,
+            row_bytes_read: scored.row_bytes_read,
+            spill_bytes_written: scored.spill_bytes_written,
+            spill_bytes_read: scored.spill_bytes_read,
+            spill_wait: scored.spill_wait,
+            spill_error: scored.fallen_back,
+            embed: scored.embed,
+            compute: scored.compute,
+            funnel,
+            memory: scored.memory,
+            peak_rss_bytes: peak_rss_bytes(),
+        }
+    }
+
+    /// How a pool of `candidates` texts of `tokens` tokens each (template, query and text) would be run now.
+    ///
+    /// # Errors
+    /// [`Error::Plan`], for instance when the memory budget is too small, with the minimum.
+    pub fn plan(&self, candidates: usize, tokens: usize) -> Result<Plan> {
+        self.engine.plan(PoolShape::uniform(candidates, tokens))
     }
 
     fn encode(
@@ -135,6 +221,22 @@ impl<'a> Distinct<'a> {
         Distinct { texts: distinct, of }
     }
 
+    /// Every text is taken for different.
+    fn all(texts: &[&'a str]) -> Self {
+        Distinct { texts: texts.to_vec(), of: (0..texts.len()).collect() }
+    }
+
+    /// The request's indices of distinct texts, in the order given; equal texts follow each other.
+    fn expand(&self, distinct: &[usize]) -> Vec<usize> {
+        let indices = |&d: &usize| (0..self.of.len()).filter(move |&i| self.of[i] == d);
+        distinct.iter().flat_map(indices).collect()
+    }
+
+    /// Scores of every text, `[layer][text]`.
+    fn trace(&self, trace: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        trace.iter().map(|scores| self.of.iter().map(|&d| scores[d]).collect()).collect()
+    }
+
     /// The engine counts distinct candidates, the caller their own.
     fn in_terms_of_the_request(&self, error: Error) -> Error {
         match error {
@@ -147,28 +249,11 @@ impl<'a> Distinct<'a> {
     }
 }
 
-/// The `k` best, by falling logit and then by index.
-fn rank(
-    of: &[usize],
-    logits: &[Logit],
-    truncated: &[bool],
-    after_layer: usize,
-    k: usize,
-) -> Vec<Ranked> {
+/// All texts by falling logit and then by index.
+fn rank(of: &[usize], logits: &[Logit]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..of.len()).collect();
     order.sort_by(|&a, &b| logits[of[b]].0.total_cmp(&logits[of[a]].0).then(a.cmp(&b)));
-    order.truncate(k);
-    let ranked = |index: usize| {
-        let raw_score = logits[of[index]];
-        Ranked {
-            index,
-            score: raw_score.probability(),
-            raw_score,
-            decided_after_layer: after_layer,
-            truncated: truncated[of[index]],
-        }
-    };
-    order.into_iter().map(ranked).collect()
+    order
 }
 
 #[cfg(test)]
@@ -185,9 +270,7 @@ mod tests {
     #[test]
     fn ties_go_by_index_and_negative_zero_is_no_surprise() {
         let logits = [Logit(1.0), Logit(-2.0), Logit(0.0)];
-        let ranked = rank(&[2, 0, 1, 0], &logits, &[false, true, false], 5, 3);
-        assert_eq!(ranked.iter().map(|r| r.index).collect::<Vec<_>>(), [1, 3, 0]);
-        assert!(ranked.iter().all(|r| r.decided_after_layer == 5 && !r.truncated));
+        assert_eq!(rank(&[2, 0, 1, 0], &logits), [1, 3, 0, 2]);
     }
 
     #[test]

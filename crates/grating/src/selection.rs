@@ -1,16 +1,27 @@
 //! The answer to a request.
 
 use grating_model::{Logit, Probability};
+use grating_sched::Plan;
 
 use crate::stats::Stats;
+use crate::timeline::Timeline;
 
-/// The selected texts, best first, and what the selection cost.
-#[derive(Debug, Clone, PartialEq)]
+/// The selected texts and what the selection cost.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Selection {
-    /// `min(k, N)` results, by falling score; equal scores keep the order of the texts.
+    /// `min(k, N)` results. Without pruning, and with it in [`Mode::Rank`](grating_prune::Mode::Rank), by falling
+    /// score; equal scores keep the order of the texts. In [`Mode::Select`](grating_prune::Mode::Select) in the order
+    /// in which they were accepted: scores read after different layers are not comparable.
     pub results: Vec<Ranked>,
     /// Figures of the request.
     pub stats: Stats,
+    /// How the request was planned.
+    pub plan: Plan,
+    /// Scores after every layer, if the request asked for them: `[layer][text]`.
+    pub trace: Option<Vec<Vec<f32>>>,
+    /// What ran when, if the request asked for it.
+    pub timeline: Timeline,
 }
 
 /// One selected text.

@@ -1,11 +1,13 @@
 //! Post-norm encoder layers: BERT and XLM-RoBERTa (`modeling_bert.py`, `modeling_xlm_roberta.py`).
 
+use grating_kernels::attention::{Heads, Span};
+
 use super::linear::Linear;
 use crate::config::{Family, ModelConfig};
 use crate::error::Result;
-use crate::model::ChunkContext;
-use crate::ops::{AttentionShape, Ops};
+use crate::ops::Ops;
 use crate::parts::Spec;
+use crate::ragged::Ragged;
 use crate::weights::LayerWeights;
 
 /// Prefix of all tensors of the encoder itself.
@@ -21,9 +23,10 @@ pub(crate) fn layer_prefix(family: Family, layer: usize) -> String {
     format!("{}encoder.layer.{layer}.", model_prefix(family))
 }
 
-/// The tensors of one layer. Checkpoints converted from TensorFlow spell LayerNorm's `gamma` and `beta`.
-pub(crate) fn layer_specs(config: &ModelConfig) -> Vec<Spec> {
-    let (h, f) = (config.hidden, config.intermediate);
+/// The tensors of one layer's attention block. Checkpoints converted from TensorFlow spell LayerNorm's `gamma` and
+/// `beta`.
+pub(crate) fn attention_specs(config: &ModelConfig) -> Vec<Spec> {
+    let h = config.hidden;
     vec![
         Spec::new("attention.self.query.weight", [h, h]),
         Spec::new("attention.self.query.bias", [h]),
@@ -35,6 +38,13 @@ pub(crate) fn layer_specs(config: &ModelConfig) -> Vec<Spec> {
         Spec::new("attention.output.dense.bias", [h]),
         Spec::new("attention.output.LayerNorm.weight", [h]).or("attention.output.LayerNorm.gamma"),
         Spec::new("attention.output.LayerNorm.bias", [h]).or("attention.output.LayerNorm.beta"),
+    ]
+}
+
+/// The tensors of one layer's feed-forward block.
+pub(crate) fn feed_forward_specs(config: &ModelConfig) -> Vec<Spec> {
+    let (h, f) = (config.hidden, config.intermediate);
+    vec![
         Spec::new("intermediate.dense.weight", [f, h]),
         Spec::new("intermediate.dense.bias", [f]),
         Spec::new("output.dense.weight", [h, f]),
@@ -63,67 +73,109 @@ impl<'w, O: Ops> LayerNorm<'w, O> {
         })
     }
 
-    pub(crate) fn forward(&self, ops: &O, x: &O::Tensor, eps: f32) -> Result<O::Tensor> {
+    pub(crate) fn forward(&self, ops: &O, x: O::Tensor, eps: f32) -> Result<O::Tensor> {
         ops.layer_norm(x, &self.weight, &self.bias, eps)
     }
 }
 
-/// One bound encoder layer.
-pub(crate) struct EncoderLayer<'w, O: Ops> {
+/// A bound attention block: `norm(x + attention(x))`.
+pub(crate) struct EncoderAttention<'w, O: Ops> {
     query: Linear<'w, O>,
     key: Linear<'w, O>,
     value: Linear<'w, O>,
-    attention_output: Linear<'w, O>,
-    attention_norm: LayerNorm<'w, O>,
-    intermediate: Linear<'w, O>,
     output: Linear<'w, O>,
-    output_norm: LayerNorm<'w, O>,
+    norm: LayerNorm<'w, O>,
 }
 
-impl<'w, O: Ops> EncoderLayer<'w, O> {
+/// A bound feed-forward block: `norm(x + output(act(intermediate(x))))`.
+pub(crate) struct EncoderFeedForward<'w, O: Ops> {
+    intermediate: Linear<'w, O>,
+    output: Linear<'w, O>,
+    norm: LayerNorm<'w, O>,
+}
+
+impl<'w, O: Ops> EncoderAttention<'w, O> {
     pub(crate) fn bind(ops: &O, weights: &LayerWeights<'w>) -> Result<Self> {
         let linear = |w: &str, b: &str| Linear::bind(ops, weights, w, b);
-        let norm = |w: &str, b: &str| LayerNorm::bind(ops, weights, w, b);
-        Ok(EncoderLayer {
+        let (weight, bias) =
+            ("attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias");
+        Ok(EncoderAttention {
             query: linear("attention.self.query.weight", "attention.self.query.bias")?,
             key: linear("attention.self.key.weight", "attention.self.key.bias")?,
             value: linear("attention.self.value.weight", "attention.self.value.bias")?,
-            attention_output: linear(
-                "attention.output.dense.weight",
-                "attention.output.dense.bias",
-            )?,
-            attention_norm: norm(
-                "attention.output.LayerNorm.weight",
-                "attention.output.LayerNorm.bias",
-            )?,
-            intermediate: linear("intermediate.dense.weight", "intermediate.dense.bias")?,
-            output: linear("output.dense.weight", "output.dense.bias")?,
-            output_norm: norm("output.LayerNorm.weight", "output.LayerNorm.bias")?,
+            output: linear("attention.output.dense.weight", "attention.output.dense.bias")?,
+            norm: LayerNorm::bind(ops, weights, weight, bias)?,
         })
     }
 
-    /// `norm(x + attention(x))`, then `norm(x + feed_forward(x))`; `x` is `[tokens, hidden]`.
+    /// Attends with every token of `x` `[tokens, hidden]`.
     pub(crate) fn forward(
         &self,
         ops: &O,
         config: &ModelConfig,
         x: O::Tensor,
-        context: &ChunkContext<O>,
+        ragged: &Ragged,
     ) -> Result<O::Tensor> {
-        let q = self.query.forward(ops, &x)?;
-        let k = self.key.forward(ops, &x)?;
-        let v = self.value.forward(ops, &x)?;
-        let shape = AttentionShape {
-            heads: config.heads,
-            kv_heads: config.heads,
-            head_dim: config.head_dim,
+        let maps = [self.query.map(), self.key.map(), self.value.map()];
+        let [q, k, v] = ops.linear(&x, maps)?;
+        self.attend(ops, config, x, q, (k, v), &ragged.spans())
+    }
+
+    /// Attends with the first token of each sequence alone: `[sequences, hidden]`.
+    pub(crate) fn forward_scored(
+        &self,
+        ops: &O,
+        config: &ModelConfig,
+        x: O::Tensor,
+        ragged: &Ragged,
+    ) -> Result<O::Tensor> {
+        let rows = ragged.first_rows();
+        let [k, v] = ops.linear(&x, [self.key.map(), self.value.map()])?;
+        let x = ops.select_rows(&x, &rows)?;
+        let [q] = ops.linear(&x, [self.query.map()])?;
+        self.attend(ops, config, x, q, (k, v), &ragged.spans_of(&rows))
+    }
+
+    fn attend(
+        &self,
+        ops: &O,
+        config: &ModelConfig,
+        x: O::Tensor,
+        q: O::Tensor,
+        (k, v): (O::Tensor, O::Tensor),
+        spans: &[Span],
+    ) -> Result<O::Tensor> {
+        let heads = Heads {
+            queries: config.heads,
+            keys: config.heads,
+            width: config.head_dim,
             causal: false,
         };
-        let attended = ops.attention(&q, &k, &v, shape, context.ragged())?;
-        let attended = self.attention_output.forward(ops, &attended)?;
-        let x = self.attention_norm.forward(ops, &ops.add(&x, &attended)?, config.norm_eps)?;
-        let wide = ops.activate(&self.intermediate.forward(ops, &x)?, config.activation)?;
-        let narrow = self.output.forward(ops, &wide)?;
-        self.output_norm.forward(ops, &ops.add(&x, &narrow)?, config.norm_eps)
+        let attended = ops.attention(q, &k, &v, None, heads, spans)?;
+        drop((k, v));
+        let x = ops.add(x, &self.output.forward(ops, &attended)?)?;
+        self.norm.forward(ops, x, config.norm_eps)
+    }
+}
+
+impl<'w, O: Ops> EncoderFeedForward<'w, O> {
+    pub(crate) fn bind(ops: &O, weights: &LayerWeights<'w>) -> Result<Self> {
+        let linear = |w: &str, b: &str| Linear::bind(ops, weights, w, b);
+        Ok(EncoderFeedForward {
+            intermediate: linear("intermediate.dense.weight", "intermediate.dense.bias")?,
+            output: linear("output.dense.weight", "output.dense.bias")?,
+            norm: LayerNorm::bind(
+                ops,
+                weights,
+                "output.LayerNorm.weight",
+                "output.LayerNorm.bias",
+            )?,
+        })
+    }
+
+    pub(crate) fn forward(&self, ops: &O, config: &ModelConfig, x: O::Tensor) -> Result<O::Tensor> {
+        let wide = ops.activate(self.intermediate.forward(ops, &x)?, config.activation)?;
+        let x = ops.add(x, &self.output.forward(ops, &wide)?)?;
+        self.norm.forward(ops, x, config.norm_eps)
     }
 }

@@ -1,7 +1,7 @@
 //! A linear layer: weight and, where the family has one, bias.
 
 use crate::error::Result;
-use crate::ops::Ops;
+use crate::ops::{Affine, Ops};
 use crate::weights::LayerWeights;
 
 /// A weight matrix with its bias, where there is one.
@@ -21,7 +21,24 @@ impl<'w, O: Ops> Linear<'w, O> {
         Ok(Linear { weight: ops.bind(weights.view(weight)?)?, bias })
     }
 
+    /// [`Self::bind`] for the scoring head.
+    pub(crate) fn bind_unrounded(
+        ops: &O,
+        weights: &LayerWeights<'w>,
+        weight: &str,
+        bias: &str,
+    ) -> Result<Self> {
+        let bias = weights.optional(bias).map(|view| ops.bind(view)).transpose()?;
+        Ok(Linear { weight: ops.bind_unrounded(weights.view(weight)?)?, bias })
+    }
+
+    /// For [`Ops::linear`].
+    pub(crate) fn map(&self) -> Affine<'_, O::Weight<'w>> {
+        Affine { weight: &self.weight, bias: self.bias.as_ref() }
+    }
+
     pub(crate) fn forward(&self, ops: &O, x: &O::Tensor) -> Result<O::Tensor> {
-        ops.linear(x, &self.weight, self.bias.as_ref())
+        let [y] = ops.linear(x, [self.map()])?;
+        Ok(y)
     }
 }

@@ -6,10 +6,11 @@
 use candle_core::{D, DType, Device, Tensor};
 use grating_io::Dtype;
 
-use super::{AttentionShape, Ops};
-use crate::config::Activation;
+use grating_kernels::attention::{Heads, Span};
+use grating_kernels::rows::Activation;
+
+use super::{Affine, Ops};
 use crate::error::{ModelError, Result};
-use crate::ragged::Ragged;
 use crate::weights::TensorView;
 
 /// Most elements of one block of attention scores: 64 MiB of f32. The block depends only on the sequence's own
@@ -66,23 +67,35 @@ impl Ops for CandleOps {
         Ok(x.flatten_all()?.to_vec1()?)
     }
 
-    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let y = x.matmul(&weight.t()?)?;
-        Ok(match bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        })
+    fn linear<const N: usize>(
+        &self,
+        x: &Tensor,
+        maps: [Affine<'_, Tensor>; N],
+    ) -> Result<[Tensor; N]> {
+        let mut outputs = Vec::with_capacity(N);
+        for Affine { weight, bias } in maps {
+            let y = x.matmul(&weight.t()?)?;
+            outputs.push(match bias {
+                Some(bias) => y.broadcast_add(bias)?,
+                None => y,
+            });
+        }
+        Ok(outputs.try_into().expect("one output for each map"))
     }
 
-    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+    fn add(&self, x: Tensor, y: &Tensor) -> Result<Tensor> {
         Ok((x + y)?)
     }
 
-    fn mul(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
-        Ok((x * y)?)
+    fn gate(&self, gate: Tensor, up: &Tensor, activation: Activation) -> Result<Tensor> {
+        Ok((self.activate(gate, activation)? * up)?)
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
+        self.rms_norm_heads(x.clone(), weight, eps)
+    }
+
+    fn rms_norm_heads(&self, x: Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
         let (rows, columns) = x.dims2()?;
         let group = weight.dim(0)?;
         let x = x.reshape((rows, columns / group, group))?;
@@ -91,31 +104,37 @@ impl Ops for CandleOps {
         Ok(x.broadcast_mul(weight)?.reshape((rows, columns))?)
     }
 
-    fn layer_norm(&self, x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+    fn layer_norm(&self, x: Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
         let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let variance = x.sqr()?.mean_keepdim(D::Minus1)?;
         let x = x.broadcast_div(&(variance + f64::from(eps))?.sqrt()?)?;
         Ok(x.broadcast_mul(weight)?.broadcast_add(bias)?)
     }
 
-    fn activate(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+    fn activate(&self, x: Tensor, activation: Activation) -> Result<Tensor> {
         Ok(match activation {
             Activation::Silu => x.silu()?,
             Activation::GeluErf => x.gelu_erf()?,
             Activation::GeluTanh => x.gelu()?,
             Activation::Relu => x.relu()?,
+            Activation::Tanh => x.tanh()?,
         })
     }
 
-    fn tanh(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(x.tanh()?)
-    }
-
-    fn rope(&self, x: &Tensor, cos: &Tensor, sin: &Tensor, head_dim: usize) -> Result<Tensor> {
+    fn rope(
+        &self,
+        x: Tensor,
+        cos: &Tensor,
+        sin: &Tensor,
+        head_dim: usize,
+        positions: &[u32],
+    ) -> Result<Tensor> {
         let (rows, columns) = x.dims2()?;
         let half = head_dim / 2;
         let x = x.reshape((rows, columns / head_dim, head_dim))?;
-        let (cos, sin) = (cos.unsqueeze(1)?, sin.unsqueeze(1)?);
+        let positions = Tensor::new(positions, &self.device)?;
+        let of_rows = |table: &Tensor| table.index_select(&positions, 0)?.unsqueeze(1);
+        let (cos, sin) = (of_rows(cos)?, of_rows(sin)?);
         let (low, high) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
         let turned_low = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
         let turned_high = (high.broadcast_mul(&cos)? + low.broadcast_mul(&sin)?)?;
@@ -124,16 +143,27 @@ impl Ops for CandleOps {
 
     fn attention(
         &self,
-        q: &Tensor,
+        q: Tensor,
         k: &Tensor,
         v: &Tensor,
-        shape: AttentionShape,
-        ragged: &Ragged,
+        prefix: Option<(&Tensor, &Tensor)>,
+        heads: Heads,
+        spans: &[Span],
     ) -> Result<Tensor> {
-        let mut outputs = Vec::with_capacity(ragged.len());
-        for rows in ragged.sequences() {
-            let part = |x: &Tensor| x.narrow(0, rows.start, rows.len());
-            outputs.push(self.attend(&part(q)?, &part(k)?, &part(v)?, shape)?);
+        let mut outputs = Vec::with_capacity(spans.len());
+        for span in spans {
+            let q = q.narrow(0, span.queries.start, span.queries.len())?;
+            let own = |x: &Tensor| x.narrow(0, span.keys.start, span.keys.len());
+            let (k, v) = (own(k)?, own(v)?);
+            let mut first = span.first_query;
+            let (k, v) = match prefix {
+                None => (k, v),
+                Some((prefix_k, prefix_v)) => {
+                    first += prefix_k.dim(0)?;
+                    (Tensor::cat(&[prefix_k, &k], 0)?, Tensor::cat(&[prefix_v, &v], 0)?)
+                }
+            };
+            outputs.push(self.attend(&q, &k, &v, heads, first)?);
         }
         Ok(Tensor::cat(&outputs, 0)?)
     }
@@ -145,22 +175,30 @@ impl Ops for CandleOps {
 }
 
 impl CandleOps {
-    /// Attention within one sequence of `t` tokens, in blocks of query rows.
-    fn attend(&self, q: &Tensor, k: &Tensor, v: &Tensor, shape: AttentionShape) -> Result<Tensor> {
-        let AttentionShape { heads, kv_heads, head_dim, causal } = shape;
-        let tokens = q.dim(0)?;
+    /// Attention of queries at consecutive positions from `first` on over all keys of one sequence, in blocks of
+    /// query rows.
+    fn attend(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        heads: Heads,
+        first: usize,
+    ) -> Result<Tensor> {
+        let Heads { queries: heads, keys: kv_heads, width: head_dim, causal } = heads;
+        let (queries, tokens) = (q.dim(0)?, k.dim(0)?);
         let group = heads / kv_heads;
         // [t, kv * d] -> [kv, t, d]
         let by_head =
             |x: &Tensor| x.reshape((tokens, kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
         let (k, v) = (by_head(k)?, by_head(v)?);
         let scale = 1.0 / (head_dim as f64).sqrt();
-        let block = (MAX_SCORE_ELEMENTS / (heads * tokens)).clamp(1, tokens);
+        let block = (MAX_SCORE_ELEMENTS / (heads * tokens)).clamp(1, queries);
 
         let mut outputs = Vec::new();
-        for start in (0..tokens).step_by(block) {
-            let rows = block.min(tokens - start);
-            let seen = if causal { start + rows } else { tokens };
+        for start in (0..queries).step_by(block) {
+            let rows = block.min(queries - start);
+            let seen = if causal { first + start + rows } else { tokens };
             let (k, v) = (k.narrow(1, 0, seen)?, v.narrow(1, 0, seen)?);
             // [rows, heads * d] -> [kv, group * rows, d]: the query heads of a group share their keys
             let q = q
@@ -171,7 +209,7 @@ impl CandleOps {
                 .reshape((kv_heads, group * rows, head_dim))?;
             let mut scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * scale)?;
             if causal {
-                let mask = self.causal_mask(start, rows, seen)?;
+                let mask = self.causal_mask(first + start, rows, seen)?;
                 scores = scores
                     .reshape((kv_heads, group, rows, seen))?
                     .broadcast_add(&mask)?

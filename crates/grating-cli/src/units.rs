@@ -1,0 +1,88 @@
+//! Sizes, shares and counts as people write them.
+
+use grating::{RowCache, Window};
+
+/// Bytes: `200MiB`, `1.5GB`, `64k`, `4096`. Without an `i` or with a bare letter: K, M, G are powers of 1024 when bare,
+/// of 1000 with a `B`.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let expected = || "write a size such as 200MiB, 1GB or 4096".to_string();
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| expected())?;
+    let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kib" => 1024.0,
+        "m" | "mib" => 1024.0 * 1024.0,
+        "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        _ => return Err(expected()),
+    };
+    let bytes = number * factor;
+    if bytes.is_finite() && bytes >= 1.0 && bytes < u64::MAX as f64 {
+        Ok(bytes as u64)
+    } else {
+        Err("it must be at least one byte".into())
+    }
+}
+
+pub(crate) fn window(text: &str) -> Result<Window, String> {
+    match text {
+        "auto" => Ok(Window::Auto),
+        "all" => Ok(Window::All),
+        _ => match text.parse() {
+            Ok(n) if n > 0 => Ok(Window::Slots(n)),
+            _ => Err("it must be a number of layers, at least 1, or all, or auto".into()),
+        },
+    }
+}
+
+pub(crate) fn row_cache(text: &str) -> Result<RowCache, String> {
+    let expected = || "it must be a number of rows, a share such as 10%, all, or auto".to_string();
+    match text {
+        "auto" => Ok(RowCache::Auto),
+        "all" => Ok(RowCache::All),
+        _ => match text.strip_suffix('%') {
+            Some(percent) => match percent.parse::<f64>() {
+                Ok(p) if (0.0..=100.0).contains(&p) => Ok(RowCache::Fraction(p / 100.0)),
+                _ => Err(expected()),
+            },
+            None => text.parse().map(RowCache::Rows).map_err(|_| expected()),
+        },
+    }
+}
+
+pub(crate) fn threshold(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
+        _ => Err("it must be a number, at least 0".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("4096"), Ok(4096));
+        assert_eq!(size("200MiB"), Ok(200 << 20));
+        assert_eq!(size("200m"), Ok(200 << 20));
+        assert_eq!(size("1.5 GB"), Ok(1_500_000_000));
+        for wrong in ["", "MiB", "0", "-1", "1TBq", "1e3x", "inf"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn windows_and_row_caches() {
+        assert_eq!(window("all"), Ok(Window::All));
+        assert_eq!(window("3"), Ok(Window::Slots(3)));
+        assert!(window("0").is_err());
+        assert_eq!(row_cache("10%"), Ok(RowCache::Fraction(0.1)));
+        assert_eq!(row_cache("77"), Ok(RowCache::Rows(77)));
+        assert!(row_cache("101%").is_err() && row_cache("some").is_err());
+    }
+}

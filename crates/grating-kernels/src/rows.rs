@@ -1,0 +1,380 @@
+//! Operations row by row or element by element: norms, activations, residual sums, rotary embedding.
+//!
+//! Matrices are f32, row-major, `[rows, columns]`. Rows are shared out over the threads of the current rayon pool; no
+//! result depends on how.
+
+use rayon::prelude::*;
+
+use crate::Isa;
+use crate::math;
+use crate::simd::{Simd, dispatch};
+
+/// Elements that are worth a task of their own.
+const TASK: usize = 16 << 10;
+
+/// A feed-forward non-linearity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`
+    Silu,
+    /// `x * (1 + erf(x / sqrt 2)) / 2`
+    GeluErf,
+    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`
+    GeluTanh,
+    /// `max(x, 0)`
+    Relu,
+    /// `tanh(x)`
+    Tanh,
+}
+
+/// Root-mean-square norm of each group of `weight.len()` elements: `x / sqrt(mean(x^2) + eps) * weight`.
+///
+/// # Panics
+/// If the lengths do not fit each other.
+pub fn rms_norm(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert_eq!(x.len(), out.len(), "input and output differ in length");
+    assert_eq!(x.len() % weight.len(), 0, "rows are not whole groups");
+    let block = block(weight.len());
+    out.par_chunks_mut(block).zip(x.par_chunks(block)).for_each(
+        |(out, x)| dispatch!(isa, rms_norms(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32])),
+    );
+}
+
+/// [`rms_norm`] where it lies.
+///
+/// # Panics
+/// If the lengths do not fit each other.
+pub fn rms_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], eps: f32) {
+    assert_eq!(x.len() % weight.len(), 0, "rows are not whole groups");
+    x.par_chunks_mut(block(weight.len()))
+        .for_each(|x| dispatch!(isa, rms_norms_in_place(x: &mut [f32], weight: &[f32], eps: f32)));
+}
+
+/// Layer norm of each row of `weight.len()` elements, where it lies: `(x - mean) / sqrt(variance + eps) * weight + bias`.
+///
+/// # Panics
+/// If the lengths do not fit each other.
+pub fn layer_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    assert_eq!(weight.len(), bias.len(), "weight and bias differ in length");
+    assert_eq!(x.len() % weight.len(), 0, "rows are not whole");
+    x.par_chunks_mut(block(weight.len())).for_each(
+        |x| dispatch!(isa, layer_norms(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32)),
+    );
+}
+
+/// `x += y`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn add(isa: Isa, x: &mut [f32], y: &[f32]) {
+    assert_eq!(x.len(), y.len(), "summands differ in length");
+    x.par_chunks_mut(TASK)
+        .zip(y.par_chunks(TASK))
+        .for_each(|(x, y)| dispatch!(isa, sums(x: &mut [f32], y: &[f32])));
+}
+
+/// `x = activation(x)`.
+pub fn activate(isa: Isa, x: &mut [f32], activation: Activation) {
+    x.par_chunks_mut(TASK)
+        .for_each(|x| dispatch!(isa, activations(x: &mut [f32], activation: Activation)));
+}
+
+/// `gate = activation(gate) * up`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn gate(isa: Isa, gate: &mut [f32], up: &[f32], activation: Activation) {
+    assert_eq!(gate.len(), up.len(), "gate and up differ in length");
+    gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK)).for_each(
+        |(gate, up)| dispatch!(isa, gates(gate: &mut [f32], up: &[f32], activation: Activation)),
+    );
+}
+
+/// Rotary embedding where it lies: in each head of `2 * half` columns, column `i` is paired with `i + half` and turned
+/// by the angle of its position. `cos` and `sin` are `[positions, half]`, `positions` has one entry for each row.
+///
+/// # Panics
+/// If the lengths do not fit each other or a position is outside the table.
+pub fn rope(
+    isa: Isa,
+    x: &mut [f32],
+    columns: usize,
+    cos: &[f32],
+    sin: &[f32],
+    half: usize,
+    positions: &[u32],
+) {
+    assert_eq!(x.len(), positions.len() * columns, "a position for each row");
+    assert_eq!(columns % (2 * half), 0, "rows are not whole heads");
+    let rows = TASK.div_ceil(columns);
+    x.par_chunks_mut(rows * columns).zip(positions.par_chunks(rows)).for_each(|(x, positions)| {
+        for (row, &position) in x.chunks_exact_mut(columns).zip(positions) {
+            let at = position as usize * half..(position as usize + 1) * half;
+            let (cos, sin) = (&cos[at.clone()], &sin[at]);
+            dispatch!(isa, turn(row: &mut [f32], cos: &[f32], sin: &[f32]));
+        }
+    });
+}
+
+/// A whole number of rows with about [`TASK`] elements.
+fn block(columns: usize) -> usize {
+    TASK.div_ceil(columns) * columns
+}
+
+/// Calls `f` with vectors over `x`, and writes what it returns; the tail is padded with `fill`.
+#[inline(always)]
+fn map<V: Simd>(x: &mut [f32], f: impl Fn(V) -> V) {
+    let mut vectors = x.chunks_exact_mut(V::LANES);
+    for x in &mut vectors {
+        f(V::load(x)).store(x);
+    }
+    let tail = vectors.into_remainder();
+    if !tail.is_empty() {
+        f(V::load_part(tail, 0.0)).store_part(tail);
+    }
+}
+
+/// [`map`] over pairs.
+#[inline(always)]
+fn zip<V: Simd>(x: &mut [f32], y: &[f32], f: impl Fn(V, V) -> V) {
+    let mut vectors = x.chunks_exact_mut(V::LANES);
+    let mut others = y.chunks_exact(V::LANES);
+    for (x, y) in (&mut vectors).zip(&mut others) {
+        f(V::load(x), V::load(y)).store(x);
+    }
+    let tail = vectors.into_remainder();
+    if !tail.is_empty() {
+        f(V::load_part(tail, 0.0), V::load_part(others.remainder(), 0.0)).store_part(tail);
+    }
+}
+
+/// Sum of `f` over the elements, lane by lane and then across the lanes.
+#[inline(always)]
+fn sum<V: Simd>(x: &[f32], f: impl Fn(V) -> V) -> f32 {
+    let mut total = V::splat(0.0);
+    let vectors = x.chunks_exact(V::LANES);
+    let tail = vectors.remainder();
+    for x in vectors {
+        total = total.add(f(V::load(x)));
+    }
+    let mut rest = 0.0;
+    if !tail.is_empty() {
+        let mut lanes = [0.0; 16];
+        f(V::load_part(tail, 0.0)).store(&mut lanes);
+        for lane in &lanes[..tail.len()] {
+            rest += lane;
+        }
+    }
+    total.sum() + rest
+}
+
+#[inline(always)]
+fn rms_norms<V: Simd>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    out.copy_from_slice(x);
+    rms_norms_in_place::<V>(out, weight, eps);
+}
+
+#[inline(always)]
+fn rms_norms_in_place<V: Simd>(x: &mut [f32], weight: &[f32], eps: f32) {
+    for row in x.chunks_exact_mut(weight.len()) {
+        let mean_square = sum::<V>(row, |x| x.mul(x)) / weight.len() as f32;
+        let scale = V::splat(1.0 / (mean_square + eps).sqrt());
+        zip::<V>(row, weight, |x, w| x.mul(scale).mul(w));
+    }
+}
+
+#[inline(always)]
+fn layer_norms<V: Simd>(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+    let columns = weight.len() as f32;
+    for row in x.chunks_exact_mut(weight.len()) {
+        let mean = V::splat(sum::<V>(row, |x| x) / columns);
+        let variance = sum::<V>(row, |x| {
+            let d = x.sub(mean);
+            d.mul(d)
+        }) / columns;
+        let scale = V::splat(1.0 / (variance + eps).sqrt());
+        zip::<V>(row, weight, |x, w| x.sub(mean).mul(scale).mul(w));
+        zip::<V>(row, bias, |x, b| x.add(b));
+    }
+}
+
+#[inline(always)]
+fn sums<V: Simd>(x: &mut [f32], y: &[f32]) {
+    zip::<V>(x, y, V::add);
+}
+
+#[inline(always)]
+fn activation_of<V: Simd>(x: V, activation: Activation) -> V {
+    let half = V::splat(0.5);
+    match activation {
+        Activation::Silu => x.mul(math::sigmoid(x)),
+        Activation::GeluErf => {
+            let erf = math::erf(x.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2)));
+            x.mul(half).mul(erf.add(V::splat(1.0)))
+        }
+        Activation::GeluTanh => {
+            let cube = x.mul(x).mul(x);
+            let inner = cube.mul_add(V::splat(0.044_715), x).mul(V::splat(0.797_884_6));
+            x.mul(half).mul(math::tanh(inner).add(V::splat(1.0)))
+        }
+        // The constant first, so that NaN stays NaN.
+        Activation::Relu => V::splat(0.0).max(x),
+        Activation::Tanh => math::tanh(x),
+    }
+}
+
+#[inline(always)]
+fn activations<V: Simd>(x: &mut [f32], activation: Activation) {
+    // The match is outside of the loop, so that each loop is straight.
+    match activation {
+        Activation::Silu => map::<V>(x, |x| activation_of(x, Activation::Silu)),
+        Activation::GeluErf => map::<V>(x, |x| activation_of(x, Activation::GeluErf)),
+        Activation::GeluTanh => map::<V>(x, |x| activation_of(x, Activation::GeluTanh)),
+        Activation::Relu => map::<V>(x, |x| activation_of(x, Activation::Relu)),
+        Activation::Tanh => map::<V>(x, |x| activation_of(x, Activation::Tanh)),
+    }
+}
+
+#[inline(always)]
+fn gates<V: Simd>(gate: &mut [f32], up: &[f32], activation: Activation) {
+    match activation {
+        Activation::Silu => zip::<V>(gate, up, |g, u| activation_of(g, Activation::Silu).mul(u)),
+        other => {
+            activations::<V>(gate, other);
+            zip::<V>(gate, up, V::mul);
+        }
+    }
+}
+
+#[inline(always)]
+fn turn<V: Simd>(row: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let half = cos.len();
+    for head in row.chunks_exact_mut(2 * half) {
+        let (low, high) = head.split_at_mut(half);
+        let whole = half / V::LANES * V::LANES;
+        for i in (0..whole).step_by(V::LANES) {
+            let (c, s) = (V::load(&cos[i..]), V::load(&sin[i..]));
+            let (l, h) = (V::load(&low[i..]), V::load(&high[i..]));
+            l.mul(c).sub(h.mul(s)).store(&mut low[i..]);
+            h.mul(c).add(l.mul(s)).store(&mut high[i..]);
+        }
+        for i in whole..half {
+            let (l, h) = (low[i], high[i]);
+            low[i] = l * cos[i] - h * sin[i];
+            high[i] = h * cos[i] + l * sin[i];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers between -2 and 2 that look random and are the same every time.
+    fn numbers(count: usize, seed: u32) -> Vec<f32> {
+        (0..count as u32)
+            .map(|i| {
+                ((i + seed * 977).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 22) as f32 - 2.0
+            })
+            .collect()
+    }
+
+    fn close(found: &[f32], expected: impl Iterator<Item = f64>) {
+        for (i, (f, e)) in found.iter().zip(expected).enumerate() {
+            assert!((f64::from(*f) - e).abs() < 2e-6 * e.abs().max(1.0), "{i}: {f} for {e}");
+        }
+    }
+
+    #[test]
+    fn norms_follow_their_formulas_on_every_instruction_set() {
+        for isa in Isa::supported() {
+            for columns in [1, 5, 8, 16, 37, 384] {
+                let x = numbers(columns * 3, 1);
+                let (weight, bias) = (numbers(columns, 2), numbers(columns, 3));
+                let mut rms = vec![0.0; x.len()];
+                rms_norm(isa, &x, &weight, 1e-6, &mut rms);
+                let mut layer = x.clone();
+                layer_norm_in_place(isa, &mut layer, &weight, &bias, 1e-5);
+                for (r, row) in x.chunks(columns).enumerate() {
+                    let n = columns as f64;
+                    let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();
+                    let scale = (row.iter().map(|x| x * x).sum::<f64>() / n + 1e-6).sqrt();
+                    let at = r * columns..(r + 1) * columns;
+                    let w = |i: usize| f64::from(weight[i]);
+                    close(&rms[at.clone()], row.iter().enumerate().map(|(i, x)| x / scale * w(i)));
+                    let mean = row.iter().sum::<f64>() / n;
+                    let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+                    let expected = row.iter().enumerate().map(|(i, x)| {
+                        (x - mean) / (variance + 1e-5).sqrt() * w(i) + f64::from(bias[i])
+                    });
+                    // A row of one element is all cancellation: 0 / sqrt(eps).
+                    close(&layer[at], expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn activations_follow_their_formulas_on_every_instruction_set() {
+        let x: Vec<f32> = (-1201..=1200).map(|i| i as f32 * 0.01).collect();
+        for isa in Isa::supported() {
+            let run = |activation| {
+                let mut y = x.clone();
+                activate(isa, &mut y, activation);
+                y
+            };
+            let exact = |f: fn(f64) -> f64| x.iter().map(move |&x| f(f64::from(x)));
+            close(&run(Activation::Silu), exact(|x| x / (1.0 + (-x).exp())));
+            close(&run(Activation::Relu), exact(|x| x.max(0.0)));
+            close(&run(Activation::Tanh), exact(f64::tanh));
+            let inner = |x: f64| (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+            let gelu: Vec<f64> = exact(|x| x).map(|x| x * 0.5 * (1.0 + inner(x).tanh())).collect();
+            close(&run(Activation::GeluTanh), gelu.into_iter());
+            let mut gated = x.clone();
+            gate(isa, &mut gated, &x, Activation::Silu);
+            close(&gated, exact(|x| x * x / (1.0 + (-x).exp())));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number_stays_so_on_every_instruction_set() {
+        use Activation::{GeluErf, GeluTanh, Relu, Silu, Tanh};
+        for (isa, f) in Isa::supported()
+            .into_iter()
+            .flat_map(|i| [GeluErf, GeluTanh, Relu, Silu, Tanh].map(|f| (i, f)))
+        {
+            let mut x = vec![f32::NAN; 37];
+            activate(isa, &mut x, f);
+            assert!(x.iter().all(|x| x.is_nan()), "{isa} {f:?}");
+        }
+    }
+
+    #[test]
+    fn rope_turns_pairs_by_the_angle_of_the_position() {
+        for isa in Isa::supported() {
+            for half in [1, 3, 8, 64] {
+                let angles: Vec<f32> = (0..4 * half).map(|i| i as f32 * 0.1).collect();
+                let cos: Vec<f32> = angles.iter().map(|a| a.cos()).collect();
+                let sin: Vec<f32> = angles.iter().map(|a| a.sin()).collect();
+                let (columns, positions) = (4 * half, [3, 0, 2]);
+                let before = numbers(columns * 3, 5);
+                let mut x = before.clone();
+                rope(isa, &mut x, columns, &cos, &sin, half, &positions);
+                for (row, &position) in positions.iter().enumerate() {
+                    for column in 0..columns {
+                        let (head, i) = (column / (2 * half), column % half);
+                        let low = before[row * columns + head * 2 * half + i];
+                        let high = before[row * columns + head * 2 * half + half + i];
+                        let (c, s) =
+                            (cos[position as usize * half + i], sin[position as usize * half + i]);
+                        let expected = match column % (2 * half) < half {
+                            true => low * c - high * s,
+                            false => high * c + low * s,
+                        };
+                        assert!((x[row * columns + column] - expected).abs() < 1e-6);
+                    }
+                }
+            }
+        }
+    }
+}

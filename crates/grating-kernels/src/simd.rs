@@ -1,0 +1,305 @@
+//! A vector of f32 lanes, so that a kernel is written once and compiled for each instruction set.
+//!
+//! Kernels are `#[inline(always)]` functions over [`Simd`]; [`dispatch`] instantiates them inside functions that
+//! enable the instructions. A lane never touches its neighbours except in the two reductions, whose order is fixed.
+
+/// f32 lanes of one instruction set.
+///
+/// Methods are safe to call only inside a function that enables the instruction set; [`dispatch`] takes care of it.
+pub(crate) trait Simd: Copy {
+    /// Lanes.
+    const LANES: usize;
+    /// All lanes equal.
+    fn splat(value: f32) -> Self;
+    /// Lanes from the first `LANES` elements.
+    fn load(from: &[f32]) -> Self;
+    /// Lanes to the first `LANES` elements.
+    fn store(self, to: &mut [f32]);
+    /// `self + other`.
+    fn add(self, other: Self) -> Self;
+    /// `self - other`.
+    fn sub(self, other: Self) -> Self;
+    /// `self * other`.
+    fn mul(self, other: Self) -> Self;
+    /// `self / other`.
+    fn div(self, other: Self) -> Self;
+    /// The larger of each pair.
+    fn max(self, other: Self) -> Self;
+    /// The smaller of each pair.
+    fn min(self, other: Self) -> Self;
+    /// `self * factor + addend`, in one rounding where the instruction set can.
+    fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The nearest whole numbers.
+    fn round(self) -> Self;
+    /// `2 ^ self` for whole numbers in `-126..=127`.
+    fn exp2_whole(self) -> Self;
+
+    /// Lanes from a slice shorter than a vector; the rest are `fill`.
+    #[inline(always)]
+    fn load_part(from: &[f32], fill: f32) -> Self {
+        let mut lanes = [fill; 16];
+        lanes[..from.len()].copy_from_slice(from);
+        Self::load(&lanes)
+    }
+
+    /// The first lanes to a slice shorter than a vector.
+    #[inline(always)]
+    fn store_part(self, to: &mut [f32]) {
+        let mut lanes = [0.0; 16];
+        self.store(&mut lanes);
+        to.copy_from_slice(&lanes[..to.len()]);
+    }
+
+    /// Sum of the lanes, folded in halves.
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        fold(self, |a, b| a + b)
+    }
+
+    /// Largest lane.
+    #[inline(always)]
+    fn largest(self) -> f32 {
+        fold(self, f32::max)
+    }
+}
+
+#[inline(always)]
+fn fold<V: Simd>(vector: V, combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; 16];
+    vector.store(&mut lanes);
+    let mut width = V::LANES;
+    while width > 1 {
+        width /= 2;
+        for lane in 0..width {
+            lanes[lane] = combine(lanes[lane], lanes[lane + width]);
+        }
+    }
+    lanes[0]
+}
+
+/// Eight lanes of plain Rust, for any processor.
+#[derive(Clone, Copy)]
+pub(crate) struct Plain([f32; 8]);
+
+impl Plain {
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        Plain(std::array::from_fn(|i| f(self.0[i], other.0[i])))
+    }
+}
+
+impl Simd for Plain {
+    const LANES: usize = 8;
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        Plain([value; 8])
+    }
+    #[inline(always)]
+    fn load(from: &[f32]) -> Self {
+        Plain(std::array::from_fn(|i| from[i]))
+    }
+    #[inline(always)]
+    fn store(self, to: &mut [f32]) {
+        to[..8].copy_from_slice(&self.0);
+    }
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn mul_add(self, factor: Self, addend: Self) -> Self {
+        self.mul(factor).add(addend)
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // Adding and taking away 1.5 * 2^23 leaves whole numbers; exact for the magnitudes that occur here.
+        const SHIFT: f32 = 12_582_912.0;
+        Plain(self.0.map(|x| (x + SHIFT) - SHIFT))
+    }
+    #[inline(always)]
+    fn exp2_whole(self) -> Self {
+        Plain(self.0.map(|x| f32::from_bits((((x as i32) + 127) << 23) as u32)))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::Simd;
+
+    /// AVX2 with FMA.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx2(__m256);
+    /// AVX-512F.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Avx512(__m512);
+
+    // SAFETY of every block below: the intrinsics need their instruction set, which `dispatch` enables around the
+    // kernels that use these types; loads and stores check the slice's length first.
+    macro_rules! implement {
+        ($name:ident, $lanes:literal, $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident,
+         $div:ident, $max:ident, $min:ident, $fmadd:ident, |$x:ident| $round:expr, $exp2:expr) => {
+            impl Simd for $name {
+                const LANES: usize = $lanes;
+                #[inline(always)]
+                fn splat(value: f32) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $set1(value) })
+                }
+                #[inline(always)]
+                fn load(from: &[f32]) -> Self {
+                    assert!(from.len() >= $lanes);
+                    // SAFETY: see above.
+                    $name(unsafe { $loadu(from.as_ptr()) })
+                }
+                #[inline(always)]
+                fn store(self, to: &mut [f32]) {
+                    assert!(to.len() >= $lanes);
+                    // SAFETY: see above.
+                    unsafe { $storeu(to.as_mut_ptr(), self.0) }
+                }
+                #[inline(always)]
+                fn add(self, other: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $add(self.0, other.0) })
+                }
+                #[inline(always)]
+                fn sub(self, other: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $sub(self.0, other.0) })
+                }
+                #[inline(always)]
+                fn mul(self, other: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $mul(self.0, other.0) })
+                }
+                #[inline(always)]
+                fn div(self, other: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $div(self.0, other.0) })
+                }
+                #[inline(always)]
+                fn max(self, other: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $max(self.0, other.0) })
+                }
+                #[inline(always)]
+                fn min(self, other: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $min(self.0, other.0) })
+                }
+                #[inline(always)]
+                fn mul_add(self, factor: Self, addend: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $fmadd(self.0, factor.0, addend.0) })
+                }
+                #[inline(always)]
+                fn round(self) -> Self {
+                    let $x = self.0;
+                    // SAFETY: see above.
+                    $name(unsafe { $round })
+                }
+                #[inline(always)]
+                fn exp2_whole(self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $exp2(self.0) })
+                }
+            }
+        };
+    }
+
+    implement!(
+        Avx2,
+        8,
+        _mm256_set1_ps,
+        _mm256_loadu_ps,
+        _mm256_storeu_ps,
+        _mm256_add_ps,
+        _mm256_sub_ps,
+        _mm256_mul_ps,
+        _mm256_div_ps,
+        _mm256_max_ps,
+        _mm256_min_ps,
+        _mm256_fmadd_ps,
+        |x| _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x),
+        |x| {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        }
+    );
+    implement!(
+        Avx512,
+        16,
+        _mm512_set1_ps,
+        _mm512_loadu_ps,
+        _mm512_storeu_ps,
+        _mm512_add_ps,
+        _mm512_sub_ps,
+        _mm512_mul_ps,
+        _mm512_div_ps,
+        _mm512_max_ps,
+        _mm512_min_ps,
+        _mm512_fmadd_ps,
+        |x| _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x),
+        |x| {
+            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
+        }
+    );
+}
+
+/// Runs `kernel::<V>(arguments)` with the widest lanes that the instruction set has.
+///
+/// On a processor without the instruction set the plain lanes are used.
+macro_rules! dispatch {
+    ($isa:expr, $kernel:ident($($argument:ident: $type:ty),* $(,)?) $(-> $output:ty)?) => {{
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma")]
+            fn avx512($($argument: $type),*) $(-> $output)? {
+                $kernel::<$crate::simd::x86::Avx512>($($argument),*)
+            }
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($argument: $type),*) $(-> $output)? {
+                $kernel::<$crate::simd::x86::Avx2>($($argument),*)
+            }
+            match $isa {
+                isa if isa >= $crate::Isa::Avx512 && isa.is_supported() => {
+                    // SAFETY: the processor has the instructions.
+                    unsafe { avx512($($argument),*) }
+                }
+                // SAFETY: likewise.
+                isa if isa >= $crate::Isa::Avx2 && isa.is_supported() => unsafe { avx2($($argument),*) },
+                _ => $kernel::<$crate::simd::Plain>($($argument),*),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        {
+            let _ = $isa;
+            $kernel::<$crate::simd::Plain>($($argument),*)
+        }
+    }};
+}
+pub(crate) use dispatch;

@@ -1,0 +1,283 @@
+//! [`Ops`] on the CPU, computing on weights as they lie in the window.
+//!
+//! Matrices keep their stored type; a linear layer reads them where they are. Activations live in buffers of an
+//! [`Arena`] and go back to it when they are dropped, so that a layer allocates nothing that the one before it did not
+//! need too. Every operation shares its work out over the threads of the current rayon pool, and no bit of a result
+//! depends on how many there are or on what else is in the chunk.
+
+mod arena;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use grating_io::Dtype;
+use grating_kernels::attention::{Heads, KeysValues, Span, attention, scratch_bytes};
+use grating_kernels::rows::{self, Activation};
+use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};
+
+use super::{Affine, Ops};
+use crate::config::ModelConfig;
+use crate::error::{ModelError, Result};
+use crate::precision::Precision;
+use crate::weights::TensorView;
+use arena::{Arena, Buffer};
+
+/// Tensor operations of the CPU path.
+#[derive(Debug)]
+pub struct CpuOps {
+    kernels: Kernels,
+    precision: Precision,
+    arena: Arc<Arena>,
+    /// Prepared inputs of linear layers, reused.
+    prepared: Mutex<Vec<Activations>>,
+}
+
+/// An activation tensor, f32 `[rows, columns]`.
+#[derive(Debug)]
+pub struct CpuTensor {
+    data: Buffer,
+    rows: usize,
+    columns: usize,
+}
+
+/// A weight: the bytes of the window, or, for vectors, their elements.
+#[derive(Debug)]
+pub enum CpuWeight<'w> {
+    /// `[n]`
+    Vector(Vec<f32>),
+    /// `[out, in]`, and in what its products are taken.
+    Matrix(Matrix<'w>, Compute),
+}
+
+impl CpuOps {
+    /// With the given instructions and precision.
+    ///
+    /// # Panics
+    /// If this machine lacks the instructions ([`Isa::is_supported`]).
+    pub fn new(isa: Isa, precision: Precision) -> Self {
+        CpuOps {
+            kernels: Kernels::new(isa),
+            precision,
+            arena: Arc::default(),
+            prepared: Mutex::default(),
+        }
+    }
+
+    /// Most bytes of activations that lived at one time since the last [`Self::trim`].
+    pub fn peak_bytes(&self) -> u64 {
+        self.arena.peak_bytes()
+    }
+
+    /// Gives memory that no tensor uses back to the system, and starts a new peak.
+    pub fn trim(&self) {
+        self.arena.trim();
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// A tensor to be written; what it holds is unspecified.
+    pub fn scratch(&self, rows: usize, columns: usize) -> CpuTensor {
+        CpuTensor { data: self.arena.take(rows * columns), rows, columns }
+    }
+
+    /// Most bytes that a layer of such a model needs for each token of a chunk, the hidden state itself not counted.
+    pub fn workspace_per_token(config: &ModelConfig) -> usize {
+        let (q, kv) = (config.heads * config.head_dim, 2 * config.kv_heads * config.head_dim);
+        let (h, f) = (config.hidden, config.intermediate);
+        // Queries, keys and values with their input (once as it is, once prepared), then what attention makes of them.
+        let attention = 2 * h + 2 * q + kv;
+        // Both halves of a gated feed-forward block or the one of a plain one, their input twice, the gated product
+        // prepared for the last matrix, and its output.
+        let wide = if config.family.is_decoder() { 3 * f } else { 2 * f };
+        let feed_forward = 2 * h + wide;
+        size_of::<f32>() * attention.max(feed_forward)
+    }
+
+    /// Bytes of scratch that each thread keeps: packed weights, and attention over the longest sequence that such a
+    /// model is usually given (512 tokens).
+    pub fn workspace_per_thread(config: &ModelConfig) -> usize {
+        const PACKED: usize = 1 << 20;
+        const KEYS: usize = 512;
+        let heads = Heads {
+            queries: config.heads,
+            keys: config.kv_heads,
+            width: config.head_dim,
+            causal: config.family.is_decoder(),
+        };
+        PACKED + scratch_bytes(heads, KEYS)
+    }
+
+    fn matrix<'w>(&self, view: TensorView<'w>, precision: Precision) -> Result<CpuWeight<'w>> {
+        let format = match view.dtype() {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::Bf16,
+            found => {
+                return Err(ModelError::UnsupportedDtype { tensor: "(weight)".into(), found });
+            }
+        };
+        let [rows, columns] = *view.shape() else {
+            return Ok(CpuWeight::Vector(view.to_f32()));
+        };
+        let matrix = Matrix::new(format, rows, columns, view.bytes())
+            .map_err(|e| ModelError::Backend { reason: e.to_string() })?;
+        let compute = self.kernels.compute_for(format, precision.products(format));
+        Ok(CpuWeight::Matrix(matrix, compute))
+    }
+}
+
+impl CpuTensor {
+    /// The elements, row-major.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The elements, row-major.
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+}
+
+impl CpuWeight<'_> {
+    fn vector(&self) -> &[f32] {
+        match self {
+            CpuWeight::Vector(elements) => elements,
+            CpuWeight::Matrix(..) => unreachable!("models use norms and biases as vectors"),
+        }
+    }
+}
+
+impl Ops for CpuOps {
+    type Tensor = CpuTensor;
+    type Weight<'w> = CpuWeight<'w>;
+
+    fn name(&self) -> String {
+        format!("cpu ({}, {})", self.kernels.isa(), self.precision)
+    }
+
+    fn bind<'w>(&self, view: TensorView<'w>) -> Result<CpuWeight<'w>> {
+        self.matrix(view, self.precision)
+    }
+
+    fn bind_unrounded<'w>(&self, view: TensorView<'w>) -> Result<CpuWeight<'w>> {
+        self.matrix(view, Precision::Full)
+    }
+
+    fn upload(&self, data: Vec<f32>, rows: usize, columns: usize) -> Result<CpuTensor> {
+        assert_eq!(data.len(), rows * columns, "data and shape differ");
+        Ok(CpuTensor { data: self.arena.adopt(data), rows, columns })
+    }
+
+    fn download(&self, x: &CpuTensor) -> Result<Vec<f32>> {
+        Ok(x.data.to_vec())
+    }
+
+    fn linear<const N: usize>(
+        &self,
+        x: &CpuTensor,
+        maps: [Affine<'_, CpuWeight<'_>>; N],
+    ) -> Result<[CpuTensor; N]> {
+        let mut spare = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut prepared = spare.pop().unwrap_or_default();
+        drop(spare);
+        let mut ready = None;
+        let outputs = maps.map(|Affine { weight, bias }| {
+            let CpuWeight::Matrix(matrix, compute) = weight else {
+                unreachable!("models use matrices as matrices")
+            };
+            if ready != Some(*compute) {
+                self.kernels.prepare(&x.data, x.rows, x.columns, *compute, &mut prepared);
+                ready = Some(*compute);
+            }
+            let mut out = self.scratch(x.rows, matrix.rows());
+            let bias = bias.map(CpuWeight::vector);
+            self.kernels.linear(&prepared, matrix, bias, &mut out.data, matrix.rows());
+            out
+        });
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
+        Ok(outputs)
+    }
+
+    fn add(&self, mut x: CpuTensor, y: &CpuTensor) -> Result<CpuTensor> {
+        rows::add(self.kernels.isa(), &mut x.data, &y.data);
+        Ok(x)
+    }
+
+    fn gate(
+        &self,
+        mut gate: CpuTensor,
+        up: &CpuTensor,
+        activation: Activation,
+    ) -> Result<CpuTensor> {
+        rows::gate(self.kernels.isa(), &mut gate.data, &up.data, activation);
+        Ok(gate)
+    }
+
+    fn rms_norm(&self, x: &CpuTensor, weight: &CpuWeight<'_>, eps: f32) -> Result<CpuTensor> {
+        let mut out = self.scratch(x.rows, x.columns);
+        rows::rms_norm(self.kernels.isa(), &x.data, weight.vector(), eps, &mut out.data);
+        Ok(out)
+    }
+
+    fn rms_norm_heads(
+        &self,
+        mut x: CpuTensor,
+        weight: &CpuWeight<'_>,
+        eps: f32,
+    ) -> Result<CpuTensor> {
+        rows::rms_norm_in_place(self.kernels.isa(), &mut x.data, weight.vector(), eps);
+        Ok(x)
+    }
+
+    fn layer_norm(
+        &self,
+        mut x: CpuTensor,
+        weight: &CpuWeight<'_>,
+        bias: &CpuWeight<'_>,
+        eps: f32,
+    ) -> Result<CpuTensor> {
+        let (weight, bias) = (weight.vector(), bias.vector());
+        rows::layer_norm_in_place(self.kernels.isa(), &mut x.data, weight, bias, eps);
+        Ok(x)
+    }
+
+    fn activate(&self, mut x: CpuTensor, activation: Activation) -> Result<CpuTensor> {
+        rows::activate(self.kernels.isa(), &mut x.data, activation);
+        Ok(x)
+    }
+
+    fn rope(
+        &self,
+        mut x: CpuTensor,
+        cos: &CpuTensor,
+        sin: &CpuTensor,
+        head_dim: usize,
+        positions: &[u32],
+    ) -> Result<CpuTensor> {
+        let isa = self.kernels.isa();
+        rows::rope(isa, &mut x.data, x.columns, &cos.data, &sin.data, head_dim / 2, positions);
+        Ok(x)
+    }
+
+    fn attention(
+        &self,
+        q: CpuTensor,
+        k: &CpuTensor,
+        v: &CpuTensor,
+        prefix: Option<(&CpuTensor, &CpuTensor)>,
+        heads: Heads,
+        spans: &[Span],
+    ) -> Result<CpuTensor> {
+        let own = KeysValues { keys: &k.data, values: &v.data };
+        let prefix = prefix.map(|(k, v)| KeysValues { keys: &k.data, values: &v.data });
+        let mut out = self.scratch(q.rows, q.columns);
+        attention(self.kernels.isa(), heads, &q.data, own, prefix, spans, &mut out.data);
+        Ok(out)
+    }
+
+    fn select_rows(&self, x: &CpuTensor, rows: &[usize]) -> Result<CpuTensor> {
+        let mut out = self.scratch(rows.len(), x.columns);
+        for (out, &row) in out.data.chunks_exact_mut(x.columns).zip(rows) {
+            out.copy_from_slice(&x.data[row * x.columns..(row + 1) * x.columns]);
+        }
+        Ok(out)
+    }
+}

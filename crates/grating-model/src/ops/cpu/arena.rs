@@ -1,0 +1,129 @@
+//! Buffers of activations that are used again and again.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Buffers that no tensor uses, and a count of those in use.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    free: Vec<Vec<f32>>,
+    /// Elements of all buffers, free or used.
+    held: usize,
+    /// Most that was ever held.
+    peak: usize,
+}
+
+/// Elements of an [`Arena`]; their values are whatever the last user left.
+#[derive(Debug)]
+pub(super) struct Buffer {
+    data: Vec<f32>,
+    used: usize,
+    home: Arc<Arena>,
+}
+
+impl Arena {
+    /// A buffer of `len` elements: the smallest free one that holds them without wasting half of itself, or a new one
+    /// in place of the largest that is too small.
+    pub(super) fn take(self: &Arc<Self>, len: usize) -> Buffer {
+        let mut state = self.lock();
+        let fits = |b: &&Vec<f32>| b.len() >= len && b.len() <= 2 * len.max(1 << 12);
+        let best = state.free.iter().filter(fits).map(Vec::len).min();
+        let data = match best.and_then(|size| state.free.iter().position(|b| b.len() == size)) {
+            Some(index) => state.free.swap_remove(index),
+            None => {
+                let small = (0..state.free.len()).filter(|&i| state.free[i].len() < len);
+                if let Some(index) = small.max_by_key(|&i| state.free[i].len()) {
+                    let dropped = state.free.swap_remove(index);
+                    state.held -= dropped.len();
+                }
+                state.hold(len);
+                vec![0.0; len]
+            }
+        };
+        Buffer { data, used: len, home: Arc::clone(self) }
+    }
+
+    /// A buffer that came from elsewhere.
+    pub(super) fn adopt(self: &Arc<Self>, data: Vec<f32>) -> Buffer {
+        self.lock().hold(data.len());
+        let used = data.len();
+        Buffer { data, used, home: Arc::clone(self) }
+    }
+
+    /// Most bytes that were held at one time.
+    pub(super) fn peak_bytes(&self) -> u64 {
+        (self.lock().peak * size_of::<f32>()) as u64
+    }
+
+    /// Drops the free buffers and starts a new peak.
+    pub(super) fn trim(&self) {
+        let mut state = self.lock();
+        let freed: usize = state.free.drain(..).map(|b| b.len()).sum();
+        state.held -= freed;
+        state.peak = state.held;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is changed in single steps, so a panic elsewhere leaves it sound.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn hold(&mut self, elements: usize) {
+        self.held += elements;
+        self.peak = self.peak.max(self.held);
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.data[..self.used]
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        &mut self.data[..self.used]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let data = std::mem::take(&mut self.data);
+        self.home.lock().free.push(data);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_used_again() {
+        let arena = Arc::new(Arena::default());
+        let first = arena.take(10_000);
+        let address = first.as_ptr();
+        drop(first);
+        let second = arena.take(9_000);
+        assert_eq!((second.as_ptr(), second.len()), (address, 9_000));
+        assert_eq!(arena.peak_bytes(), 40_000);
+    }
+
+    #[test]
+    fn a_larger_need_replaces_a_small_free_buffer() {
+        let arena = Arc::new(Arena::default());
+        drop(arena.take(10_000));
+        drop(arena.take(30_000));
+        assert_eq!(arena.peak_bytes(), 120_000, "the small one was given back first");
+        arena.trim();
+        assert_eq!(arena.peak_bytes(), 0);
+    }
+}

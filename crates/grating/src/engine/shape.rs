@@ -1,0 +1,40 @@
+//! A model's sizes as the planner wants them.
+
+use grating_io::Checkpoint;
+use grating_model::{CpuOps, Model, Part};
+use grating_sched::{ModelShape, slot_capacity};
+
+/// What `model` needs, by size.
+pub(crate) fn model_shape(model: &Model, checkpoint: &Checkpoint, threads: usize) -> ModelShape {
+    let config = model.config();
+    let bytes = |parts: &[Part]| parts.iter().map(|p| p.byte_len() as u64).sum::<u64>();
+    let largest = |parts: &dyn Fn(usize) -> u64| (0..config.layers).map(parts).max().unwrap_or(0);
+    let elements = |parts: &[Part]| -> f64 {
+        parts.iter().map(|p| p.shape().iter().product::<usize>() as f64).sum()
+    };
+    let table = model.token_embeddings();
+    let row_bytes = table.byte_len() as u64 / config.vocab as u64;
+    let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
+    ModelShape {
+        layers: config.layers,
+        attention_bytes: largest(&|l| block_bytes(checkpoint, model.attention_parts(l))),
+        feed_forward_bytes: largest(&|l| block_bytes(checkpoint, model.feed_forward_parts(l))),
+        resident_bytes: bytes(model.stem_parts()) + bytes(model.head_parts()),
+        hidden: config.hidden,
+        vocab: config.vocab,
+        row_bytes,
+        flops_per_token: 2.0 * elements(model.layer_parts(0)),
+        attention_flops_per_token_pair: 4.0 * q as f64,
+        kv_columns: 2 * kv,
+        workspace_per_token: CpuOps::workspace_per_token(config) as u64,
+        workspace_fixed: (CpuOps::workspace_per_thread(config) * threads) as u64,
+    }
+}
+
+/// Bytes of a block's weights, with what alignment adds beyond what the planner counts itself.
+fn block_bytes(checkpoint: &Checkpoint, parts: &[Part]) -> u64 {
+    let extents = parts.iter().map(|p| checkpoint.extent(p.tensor())).collect();
+    let needed = grating_io::Block::new(0, extents).slot_bytes() as u64;
+    let plain: u64 = parts.iter().map(|p| p.byte_len() as u64).sum();
+    plain + needed.saturating_sub(slot_capacity(plain))
+}

@@ -1,0 +1,235 @@
+//! The engine's promises: scores do not depend on how a request is run, pruning does what a replay says, and no disk is
+//! left untidy.
+
+use grating::prune::{ScoreTrace, replay};
+use grating::{
+    Error, IoMode, Isa, Mode, Policy, Pruning, Request, Reranker, RerankerBuilder, RowCache,
+    Savings, Selection, Spill, Window,
+};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::golden;
+
+const WORDS: [&str; 12] = [
+    "window", "river", "layer", "the", "glass", "東京", "slides", "of", "a", "Paris", "weights",
+    "disk",
+];
+
+/// Texts of 0 to 39 words, all different.
+fn texts(count: usize) -> Vec<String> {
+    let text = |i: usize| {
+        let words = (0..i * 7 % 40).map(|j| WORDS[(i * i + j * 5 + j * j) % WORDS.len()]);
+        words.chain([WORDS[i % 12]]).collect::<Vec<_>>().join(" ") + &format!(" {i}")
+    };
+    (0..count).map(text).collect()
+}
+
+fn builder(case: &str) -> RerankerBuilder {
+    Reranker::builder().model(golden(case).to_str().unwrap()).max_length(120)
+}
+
+fn scores(selection: &Selection) -> Vec<(usize, u32)> {
+    selection.results.iter().map(|r| (r.index, r.raw_score.0.to_bits())).collect()
+}
+
+fn rerank(builder: RerankerBuilder, texts: &[String]) -> Selection {
+    builder.build().unwrap().rerank("which window slides", texts, texts.len()).unwrap()
+}
+
+/// The least budget, bytes: the process is shared with other tests, so only the engine can tell.
+fn minimum(builder: RerankerBuilder, texts: &[String]) -> u64 {
+    let tiny = builder.memory_budget(1 << 20).build().unwrap();
+    match tiny.rerank("which window slides", texts, 1) {
+        Err(Error::Plan(grating::PlanError::BudgetTooSmall { minimum, .. })) => minimum,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    case: &'static str,
+    isa: Isa,
+    threads: usize,
+    chunk_tokens: Option<usize>,
+    window: Window,
+    spill: Spill,
+    rows: RowCache,
+    io: IoMode,
+    savings: Savings,
+    /// A budget so many bytes above the least.
+    budget: Option<u64>,
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let cases =
+        ["bert-gelu-f32", "qwen3-tied-f32", "qwen2-bf16-sharded", "xlm-roberta-f32", "llama-f32"];
+    let savings = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
+        |(shared_prefix, scored_rows, equal_texts)| Savings {
+            shared_prefix,
+            scored_rows,
+            equal_texts,
+        },
+    );
+    let run = (
+        select(Isa::supported()),
+        1..3usize,
+        prop::option::of(1..400usize),
+        select(vec![
+            Window::Auto,
+            Window::Slots(1),
+            Window::Slots(2),
+            Window::Slots(3),
+            Window::All,
+        ]),
+    );
+    let memory = (
+        select(vec![Spill::Auto, Spill::Always, Spill::Never]),
+        select(vec![RowCache::Auto, RowCache::Rows(0), RowCache::Fraction(0.01), RowCache::All]),
+        select(vec![IoMode::Cached, IoMode::Direct]),
+        prop::option::of((8..32u64).prop_map(|mib| mib << 20)),
+    );
+    (select(cases.to_vec()), run, memory, savings).prop_map(|(case, run, memory, savings)| {
+        let (isa, threads, chunk_tokens, window) = run;
+        let (spill, rows, io, budget) = memory;
+        Settings { case, isa, threads, chunk_tokens, window, spill, rows, io, savings, budget }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn scores_are_the_same_to_the_bit_however_a_request_is_run(s in settings()) {
+        let mut texts = texts(9);
+        texts.push(texts[3].clone());
+        let reference = rerank(builder(s.case).isa(s.isa).threads(1), &texts);
+        let mut run = builder(s.case)
+            .isa(s.isa)
+            .threads(s.threads)
+            .window(s.window)
+            .spill(s.spill)
+            .row_cache(s.rows)
+            .io(s.io)
+            .savings(s.savings);
+        if let Some(tokens) = s.chunk_tokens {
+            run = run.chunk_tokens(tokens);
+        }
+        if let Some(above) = s.budget {
+            let least = minimum(run.clone(), &texts);
+            run = run.memory_budget(least + above);
+        }
+        let reranker = run.build().unwrap();
+        // The second request finds pinned layers, a warm row cache and its first layers read ahead.
+        for _ in 0..2 {
+            let other = reranker.rerank("which window slides", &texts, texts.len()).unwrap();
+            prop_assert_eq!(scores(&reference), scores(&other));
+            if s.spill == Spill::Always {
+                prop_assert!(other.stats.spill_bytes_written > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn pruning_does_what_a_replay_of_the_trace_says(
+        case in select(vec!["bert-gelu-f32", "qwen3-tied-f32"]),
+        threshold in 0.0..0.5f64,
+        k in 1..8usize,
+        chunk in 30..300usize,
+        spill in select(vec![Spill::Always, Spill::Never]),
+    ) {
+        let texts = texts(14);
+        let reranker = builder(case).chunk_tokens(chunk).spill(spill).build().unwrap();
+        let query = "which window slides";
+        let full = reranker.run(Request::new(query, &texts, k).trace(true)).unwrap();
+        let trace = full.trace.unwrap();
+        let rows: Vec<f32> = trace.iter().flatten().copied().collect();
+        let trace = ScoreTrace::from_vec(trace.len(), texts.len(), rows).unwrap();
+        for mode in [Mode::Select, Mode::Rank] {
+            let policy = Policy::paper(threshold).with_mode(mode);
+            let request = Request::new(query, &texts, k).pruning(Pruning::By(policy));
+            let pruned = reranker.run(request).unwrap();
+            let expected = replay(&policy, &trace, k).unwrap();
+            let mut found: Vec<usize> = pruned.results.iter().map(|r| r.index).collect();
+            for result in &pruned.results {
+                let decided = expected.decided_after_layer[result.index];
+                prop_assert_eq!(Some(result.decided_after_layer), decided);
+            }
+            prop_assert_eq!(pruned.stats.candidate_layers, expected.candidate_layers);
+            let mut selected = expected.selected;
+            if mode == Mode::Rank {
+                // The full model's own scores and order.
+                let exact: Vec<(usize, u32)> = scores(&full_of(&reranker, &texts))
+                    .into_iter().filter(|(i, _)| selected.contains(i)).collect();
+                prop_assert_eq!(scores(&pruned), exact);
+            }
+            selected.sort_unstable();
+            found.sort_unstable();
+            prop_assert_eq!(found, selected);
+        }
+    }
+}
+
+fn full_of(reranker: &Reranker, texts: &[String]) -> Selection {
+    reranker.rerank("which window slides", texts, texts.len()).unwrap()
+}
+
+#[test]
+fn a_budget_too_small_says_what_would_do_and_what_it_says_does() {
+    let texts = texts(6);
+    let small = builder("qwen3-tied-f32").memory_budget(1 << 20).build().unwrap();
+    let Err(Error::Plan(error)) = small.rerank("window", &texts, 2) else { panic!() };
+    let grating::PlanError::BudgetTooSmall { minimum, .. } = error else { panic!("{error}") };
+    assert!(error.to_string().contains("raise the budget"), "{error}");
+    // The process itself has grown a little meanwhile.
+    let enough = builder("qwen3-tied-f32").memory_budget(minimum + (16 << 20)).build().unwrap();
+    assert_eq!(enough.rerank("window", &texts, 2).unwrap().results.len(), 2);
+}
+
+#[test]
+fn spilling_leaves_nothing_behind_and_a_folder_that_is_not_there_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = texts(6);
+    let spilling = |folder: &std::path::Path| {
+        builder("bert-gelu-f32").chunk_tokens(20).spill(Spill::Always).spill_folder(folder).build()
+    };
+    let reranker = spilling(folder.path()).unwrap();
+    let stats = reranker.rerank("window", &texts, 2).unwrap().stats;
+    assert!(stats.spill_bytes_written > 0 && stats.spill_bytes_read > 0);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let missing = spilling(&folder.path().join("missing")).unwrap();
+    let error = missing.rerank("window", &texts, 2).unwrap_err();
+    assert!(error.to_string().contains("missing"), "{error}");
+}
+
+#[test]
+fn a_shared_prefix_is_computed_once_and_a_timeline_shows_the_layers() {
+    let texts = texts(5);
+    let reranker = builder("qwen3-tied-f32").build().unwrap();
+    let selection =
+        reranker.run(Request::new("which window slides", &texts, 2).timeline(true)).unwrap();
+    assert!(selection.stats.prefix_tokens > 10, "{}", selection.stats.prefix_tokens);
+    let json = selection.timeline.to_json();
+    let events = json["traceEvents"].as_array().unwrap();
+    let named = |name: &str| events.iter().any(|e| e["name"].as_str().unwrap().starts_with(name));
+    assert!(named("layer 0") && named("layer 1, chunk 0") && named("embed"));
+    assert!(full_of(&reranker, &texts).timeline.is_empty());
+}
+
+#[test]
+fn precision_is_never_lowered_silently_and_fast_stays_near() {
+    let texts = texts(8);
+    let of = |precision| rerank(Reranker::builder().precision(precision), &texts);
+    let (full, fast) = (of(grating::Precision::Full), of(grating::Precision::Fast));
+    assert_eq!(
+        scores(&full),
+        scores(&of(grating::Precision::Exact)),
+        "f16 weights are not rounded"
+    );
+    assert_ne!(scores(&full), scores(&fast), "eight bits are fewer than eleven");
+    let spread = full.results[0].raw_score.0 - full.results[7].raw_score.0;
+    for r in &full.results {
+        let other = fast.results.iter().find(|f| f.index == r.index).unwrap();
+        assert!((r.raw_score.0 - other.raw_score.0).abs() < 0.1 * spread, "{r:?} {other:?}");
+    }
+}
