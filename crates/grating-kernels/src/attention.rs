@@ -347,7 +347,10 @@ fn tile<V: Simd, const R: usize, const C: usize>(
     let a: [&[f32]; R] = std::array::from_fn(|r| &a[r * a_stride..][..depth]);
     for d in 0..depth {
         let b = &b[d * stride..];
-        let row: [V; C] = std::array::from_fn(|c| V::load(&b[c * V::LANES..]));
+        let mut row = [V::splat(0.0); C];
+        for (c, vector) in row.iter_mut().enumerate() {
+            *vector = V::load(&b[c * V::LANES..]);
+        }
         for r in 0..R {
             let factor = V::splat(a[r][d]);
             for c in 0..C {

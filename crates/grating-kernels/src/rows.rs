@@ -121,51 +121,63 @@ fn block(columns: usize) -> usize {
     TASK.div_ceil(columns) * columns
 }
 
-/// Calls `f` with vectors over `x`, and writes what it returns; the tail is padded with `fill`.
-#[inline(always)]
-fn map<V: Simd>(x: &mut [f32], f: impl Fn(V) -> V) {
-    let mut vectors = x.chunks_exact_mut(V::LANES);
-    for x in &mut vectors {
-        f(V::load(x)).store(x);
-    }
-    let tail = vectors.into_remainder();
-    if !tail.is_empty() {
-        f(V::load_part(tail, 0.0)).store_part(tail);
-    }
+/// Replaces `x` by an expression of its vectors; the tail is padded with zeros.
+///
+/// A macro and not a function with a closure: a closure is compiled without the instruction set of the function around
+/// it, and where it is not inlined every operation becomes a call.
+macro_rules! map {
+    ($x:expr, |$v:ident| $body:expr) => {{
+        let mut vectors = $x.chunks_exact_mut(V::LANES);
+        for part in &mut vectors {
+            let $v = V::load(part);
+            $body.store(part);
+        }
+        let tail = vectors.into_remainder();
+        if !tail.is_empty() {
+            let $v = V::load_part(tail, 0.0);
+            $body.store_part(tail);
+        }
+    }};
 }
 
 /// [`map`] over pairs.
-#[inline(always)]
-fn zip<V: Simd>(x: &mut [f32], y: &[f32], f: impl Fn(V, V) -> V) {
-    let mut vectors = x.chunks_exact_mut(V::LANES);
-    let mut others = y.chunks_exact(V::LANES);
-    for (x, y) in (&mut vectors).zip(&mut others) {
-        f(V::load(x), V::load(y)).store(x);
-    }
-    let tail = vectors.into_remainder();
-    if !tail.is_empty() {
-        f(V::load_part(tail, 0.0), V::load_part(others.remainder(), 0.0)).store_part(tail);
-    }
+macro_rules! zip {
+    ($x:expr, $y:expr, |$v:ident, $w:ident| $body:expr) => {{
+        let mut vectors = $x.chunks_exact_mut(V::LANES);
+        let mut others = $y.chunks_exact(V::LANES);
+        for (part, other) in (&mut vectors).zip(&mut others) {
+            let ($v, $w) = (V::load(part), V::load(other));
+            $body.store(part);
+        }
+        let tail = vectors.into_remainder();
+        if !tail.is_empty() {
+            let ($v, $w) = (V::load_part(tail, 0.0), V::load_part(others.remainder(), 0.0));
+            $body.store_part(tail);
+        }
+    }};
 }
 
-/// Sum of `f` over the elements, lane by lane and then across the lanes.
-#[inline(always)]
-fn sum<V: Simd>(x: &[f32], f: impl Fn(V) -> V) -> f32 {
-    let mut total = V::splat(0.0);
-    let vectors = x.chunks_exact(V::LANES);
-    let tail = vectors.remainder();
-    for x in vectors {
-        total = total.add(f(V::load(x)));
-    }
-    let mut rest = 0.0;
-    if !tail.is_empty() {
-        let mut lanes = [0.0; 16];
-        f(V::load_part(tail, 0.0)).store(&mut lanes);
-        for lane in &lanes[..tail.len()] {
-            rest += lane;
+/// Sum of an expression of the elements, lane by lane and then across the lanes.
+macro_rules! sum {
+    ($x:expr, |$v:ident| $body:expr) => {{
+        let mut total = V::splat(0.0);
+        let vectors = $x.chunks_exact(V::LANES);
+        let tail = vectors.remainder();
+        for part in vectors {
+            let $v = V::load(part);
+            total = total.add($body);
         }
-    }
-    total.sum() + rest
+        let mut rest = 0.0;
+        if !tail.is_empty() {
+            let mut lanes = [0.0; 16];
+            let $v = V::load_part(tail, 0.0);
+            $body.store(&mut lanes);
+            for lane in &lanes[..tail.len()] {
+                rest += lane;
+            }
+        }
+        total.sum() + rest
+    }};
 }
 
 #[inline(always)]
@@ -177,9 +189,9 @@ fn rms_norms<V: Simd>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 #[inline(always)]
 fn rms_norms_in_place<V: Simd>(x: &mut [f32], weight: &[f32], eps: f32) {
     for row in x.chunks_exact_mut(weight.len()) {
-        let mean_square = sum::<V>(row, |x| x.mul(x)) / weight.len() as f32;
+        let mean_square = sum!(row, |x| x.mul(x)) / weight.len() as f32;
         let scale = V::splat(1.0 / (mean_square + eps).sqrt());
-        zip::<V>(row, weight, |x, w| x.mul(scale).mul(w));
+        zip!(row, weight, |x, w| x.mul(scale).mul(w));
     }
 }
 
@@ -187,61 +199,57 @@ fn rms_norms_in_place<V: Simd>(x: &mut [f32], weight: &[f32], eps: f32) {
 fn layer_norms<V: Simd>(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
     let columns = weight.len() as f32;
     for row in x.chunks_exact_mut(weight.len()) {
-        let mean = V::splat(sum::<V>(row, |x| x) / columns);
-        let variance = sum::<V>(row, |x| {
-            let d = x.sub(mean);
-            d.mul(d)
-        }) / columns;
+        let mean = V::splat(sum!(row, |x| x) / columns);
+        let variance = sum!(row, |x| x.sub(mean).mul(x.sub(mean))) / columns;
         let scale = V::splat(1.0 / (variance + eps).sqrt());
-        zip::<V>(row, weight, |x, w| x.sub(mean).mul(scale).mul(w));
-        zip::<V>(row, bias, |x, b| x.add(b));
+        zip!(row, weight, |x, w| x.sub(mean).mul(scale).mul(w));
+        zip!(row, bias, |x, b| x.add(b));
     }
 }
 
 #[inline(always)]
 fn sums<V: Simd>(x: &mut [f32], y: &[f32]) {
-    zip::<V>(x, y, V::add);
+    zip!(x, y, |x, y| x.add(y));
 }
 
 #[inline(always)]
-fn activation_of<V: Simd>(x: V, activation: Activation) -> V {
-    let half = V::splat(0.5);
-    match activation {
-        Activation::Silu => x.mul(math::sigmoid(x)),
-        Activation::GeluErf => {
-            let erf = math::erf(x.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2)));
-            x.mul(half).mul(erf.add(V::splat(1.0)))
-        }
-        Activation::GeluTanh => {
-            let cube = x.mul(x).mul(x);
-            let inner = cube.mul_add(V::splat(0.044_715), x).mul(V::splat(0.797_884_6));
-            x.mul(half).mul(math::tanh(inner).add(V::splat(1.0)))
-        }
-        // The constant first, so that NaN stays NaN.
-        Activation::Relu => V::splat(0.0).max(x),
-        Activation::Tanh => math::tanh(x),
-    }
+fn silu<V: Simd>(x: V) -> V {
+    x.mul(math::sigmoid(x))
+}
+
+#[inline(always)]
+fn gelu_erf<V: Simd>(x: V) -> V {
+    let erf = math::erf(x.mul(V::splat(std::f32::consts::FRAC_1_SQRT_2)));
+    x.mul(V::splat(0.5)).mul(erf.add(V::splat(1.0)))
+}
+
+#[inline(always)]
+fn gelu_tanh<V: Simd>(x: V) -> V {
+    let cube = x.mul(x).mul(x);
+    let inner = cube.mul_add(V::splat(0.044_715), x).mul(V::splat(0.797_884_6));
+    x.mul(V::splat(0.5)).mul(math::tanh(inner).add(V::splat(1.0)))
 }
 
 #[inline(always)]
 fn activations<V: Simd>(x: &mut [f32], activation: Activation) {
-    // The match is outside of the loop, so that each loop is straight.
+    // The match is outside of the loops, so that each loop is straight.
     match activation {
-        Activation::Silu => map::<V>(x, |x| activation_of(x, Activation::Silu)),
-        Activation::GeluErf => map::<V>(x, |x| activation_of(x, Activation::GeluErf)),
-        Activation::GeluTanh => map::<V>(x, |x| activation_of(x, Activation::GeluTanh)),
-        Activation::Relu => map::<V>(x, |x| activation_of(x, Activation::Relu)),
-        Activation::Tanh => map::<V>(x, |x| activation_of(x, Activation::Tanh)),
+        Activation::Silu => map!(x, |x| silu(x)),
+        Activation::GeluErf => map!(x, |x| gelu_erf(x)),
+        Activation::GeluTanh => map!(x, |x| gelu_tanh(x)),
+        // The constant first, so that NaN stays NaN.
+        Activation::Relu => map!(x, |x| V::splat(0.0).max(x)),
+        Activation::Tanh => map!(x, |x| math::tanh(x)),
     }
 }
 
 #[inline(always)]
 fn gates<V: Simd>(gate: &mut [f32], up: &[f32], activation: Activation) {
     match activation {
-        Activation::Silu => zip::<V>(gate, up, |g, u| activation_of(g, Activation::Silu).mul(u)),
+        Activation::Silu => zip!(gate, up, |g, u| silu(g).mul(u)),
         other => {
             activations::<V>(gate, other);
-            zip::<V>(gate, up, V::mul);
+            zip!(gate, up, |g, u| g.mul(u));
         }
     }
 }

@@ -7,14 +7,18 @@ use grating_io::IoMode;
 use grating_model::{CpuOps, Isa, LoadedModel, Precision};
 use grating_sched::{RowCache, Settings, Spill, Window};
 
+use crate::audit::Auditor;
 use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::files::{self, ModelFiles};
+use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
+use crate::profile::{Profile, SHIPPED};
 use crate::request::Pruning;
 use crate::reranker::Reranker;
 use crate::savings::Savings;
 use crate::source::ModelSource;
+use crate::standing::Standing;
 use crate::stats::current_rss_bytes;
 
 /// Settings of a [`Reranker`]; every one has a default.
@@ -32,6 +36,8 @@ pub struct RerankerBuilder {
     precision: Precision,
     savings: Savings,
     pruning: Option<Pruning>,
+    profile: Option<Box<Profile>>,
+    audit: f64,
     special_tokens_in_text: bool,
     allow_query_truncation: bool,
     #[cfg(feature = "hub")]
@@ -161,9 +167,25 @@ impl RerankerBuilder {
         self
     }
 
-    /// How requests prune that do not say it themselves; by default not at all.
+    /// How requests prune that do not say it themselves; wins over any profile. By default, as the model's own
+    /// `grating-profile.json` says, or not at all.
     pub fn pruning(mut self, pruning: Pruning) -> Self {
         self.pruning = Some(pruning);
+        self
+    }
+
+    /// Prunes as a calibration found. [`build`](Self::build) refuses it for another model, precision or maximum
+    /// length than it was made for, and requests for another K are refused; wins over the model's own profile.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = Some(Box::new(profile));
+        self
+    }
+
+    /// Runs this fraction of the requests that have a policy, 0 to 1, through the full model, and reports how far the
+    /// policy would have agreed with it: [`Stats::audit`](crate::Stats::audit) and
+    /// [`Reranker::audits`](crate::Reranker::audits). Audited requests return the full model's result.
+    pub fn audit(mut self, fraction: f64) -> Self {
+        self.audit = fraction;
         self
     }
 
@@ -204,6 +226,13 @@ impl RerankerBuilder {
             Some(isa) => isa,
             None => Isa::from_env()?,
         };
+        if !(0.0..=1.0).contains(&self.audit) {
+            return Err(Error::Setting {
+                setting: "the audited fraction of requests",
+                expected: "0 to 1".into(),
+                found: self.audit.to_string(),
+            });
+        }
         let source = self.model_source()?;
         let files = files::open(&source, |id, revision| self.fetch(id, revision))?;
         let options = grating_model::LoadOptions {
@@ -213,7 +242,8 @@ impl RerankerBuilder {
         };
         let LoadedModel { model, encoder } =
             files.load(options).map_err(|source| Error::of_model(&files.name, source))?;
-        let ModelFiles { name, checkpoint, .. } = files;
+        let fingerprint = Fingerprint::new(&files);
+        let ModelFiles { name, checkpoint, profile: shipped, .. } = files;
         let info = ModelInfo::new(&name, &model, &checkpoint, &encoder);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -221,9 +251,11 @@ impl RerankerBuilder {
             .build()
             .map_err(|e| Error::Threads { reason: e.to_string() })?;
         let pool = Arc::new(pool);
-        let pruning = self.pruning.unwrap_or(Pruning::Off);
-        let base_bytes =
-            current_rss_bytes().unwrap_or(UNKNOWN_BASE) + THREAD_BYTES * threads as u64;
+        // The embedded model lies in the program's own pages, which become resident as they are read.
+        let embedded = if source == ModelSource::Default { checkpoint.data_bytes() } else { 0 };
+        let base_bytes = current_rss_bytes().unwrap_or(UNKNOWN_BASE)
+            + THREAD_BYTES * threads as u64
+            + embedded;
         let options = EngineOptions {
             settings: Settings { base_bytes, ..self.settings },
             spill_folder: self.spill_folder.unwrap_or_else(std::env::temp_dir),
@@ -233,8 +265,22 @@ impl RerankerBuilder {
         };
         let ops = CpuOps::new(isa, self.precision);
         let engine = Engine::start(name, model, checkpoint, ops, Arc::clone(&pool), options)?;
-        let (instruction, savings) = (self.instruction, self.savings);
-        Ok(Reranker { engine, encoder, pool, info, instruction, pruning, savings })
+        let mut reranker = Reranker {
+            engine,
+            encoder,
+            pool,
+            info,
+            fingerprint,
+            precision: self.precision,
+            instruction: self.instruction,
+            standing: Standing::Said(self.pruning.unwrap_or(Pruning::Off)),
+            auditor: Auditor::new(self.audit),
+            savings: self.savings,
+        };
+        if self.pruning.is_none() {
+            reranker.standing = standing(&reranker, self.profile, shipped.as_deref())?;
+        }
+        Ok(reranker)
     }
 
     fn thread_count(&self) -> Result<usize> {
@@ -276,6 +322,23 @@ pub(crate) fn fetch_quietly(id: &str, revision: Option<&str>) -> Result<PathBuf>
 #[cfg(not(feature = "hub"))]
 pub(crate) fn fetch_quietly(id: &str, _revision: Option<&str>) -> Result<PathBuf> {
     Err(Error::NoHub { model: id.to_string() })
+}
+
+/// The caller's profile, or else those that came with the model, after a look whether they are this model's.
+fn standing(
+    reranker: &Reranker,
+    given: Option<Box<Profile>>,
+    shipped: Option<&[u8]>,
+) -> Result<Standing> {
+    if let Some(profile) = given {
+        profile.check_model(&reranker.stamp()?)?;
+        return Ok(Standing::Given(profile));
+    }
+    let Some(bytes) = shipped else { return Ok(Standing::Said(Pruning::Off)) };
+    let profiles = Profile::parse(SHIPPED, bytes)?;
+    let stamp = reranker.stamp()?;
+    profiles.iter().try_for_each(|profile| profile.check_model(&stamp))?;
+    Ok(Standing::Shipped(profiles))
 }
 
 fn setting(setting: &'static str, expected: &str, found: usize) -> Error {
