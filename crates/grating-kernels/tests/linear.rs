@@ -233,7 +233,7 @@ fn int8_of_zeros_and_of_numbers_that_are_none() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn awkward_sizes_match_f64(

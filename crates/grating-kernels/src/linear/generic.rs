@@ -9,11 +9,26 @@ use crate::quant::{decode, quantize_rows};
 /// Output columns of a tile.
 const PANEL: usize = 8;
 
+/// As tall as the registers of the target allow.
+#[cfg(not(target_arch = "aarch64"))]
+const F32_TILES: &[TileFn] = &[tile::f32::<1>, tile::f32::<2>, tile::f32::<3>, tile::f32::<4>];
+#[cfg(target_arch = "aarch64")]
+const F32_TILES: &[TileFn] = &[
+    tile::f32::<1>,
+    tile::f32::<2>,
+    tile::f32::<3>,
+    tile::f32::<4>,
+    tile::f32::<5>,
+    tile::f32::<6>,
+    tile::f32::<7>,
+    tile::f32::<8>,
+];
+
 /// Products of f32.
 pub(super) static F32: Microkernel = Microkernel {
     group: 1,
     panel: PANEL,
-    tiles: &[tile::f32::<1> as TileFn, tile::f32::<2>, tile::f32::<3>, tile::f32::<4>],
+    tiles: F32_TILES,
     packing: Packing::Floats {
         packs: [
             pack::as_f32::<4, pack::F32>,

@@ -72,6 +72,7 @@ pub(super) struct Tile {
     /// Scales of `x`, `[groups, rows]`. This and the next two: for products of integers only.
     pub(super) x_scales: *const f32,
     /// -128 times the sums of `x`, `[groups, rows]`.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "bytes are x86-64's"))]
     pub(super) x_offsets: *const i32,
     /// Scales of `w`, `[groups, panel]`.
     pub(super) w_scales: *const f32,

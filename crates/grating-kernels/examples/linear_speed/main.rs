@@ -1,0 +1,104 @@
+//! Prints how fast linear layers are on the shapes of real models, beside the machine's
+//! instruction peak measured in the same run. Times are those of the fastest call, preparation of
+//! the activations included.
+//!
+//! `cargo run --release -p grating-kernels --example linear_speed -- [--brief] [ISA [FORMAT]]`
+
+mod peak;
+
+use std::time::Instant;
+
+use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};
+
+/// Inputs, outputs and where they occur.
+const SHAPES: [(usize, usize, &str); 9] = [
+    (1024, 3072, "qwen3-0.6b gate, up"),
+    (3072, 1024, "qwen3-0.6b down"),
+    (1024, 2048, "qwen3-0.6b q"),
+    (1024, 1024, "qwen3-0.6b k, v; bge-v2-m3 q, k, v, o"),
+    (2048, 1024, "qwen3-0.6b o"),
+    (1024, 4096, "bge-v2-m3 up"),
+    (4096, 1024, "bge-v2-m3 down"),
+    (384, 1536, "MiniLM up"),
+    (1536, 384, "MiniLM down"),
+];
+const ROWS: [usize; 4] = [64, 256, 1024, 4096];
+
+/// Weights and products; only the first ones with `--brief`.
+const KINDS: [(Format, Compute); 9] = [
+    (Format::Bf16, Compute::F32),
+    (Format::Bf16, Compute::Bf16),
+    (Format::Q8_0, Compute::Int8),
+    (Format::Bf16, Compute::Int8),
+    (Format::F32, Compute::F32),
+    (Format::F16, Compute::F32),
+    (Format::Q8_0, Compute::F32),
+    (Format::Q4_0, Compute::Int8),
+    (Format::Q4K, Compute::Int8),
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let brief = arguments.iter().any(|a| a == "--brief");
+    let mut names = arguments.iter().filter(|a| !a.starts_with("--"));
+    let kernels = Kernels::new(Isa::from_name(names.next().map_or("native", |name| name))?);
+    let only = names.next();
+    println!("{}, {} threads; Gop/s", kernels.isa(), rayon::current_num_threads());
+    let (kinds, shapes) =
+        if brief { (&KINDS[..4], &SHAPES[..2]) } else { (&KINDS[..], &SHAPES[..]) };
+    for &(format, compute) in kinds {
+        let wanted = only.is_none_or(|name| format!("{format:?}") == *name);
+        if !wanted || kernels.compute_for(format, compute) != compute {
+            continue;
+        }
+        let peak = peak::operations_per_second(kernels.isa(), compute);
+        match peak {
+            Some(peak) => println!("\n{compute:?} products, instruction peak {:.0}", peak / 1e9),
+            None => println!("\n{compute:?} products"),
+        }
+        println!("rows, and beside them the part of the peak: {ROWS:?}");
+        for &(inputs, outputs, place) in shapes {
+            if inputs % format.block_elements() != 0 {
+                continue;
+            }
+            print!("{format:?} {inputs:4} -> {outputs:4}:");
+            for rows in ROWS {
+                let seconds = time(&kernels, format, compute, rows, inputs, outputs)?;
+                let speed = 2.0 * (rows * inputs * outputs) as f64 / seconds;
+                print!(" {:5.0}", speed / 1e9);
+                if let Some(peak) = peak {
+                    print!(" {:.2}", speed / peak);
+                }
+            }
+            println!("  {place}");
+        }
+    }
+    Ok(())
+}
+
+/// Seconds of the fastest call: other load on the machine only adds.
+fn time(
+    kernels: &Kernels,
+    format: Format,
+    compute: Compute,
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+) -> Result<f64, Box<dyn std::error::Error>> {
+    let row_bytes = format.row_bytes(inputs).ok_or("rows are whole blocks")?;
+    let stored = vec![0x3c; row_bytes * outputs];
+    let w = Matrix::new(format, outputs, inputs, &stored)?;
+    let x: Vec<f32> = (0..rows * inputs).map(|i| (i % 17) as f32 - 8.0).collect();
+    let mut out = vec![0.0; rows * outputs];
+    let mut prepared = Activations::default();
+    let operations = 2.0 * (rows * inputs * outputs) as f64;
+    let runs = ((2e10 / operations) as usize).clamp(3, 101);
+    let mut best = f64::INFINITY;
+    for _ in 0..runs {
+        let start = Instant::now();
+        kernels.prepare(&x, rows, inputs, compute, &mut prepared);
+        kernels.linear(&prepared, &w, None, &mut out, outputs);
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}

@@ -1,0 +1,83 @@
+//! How many operations a second the instructions give when nothing else is in their way.
+
+use grating_kernels::{Compute, Isa};
+
+/// Multiplications and additions a second on all threads of the pool; `None` where the
+/// instructions are not fixed.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn operations_per_second(isa: Isa, compute: Compute) -> Option<f64> {
+    let (chains, operations): (unsafe fn(usize), f64) = match (compute, isa) {
+        (_, Isa::Portable) | (Compute::Int8, Isa::Avx2 | Isa::Avx512) => return None,
+        (Compute::F32, Isa::Avx2) => (x86_64::avx2_f32, 2.0 * 8.0),
+        (Compute::F32, _) => (x86_64::avx512_f32, 2.0 * 16.0),
+        (Compute::Bf16, _) => (x86_64::avx512_bf16, 2.0 * 32.0),
+        (Compute::Int8, _) => (x86_64::avx512_int8, 2.0 * 64.0),
+    };
+    const STEPS: usize = 20_000;
+    let speed = || {
+        let times = rayon::broadcast(|_| {
+            let start = std::time::Instant::now();
+            // SAFETY: the caller has kernels of this instruction set, so the machine has it.
+            unsafe { chains(STEPS) };
+            start.elapsed().as_secs_f64()
+        });
+        let one = (STEPS * x86_64::CHAINS) as f64 * operations;
+        times.iter().map(|seconds| one / seconds).sum::<f64>()
+    };
+    // The median: single runs may be alone on the machine.
+    let mut speeds: Vec<f64> = (0..101).map(|_| speed()).collect();
+    speeds.sort_by(f64::total_cmp);
+    Some(speeds[50])
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn operations_per_second(_: Isa, _: Compute) -> Option<f64> {
+    None
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    /// Independent chains: more than latency times throughput, fewer than registers.
+    pub(super) const CHAINS: usize = 12;
+
+    macro_rules! chains {
+        ($name:ident, $features:literal, $zero:ident, $operand:expr, $step:expr) => {
+            #[target_feature(enable = $features)]
+            pub(super) unsafe fn $name(steps: usize) {
+                let operand = $operand;
+                let mut sums = [$zero(); CHAINS];
+                for _ in 0..steps {
+                    for sum in &mut sums {
+                        *sum = $step(*sum, operand);
+                    }
+                }
+                black_box(sums);
+            }
+        };
+    }
+
+    chains!(avx2_f32, "avx2,fma", _mm256_setzero_ps, _mm256_set1_ps(black_box(1.0)), |sum, x| {
+        _mm256_fmadd_ps(x, x, sum)
+    });
+    chains!(avx512_f32, "avx512f", _mm512_setzero_ps, _mm512_set1_ps(black_box(1.0)), |sum, x| {
+        _mm512_fmadd_ps(x, x, sum)
+    });
+    chains!(
+        avx512_bf16,
+        "avx512f,avx512bf16",
+        _mm512_setzero_ps,
+        // SAFETY: both are 512 bits in which every pattern is valid.
+        unsafe { std::mem::transmute::<__m512i, __m512bh>(_mm512_set1_epi32(black_box(1))) },
+        |sum, x| _mm512_dpbf16_ps(sum, x, x)
+    );
+    chains!(
+        avx512_int8,
+        "avx512f,avx512vnni",
+        _mm512_setzero_si512,
+        _mm512_set1_epi32(black_box(1)),
+        |sum, x| _mm512_dpbusd_epi32(sum, x, x)
+    );
+}
