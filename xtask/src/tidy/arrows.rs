@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Tools of the workspace: they use anything and nothing uses them.
-const TOOLS: &[&str] = &["grating-benches", "grating-examples", "xtask"];
+const TOOLS: &[&str] = &["grating-benches", "xtask"];
 
 /// Outside crates that have one place in the product.
 const OUTSIDE: &[(&str, &str)] = &[
