@@ -61,6 +61,8 @@ impl Default for SourceSetting {
 const UNKNOWN_BASE: u64 = 64 << 20;
 /// Stack and allocator of a thread that has not computed yet.
 const THREAD_BYTES: u64 = 1 << 20;
+/// What a process takes on top once it computes: pages of code, the tokenizer's cache of words, the allocator's slack.
+const RUNNING_BYTES: u64 = 8 << 20;
 /// More threads than any one machine has are a mistake.
 const MAX_THREADS: usize = 1024;
 
@@ -255,6 +257,7 @@ impl RerankerBuilder {
         let embedded = if source == ModelSource::Default { checkpoint.data_bytes() } else { 0 };
         let base_bytes = current_rss_bytes().unwrap_or(UNKNOWN_BASE)
             + THREAD_BYTES * threads as u64
+            + RUNNING_BYTES
             + embedded;
         let options = EngineOptions {
             settings: Settings { base_bytes, ..self.settings },

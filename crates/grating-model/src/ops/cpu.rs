@@ -82,13 +82,15 @@ impl CpuOps {
     pub fn workspace_per_token(config: &ModelConfig) -> usize {
         let (q, kv) = (config.heads * config.head_dim, 2 * config.kv_heads * config.head_dim);
         let (h, f) = (config.hidden, config.intermediate);
-        // Queries, keys and values with their input (once as it is, once prepared), then what attention makes of them.
-        let attention = 2 * h + 2 * q + kv;
-        // Both halves of a gated feed-forward block or the one of a plain one, their input twice, the gated product
-        // prepared for the last matrix, and its output.
+        // Queries, keys and values with their input, then what attention makes of them.
+        let attention = h + 2 * q + kv;
+        // Both halves of a gated feed-forward block or the one of a plain one, with their input, and the output; buffers
+        // that are used again are up to half larger than what is in them.
         let wide = if config.family.is_decoder() { 3 * f } else { 2 * f };
         let feed_forward = 2 * h + wide;
-        size_of::<f32>() * attention.max(feed_forward)
+        // The input of one linear layer, laid out for the kernels.
+        let prepared = h.max(q).max(f);
+        size_of::<f32>() * (attention.max(feed_forward) + prepared)
     }
 
     /// Bytes of scratch that each thread keeps: packed weights, and attention over the longest sequence that such a

@@ -3,6 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use memmap2::MmapMut;
+
 /// Buffers that no tensor uses, and a count of those in use.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
@@ -11,7 +13,7 @@ pub(super) struct Arena {
 
 #[derive(Debug, Default)]
 struct State {
-    free: Vec<Vec<f32>>,
+    free: Vec<Memory>,
     /// Elements of all buffers, free or used.
     held: usize,
     /// Most that was ever held.
@@ -21,9 +23,46 @@ struct State {
 /// Elements of an [`Arena`]; their values are whatever the last user left.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    data: Vec<f32>,
+    data: Memory,
     used: usize,
     home: Arc<Arena>,
+}
+
+/// Memory for f32.
+#[derive(Debug)]
+enum Memory {
+    Heap(Vec<f32>),
+    /// Pages of its own, which go back to the system when they are dropped; an allocator may keep what is freed.
+    Pages(MmapMut),
+}
+
+/// Elements from which on a buffer gets pages of its own.
+const LARGE: usize = 64 << 10;
+
+impl Memory {
+    fn new(len: usize) -> Self {
+        let pages = (len >= LARGE).then(|| MmapMut::map_anon(len * size_of::<f32>()).ok());
+        // Where the system gives no pages, the allocator may still have memory, or end the process as it always does.
+        pages.flatten().map_or_else(|| Memory::Heap(vec![0.0; len]), Memory::Pages)
+    }
+
+    fn len(&self) -> usize {
+        self.elements().len()
+    }
+
+    fn elements(&self) -> &[f32] {
+        match self {
+            Memory::Heap(elements) => elements,
+            Memory::Pages(pages) => bytemuck::cast_slice(pages),
+        }
+    }
+
+    fn elements_mut(&mut self) -> &mut [f32] {
+        match self {
+            Memory::Heap(elements) => elements,
+            Memory::Pages(pages) => bytemuck::cast_slice_mut(pages),
+        }
+    }
 }
 
 impl Arena {
@@ -31,8 +70,8 @@ impl Arena {
     /// in place of the largest that is too small.
     pub(super) fn take(self: &Arc<Self>, len: usize) -> Buffer {
         let mut state = self.lock();
-        let fits = |b: &&Vec<f32>| b.len() >= len && b.len() <= 2 * len.max(1 << 12);
-        let best = state.free.iter().filter(fits).map(Vec::len).min();
+        let fits = |b: &&Memory| b.len() >= len && b.len() <= 2 * len.max(1 << 12);
+        let best = state.free.iter().filter(fits).map(Memory::len).min();
         let data = match best.and_then(|size| state.free.iter().position(|b| b.len() == size)) {
             Some(index) => state.free.swap_remove(index),
             None => {
@@ -42,7 +81,7 @@ impl Arena {
                     state.held -= dropped.len();
                 }
                 state.hold(len);
-                vec![0.0; len]
+                Memory::new(len)
             }
         };
         Buffer { data, used: len, home: Arc::clone(self) }
@@ -52,7 +91,7 @@ impl Arena {
     pub(super) fn adopt(self: &Arc<Self>, data: Vec<f32>) -> Buffer {
         self.lock().hold(data.len());
         let used = data.len();
-        Buffer { data, used, home: Arc::clone(self) }
+        Buffer { data: Memory::Heap(data), used, home: Arc::clone(self) }
     }
 
     /// Most bytes that were held at one time.
@@ -85,19 +124,19 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.data[..self.used]
+        &self.data.elements()[..self.used]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.data[..self.used]
+        &mut self.data.elements_mut()[..self.used]
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let data = std::mem::take(&mut self.data);
+        let data = std::mem::replace(&mut self.data, Memory::Heap(Vec::new()));
         self.home.lock().free.push(data);
     }
 }
