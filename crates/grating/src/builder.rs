@@ -62,7 +62,7 @@ const UNKNOWN_BASE: u64 = 64 << 20;
 /// Stack and allocator of a thread that has not computed yet.
 const THREAD_BYTES: u64 = 1 << 20;
 /// What a process takes on top once it computes: pages of code, the tokenizer's cache of words, the allocator's slack.
-const RUNNING_BYTES: u64 = 8 << 20;
+const RUNNING_BYTES: u64 = 12 << 20;
 /// More threads than any one machine has are a mistake.
 const MAX_THREADS: usize = 1024;
 

@@ -9,16 +9,15 @@ mod arena;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use grating_io::Dtype;
 use grating_kernels::attention::{Heads, KeysValues, Span, attention, scratch_bytes};
 use grating_kernels::rows::{self, Activation};
-use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};
+use grating_kernels::{Activations, Compute, Isa, Kernels, Matrix};
 
 use super::{Affine, Ops};
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
 use crate::precision::Precision;
-use crate::weights::TensorView;
+use crate::weights::{TensorView, format_of};
 use arena::{Arena, Buffer};
 
 /// Tensor operations of the CPU path.
@@ -108,14 +107,9 @@ impl CpuOps {
     }
 
     fn matrix<'w>(&self, view: TensorView<'w>, precision: Precision) -> Result<CpuWeight<'w>> {
-        let format = match view.dtype() {
-            Dtype::F32 => Format::F32,
-            Dtype::F16 => Format::F16,
-            Dtype::BF16 => Format::Bf16,
-            found => {
-                return Err(ModelError::UnsupportedDtype { tensor: "(weight)".into(), found });
-            }
-        };
+        let found = view.dtype();
+        let format = format_of(found)
+            .ok_or_else(|| ModelError::UnsupportedDtype { tensor: "(weight)".into(), found })?;
         let [rows, columns] = *view.shape() else {
             return Ok(CpuWeight::Vector(view.to_f32()));
         };
@@ -165,7 +159,10 @@ impl Ops for CpuOps {
 
     fn upload(&self, data: Vec<f32>, rows: usize, columns: usize) -> Result<CpuTensor> {
         assert_eq!(data.len(), rows * columns, "data and shape differ");
-        Ok(CpuTensor { data: self.arena.adopt(data), rows, columns })
+        // Copied, so that the memory is the arena's and is used again.
+        let mut tensor = self.scratch(rows, columns);
+        tensor.as_mut_slice().copy_from_slice(&data);
+        Ok(tensor)
     }
 
     fn download(&self, x: &CpuTensor) -> Result<Vec<f32>> {

@@ -87,13 +87,6 @@ impl Arena {
         Buffer { data, used: len, home: Arc::clone(self) }
     }
 
-    /// A buffer that came from elsewhere.
-    pub(super) fn adopt(self: &Arc<Self>, data: Vec<f32>) -> Buffer {
-        self.lock().hold(data.len());
-        let used = data.len();
-        Buffer { data: Memory::Heap(data), used, home: Arc::clone(self) }
-    }
-
     /// Most bytes that were held at one time.
     pub(super) fn peak_bytes(&self) -> u64 {
         (self.lock().peak * size_of::<f32>()) as u64
