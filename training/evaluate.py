@@ -1,11 +1,12 @@
 """Measures the default reranker and writes docs/default-model.md and docs/default-model.svg.
 
-usage: evaluate.py MODEL_DIR TEACHER_DIR DATA_DIR --grating BINARY --out DIR [--measured FILE]
+usage: evaluate.py MODEL_DIR TEACHER_DIR DATA_DIR --grating BINARY --out DIR [--work DIR] [--minutes M]
 Ranks the given pools by first stage, by the bi-encoder teacher, by sentence-transformers' CrossEncoder and by the grating
-CLI, and takes the score after every layer on the way. --measured keeps what was measured, set by set; sets that stand in
-that file are not measured again. Large sets are sampled (every n-th query by file order): EVERY below.
+CLI, and takes the score after every layer on the way. Everything measured is kept in --work, query by query, and not
+measured again. trec-dl19 comes first; then the other sets take turns, a query each in an order drawn once, until all are
+done or the minutes are over: the report says how many were measured.
 """
-import argparse, json, os, subprocess, tempfile, time
+import argparse, json, os, random, subprocess, tempfile, time
 
 import numpy as np
 import torch
@@ -14,9 +15,10 @@ from sentence_transformers import CrossEncoder
 from lists import embed
 from metrics import load, mrr, ndcg, order, overlap, precision, tau
 
-EVERY = {"trec-dl19": 1, "cranfield": 4, "xquad-en": 16, "musique": 1, "locomo-a": 6}
+SEED = 20261121
+SETS = ["trec-dl19", "cranfield", "xquad-en", "musique", "locomo-a"]
 HALF = {"musique"}                                          # the first half was trained on
-WAYS = {"first": "first stage", "teacher": "bi-encoder teacher", "cross": "this model, CrossEncoder", "grating": "this model, `grating`"}
+WAYS = {"first": "first stage", "teacher": "bi-encoder teacher", "cross": "this model"}
 
 
 def layered(cross, pairs):
@@ -49,30 +51,67 @@ def by_grating(binary, model, query, texts):
     return scores
 
 
-def measure(name, args, cross):
-    data, started = load(f"{args.data}/{name}", name in HALF), time.time()
-    whole = [[f(data.pools[q], data.grades[q]) for f in (ndcg, mrr, precision)] for q in data.queries]
-    total, queries = len(data.queries), data.queries[:: EVERY[name]]
-    ids = sorted({d for q in data.queries for d in data.pools[q]})
-    place = {d: i for i, d in enumerate(ids)}
-    P, Q = embed(args.teacher, [data.corpus[d] for d in ids], 512), embed(args.teacher, [data.texts[q] for q in data.queries], 512)
-    teacher = {q: P[[place[d] for d in data.pools[q]]] @ Q[i] for i, q in enumerate(data.queries)}
+class Kept:
+    """Results by query in a file of JSON lines."""
+
+    def __init__(self, path):
+        self.path = path
+        self.rows = dict(json.loads(l) for l in open(path)) if os.path.exists(path) else {}
+
+    def get(self, query, compute):
+        if query not in self.rows:
+            self.rows[query] = compute()
+            with open(self.path, "a") as out:
+                out.write(json.dumps([query, self.rows[query]]) + "\n")
+        return self.rows[query]
+
+
+def by_teacher(folder, query, texts, seen):
+    """Cosines; embeddings of texts that were met before are in seen."""
+    new = [t for t in texts if t not in seen]
+    seen.update(zip(new, embed(folder, new, 256, 16)))
+    return (np.array([seen[t] for t in texts]) @ embed(folder, [query], 256)[0]).tolist()
+
+
+def score_queries(sets, args):
+    """Fills the kept scores: the teacher's, [layers + 1][pool] with CrossEncoder.predict in the last row, and the CLI's for a
+    third of the queries."""
+    cross = CrossEncoder(args.model, max_length=512, device="cpu", model_kwargs=dict(dtype=torch.float32))
+    end, seen = time.time() + 60 * args.minutes, {}
+    turns = [("trec-dl19", i, q) for i, q in enumerate(sets["trec-dl19"].drawn)]
+    longest = max(len(d.drawn) for d in sets.values())
+    turns += [(n, i, sets[n].drawn[i]) for i in range(longest) for n in SETS[1:] if i < len(sets[n].drawn)]
+    for name, i, query in turns:
+        if time.time() > end:
+            break
+        data = sets[name]
+        texts = [data.corpus[d] for d in data.pools[query]]
+
+        def by_cross():
+            scores, each = layered(cross, [(data.texts[query], t) for t in texts])
+            return np.vstack([each, scores]).astype(float).tolist()
+        data.teacher.get(query, lambda: by_teacher(args.teacher, data.texts[query], texts, seen))
+        data.cross.get(query, by_cross)
+        if i % 3 == 0:
+            data.cli.get(query, lambda: by_grating(args.grating, args.model, data.texts[query], texts).tolist())
+
+
+def measure(data):
+    queries = [q for q in data.queries if q in data.cross.rows]
     rank = lambda q, s: [data.pools[q][i] for i in order(s)]
     measures = lambda ranked, q: [f(ranked, data.grades[q]) for f in (ndcg, mrr, precision)]
-    rows, layers, apart, same = {way: [] for way in WAYS}, [], 0.0, 0
-    for q in queries:
-        texts = [data.corpus[d] for d in data.pools[q]]
-        scores, each = layered(cross, [(data.texts[q], t) for t in texts])
-        ours = by_grating(args.grating, args.model, data.texts[q], texts)
-        apart, same = max(apart, float(np.abs(scores - ours).max())), same + (rank(q, scores)[:10] == rank(q, ours)[:10])
-        ranked = dict(first=data.pools[q], teacher=rank(q, teacher[q]), cross=rank(q, scores), grating=rank(q, ours))
-        for way in WAYS:
-            rows[way].append(measures(ranked[way], q))
-        layers.append([[overlap(s, scores), tau(s, scores), ndcg(rank(q, s), data.grades[q])] for s in each])
-    mean = lambda r: np.mean(r, 0).tolist()
-    return dict(queries=len(queries), of=total, whole=dict(first=mean(whole), teacher=mean([measures(rank(q, teacher[q]), q) for q in data.queries])),
-                ways={way: mean(r) for way, r in rows.items()}, layers=mean(layers), apart=apart, same_top=same,
-                seconds=time.time() - started)
+    mean = lambda rows: np.mean(rows, 0).tolist()
+    ranked = dict(first=data.pools.get, teacher=lambda q: rank(q, data.teacher.rows[q]), cross=lambda q: rank(q, data.cross.rows[q][-1]),
+                  grating=lambda q: rank(q, data.cli.rows[q]))
+    both = [q for q in queries if q in data.cli.rows]
+    over = lambda way, some: mean([measures(ranked[way](q), q) for q in some])
+    layers = [[[overlap(s, each[-1]), tau(s, each[-1]), ndcg(rank(q, s), data.grades[q])] for s in each[:-1]]
+              for q, each in ((q, data.cross.rows[q]) for q in queries)]
+    return dict(queries=len(queries), of=len(data.queries), both=len(both),
+                ways={way: over(way, queries) for way in ("first", "teacher", "cross")},
+                pair={way: over(way, both) for way in ("cross", "grating")}, layers=mean(layers),
+                apart=max(float(np.abs(np.subtract(data.cross.rows[q][-1], data.cli.rows[q])).max()) for q in both),
+                same_top=sum(ranked["cross"](q)[:10] == ranked["grating"](q)[:10] for q in both))
 
 
 def table(head, rows):
@@ -112,24 +151,24 @@ def report(found, path):
     three = lambda values: " / ".join(f"{v:.3f}" for v in values)
     names = list(found)
     mean = lambda way: np.mean([found[n]["ways"][way] for n in names], 0)
+    some = lambda n: f"{n} ({found[n]['queries']} of {found[n]['of']} queries)"
     text = ["# The default model, measured\n",
             "Written by `training/evaluate.py`. What the model is and how it was trained stands in its "
             "[card](../models/default/README.md); how to train it again in [training/](../training/README.md).\n",
-            "## Ranking\n", "nDCG@10 / MRR@10 / P@5 over the given candidate pools, at most 512 tokens. trec-dl19's nDCG uses all "
-            "official judgments, also those of passages outside the pools. musique is the half that was not trained on; none of "
-            "the other sets was trained on. All rows of a column are over the same queries.\n",
-            table(["ranking"] + [f"{n} ({found[n]['queries']} of {found[n]['of']} queries)" for n in names] + ["mean"],
-                  [[label] + [three(found[n]["ways"][way]) for n in names] + [three(mean(way))] for way, label in WAYS.items()]),
-            "Over all queries of each set (the columns above take every n-th query of the larger sets by file order):\n",
-            table(["ranking"] + [f"{n} ({found[n]['of']})" for n in names],
-                  [[WAYS[way]] + [three(found[n]["whole"][way]) for n in names] for way in ("first", "teacher")]),
-            "`grating` and sentence-transformers' CrossEncoder on the same files, largest difference of a score and queries with the "
-            "same ten in the same order:\n",
-            table(["set", "largest difference", "same top ten"],
-                  [[n, f"{found[n]['apart']:.1e}", f"{found[n]['same_top']} of {found[n]['queries']}"] for n in names]),
+            "## Ranking\n", "nDCG@10 / MRR@10 / P@5 over the given candidate pools, at most 512 tokens (the teacher 256, its own "
+            "limit). trec-dl19's nDCG uses all official judgments, also those of passages outside the pools. musique is the half "
+            "that was not trained on; none of the other sets was trained on. Where not all queries of a set were measured they are "
+            "drawn at random; all rows of a column are over the same queries.\n",
+            table(["ranking"] + [some(n) for n in names] + ["mean"],
+                  [[WAYS[way]] + [three(found[n]["ways"][way]) for n in names] + [three(mean(way))] for way in ("first", "teacher", "cross")]),
+            "## The same model by two programs\n", "sentence-transformers' CrossEncoder and `grating rerank` on the same files, "
+            "raw scores:\n",
+            table(["set", "queries", "by CrossEncoder", "by `grating`", "largest difference of a score", "same top ten, same order"],
+                  [[n, str(found[n]["both"]), three(found[n]["pair"]["cross"]), three(found[n]["pair"]["grating"]),
+                    f"{found[n]['apart']:.1e}", f"{found[n]['same_top']} of {found[n]['both']}"] for n in names]),
             "## What each layer already knows\n",
             "The head (pooler and classifier) on the first token after each layer, against the score after the last layer; means over "
-            "the queries above.\n", "![overlap and tau by layer](default-model.svg)\n"]
+            "the queries of the first table.\n", "![overlap and tau by layer](default-model.svg)\n"]
     count = len(found[names[0]]["layers"])
     for column, title in ((0, "overlap@10 with the final ranking"), (1, "Kendall tau with the final scores"), (2, "nDCG@10 of the ranking after that layer")):
         text += [table([title] + [f"layer {i + 1}" for i in range(count)],
@@ -144,18 +183,22 @@ def main():
         parser.add_argument(name)
     parser.add_argument("--grating", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--measured", default="measured.json")
+    parser.add_argument("--work", default="measured")
+    parser.add_argument("--minutes", type=float, default=1e6)
     args = parser.parse_args()
-    found = json.load(open(args.measured)) if os.path.exists(args.measured) else {}
-    cross = CrossEncoder(args.model, max_length=512, device="cpu", model_kwargs=dict(dtype=torch.float32))
-    for name in EVERY:
-        if name not in found:
-            found[name] = measure(name, args, cross)
-            json.dump(found, open(args.measured, "w"), indent=1)
-            print(name, json.dumps(found[name]), flush=True)
-    found = {name: found[name] for name in EVERY}
+    os.makedirs(args.work, exist_ok=True)
+    sets = {}
+    for name in SETS:
+        data = sets[name] = load(f"{args.data}/{name}", name in HALF)
+        data.drawn = random.Random(SEED).sample(data.queries, len(data.queries))
+        data.teacher, data.cross, data.cli = (Kept(f"{args.work}/{kind}-{name}.jsonl") for kind in ("teacher", "cross", "cli"))
+    if args.minutes > 0:
+        score_queries(sets, args)
+    found = {name: measure(data) for name, data in sets.items()}
+    print(json.dumps(found, indent=1))
     plot(found, os.path.join(args.out, "default-model.svg"))
     report(found, os.path.join(args.out, "default-model.md"))
 
 
-main()
+if __name__ == "__main__":
+    main()

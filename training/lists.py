@@ -4,7 +4,8 @@ be right. Then weighs BM25 against the cosine in the target on a development set
 
 usage: lists.py MINED_DIR TEACHER_DIR --data DIR      (4 minutes alone on two cores)
 """
-import argparse, json, os, random, re, time
+import argparse, functools, json, os, random, re, time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import scipy.sparse as sp
@@ -16,20 +17,32 @@ from metrics import first_half, load, ndcg
 
 SEED = 20261121
 LIST = 8
+MOST_CHARS, LONG_SHARE = 380, 0.12      # longer passages cost most of the time: of these only a share is used
+QUERIES = 15000                         # drawn from those whose passage is used
+
+
+@functools.cache
+def encoder(folder):
+    return AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
 
 
 def embed(folder, texts, max_tokens=192, batch=64):
     """[texts, 384] unit vectors."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    tokenizer, model = encoder(folder)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     out = np.zeros((len(texts), model.config.hidden_size), np.float32)
-    for start in range(0, len(order), batch):
+
+    def part(start):
+        torch.set_num_threads(1)
         rows = order[start:start + batch]
         x = tokenizer([texts[i] for i in rows], padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
         with torch.no_grad():
             h = model(**x).last_hidden_state
         mask = x["attention_mask"][..., None]
         out[rows] = F.normalize((h * mask).sum(1) / mask.sum(1), dim=1).numpy()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(part, range(0, len(order), batch)))
     return out
 
 
@@ -93,6 +106,13 @@ def main():
     random.seed(SEED)
     read = lambda name: [json.loads(l) for l in open(f"{args.mined}/{name}.jsonl", encoding="utf-8")]
     passages, queries = read("passages"), read("queries")
+    used = [len(p["text"]) <= MOST_CHARS or random.random() < LONG_SHARE for p in passages]
+    number = np.cumsum(used) - 1
+    for query in queries:
+        query["right"] = [int(number[i]) for i in query["right"] if used[i]]
+    real = [q for q in queries if q["right"] and q["source"].endswith("-question")]
+    queries = real + random.sample([q for q in queries if q["right"] and not q["source"].endswith("-question")], QUERIES - len(real))
+    passages = [p for p, u in zip(passages, used) if u]
     cache, started = f"{args.mined}/embeddings.npz", time.time()
     if not os.path.exists(cache):
         P, Q = (embed(args.teacher, [r["text"] for r in rows]) for rows in (passages, queries))
@@ -109,6 +129,8 @@ def main():
             c = choose(query["right"], cosines[row], words[row])
             chosen.append(c), cosine.append(cosines[row, c]), lexical.append(words[row, c])
             known.append([i in query["right"] for i in c])
+    with open(f"{args.mined}/lists.json", "w", encoding="utf-8") as out:
+        json.dump(dict(passages=[p["text"] for p in passages], queries=[q["text"] for q in queries]), out, ensure_ascii=False)
     np.savez(f"{args.mined}/lists.npz", passages=np.array(chosen, np.int32), cosine=np.array(cosine), bm25=np.array(lexical),
              right=np.array(known))
     print(f"{len(chosen)} lists; right one first by cosine {np.mean(np.argmax(cosine, 1) == 0):.2f}, "

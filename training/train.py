@@ -12,13 +12,12 @@ import torch.nn.functional as F
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 SEED = 20261121
-LISTS = 8                                       # lists of eight pairs in a step
+LISTS = 6                                       # lists of eight pairs in a step
 MAX_TOKENS = 192
-LAYER_WEIGHTS = [0.15, 0.2, 0.3, 0.4, 0.6, 1.0]
+LAYER_WEIGHTS = [0.2, 0.5, 0.7, 0.8, 0.9, 1.2]
 LEXICAL, RIGHT = 0.3, 0.1                       # added to the cosine: BM25's share, and for a passage known to be right
 SCALE, ZERO = 20.0, 0.4                         # logit = SCALE * (target - ZERO)
 DEV = 48                                        # lists
-SHORT, LONG_SHARE = 72, 0.12                    # tokens of a list's longest passage; of the longer lists that many are taken
 
 
 def layer_scores(model, ids, types, lengths):
@@ -57,9 +56,9 @@ class Lists:
     """The training lists as token ids: query and passages apart, joined on use."""
 
     def __init__(self, folder, tokenizer):
-        read = lambda name: [json.loads(l)["text"] for l in open(f"{folder}/{name}.jsonl", encoding="utf-8")]
+        texts = json.load(open(f"{folder}/lists.json", encoding="utf-8"))
         encode = lambda texts, most: tokenizer(texts, add_special_tokens=False, truncation=True, max_length=most)["input_ids"]
-        self.passages, self.queries = encode(read("passages"), MAX_TOKENS - 32), encode(read("queries"), 29)
+        self.passages, self.queries = encode(texts["passages"], MAX_TOKENS - 32), encode(texts["queries"], 29)
         data = np.load(f"{folder}/lists.npz")
         self.chosen = data["passages"]
         self.target = SCALE * (data["cosine"] + LEXICAL * data["bm25"] + RIGHT * data["right"] - ZERO)
@@ -132,7 +131,6 @@ def main():
     lists = Lists(args.mined, tokenizer)
     rows = random.sample(range(len(lists.chosen)), len(lists.chosen))
     dev, rows = sorted(rows[:DEV], key=lists.size), rows[DEV:]
-    rows = [i for i in rows if lists.size(i) <= SHORT or random.random() < LONG_SHARE]
     batches = [b for _ in range(args.epochs) for b in epoch(lists, rows)]
     model = BertForSequenceClassification.from_pretrained(args.out if args.resume else args.teacher, num_labels=1).train()
     # Word embeddings stay: the training texts hold a part of the vocabulary only.

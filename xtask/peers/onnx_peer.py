@@ -20,9 +20,11 @@ names = ["input_ids", "attention_mask"] + (["token_type_ids"] if sys.argv[3] == 
 class Logits(torch.nn.Module):
     def __init__(self): super().__init__(); self.model = model
     def forward(self, *inputs): return self.model(**dict(zip(names, inputs))).logits
-ids = torch.ones((2, 16), dtype=torch.long)
+# Different tensors: the export would take one that occurs twice for one input.
+inputs = (torch.arange(5, 37).reshape(2, 16), torch.ones(2, 16, dtype=torch.long),
+          torch.zeros(2, 16, dtype=torch.long))[:len(names)]
 axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("tokens")}
-torch.onnx.export(Logits().eval(), tuple(ids for _ in names), sys.argv[2], input_names=names,
+torch.onnx.export(Logits().eval(), inputs, sys.argv[2], input_names=names,
                   output_names=["logits"], dynamo=True, external_data=True,
                   dynamic_shapes=(tuple(axes for _ in names),))
 """

@@ -13,6 +13,7 @@ mod machine;
 mod measure;
 mod model;
 mod peers;
+mod points;
 mod report;
 mod settings;
 mod stats;
@@ -26,7 +27,7 @@ use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 pub(crate) use args::BenchArgs;
-use args::{BenchCommand, TableName};
+use args::BenchCommand;
 use binary::Binary;
 use cells::Cells;
 use data::DataSet;

@@ -19,7 +19,7 @@ impl Random {
     /// A number below `end`, which must not be 0.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         // The bias is end / 2^64: nothing for workloads.
-        (u128::from(self.next()) * end as u128 >> 64) as usize
+        ((u128::from(self.next()) * end as u128) >> 64) as usize
     }
 
     /// Standard normal to within the eye: the sum of twelve uniform numbers.

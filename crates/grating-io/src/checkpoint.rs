@@ -1,11 +1,13 @@
 //! A checkpoint: the tensors of one file or of several shards, found and read by name.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{IoError, Result};
+use crate::gguf::{self, GgufValue};
 use crate::header;
 use crate::index::Index;
 use crate::locate::{Located, locate};
@@ -30,6 +32,8 @@ struct Inner {
     /// Sorted by name, each name once.
     tensors: Vec<TensorInfo>,
     shards: Vec<Shard>,
+    /// Of a GGUF file.
+    metadata: BTreeMap<String, GgufValue>,
 }
 
 /// One file of a checkpoint.
@@ -60,8 +64,8 @@ impl Checkpoint {
     /// Opens a checkpoint on disk.
     ///
     /// `path` is a folder with `model.safetensors`, or with `model.safetensors.index.json` and the
-    /// shards it lists (the single file wins where both exist), or one `.safetensors` file, or
-    /// one index file.
+    /// shards it lists (the single file wins where both exist), or with `model.gguf` or one other
+    /// `.gguf` file; or one `.safetensors` or `.gguf` file, or one index file.
     ///
     /// # Errors
     /// Every way in which the files can be missing, of another format, damaged, inconsistent or
@@ -69,6 +73,7 @@ impl Checkpoint {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         match locate(path.as_ref())? {
             Located::Single(file) => Self::from_storage(Arc::new(FileStorage::open(file)?)),
+            Located::Gguf(file) => Self::from_gguf(Arc::new(FileStorage::open(file)?)),
             Located::Index(index) => {
                 let folder = index.parent().unwrap_or(Path::new(""));
                 let open = |shard: &str| -> Result<Arc<dyn Storage>> {
@@ -79,14 +84,23 @@ impl Checkpoint {
         }
     }
 
-    /// Opens one safetensors image, for example one embedded in the program.
+    /// Opens one safetensors or GGUF image, told apart by their first bytes, for example one embedded in the program.
     ///
     /// # Errors
     /// As [`Checkpoint::open`], without those about folders and shards.
     pub fn from_storage(storage: Arc<dyn Storage>) -> Result<Self> {
-        let tensors = header::read(&*storage, 0)?;
+        let tensors = match header::read(&*storage, 0) {
+            Err(_) if gguf::has_magic(&*storage) => return Self::from_gguf(storage),
+            tensors => tensors?,
+        };
         let name = storage.name().to_string();
         Ok(Self::new(name, tensors, vec![Shard { storage }]))
+    }
+
+    fn from_gguf(storage: Arc<dyn Storage>) -> Result<Self> {
+        let gguf::Contents { tensors, metadata } = gguf::read(&*storage)?;
+        let (name, shards) = (storage.name().to_string(), vec![Shard { storage }]);
+        Ok(Checkpoint { inner: Arc::new(Inner { name, tensors, shards, metadata }) })
     }
 
     /// Opens a sharded checkpoint from wherever its index and shards are stored.
@@ -125,12 +139,17 @@ impl Checkpoint {
 
     fn new(name: String, tensors: Vec<TensorInfo>, shards: Vec<Shard>) -> Self {
         debug_assert!(tensors.windows(2).all(|pair| pair[0].name < pair[1].name));
-        Checkpoint { inner: Arc::new(Inner { name, tensors, shards }) }
+        Checkpoint { inner: Arc::new(Inner { name, tensors, shards, metadata: BTreeMap::new() }) }
     }
 
     /// The file or the index that was opened, for messages.
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// What a GGUF file says of itself by key; empty for safetensors.
+    pub fn metadata(&self) -> &BTreeMap<String, GgufValue> {
+        &self.inner.metadata
     }
 
     /// All tensors, sorted by name.

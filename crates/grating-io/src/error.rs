@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::dtype::Dtype;
+use crate::gguf::GgufProblem;
 use hints::{candidates_hint, found_in_hint, similar_hint};
 
 pub(crate) use hints::quote;
@@ -56,7 +57,7 @@ pub enum IoError {
         folder: PathBuf,
         /// File names that would have been accepted, in the order of the search.
         looked_for: Vec<&'static str>,
-        /// Other `*.safetensors` files in the folder, sorted; any of them can be opened by itself.
+        /// Other files of weights in the folder, sorted; any of them can be opened by itself.
         candidates: Vec<String>,
     },
     /// Weights as a Python pickle, which can run code when loaded; this crate never reads one.
@@ -72,14 +73,13 @@ pub enum IoError {
         /// The pickle.
         file: String,
     },
-    /// Weights in llama.cpp's format, which this crate does not read.
-    #[error(
-        "{file}: a GGUF file, which is not supported; GGUF files are made from safetensors: \
-         download the original repository of the model, which holds model.safetensors"
-    )]
+    /// A GGUF file that cannot be read, or tensors that cannot be written as one.
+    #[error("{file}: {problem}")]
     Gguf {
         /// The GGUF file.
         file: String,
+        /// What is wrong.
+        problem: GgufProblem,
     },
     /// A git-lfs pointer: the repository was cloned without its large files.
     #[error(
@@ -106,6 +106,14 @@ pub enum IoError {
         offset: u64,
         /// Bytes asked for.
         length: u64,
+        /// The operating system's reason.
+        source: Arc<io::Error>,
+    },
+    /// The operating system failed to write.
+    #[error("{file}: cannot write: {source}; check the free space and that this user may write")]
+    Write {
+        /// The file.
+        file: String,
         /// The operating system's reason.
         source: Arc<io::Error>,
     },
@@ -456,7 +464,7 @@ pub enum IoError {
     #[error(
         "{file}: tensor {} has the unknown dtype {}; expected one of {}; \
          convert the checkpoint to one of these",
-        quote(.tensor), quote(.found), Dtype::names()
+        quote(.tensor), quote(.found), Dtype::safetensors_names()
     )]
     UnknownDtype {
         /// The file.

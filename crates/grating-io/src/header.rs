@@ -18,6 +18,8 @@ use crate::error::{IoError, Result};
 use crate::storage::Storage;
 use crate::tensor::TensorInfo;
 
+pub(crate) use layout::is_addressable;
+
 /// The longest header, and the longest index, that is accepted, bytes. The format's own limit.
 pub const MAX_HEADER_BYTES: u64 = 100_000_000;
 
@@ -77,7 +79,7 @@ fn header_length(storage: &dyn Storage) -> Result<u64> {
 fn foreign_format(storage: &dyn Storage, probe: &[u8]) -> IoError {
     let file = storage.name().to_string();
     if probe.starts_with(b"GGUF") {
-        return IoError::Gguf { file };
+        return not_safetensors(storage, probe, "it is a GGUF file, which has no shards");
     }
     // `torch.save` writes a zip archive, and wrote a bare pickle before 1.6.
     if probe.starts_with(b"PK\x03\x04") || probe.starts_with(b"\x80\x02\x8a\x0a") {

@@ -1,4 +1,4 @@
-//! Stream model weights from disk: safetensors checkpoints that are checked before they are
+//! Stream model weights from disk: safetensors and GGUF checkpoints that are checked before they are
 //! trusted, and read one byte range at a time into buffers that the caller owns.
 //!
 //! Opening a checkpoint reads its headers and nothing else, so a 100 GB model opens in
@@ -69,6 +69,10 @@
 //! rules of the [format](https://github.com/huggingface/safetensors#format), where holes are
 //! forbidden lest a file carries a second one inside. Alignment is not demanded: old files lack it.
 //!
+//! A GGUF file (version 2 or 3) is held to the same: types that [`Dtype`] has, rows of whole blocks, and
+//! tensors one after another with nothing but padding between them. Its metadata is kept
+//! ([`Checkpoint::metadata`]), lists excepted.
+//!
 //! In a sharded checkpoint, shard names must be plain file names, and index and shards must list
 //! the same tensors in the same places.
 
@@ -76,8 +80,10 @@
 #![deny(unsafe_code)]
 
 mod checkpoint;
+mod disk;
 mod dtype;
 mod error;
+mod gguf;
 mod header;
 mod index;
 mod locate;
@@ -89,8 +95,10 @@ mod sync;
 mod tensor;
 
 pub use checkpoint::{Checkpoint, Shard};
+pub use disk::free_bytes;
 pub use dtype::Dtype;
 pub use error::IoError;
+pub use gguf::{GgufProblem, GgufTensor, GgufValue, GgufWriter};
 pub use header::MAX_HEADER_BYTES;
 pub use prefetch::{Block, Extent, IoMode, Lease, PrefetchOptions, PrefetchStats, Prefetcher};
 pub use rows::{RowCache, RowCacheStats};

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::error::{IoError, Result};
 
+/// One GGUF file; a folder with exactly one of another name is as good.
+const GGUF: &str = "model.gguf";
 /// One file with all tensors; it wins over an index beside it, as in `transformers`.
 const SINGLE: &str = "model.safetensors";
 /// The list of tensors and shards.
@@ -18,6 +20,8 @@ pub(crate) enum Located {
     Single(PathBuf),
     /// An index; its shards lie beside it.
     Index(PathBuf),
+    /// One GGUF file.
+    Gguf(PathBuf),
 }
 
 /// Decides by names alone; what the files hold is for others to check.
@@ -32,10 +36,11 @@ pub(crate) fn locate(path: &Path) -> Result<Located> {
 fn locate_file(path: &Path) -> Result<Located> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     refuse_foreign(&name, path)?;
-    match name.ends_with(".index.json") {
-        true => Ok(Located::Index(path.into())),
-        false => Ok(Located::Single(path.into())),
-    }
+    Ok(match () {
+        () if name.ends_with(".index.json") => Located::Index(path.into()),
+        () if is_gguf(&name) => Located::Gguf(path.into()),
+        () => Located::Single(path.into()),
+    })
 }
 
 fn locate_in_folder(folder: &Path) -> Result<Located> {
@@ -47,10 +52,18 @@ fn locate_in_folder(folder: &Path) -> Result<Located> {
     if holds(INDEX) {
         return Ok(Located::Index(folder.join(INDEX)));
     }
+    if holds(GGUF) {
+        return Ok(Located::Gguf(folder.join(GGUF)));
+    }
     let names = list(folder)
         .map_err(|source| IoError::Open { path: folder.into(), source: Arc::new(source) })?;
     let candidates: Vec<_> =
-        names.iter().filter(|n| n.ends_with(".safetensors")).cloned().collect();
+        names.iter().filter(|n| n.ends_with(".safetensors") || is_gguf(n)).cloned().collect();
+    if let [only] = candidates.as_slice()
+        && is_gguf(only)
+    {
+        return Ok(Located::Gguf(folder.join(only)));
+    }
     if candidates.is_empty() {
         for name in names.iter().filter(|name| may_be_weights(name)) {
             refuse_foreign(name, &folder.join(name))?;
@@ -58,7 +71,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located> {
     }
     Err(IoError::NoCheckpoint {
         folder: folder.into(),
-        looked_for: vec![SINGLE, INDEX],
+        looked_for: vec![SINGLE, INDEX, GGUF],
         candidates,
     })
 }
@@ -71,6 +84,10 @@ fn list(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+fn is_gguf(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(".gguf")
+}
+
 /// Whether the file is not one of those that training leaves behind under the endings of weights.
 fn may_be_weights(name: &str) -> bool {
     let leftovers = ["training_args", "optimizer", "scheduler", "scaler", "rng_state"];
@@ -81,9 +98,6 @@ fn may_be_weights(name: &str) -> bool {
 fn refuse_foreign(name: &str, path: &Path) -> Result<()> {
     let name = name.to_ascii_lowercase();
     let file = path.display().to_string();
-    if name.ends_with(".gguf") {
-        return Err(IoError::Gguf { file });
-    }
     // Not every .bin is a pickle, but each that lies where weights were asked for is.
     let pickles = [".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".pkl"];
     match pickles.iter().any(|ending| name.ends_with(ending)) {

@@ -9,8 +9,9 @@
 //!
 //! Within one [`Isa`] and one [`Compute`] an element of `y` depends on its row of `x` and its row of
 //! `W` alone: never on the other rows of the call, their number, the number of threads, the stride of
-//! the output or the alignment of the weights. Every element is one chain of additions in the order
-//! of the columns of `W`, whatever the shape of the tile it is computed in.
+//! the output or the alignment of the weights. Every element is the sum of its blocks of 1024 columns
+//! of `W`, and a block is one chain of additions in the order of the columns, whatever the shape of
+//! the tile it is computed in.
 //!
 //! # Example
 //!

@@ -14,6 +14,9 @@ mod scratch;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
+
 use rayon::prelude::*;
 
 pub use activations::Activations;
@@ -91,7 +94,7 @@ impl Kernels {
         into.pack(self.isa, compute, x, rows, columns);
     }
 
-    /// `out[r, j] = bias[j] + Σ x[r, k] · w[j, k]` for every row of `x` and every row of `w`; row
+    /// `out[r, j] = Σ x[r, k] · w[j, k] + bias[j]` for every row of `x` and every row of `w`; row
     /// `r` of the output starts at `out[r * out_stride]`. What lies between the rows is left alone.
     /// Runs on the threads of the current rayon pool.
     ///
@@ -110,8 +113,7 @@ impl Kernels {
         self.run(x, w, bias, false, out, out_stride);
     }
 
-    /// As [`Self::linear`], added to what `out` holds: `out[r, j] += bias[j] + Σ x[r, k] · w[j, k]`,
-    /// the sum starting from the old value.
+    /// As [`Self::linear`], added to what `out` holds: `out[r, j] += Σ x[r, k] · w[j, k] + bias[j]`.
     ///
     /// # Panics
     ///
@@ -148,11 +150,16 @@ impl Kernels {
         let call = Call { x, w, bias, micro, accumulate, out: out.as_mut_ptr(), out_stride };
         let threads = rayon::current_num_threads();
         let plan = Plan::new(x.tiles(), w.rows().div_ceil(micro.panel), threads);
-        if threads == 1 || plan.len() == 1 {
-            (0..plan.len()).for_each(|i| call.run(&plan.task(i)));
-        } else {
-            let tasks = (0..plan.len()).into_par_iter().with_max_len(1);
-            tasks.for_each(|i| call.run(&plan.task(i)));
+        let next = AtomicUsize::new(0);
+        let work = || {
+            while let Some(i) = Some(next.fetch_add(1, Relaxed)).filter(|&i| i < plan.len()) {
+                call.run(&plan.task(i));
+            }
+        };
+        match threads.min(plan.len()) {
+            1 => work(),
+            // In the order of the plan: whoever is free takes the next task.
+            workers => (0..workers).into_par_iter().with_max_len(1).for_each(|_| work()),
         }
     }
 }

@@ -72,34 +72,35 @@ impl Case {
         out.chunks(stride).flat_map(|row| &row[..self.outputs]).copied().collect()
     }
 
-    /// The layer in f64 on operands rounded as `compute` says, and the sum of magnitudes.
-    fn reference(&self, compute: Compute, row: usize, output: usize) -> (f64, f64) {
-        let x = &self.x[row * self.inputs..][..self.inputs];
-        let w = &self.w[output * self.inputs..][..self.inputs];
-        let (x, w) = match compute {
-            Compute::F32 => (x.to_vec(), w.to_vec()),
-            Compute::Bf16 => (round_to_bf16(x), round_to_bf16(w)),
-            Compute::Int8 if matches!(self.format, Format::Q8_0 | Format::Q4_0) => {
-                (round_to_int8(x), w.to_vec())
+    /// The input and the weights as products in `compute` see them.
+    fn operands(&self, compute: Compute) -> (Vec<f64>, Vec<f64>) {
+        let round = |numbers: &[f32], stored: bool| -> Vec<f32> {
+            match compute {
+                Compute::Int8 if stored => numbers.to_vec(),
+                Compute::Int8 => numbers.chunks(self.inputs).flat_map(round_to_int8).collect(),
+                Compute::Bf16 => numbers.iter().map(|&v| bf16::from_f32(v).to_f32()).collect(),
+                Compute::F32 => numbers.to_vec(),
             }
-            Compute::Int8 => (round_to_int8(x), round_to_int8(w)),
         };
-        let bias = f64::from(self.bias[output]);
-        x.iter().zip(w).fold((bias, bias.abs()), |(sum, magnitude), (&x, w)| {
-            let product = f64::from(x) * f64::from(w);
-            (sum + product, magnitude + product.abs())
-        })
+        let stored = matches!(self.format, Format::Q8_0 | Format::Q4_0);
+        let widen = |numbers: Vec<f32>| numbers.into_iter().map(f64::from).collect();
+        (widen(round(&self.x, false)), widen(round(&self.w, stored)))
     }
 
     /// Every element within the error bound of a chain of f32 additions.
     fn check(&self, kernels: &Kernels, compute: Compute) {
         let all: Vec<usize> = (0..self.rows).collect();
         let out = self.run(kernels, compute, &all, 3);
+        let (x, w) = self.operands(compute);
         // A few roundings more than additions: scales, and products with them.
         let rounding = f64::from(f32::EPSILON) / 2.0 * (self.inputs + 8) as f64;
         for (i, &y) in out.iter().enumerate() {
             let (row, output) = (i / self.outputs, i % self.outputs);
-            let (expected, magnitude) = self.reference(compute, row, output);
+            let (x, w) = (&x[row * self.inputs..], &w[output * self.inputs..][..self.inputs]);
+            let bias = f64::from(self.bias[output]);
+            let sum =
+                |(sum, magnitude), (x, w): (&f64, &f64)| (sum + x * w, magnitude + (x * w).abs());
+            let (expected, magnitude) = x.iter().zip(w).fold((bias, bias.abs()), sum);
             let error = (f64::from(y) - expected).abs();
             assert!(
                 error <= rounding * magnitude + 1e-30,
@@ -131,10 +132,6 @@ fn store(format: Format, row: &[f32], stored: &mut Vec<u8>) {
             }
         }
     }
-}
-
-fn round_to_bf16(row: &[f32]) -> Vec<f32> {
-    row.iter().map(|&v| bf16::from_f32(v).to_f32()).collect()
 }
 
 /// Groups of 32 as multiples of a 127th of the largest.
@@ -233,7 +230,7 @@ fn int8_of_zeros_and_of_numbers_that_are_none() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 30, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn awkward_sizes_match_f64(

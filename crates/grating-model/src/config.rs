@@ -138,6 +138,9 @@ pub struct ModelConfig {
     pub output_bias: bool,
     /// Bias in the feed-forward block.
     pub mlp_bias: bool,
+    /// Whether the rotary embedding turns neighbours of a head, not its halves against each other: llama.cpp stores
+    /// the rows of Llama's query and key matrices in that order.
+    pub rotary_neighbours: bool,
 }
 
 #[derive(Deserialize)]
@@ -199,6 +202,15 @@ const MAX_WIDTH: usize = 1 << 20;
 const MAX_ROWS: usize = 1 << 26;
 
 impl ModelConfig {
+    /// Where llama.cpp's conversion changes weights: Llama's rows of queries and keys go by neighbours, and the rows of
+    /// the position table that no token has are gone.
+    pub(crate) fn follow_llama_cpp(&mut self) {
+        self.rotary_neighbours = self.family == Family::Llama;
+        if let Positions::Absolute { offset } = &mut self.positions {
+            *offset = 0;
+        }
+    }
+
     /// Reads a `config.json`.
     ///
     /// # Errors
@@ -289,6 +301,7 @@ impl ModelConfig {
                 Family::Bert | Family::XlmRoberta => true,
                 Family::Qwen3 | Family::Qwen2 => false,
             },
+            rotary_neighbours: false,
         })
     }
 }

@@ -88,7 +88,9 @@ pub enum ModelError {
         found: Vec<usize>,
     },
     /// A tensor is stored in a type that this crate cannot compute on.
-    #[error("tensor `{tensor}` is stored as {found}; supported are F32, F16 and BF16")]
+    #[error(
+        "tensor `{tensor}` is stored as {found}; supported are F32, F16, BF16, Q8_0, Q4_0 and Q4_K"
+    )]
     UnsupportedDtype {
         /// Its name.
         tensor: String,
@@ -129,14 +131,14 @@ pub enum ModelError {
         positions: usize,
     },
     /// Bytes and shape of a weight do not fit each other.
-    #[error("weight of shape {shape:?} and type {dtype} needs {expected} bytes, got {found}")]
+    #[error("weight of shape {shape:?} and type {dtype} needs {expected:?} bytes, got {found}")]
     WeightBytes {
         /// Shape of the weight.
         shape: Vec<usize>,
         /// Its type.
         dtype: Dtype,
-        /// Bytes that it needs.
-        expected: usize,
+        /// Bytes that it needs; `None` if its rows end within a block.
+        expected: Option<usize>,
         /// Bytes that came.
         found: usize,
     },

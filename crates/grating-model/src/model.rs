@@ -10,6 +10,7 @@ use crate::context::{ChunkContext, KeysValues, RequestContext};
 use crate::error::{ModelError, Result};
 use crate::families::decoder::{self, DecoderAttention, DecoderFeedForward};
 use crate::families::encoder::{self, EncoderAttention, EncoderFeedForward};
+use crate::gguf_names;
 use crate::head::{Answers, Head, Stem, head_parts, stem_parts};
 use crate::ops::Ops;
 use crate::parts::{Part, Spec};
@@ -47,7 +48,8 @@ impl RowSource for Checkpoint {
         let columns = table.shape[1];
         let mut order: Vec<usize> = (0..ids.len()).collect();
         order.sort_by_key(|&i| ids[i]);
-        let mut bytes = vec![0; columns * table.dtype.bits() as usize / 8];
+        let row_bytes = table.dtype.byte_len(&[columns]).expect("a row is whole blocks");
+        let mut bytes = vec![0; row_bytes];
         let mut previous: Option<usize> = None;
         for i in order {
             match previous {
@@ -96,10 +98,13 @@ impl Model {
     /// # Errors
     /// A [`ModelError`] naming the tensor, what was expected and what was found.
     pub fn load(
-        config: ModelConfig,
+        mut config: ModelConfig,
         checkpoint: &Checkpoint,
         answers: Option<Answers>,
     ) -> Result<Self> {
+        if gguf_names::are_used(checkpoint) {
+            config.follow_llama_cpp();
+        }
         let h = config.hidden;
         let (embeddings_prefix, token_table) = match config.family.is_decoder() {
             true => ("", "model.embed_tokens.weight"),
@@ -436,7 +441,7 @@ impl Model {
                     || name.starts_with("roberta.pooler.")
             }
         };
-        buffer || unused_head
+        buffer || unused_head || gguf_names::is_harmless(name)
     }
 }
 

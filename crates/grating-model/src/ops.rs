@@ -99,6 +99,10 @@ pub trait Ops: Send + Sync {
     /// A non-linearity, element by element.
     fn activate(&self, x: Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
 
+    /// Puts the columns of each head of `[t, heads * head_dim]` that stand at even places before those at odd ones:
+    /// what [`Self::rope`] pairs were neighbours before.
+    fn neighbours_to_halves(&self, x: Self::Tensor, head_dim: usize) -> Result<Self::Tensor>;
+
     /// Rotary embedding of each head of `[t, heads * head_dim]`, pairing column `i` with `i + head_dim / 2` (the
     /// "rotate half" of transformers). `cos` and `sin` are tables `[positions, head_dim / 2]`; `positions` has one
     /// entry for each row of `x`.

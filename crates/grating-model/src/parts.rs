@@ -3,6 +3,7 @@
 use grating_io::{Checkpoint, Dtype, TensorInfo};
 
 use crate::error::{ModelError, Result};
+use crate::gguf_names;
 use crate::weights::{LayerWeights, TensorView, is_supported};
 
 /// A tensor that a configuration calls for.
@@ -32,11 +33,13 @@ impl Spec {
         let info = checkpoint
             .get(&full(self.name))
             .or_else(|| self.alias.and_then(|alias| checkpoint.get(&full(alias))))
+            .or_else(|| gguf_names::of(&full(self.name)).and_then(|name| checkpoint.get(&name)))
             .ok_or_else(|| ModelError::MissingTensor {
                 tensor: full(self.name),
                 expected: self.shape.clone(),
             })?;
-        if info.shape != self.shape {
+        // GGML does not tell a matrix of one row from a vector.
+        if without_ones(&info.shape) != without_ones(&self.shape) {
             return Err(ModelError::Shape {
                 tensor: info.name.clone(),
                 expected: self.shape.clone(),
@@ -49,8 +52,14 @@ impl Spec {
                 found: info.dtype,
             });
         }
-        Ok(Part { name: self.name, shape: info.shape.clone(), info: info.clone(), rows: None })
+        Ok(Part { name: self.name, shape: self.shape.clone(), info: info.clone(), rows: None })
     }
+}
+
+/// A shape without the leading extents that are 1.
+fn without_ones(shape: &[usize]) -> &[usize] {
+    let ones = shape.iter().take_while(|&&n| n == 1).count();
+    &shape[ones..]
 }
 
 /// One tensor, or a few rows of one, of a layer, the stem or the head.
@@ -80,7 +89,8 @@ impl Part {
 
     /// Bytes that are read.
     pub fn byte_len(&self) -> usize {
-        self.shape.iter().product::<usize>() * self.info.dtype.bits() as usize / 8
+        let bytes = self.info.dtype.byte_len(&self.shape);
+        bytes.expect("the checkpoint has checked rows of this length")
     }
 
     /// Element type.

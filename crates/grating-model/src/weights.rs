@@ -1,6 +1,7 @@
 //! Weights as bytes: typed views of tensors, wherever their bytes lie.
 
 use grating_io::Dtype;
+use grating_kernels::{Format, quant};
 
 use crate::error::{ModelError, Result};
 
@@ -18,8 +19,8 @@ impl<'a> TensorView<'a> {
     /// # Errors
     /// [`ModelError::WeightBytes`] when it is not.
     pub fn new(dtype: Dtype, shape: &'a [usize], bytes: &'a [u8]) -> Result<Self> {
-        let expected = shape.iter().product::<usize>() * dtype.bits() as usize / 8;
-        if bytes.len() != expected {
+        let expected = dtype.byte_len(shape);
+        if expected != Some(bytes.len()) {
             return Err(ModelError::WeightBytes {
                 shape: shape.to_vec(),
                 dtype,
@@ -45,14 +46,14 @@ impl<'a> TensorView<'a> {
         self.bytes
     }
 
-    /// The elements converted to f32, exactly.
+    /// The elements converted to f32, exactly; of a block format, the numbers that its blocks stand for.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.shape.iter().product()];
         self.widen_into(&mut out);
         out
     }
 
-    /// The elements converted to f32, exactly.
+    /// As [`Self::to_f32`], into `out`.
     ///
     /// # Panics
     /// If `out` is not as long as there are elements, or for a type that no model is loaded with.
@@ -61,12 +62,13 @@ impl<'a> TensorView<'a> {
     }
 }
 
-/// Converts stored elements to f32, exactly; every supported type is narrower.
+/// Converts stored elements to f32; every supported type is narrower, so that nothing is rounded but the product of
+/// scale and quant in a block format.
 ///
 /// # Panics
 /// If the lengths do not fit each other, or for a type that [`is_supported`] refuses.
 pub(crate) fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
-    assert_eq!(bytes.len() * 8, out.len() * dtype.bits() as usize, "bytes and elements differ");
+    assert_eq!(dtype.byte_len(&[out.len()]), Some(bytes.len()), "bytes and elements differ");
     match dtype {
         Dtype::F32 => {
             for (o, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
@@ -83,13 +85,47 @@ pub(crate) fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
                 *o = half::bf16::from_le_bytes([b[0], b[1]]).to_f32();
             }
         }
-        other => unreachable!("{other} is refused when the model is loaded"),
+        other => {
+            let format = format_of(other).expect("other types are refused when a model is loaded");
+            let mut elements = Vec::with_capacity(out.len());
+            quant::dequantize(format, bytes, &mut elements).expect("the bytes are whole blocks");
+            out.copy_from_slice(&elements);
+        }
     }
+}
+
+/// How the kernels call this type, if they can compute on it.
+pub(crate) fn format_of(dtype: Dtype) -> Option<Format> {
+    match dtype {
+        Dtype::F32 => Some(Format::F32),
+        Dtype::F16 => Some(Format::F16),
+        Dtype::BF16 => Some(Format::Bf16),
+        Dtype::Q8_0 => Some(Format::Q8_0),
+        Dtype::Q4_0 => Some(Format::Q4_0),
+        Dtype::Q4K => Some(Format::Q4K),
+        _ => None,
+    }
+}
+
+/// Appends `elements` to `out` as blocks of `dtype`, byte for byte as GGML does.
+///
+/// # Errors
+/// [`ModelError::UnsupportedDtype`] for all but `Q8_0` and `Q4_0`, [`ModelError::Backend`] where `elements` are no
+/// whole number of blocks.
+pub fn quantize(dtype: Dtype, elements: &[f32], out: &mut Vec<u8>) -> Result<()> {
+    let quantized = match dtype {
+        Dtype::Q8_0 => quant::quantize_q8_0(elements, out),
+        Dtype::Q4_0 => quant::quantize_q4_0(elements, out),
+        found => {
+            return Err(ModelError::UnsupportedDtype { tensor: "(to quantize)".into(), found });
+        }
+    };
+    quantized.map_err(|error| ModelError::Backend { reason: error.to_string() })
 }
 
 /// Whether weights of this type can be computed on.
 pub(crate) fn is_supported(dtype: Dtype) -> bool {
-    matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+    format_of(dtype).is_some()
 }
 
 /// The weights of one layer (or head): views under the family's own names for them.
@@ -138,6 +174,23 @@ mod tests {
     #[test]
     fn a_view_of_the_wrong_length_is_refused() {
         let error = TensorView::new(Dtype::BF16, &[3], &[0; 5]).unwrap_err();
-        assert!(matches!(error, ModelError::WeightBytes { expected: 6, found: 5, .. }));
+        assert!(matches!(error, ModelError::WeightBytes { expected: Some(6), found: 5, .. }));
+        let error = TensorView::new(Dtype::Q8_0, &[4, 16], &[0; 68]).unwrap_err();
+        assert!(matches!(error, ModelError::WeightBytes { expected: None, .. }), "half a block");
+    }
+
+    #[test]
+    fn blocks_widen_to_what_they_stand_for() {
+        // Scale 0.5, then 0, 1, 2, ...
+        let mut block = half::f16::from_f32(0.5).to_le_bytes().to_vec();
+        block.extend(0..32_u8);
+        let blocks = block.repeat(2);
+        let expected: Vec<f32> = (0..64).map(|i| (i % 32) as f32 * 0.5).collect();
+        assert_eq!(TensorView::new(Dtype::Q8_0, &[2, 32], &blocks).unwrap().to_f32(), expected);
+        // Scale 2, low halves 8 (zero), high halves 15 (seven).
+        let mut block = half::f16::from_f32(2.0).to_le_bytes().to_vec();
+        block.extend([0xf8; 16]);
+        let row = TensorView::new(Dtype::Q4_0, &[32], &block).unwrap().to_f32();
+        assert_eq!((&row[..16], &row[16..]), (&[0.0; 16][..], &[14.0; 16][..]));
     }
 }

@@ -25,6 +25,7 @@ pub(crate) fn open() -> crate::Result<crate::files::ModelFiles> {
         config: embedded::CONFIG.to_vec(),
         tokenizer: embedded::TOKENIZER.to_vec(),
         grating: None,
+        profile: None,
         checkpoint: Checkpoint::from_storage(Arc::new(weights))?,
     })
 }

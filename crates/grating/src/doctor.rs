@@ -178,29 +178,30 @@ fn first_not_finite(
     tensor: &TensorInfo,
     buffer: &mut [u8],
 ) -> Result<Option<u64>> {
-    let width = u64::from(tensor.dtype.bits()) / 8;
+    let (elements, width) = tensor.dtype.block();
+    let whole_blocks = SCAN_BYTES - SCAN_BYTES % width as u64;
     let mut offset = 0;
     while offset < tensor.byte_len() {
-        let block = SCAN_BYTES.min(tensor.byte_len() - offset) as usize;
-        let bytes = &mut buffer[..block];
+        let bytes = &mut buffer[..whole_blocks.min(tensor.byte_len() - offset) as usize];
         checkpoint.read_range(tensor, offset, bytes)?;
-        if let Some(element) = position_not_finite(tensor.dtype, bytes) {
-            return Ok(Some(offset / width + element as u64));
+        if let Some(block) = position_not_finite(tensor.dtype, bytes) {
+            return Ok(Some((offset / width as u64 + block as u64) * elements as u64));
         }
-        offset += block as u64;
+        offset += bytes.len() as u64;
     }
     Ok(None)
 }
 
-/// A float is NaN or infinite when all bits of its exponent are set.
+/// The first block with a float whose exponent has all bits set: NaN or infinite. Quantized blocks
+/// begin with their scale, those of `Q4K` with two.
 fn position_not_finite(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
-    let half = |mask: u16| {
-        bytes.chunks_exact(2).position(|b| u16::from_le_bytes([b[0], b[1]]) & mask == mask)
-    };
+    let is_set = |b: &[u8], mask: u16| u16::from_le_bytes([b[0], b[1]]) & mask == mask;
+    let mut blocks = bytes.chunks_exact(dtype.block().1);
     match dtype {
-        Dtype::BF16 => half(0x7f80),
-        Dtype::F16 => half(0x7c00),
-        Dtype::F32 => bytes.chunks_exact(4).position(|b| {
+        Dtype::BF16 => blocks.position(|b| is_set(b, 0x7f80)),
+        Dtype::F16 | Dtype::Q8_0 | Dtype::Q4_0 => blocks.position(|b| is_set(b, 0x7c00)),
+        Dtype::Q4K => blocks.position(|b| is_set(b, 0x7c00) || is_set(&b[2..], 0x7c00)),
+        Dtype::F32 => blocks.position(|b| {
             u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7f80_0000 == 0x7f80_0000
         }),
         _ => None,

@@ -65,6 +65,12 @@ pub enum Error {
     /// The pruning policy cannot be used, or met scores that it cannot.
     #[error(transparent)]
     Prune(#[from] grating_prune::PruneError),
+    /// A pruning profile cannot be used here.
+    #[error(transparent)]
+    Profile(#[from] crate::profile::ProfileError),
+    /// The sample queries or their traces are not in order.
+    #[error(transparent)]
+    Calibrate(#[from] crate::calibrate::CalibrateError),
     /// `GRATING_ISA` asks for what cannot be given.
     #[error(transparent)]
     Isa(#[from] grating_model::IsaError),

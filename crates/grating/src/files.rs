@@ -19,6 +19,8 @@ pub(crate) struct ModelFiles {
     pub(crate) tokenizer: Vec<u8>,
     /// `grating.json`, where there is one.
     pub(crate) grating: Option<Vec<u8>>,
+    /// `grating-profile.json`, where there is one.
+    pub(crate) profile: Option<Vec<u8>>,
     /// The weights; only the header is read.
     pub(crate) checkpoint: Checkpoint,
 }
@@ -61,12 +63,16 @@ fn open_folder(folder: &Path) -> Result<ModelFiles> {
     let config = read(&folder.join("config.json"))?;
     let checkpoint = Checkpoint::open(folder)?;
     let tokenizer = read(&folder.join("tokenizer.json"))?;
-    let grating = folder.join("grating.json");
+    let optional = |name: &str| {
+        let path = folder.join(name);
+        path.exists().then(|| read(&path)).transpose()
+    };
     Ok(ModelFiles {
         name: folder.display().to_string(),
         config,
         tokenizer,
-        grating: grating.exists().then(|| read(&grating)).transpose()?,
+        grating: optional("grating.json")?,
+        profile: optional(crate::profile::SHIPPED)?,
         checkpoint,
     })
 }

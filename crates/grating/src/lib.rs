@@ -27,23 +27,29 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod audit;
 mod builder;
+pub mod calibrate;
 mod default_model;
 mod doctor;
 mod engine;
 mod error;
 mod files;
+mod fingerprint;
 #[cfg(feature = "hub")]
 pub mod hub;
 mod inspect;
+mod profile;
 mod request;
 mod reranker;
 mod savings;
 mod selection;
 mod source;
+mod standing;
 mod stats;
 mod timeline;
 
+pub use audit::{Audit, AuditTotals};
 pub use builder::RerankerBuilder;
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
@@ -53,6 +59,7 @@ pub use grating_prune as prune;
 pub use grating_prune::{Mode, Policy};
 pub use grating_sched::{Ledger, Plan, PlanError, RowCache, Spill, Window};
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
+pub use profile::{DataSummary, Judged, Measured, ModelStamp, Profile, ProfileError, Quality};
 pub use request::{CancelToken, Progress, Pruning, Request};
 pub use reranker::Reranker;
 pub use savings::Savings;

@@ -5,18 +5,22 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grating_model::{Encoding, Logit, TextEncoder};
+use grating_model::{Encoding, Logit, Precision, TextEncoder};
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
+use crate::audit::{AuditTotals, Auditor};
 use crate::builder::RerankerBuilder;
 use crate::engine::{Engine, Job, Scored};
 use crate::error::{Error, Result};
+use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
+use crate::profile::ModelStamp;
 use crate::request::{Pruning, Request};
 use crate::savings::Savings;
 use crate::selection::{Ranked, Selection};
+use crate::standing::Standing;
 use crate::stats::{Stats, peak_rss_bytes};
 use crate::timeline::Timeline;
 
@@ -28,7 +32,10 @@ pub struct Reranker {
     pub(crate) pool: Arc<ThreadPool>,
     pub(crate) info: ModelInfo,
     pub(crate) instruction: Option<String>,
-    pub(crate) pruning: Pruning,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) precision: Precision,
+    pub(crate) standing: Standing,
+    pub(crate) auditor: Auditor,
     pub(crate) savings: Savings,
 }
 
@@ -48,6 +55,27 @@ impl Reranker {
     /// The model's family, shapes and sizes.
     pub fn info(&self) -> &ModelInfo {
         &self.info
+    }
+
+    /// The model and the settings that its scores depend on, as profiles and traces carry them. Reads 8 KiB of each
+    /// tensor on the first call.
+    ///
+    /// # Errors
+    /// When the weights cannot be read.
+    pub fn stamp(&self) -> Result<ModelStamp> {
+        Ok(ModelStamp {
+            name: self.info.name.clone(),
+            hash: self.fingerprint.hash()?,
+            layers: self.info.layers,
+            precision: self.precision.name().into(),
+            max_length: self.info.max_length,
+            instruction: self.instruction.clone(),
+        })
+    }
+
+    /// How audited requests have agreed with the full model so far.
+    pub fn audits(&self) -> AuditTotals {
+        self.auditor.totals()
     }
 
     /// Selects the `k` texts most relevant to `query`, best first; all of them where there are fewer than `k`.
@@ -97,12 +125,18 @@ impl Reranker {
         }
         let tokens = encodings.iter().map(|e| e.ids.len()).sum();
         let truncated: Vec<bool> = encodings.iter().map(|e| e.truncated).collect();
-        let policy = match pruning.unwrap_or(self.pruning) {
-            Pruning::Off => None,
-            Pruning::By(policy) => Some(mode.map_or(policy, |mode| policy.with_mode(mode))),
+        let policy = match pruning {
+            Some(Pruning::Off) => None,
+            Some(Pruning::By(policy)) => Some(policy),
+            None => self.standing.policy(k)?,
         };
+        let policy = policy.map(|policy| mode.map_or(policy, |mode| policy.with_mode(mode)));
+        // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
+        let audited =
+            policy.filter(|_| k < distinct.texts.len() && !trace && self.auditor.is_due());
         let timeline = if timeline { Timeline::recording() } else { Timeline::off() };
-        let job = Job { encodings, k, policy, trace, timeline, cancel };
+        let full = trace || audited.is_some();
+        let job = Job { encodings, k, policy, trace: full, timeline, cancel };
         let report = |progress| {
             if let Some(callback) = &mut on_progress {
                 callback(progress);
@@ -128,14 +162,16 @@ impl Reranker {
         };
         let results = order.into_iter().take(k).map(ranked).collect();
         let truncated = distinct.of.iter().filter(|&&d| truncated[d]).count();
-        let Scored { plan, trace, .. } = &scored;
-        let (plan, trace) = (plan.clone(), trace.as_ref().map(|t| distinct.trace(t)));
+        let scores = scored.trace.as_deref().unwrap_or_default();
+        let audit = audited.map(|policy| self.auditor.audit(&policy, scores, k)).transpose()?;
+        let (plan, trace) = (scored.plan.clone(), trace.then(|| distinct.trace(scores)));
         let stats = Stats {
             candidates: texts.len(),
             distinct_candidates: distinct.texts.len(),
             tokens,
             truncated,
             tokenize,
+            audit,
             total: started.elapsed(),
             ..self.stats(scored, &distinct)
         };
@@ -179,6 +215,7 @@ impl Reranker {
             embed: scored.embed,
             compute: scored.compute,
             funnel,
+            audit: None,
             memory: scored.memory,
             peak_rss_bytes: peak_rss_bytes(),
         }

@@ -6,6 +6,8 @@ use grating_prune::{Cluster, Verdicts};
 use grating_sched::Ledger;
 use serde::{Serialize, Serializer};
 
+use crate::audit::Audit;
+
 /// Figures of one request. Times serialize as milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -69,6 +71,8 @@ pub struct Stats {
     pub total: Duration,
     /// The funnel: what happened after each layer that ran.
     pub funnel: Vec<LayerStats>,
+    /// What pruning would have done, where the request was audited.
+    pub audit: Option<Audit>,
     /// Who takes how much memory.
     pub memory: Memory,
     /// Largest resident set of the process so far (VmHWM), where the system tells.

@@ -63,13 +63,17 @@ pub(super) fn run(mut command: Command, input: &[u8], limit: Duration) -> Result
         read.with_context(|| format!("cannot read what `{shown}` prints"))?;
         let ended = ended.with_context(|| format!("cannot wait for `{shown}`"))?;
         let usage = ended.rusage;
+        // Until it becomes another program a child shares its parent's memory, whose peak the system
+        // counts as the child's too.
+        let inherited = peak_bytes(std::process::id()).unwrap_or(0);
+        let own = usage.maxrss > inherited || sampled.largest == 0;
         Ok(Finished {
             status: ended.status,
             stdout: output,
             stderr,
             wall,
             cpu: usage.utime + usage.stime,
-            peak_rss_bytes: usage.maxrss.max(sampled.largest),
+            peak_rss_bytes: if own { usage.maxrss } else { sampled.largest },
             mean_rss_bytes: sampled.mean(),
             timed_out,
         })
@@ -98,7 +102,7 @@ fn watch(id: u32, deadline: Instant, done: &AtomicBool) -> (Sampled, bool) {
         if let Some(bytes) = resident_bytes(id) {
             sampled.sum += bytes;
             sampled.count += 1;
-            sampled.largest = sampled.largest.max(bytes);
+            sampled.largest = sampled.largest.max(peak_bytes(id).unwrap_or(bytes));
         }
         if !timed_out && Instant::now() > deadline {
             timed_out = true;
@@ -109,10 +113,19 @@ fn watch(id: u32, deadline: Instant, done: &AtomicBool) -> (Sampled, bool) {
     (sampled, timed_out)
 }
 
-/// `VmRSS` of a process; Linux only.
+/// Resident set of a process; Linux only.
 fn resident_bytes(id: u32) -> Option<u64> {
+    status_bytes(id, "VmRSS:")
+}
+
+/// The largest that it was so far; Linux only.
+fn peak_bytes(id: u32) -> Option<u64> {
+    status_bytes(id, "VmHWM:")
+}
+
+fn status_bytes(id: u32, field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }

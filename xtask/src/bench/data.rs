@@ -84,10 +84,24 @@ impl DataSet {
 
     /// `count` judged queries spread evenly over the set.
     pub(super) fn sample(&self, count: usize) -> Vec<&Query> {
+        self.spread(count).0
+    }
+
+    /// As many that [`sample`](Self::sample) leaves out, each halfway from one of its queries to the next;
+    /// none where it takes nearly all.
+    pub(super) fn between(&self, count: usize) -> Vec<&Query> {
+        self.spread(count).1
+    }
+
+    fn spread(&self, count: usize) -> (Vec<&Query>, Vec<&Query>) {
         let judged: Vec<&Query> =
             self.queries.iter().filter(|q| q.judged.iter().any(|&grade| grade > 0)).collect();
         let count = count.min(judged.len());
-        (0..count).map(|i| judged[i * judged.len() / count]).collect()
+        let at = |i: usize| i * judged.len() / count;
+        let sampled = (0..count).map(|i| judged[at(i)]).collect();
+        let middle = |i: usize| (at(i) + at(i + 1)) / 2;
+        let between = (0..count).filter(|&i| middle(i) > at(i)).map(|i| judged[middle(i)]);
+        (sampled, between.collect())
     }
 }
 
@@ -186,6 +200,12 @@ pub(super) mod tests {
         assert_eq!(set.queries[2].grades, [0, 0, 1, 0], "junk is not relevant");
         let sampled: Vec<_> = set.sample(5).iter().map(|q| q.id.as_str()).collect();
         assert_eq!(sampled, ["q1", "q3"]);
+        assert!(set.between(5).is_empty());
+        let ids = |queries: Vec<&Query>| queries.iter().map(|q| q.id.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            (ids(set.sample(1)), ids(set.between(1))),
+            (vec!["q1".into()], vec!["q3".into()])
+        );
         assert_eq!(first.workload("small", 2).texts.len(), 2);
         fs::remove_file(folder.join("candidates.jsonl")).unwrap();
         let error = format!("{:#}", DataSet::open(&folder).unwrap_err());

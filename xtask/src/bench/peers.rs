@@ -256,7 +256,7 @@ impl Bench {
             "runs": runs, "threads": threads,
         });
         self.cells.get_or("peer", key, || {
-            let scratch = self.out.join("scratch").join(&model.name.replace('/', "-"));
+            let scratch = self.out.join("scratch").join(model.name.replace('/', "-"));
             fs::create_dir_all(&scratch)?;
             let limit = model.info["max_length"].as_u64().unwrap_or(MAX_LENGTH);
             let run = |prepare: bool| {

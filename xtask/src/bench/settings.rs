@@ -9,9 +9,20 @@ pub(super) struct Setting {
     pub(super) flags: Vec<String>,
 }
 
+/// A pass over every layer for every candidate.
+const FULL: &[&str] = &["--no-prune"];
+/// All weights and embedding rows in memory.
+pub(super) const RESIDENT: &[&str] = &["--window", "all", "--row-cache", "all", "--spill", "never"];
+/// Two layers in memory, and all embedding rows.
+pub(super) const STREAMED: &[&str] = &["--window", "2", "--row-cache", "all", "--spill", "never"];
+/// Two layers and a tenth of the embedding rows in memory.
+pub(super) const LEAN: &[&str] = &["--window", "2", "--row-cache", "10%"];
+/// Products of 8-bit integers.
+const QUANTIZED: &[&str] = &["--precision", "fast"];
+
 impl Setting {
-    pub(super) fn new(name: impl Into<String>, flags: &[&str]) -> Self {
-        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+    pub(super) fn new(name: impl Into<String>, flags: &[&[&str]]) -> Self {
+        let flags = flags.concat().into_iter().map(str::to_owned).collect();
         Self { name: name.into(), flags }
     }
 
@@ -23,46 +34,40 @@ impl Setting {
     }
 }
 
-/// Every candidate through every layer, the weights in memory.
+/// The full pass as the planner chooses to run it.
+pub(super) fn full() -> Setting {
+    Setting::new("full", &[FULL])
+}
+
+/// The full pass, the weights in memory.
 pub(super) fn full_resident() -> Setting {
-    Setting::new("full, resident", &["--no-prune", "--window", "all"])
+    Setting::new("full, resident", &[FULL, RESIDENT])
 }
 
-/// Every candidate through every layer, two layers' weights in memory, few embedding rows.
+/// The full pass in as little memory as streaming takes.
 pub(super) fn full_streamed() -> Setting {
-    Setting::new("full, streamed", &["--no-prune", "--window", "2", "--row-cache"])
+    Setting::new("full, streamed", &[FULL, LEAN])
 }
-
-/// Every candidate through every layer, however the build does that by itself.
-pub(super) fn full_default() -> Setting {
-    Setting::new("full, as built", &[])
-}
-
-/// Streamed and pruned, cautiously.
-pub(super) fn precision_first() -> Setting {
-    pruned("pruned, precision-first", PRECISION_FIRST)
-}
-
-/// Streamed and pruned, boldly.
-pub(super) fn latency_first() -> Setting {
-    pruned("pruned, latency-first", LATENCY_FIRST)
-}
-
-/// Dispersion thresholds of the two operating points.
-pub(super) const PRECISION_FIRST: f64 = 0.8;
-pub(super) const LATENCY_FIRST: f64 = 0.4;
 
 /// Streamed and pruned from a dispersion on.
 pub(super) fn pruned(name: impl Into<String>, threshold: f64) -> Setting {
     let threshold = threshold.to_string();
-    Setting::new(name, &["--prune", "--threshold", &threshold, "--window", "2", "--row-cache"])
+    Setting::new(name, &[&["--threshold", &threshold], LEAN])
 }
 
-/// The settings of the first table.
-pub(super) fn micro() -> Vec<Setting> {
-    let mut settings = vec![full_resident(), full_streamed(), precision_first(), latency_first()];
-    let quantized =
-        |s: &Setting| s.with(format!("{}, quantized", s.name), &["--precision", "fast"]);
+/// The settings of the first table, each also with quantized products.
+pub(super) fn micro(precision_first: f64, latency_first: f64) -> Vec<Setting> {
+    let mut settings = vec![
+        full_resident(),
+        full_streamed(),
+        pruned(PRECISION_FIRST, precision_first),
+        pruned(LATENCY_FIRST, latency_first),
+    ];
+    let quantized = |s: &Setting| s.with(format!("{}, quantized", s.name), QUANTIZED);
     settings.extend(settings.clone().iter().map(quantized));
     settings
 }
+
+/// Names of the two operating points.
+pub(super) const PRECISION_FIRST: &str = "pruned, precision-first";
+pub(super) const LATENCY_FIRST: &str = "pruned, latency-first";

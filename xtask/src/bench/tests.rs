@@ -2,6 +2,7 @@
 
 use clap::Parser;
 
+use super::args::TableName;
 use super::data::tests::write_small_set;
 use super::table::Table;
 use super::*;
@@ -43,6 +44,7 @@ fn a_quick_run_measures_tables_and_goes_on_where_it_stopped() {
     write_small_set(&set);
     let out = root.path().join("out");
     let binary = binary::build("grating-cli", "grating", &[]).unwrap();
+    let traces = binary::build("grating-examples", "traces", &[]).unwrap();
     let words = [
         "micro",
         "precision",
@@ -60,6 +62,8 @@ fn a_quick_run_measures_tables_and_goes_on_where_it_stopped() {
         out.to_str().unwrap(),
         "--grating",
         binary.to_str().unwrap(),
+        "--traces",
+        traces.to_str().unwrap(),
     ];
     run(typed(&words)).unwrap();
 

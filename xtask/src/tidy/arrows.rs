@@ -10,13 +10,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grating-sched", &[]),
     ("grating-prune", &[]),
     ("grating-kernels", &[]),
-    ("grating-model", &["grating-io"]),
+    ("grating-model", &["grating-io", "grating-kernels"]),
     ("grating", &["grating-io", "grating-model", "grating-prune", "grating-sched"]),
     ("grating-cli", &["grating"]),
 ];
 
 /// Tools of the workspace: they use anything and nothing uses them.
-const TOOLS: &[&str] = &["grating-benches", "xtask"];
+const TOOLS: &[&str] = &["grating-benches", "grating-examples", "xtask"];
 
 /// Outside crates that have one place in the product.
 const OUTSIDE: &[(&str, &str)] = &[
@@ -167,7 +167,8 @@ mod tests {
             ("grating-io", &[("proptest", "dev")]),
             ("grating-sched", &[]),
             ("grating-prune", &[("ndarray", "")]),
-            ("grating-model", &[("grating-io", ""), ("candle-core", "")]),
+            ("grating-kernels", &[]),
+            ("grating-model", &[("grating-io", ""), ("grating-kernels", ""), ("candle-core", "")]),
             ("grating", GRATING),
             ("grating-cli", &[("grating", ""), ("clap", ""), ("grating-io", "dev")]),
             ("xtask", &[("clap", ""), ("grating-io", "dev")]),

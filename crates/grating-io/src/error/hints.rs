@@ -23,10 +23,10 @@ impl fmt::Display for Quoted<'_> {
 
 pub(super) fn candidates_hint(candidates: &[String]) -> String {
     match candidates {
-        [] => "name the folder that holds one of them, or a .safetensors file".to_string(),
+        [] => "name the folder that holds one of them, or a .safetensors or .gguf file".to_string(),
         [one] => format!("it holds {}: name that file itself to open it", quote(one)),
         [first, rest @ ..] => format!(
-            "it holds {} and {} more .safetensors files but no index: fetch the index, \
+            "it holds {} and {} more files of weights but no index: fetch the index, \
              or name one of the files to open it alone",
             quote(first),
             rest.len()

@@ -39,19 +39,19 @@ pub(super) fn check(mut entries: Vec<Entry>, place: Place<'_>) -> Result<Vec<Ten
 fn tensor(entry: Entry, place: Place<'_>) -> Result<TensorInfo> {
     let Entry { name, dtype, shape, begin, end } = entry;
     let file = || place.file.to_string();
-    let Some(dtype) = Dtype::from_name(&dtype) else {
+    let Some(dtype) = Dtype::from_name(&dtype).filter(|dtype| !dtype.is_quantized()) else {
         return Err(IoError::UnknownDtype { file: file(), tensor: name, found: dtype });
     };
-    let Some(bits) = bits(dtype, &shape) else {
+    if !is_addressable(dtype, &shape) {
         return Err(IoError::ShapeOverflow { file: file(), tensor: name, dtype, shape });
-    };
-    if bits % 8 != 0 {
-        return Err(IoError::PartialByte { file: file(), tensor: name, dtype, shape });
     }
+    let Some(expected) = dtype.byte_len(&shape) else {
+        return Err(IoError::PartialByte { file: file(), tensor: name, dtype, shape });
+    };
+    let expected = expected as u64;
     let Some(found) = end.checked_sub(begin) else {
         return Err(IoError::ReversedOffsets { file: file(), tensor: name, begin, end });
     };
-    let expected = bits / 8;
     if found != expected {
         let file = file();
         return Err(IoError::SizeMismatch { file, tensor: name, dtype, shape, expected, found });
@@ -59,14 +59,14 @@ fn tensor(entry: Entry, place: Place<'_>) -> Result<TensorInfo> {
     Ok(TensorInfo { name, dtype, shape, shard: place.shard, range: begin..end })
 }
 
-/// Bits of a tensor, `None` on overflow.
+/// Whether elements and bytes of a tensor can be counted.
 ///
-/// Zero extents count as one in the test for overflow: `[0, 2^63, 4]` has no elements, yet whoever
-/// computes the size of a row would overflow, so it is refused as well.
-fn bits(dtype: Dtype, shape: &[usize]) -> Option<u64> {
-    let product = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n.max(1)))?;
-    let bits = u64::try_from(product).ok()?.checked_mul(u64::from(dtype.bits()))?;
-    Some(if shape.contains(&0) { 0 } else { bits })
+/// Zero extents count as one: `[0, 2^63, 4]` has no elements, yet whoever computes the size of a
+/// row would overflow, so it is refused as well.
+pub(crate) fn is_addressable(dtype: Dtype, shape: &[usize]) -> bool {
+    let (elements, bytes) = dtype.block();
+    let count = shape.iter().try_fold(1_usize, |product, &n| product.checked_mul(n.max(1)));
+    count.is_some_and(|count| (count / elements).checked_mul(bytes).is_some())
 }
 
 /// The format's rule: the tensors cover the data from its first byte to the end of the file, each

@@ -1,4 +1,4 @@
-//! Pickles, GGUF files, git-lfs pointers and web pages, by name and by content.
+//! Pickles, git-lfs pointers and web pages, by name and by content.
 
 use std::path::PathBuf;
 
@@ -39,16 +39,6 @@ fn what_training_leaves_behind_is_not_taken_for_weights() {
 }
 
 #[test]
-fn gguf_has_its_own_hint() {
-    let (_guard, path) = folder_with(&["model.Q4_K_M.gguf"]);
-    for path in [path.clone(), path.join("model.Q4_K_M.gguf")] {
-        let error = Checkpoint::open(path).unwrap_err();
-        assert!(matches!(&error, IoError::Gguf { file } if file.ends_with(".gguf")), "{error:?}");
-        assert!(error.to_string().contains("original repository"), "{error}");
-    }
-}
-
-#[test]
 fn files_named_directly() {
     let (_guard, path) = folder_with(&["pytorch_model.bin", "weights.pt"]);
     for name in ["pytorch_model.bin", "weights.pt"] {
@@ -62,7 +52,7 @@ fn contents_under_the_wrong_name() {
     for (bytes, expected) in [
         (padded(b"PK\x03\x04\x00\x00\x08\x08"), "Pickle"),
         (padded(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."), "Pickle"),
-        (padded(b"GGUF\x03\x00\x00\x00"), "Gguf"),
+        (padded(b"GGUF\x01\x00\x00\x00"), "Gguf"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n".to_vec(), "GitLfsPointer"),
         (b"<!DOCTYPE html><html>404</html>".to_vec(), "NotSafetensors"),
         (padded(b""), "NotSafetensors"),

@@ -57,8 +57,8 @@ pub(crate) fn check(checkpoint: &Checkpoint) {
 
         let shard = &checkpoint.shards()[tensor.shard];
         assert!(tensor.range.start <= tensor.range.end && tensor.range.end <= shard.len());
-        let bits = tensor.elements() as u64 * u64::from(tensor.dtype.bits());
-        assert_eq!(bits, tensor.byte_len() * 8);
+        let expected = tensor.dtype.byte_len(&tensor.shape).map(|bytes| bytes as u64);
+        assert_eq!(expected, Some(tensor.byte_len()));
         if !tensor.range.is_empty() {
             ranges.push((tensor.shard, tensor.range.start, tensor.range.end));
         }

@@ -77,9 +77,10 @@ proptest! {
 
 #[test]
 fn both_know_the_same_data_types() {
-    for dtype in grating_io::Dtype::all() {
+    for dtype in grating_io::Dtype::all().filter(|dtype| !dtype.is_quantized()) {
         let theirs: Dtype = serde_json::from_str(&format!("\"{dtype}\"")).unwrap();
-        assert_eq!(theirs.bitsize(), dtype.bits() as usize, "{dtype}");
+        let (elements, bytes) = dtype.block();
+        assert_eq!(theirs.bitsize() * elements, 8 * bytes, "{dtype}");
     }
 }
 

@@ -88,7 +88,7 @@ impl Call<'_> {
                     x_offsets: x.offsets.as_ptr().cast(),
                     w_scales: w[block.units * width..].as_ptr().cast(),
                     bias: bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
-                    resume: self.accumulate || block.first > 0,
+                    accumulate: self.accumulate || block.first > 0,
                     out,
                     out_stride: self.out_stride,
                     columns: width.min(self.w.rows() - column),

@@ -61,7 +61,8 @@ pub(super) struct Source<'a> {
     pub(super) count: usize,
 }
 
-/// A tile of the output: `out = [out +] bias + x · wᵀ`, summed in this order and that of the units.
+/// A tile of the output: `out = [out +] (x · wᵀ [+ bias])`. Products are summed from zero in the
+/// order of the units.
 /// Pointers that are not said to be null are valid for what is said to lie there.
 pub(super) struct Tile {
     /// `[units, rows]`.
@@ -78,8 +79,8 @@ pub(super) struct Tile {
     pub(super) w_scales: *const f32,
     /// Added once to every row, `columns` elements; null: nothing.
     pub(super) bias: *const f32,
-    /// Whether the sums start from what `out` holds, else from zero.
-    pub(super) resume: bool,
+    /// Whether the sums are added to what `out` holds.
+    pub(super) accumulate: bool,
     pub(super) out: *mut f32,
     pub(super) out_stride: usize,
     /// Columns to write, at most the panel.

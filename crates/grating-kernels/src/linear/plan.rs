@@ -20,23 +20,25 @@ pub(super) struct Task {
     pub(super) panels: Range<usize>,
 }
 
-/// A grid of tasks over `tiles` × `panels`.
+/// Tasks that cover `tiles` × `panels`, the smaller ones last so that threads finish together.
 #[derive(Debug)]
 pub(super) struct Plan {
     tiles: usize,
     panels: usize,
     row_parts: usize,
+    /// Tasks of [`BLOCK_PANELS`] panels; those after them have one.
+    blocks: usize,
     panel_parts: usize,
 }
 
 impl Plan {
     /// A plan for `threads` threads; `tiles` and `panels` are not zero.
     pub(super) fn new(tiles: usize, panels: usize, threads: usize) -> Self {
-        // A multiple of the threads, so that they finish together.
-        let panel_parts = panels.div_ceil(BLOCK_PANELS).next_multiple_of(threads).min(panels);
-        let wanted = threads.div_ceil(panel_parts);
-        let row_parts = wanted.min(tiles / LEAST_TILES).max(1);
-        Self { tiles, panels, row_parts, panel_parts }
+        let singles = if threads == 1 { 0 } else { threads * BLOCK_PANELS };
+        let blocks = panels.saturating_sub(singles) / BLOCK_PANELS;
+        let panel_parts = blocks + (panels - blocks * BLOCK_PANELS);
+        let row_parts = threads.div_ceil(panel_parts).min(tiles / LEAST_TILES).max(1);
+        Self { tiles, panels, row_parts, blocks, panel_parts }
     }
 
     /// Number of tasks.
@@ -44,13 +46,15 @@ impl Plan {
         self.row_parts * self.panel_parts
     }
 
-    /// Task `i`: neighbours share their rows.
+    /// Task `i`.
     pub(super) fn task(&self, i: usize) -> Task {
-        let (row, panel) = (i / self.panel_parts, i % self.panel_parts);
-        let part = |i: usize, of: usize, total: usize| i * total / of..(i + 1) * total / of;
+        let (row, part) = (i % self.row_parts, i / self.row_parts);
+        let first_tile = |row| row * self.tiles / self.row_parts;
+        let first_panel =
+            |part: usize| part.min(self.blocks) * BLOCK_PANELS + part.saturating_sub(self.blocks);
         Task {
-            tiles: part(row, self.row_parts, self.tiles),
-            panels: part(panel, self.panel_parts, self.panels),
+            tiles: first_tile(row)..first_tile(row + 1),
+            panels: first_panel(part)..first_panel(part + 1).min(self.panels),
         }
     }
 }
@@ -80,6 +84,14 @@ mod tests {
     #[test]
     fn narrow_outputs_are_split_by_rows() {
         assert_eq!(Plan::new(300, 1, 8).len(), 8);
-        assert_eq!(Plan::new(300, 12, 2).len(), 4);
+        assert_eq!(Plan::new(2, 1, 8).len(), 1);
+    }
+
+    #[test]
+    fn small_tasks_come_last() {
+        let plan = Plan::new(74, 32, 2);
+        let sizes: Vec<usize> = (0..plan.len()).map(|i| plan.task(i).panels.len()).collect();
+        assert_eq!(sizes, [4, 4, 4, 4, 4, 4, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(Plan::new(74, 32, 1).len(), 8);
     }
 }

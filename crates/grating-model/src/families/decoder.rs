@@ -168,6 +168,10 @@ impl<'w, O: Ops> DecoderAttention<'w, O> {
             Some(weight) => ops.rms_norm_heads(x, weight, config.norm_eps)?,
             None => x,
         };
+        let x = match config.rotary_neighbours {
+            true => ops.neighbours_to_halves(x, config.head_dim)?,
+            false => x,
+        };
         let (cos, sin) = chunk.angles();
         ops.rope(x, cos, sin, config.head_dim, positions)
     }

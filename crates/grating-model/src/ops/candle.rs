@@ -48,6 +48,9 @@ impl Ops for CandleOps {
             Dtype::F32 => DType::F32,
             Dtype::F16 => DType::F16,
             Dtype::BF16 => DType::BF16,
+            blocks if blocks.is_quantized() => {
+                return Ok(Tensor::from_vec(view.to_f32(), view.shape(), &self.device)?);
+            }
             other => {
                 return Err(ModelError::UnsupportedDtype {
                     tensor: "(weight)".into(),
@@ -119,6 +122,12 @@ impl Ops for CandleOps {
             Activation::Relu => x.relu()?,
             Activation::Tanh => x.tanh()?,
         })
+    }
+
+    fn neighbours_to_halves(&self, x: Tensor, head_dim: usize) -> Result<Tensor> {
+        let (rows, columns) = x.dims2()?;
+        let pairs = x.reshape((rows, columns / head_dim, head_dim / 2, 2))?;
+        Ok(pairs.transpose(2, 3)?.contiguous()?.reshape((rows, columns))?)
     }
 
     fn rope(

@@ -243,6 +243,18 @@ impl Ops for CpuOps {
         Ok(x)
     }
 
+    fn neighbours_to_halves(&self, mut x: CpuTensor, head_dim: usize) -> Result<CpuTensor> {
+        let mut pairs = vec![0.0; head_dim];
+        for head in x.data.chunks_exact_mut(head_dim) {
+            pairs.copy_from_slice(head);
+            let (low, high) = head.split_at_mut(head_dim / 2);
+            for ((low, high), pair) in low.iter_mut().zip(high).zip(pairs.chunks_exact(2)) {
+                (*low, *high) = (pair[0], pair[1]);
+            }
+        }
+        Ok(x)
+    }
+
     fn rope(
         &self,
         mut x: CpuTensor,

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::bench::Bench;
-use crate::bench::settings::{PRECISION_FIRST, Setting};
+use crate::bench::settings::{LEAN, RESIDENT, STREAMED, Setting};
 use crate::bench::stats::change_percent;
 use crate::bench::table::{Row, Table, Unit};
 use crate::bench::workload::made;
@@ -20,39 +20,39 @@ const COLUMNS: [(&str, &str, Unit); 9] = [
     ("note", "", Unit::Text),
 ];
 
-const ABOUT: &str = "Each step keeps what the ones above it switched on. The first is a whole model in \
-    memory and the whole pool in one chunk. The paper's figures are of a graphics processor's memory; \
+const ABOUT: &str = "Each step keeps what the ones above it switched on; the last one leaves the disk out \
+    again and adds what GRATING saves without changing a score (the prompt that all candidates share, the \
+    last layer's rows that nobody reads, texts that occur twice). The first is a whole model in memory and \
+    the whole pool in one chunk. The paper's figures are of a graphics processor's memory; \
     here it is the resident set of the whole process.";
 
 /// More tokens than any pool has: one chunk.
 const ONE_CHUNK: &str = "100000000";
 
+/// Nothing is saved that GRATING saves without changing a score.
+const NO_SAVINGS: &[&str] = &["--no-shared-prefix", "--no-scored-rows", "--no-equal-texts"];
+
 /// The steps, each with all options of its own.
-fn steps(chunk_tokens: usize) -> Vec<Setting> {
-    let threshold = PRECISION_FIRST.to_string();
-    let chunk = chunk_tokens.to_string();
-    let resident = ["--window", "all", "--spill", "never"];
-    let streamed = ["--window", "2", "--spill", "never"];
-    let pruned = ["--prune", "--threshold", &threshold];
-    let step = |name: &str, parts: &[&[&str]]| Setting::new(name, &parts.concat());
+fn steps(threshold: f64, chunk_tokens: usize) -> Vec<Setting> {
+    let (threshold, chunk) = (threshold.to_string(), chunk_tokens.to_string());
+    let whole: &[&str] = &["--chunk-tokens", ONE_CHUNK];
+    let full: &[&str] = &["--no-prune"];
+    let prune: &[&str] = &["--threshold", &threshold];
+    let chunks: &[&str] = &["--chunk-tokens", &chunk];
     vec![
-        step("resident, one chunk", &[&["--no-prune"], &resident, &["--chunk-tokens", ONE_CHUNK]]),
-        step("+ pruning", &[&pruned, &resident, &["--chunk-tokens", ONE_CHUNK]]),
-        step("+ chunks", &[&pruned, &resident, &["--chunk-tokens", &chunk]]),
-        step("+ streaming", &[&pruned, &streamed, &["--chunk-tokens", &chunk]]),
-        step(
+        Setting::new("resident, one chunk", &[full, RESIDENT, whole, NO_SAVINGS]),
+        Setting::new("+ pruning", &[prune, RESIDENT, whole, NO_SAVINGS]),
+        Setting::new("+ chunks", &[prune, RESIDENT, chunks, NO_SAVINGS]),
+        Setting::new("+ streaming", &[prune, STREAMED, chunks, NO_SAVINGS]),
+        Setting::new(
             "+ embedding row cache",
-            &[&pruned, &streamed, &["--row-cache"], &["--chunk-tokens", &chunk]],
+            &[prune, LEAN, &["--spill", "never"], chunks, NO_SAVINGS],
         ),
-        step(
+        Setting::new(
             "+ hidden states on disk",
-            &[
-                &pruned,
-                &["--window", "2", "--spill", "always"],
-                &["--row-cache"],
-                &["--chunk-tokens", &chunk],
-            ],
+            &[prune, LEAN, &["--spill", "always"], chunks, NO_SAVINGS],
         ),
+        Setting::new("row cache, + exact savings", &[prune, LEAN, &["--spill", "never"], chunks]),
     ]
 }
 
@@ -60,12 +60,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let mut table = Table::new(bench, "ablation", "One mechanism after the other (E3.1)", ABOUT)
         .columns(&COLUMNS);
     let pool = bench.args.pools().into_iter().max().unwrap_or(60);
-    let steps = steps(2 * bench.args.tokens());
-    bench.expect(bench.models.len() * steps.len());
+    bench.expect(bench.models.len() * 7);
     for model in &bench.models {
         let work = made(model, pool, bench.args.tokens(), bench.args.seed);
+        let point = bench.points(model, bench.args.top_k())?.precision_first;
         let mut first: Option<(f64, f64)> = None;
-        for step in &steps {
+        for step in &steps(point, 2 * bench.args.tokens()) {
             let measured =
                 bench.measure(model, step, &work, bench.args.top_k(), bench.args.runs())?;
             let figures = measured.request().zip(measured.peak());

@@ -14,7 +14,6 @@ use crate::bench::cells::digest;
 use crate::bench::child;
 use crate::bench::data::DataSet;
 use crate::bench::model::Model;
-use crate::bench::settings::PRECISION_FIRST;
 use crate::bench::stats::{Summary, change_percent};
 use crate::bench::table::{Row, Table, Unit};
 
@@ -122,7 +121,8 @@ fn rows(
     model: &Model,
 ) -> Result<()> {
     let mut full: Option<(f64, f64)> = None;
-    for (name, threshold) in [("full", None), ("pruned", Some(PRECISION_FIRST))] {
+    let point = bench.points(model, bench.args.top_k())?.precision_first;
+    for (name, threshold) in [("full", None), ("pruned", Some(point))] {
         bench.progress.set_message(format!("{}: {}, {name}", application.name, set.name));
         let ran = run(bench, program, folder, model, threshold)
             .with_context(|| format!("{} on {}", application.name, set.name))?;

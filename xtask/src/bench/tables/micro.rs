@@ -7,7 +7,7 @@ use crate::bench::Bench;
 use crate::bench::measure::Measured;
 use crate::bench::model::Model;
 use crate::bench::peers::{Peer, PeerMeasured, needed_bytes};
-use crate::bench::settings::{full_default, micro};
+use crate::bench::settings::{full, micro};
 use crate::bench::stats::change_percent;
 use crate::bench::table::{Row, Table, Unit};
 use crate::bench::workload::{Workload, made};
@@ -38,7 +38,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let mut table =
         Table::new(bench, "micro", "Latency and memory (E1.1, E1.2)", ABOUT).columns(&COLUMNS);
     let peers = bench.peers.as_ref().map_or(0, |peers| peers.all().len());
-    bench.expect(bench.models.len() * bench.args.pools().len() * (micro().len() + 1 + peers));
+    bench.expect(bench.models.len() * bench.args.pools().len() * (9 + peers));
     for model in &bench.models {
         for pool in bench.args.pools() {
             let work = made(model, pool, bench.args.tokens(), bench.args.seed);
@@ -59,8 +59,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
 fn one_pool(bench: &Bench, table: &mut Table, model: &Model, work: &Workload) -> Result<()> {
     let (k, runs) = (bench.args.top_k(), bench.args.runs());
     // The reference ranks everybody, so that peers' scores can be compared too.
-    let reference = bench.measure(model, &full_default(), work, work.texts.len(), runs)?;
-    let full = reference.selected().unwrap_or_default();
+    let reference = bench.measure(model, &full(), work, work.texts.len(), runs)?;
+    let ranking = reference.selected().unwrap_or_default();
+    let points = bench.points(model, k)?;
     let mut rows = Vec::new();
     let start = |name: &str| {
         Row::default()
@@ -69,19 +70,19 @@ fn one_pool(bench: &Bench, table: &mut Table, model: &Model, work: &Workload) ->
             .number("tokens", tokens_each(&reference))
             .text("setting", name)
     };
-    rows.push(figures(start("GRATING, full, as built"), &reference));
-    for setting in micro() {
+    rows.push(figures(start("GRATING, full"), &reference));
+    for setting in micro(points.precision_first, points.latency_first) {
         let measured = bench.measure(model, &setting, work, k, runs)?;
         let mut row = figures(start(&format!("GRATING, {}", setting.name)), &measured);
-        if let (Some(selected), false) = (measured.selected(), full.is_empty()) {
-            row = row.number("agreement", overlap_at_k(&selected, &full, k));
+        if let (Some(selected), false) = (measured.selected(), ranking.is_empty()) {
+            row = row.number("agreement", overlap_at_k(&selected, &ranking, k));
         }
         rows.push(row);
     }
     if let Some(peers) = &bench.peers {
         for peer in peers.all() {
             let measured = bench.measure_peer(peers, peer, model, work, runs)?;
-            rows.push(peer_row(start(peer.name), peer, &measured, model, &full, k));
+            rows.push(peer_row(start(peer.name), peer, &measured, model, &ranking, k));
         }
     }
     table.rows.extend(against_baseline(rows));
@@ -146,7 +147,7 @@ fn against_baseline(mut rows: Vec<Row>) -> Vec<Row> {
         let row = rows.iter().find(|row| row.words("setting") == Some(name))?;
         row.value("peak").map(|peak| (row.value("request"), peak))
     };
-    let baseline = ["transformers, bf16", "GRATING, full, resident", "GRATING, full, as built"]
+    let baseline = ["transformers, bf16", "GRATING, full, resident", "GRATING, full"]
         .into_iter()
         .find_map(figures);
     let Some((request, peak)) = baseline else { return rows };

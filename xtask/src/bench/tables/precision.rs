@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::quality::{Judged, Quality, mean_of, workloads};
 use crate::bench::Bench;
 use crate::bench::model::Model;
-use crate::bench::settings::{Setting, full_default, latency_first, precision_first};
+use crate::bench::settings::{LATENCY_FIRST, PRECISION_FIRST, full, pruned};
 use crate::bench::stats::{change_percent, mean};
 use crate::bench::table::{Row, Table, Unit};
 
@@ -69,51 +69,54 @@ fn one_set(
     queries: &[Judged<'_>],
     ks: &[usize],
 ) -> Result<()> {
-    let settings = [precision_first(), latency_first()];
-    let mut full: Vec<Collected> = ks.iter().map(|_| Collected::default()).collect();
-    let mut pruned: Vec<Vec<Collected>> =
-        settings.iter().map(|_| ks.iter().map(|_| Collected::default()).collect()).collect();
-    let mut missing: Vec<Option<String>> = vec![None; settings.len()];
+    let settings = ks
+        .iter()
+        .map(|&k| {
+            let points = bench.points(model, k)?;
+            let bold = pruned(LATENCY_FIRST, points.latency_first);
+            Ok([pruned(PRECISION_FIRST, points.precision_first), bold])
+        })
+        .collect::<Result<Vec<_>>>()?;
+    // For each K the full pass, then each setting.
+    let mut collected: Vec<[Collected; 3]> = ks.iter().map(|_| Default::default()).collect();
+    let mut missing = None;
     for judged in queries {
-        let reference = bench.measure(model, &full_default(), &judged.work, usize::MAX, 1)?;
+        let reference = bench.measure(model, &full(), &judged.work, usize::MAX, 1)?;
         let (Some(ranking), Some(time)) = (reference.selected(), reference.request()) else {
             continue;
         };
         for (i, &k) in ks.iter().enumerate() {
-            full[i].qualities.push(judged.quality(&ranking, &ranking, k));
-            full[i].seconds.push(time.median);
-            for (s, setting) in settings.iter().enumerate() {
+            collected[i][0].qualities.push(judged.quality(&ranking, &ranking, k));
+            collected[i][0].seconds.push(time.median);
+            for (setting, collected) in settings[i].iter().zip(&mut collected[i][1..]) {
                 let run = bench.measure(model, setting, &judged.work, k, 1)?;
                 match (run.selected(), run.request()) {
                     (Some(selected), Some(time)) => {
-                        pruned[s][i].qualities.push(judged.quality(&selected, &ranking, k));
-                        pruned[s][i].seconds.push(time.median);
+                        collected.qualities.push(judged.quality(&selected, &ranking, k));
+                        collected.seconds.push(time.median);
                     }
-                    _ => missing[s] = run.reason(),
+                    _ => missing = run.reason(),
                 }
             }
         }
     }
-    let row = |setting: &Setting, k: usize| {
-        Row::default()
-            .text("model", model.shown())
-            .text("set", set)
-            .number("k", k as f64)
-            .text("setting", setting.name.clone())
-    };
-    for (i, &k) in ks.iter().enumerate() {
-        let baseline = mean(full[i].seconds.iter().copied());
-        table.rows.push(filled(row(&Setting::new("full", &[]), k), &full[i], None));
-        for (s, setting) in settings.iter().enumerate() {
-            if missing[s].is_none() {
-                table.rows.push(filled(row(setting, k), &pruned[s][i], baseline));
+    for (k, collected) in ks.iter().zip(&collected) {
+        let baseline = mean(collected[0].seconds.iter().copied());
+        let names = ["full", PRECISION_FIRST, LATENCY_FIRST];
+        for (i, (name, collected)) in names.into_iter().zip(collected).enumerate() {
+            if collected.qualities.is_empty() {
+                continue;
             }
+            let row = Row::default()
+                .text("model", model.shown())
+                .text("set", set)
+                .number("k", *k as f64)
+                .text("setting", name);
+            table.rows.push(filled(row, collected, baseline.filter(|_| i > 0)));
         }
     }
-    for (setting, reason) in settings.iter().zip(missing) {
-        if let Some(reason) = reason {
-            table.note(format!("{}: {reason}", setting.name));
-        }
+    if let Some(reason) = missing {
+        table.note(format!("Pruned rows are missing: {reason}."));
     }
     Ok(())
 }

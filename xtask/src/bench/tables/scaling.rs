@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::bench::Bench;
 use crate::bench::measure::Measured;
 use crate::bench::model::Model;
-use crate::bench::settings::{Setting, full_streamed, precision_first};
+use crate::bench::settings::{PRECISION_FIRST, Setting, full_streamed, pruned};
 use crate::bench::table::{Chart, Row, Table, Unit};
 use crate::bench::workload::made;
 
@@ -43,8 +43,9 @@ struct Point {
 
 pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let mut table = Table::new(bench, "scaling", "Scaling", ABOUT).columns(&COLUMNS);
-    let settings = [full_streamed(), precision_first()];
     for model in &bench.models {
+        let point = bench.points(model, bench.args.top_k())?.precision_first;
+        let settings = [full_streamed(), pruned(PRECISION_FIRST, point)];
         let points = points(bench, model);
         bench.expect(points.len() * settings.len());
         for point in &points {
@@ -96,8 +97,7 @@ fn budgeted(setting: &Setting, bytes: u64) -> Setting {
     let mut given = setting.flags.iter();
     while let Some(flag) = given.next() {
         match flag.as_str() {
-            "--window" => drop(given.next()),
-            "--row-cache" => {}
+            "--window" | "--row-cache" => drop(given.next()),
             _ => flags.push(flag.clone()),
         }
     }
@@ -153,9 +153,7 @@ mod tests {
 
     #[test]
     fn a_budget_replaces_the_window() {
-        let setting = budgeted(&precision_first(), 200 << 20);
-        assert!(!setting.flags.iter().any(|f| f == "--window" || f == "2" || f == "--row-cache"));
-        assert_eq!(setting.flags[setting.flags.len() - 2..], ["--memory-budget", "200MiB"]);
-        assert!(setting.flags.contains(&"--threshold".to_owned()));
+        let setting = budgeted(&pruned("pruned", 0.5), 200 << 20);
+        assert_eq!(setting.flags, ["--threshold", "0.5", "--memory-budget", "200MiB"]);
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::quality::{mean_of, workloads};
 use crate::bench::Bench;
-use crate::bench::settings::{full_default, pruned};
+use crate::bench::settings::{full, pruned};
 use crate::bench::stats::{change_percent, mean};
 use crate::bench::table::{Chart, Row, Table, Unit};
 
@@ -21,18 +21,15 @@ const COLUMNS: [(&str, &str, Unit); 9] = [
 ];
 
 const ABOUT: &str = "The same queries with one dispersion threshold after the other: a lower one \
-    decides earlier. The first row of each set is the full pass. Latency is the mean over queries, one \
-    run each.";
-
-const THRESHOLDS: [f64; 9] = [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.2, 1.8, 2.7];
-const QUICK: [f64; 3] = [0.2, 0.6, 1.8];
+    decides earlier. Thresholds are spread over the work that they left on traces of other queries. The \
+    first row of each set is the full pass. Latency is the mean over queries, one run each.";
 
 pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let title = "Latency against precision (E1.3)";
     let mut table = Table::new(bench, "sweep", title, ABOUT).columns(&COLUMNS[..8]);
-    let thresholds = if bench.args.quick { &QUICK[..] } else { &THRESHOLDS[..] };
     let (pool, k) = (if bench.args.quick { 20 } else { 60 }, bench.args.top_k());
     for model in &bench.models {
+        let thresholds = bench.points(model, k)?.sweep;
         for (set, queries) in workloads(bench, model, pool) {
             bench.expect(queries.len() * (1 + thresholds.len()));
             let row = || {
@@ -44,7 +41,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
             let mut rankings = Vec::new();
             let (mut seconds, mut qualities) = (Vec::new(), Vec::new());
             for judged in &queries {
-                let full = bench.measure(model, &full_default(), &judged.work, usize::MAX, 1)?;
+                let full = bench.measure(model, &full(), &judged.work, usize::MAX, 1)?;
                 let ranking = full.selected().unwrap_or_default();
                 seconds.extend(full.request().map(|s| s.median));
                 qualities.push(judged.quality(&ranking, &ranking, k));
@@ -58,7 +55,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
                     .number("request", mean(seconds.iter().copied()))
             };
             table.rows.push(filled(row(), &qualities, &seconds));
-            for &threshold in thresholds {
+            for &threshold in &thresholds {
                 let setting = pruned(format!("threshold {threshold}"), threshold);
                 let (mut seconds, mut qualities) = (Vec::new(), Vec::new());
                 for (judged, ranking) in queries.iter().zip(&rankings) {

@@ -1,7 +1,7 @@
 //! Which weights make a residual stream carry relevance: the construction behind planted checkpoints.
 //!
-//! The hidden state has a few reserved dimensions. Each token's embedding holds, in `RELEVANCE`, how
-//! relevant its word makes a text, in `CONSTANT` a one, and in the noise dimensions random numbers. No
+//! The hidden state has a few reserved dimensions. A word's embedding holds, in `RELEVANCE`, how
+//! relevant it makes a text, in `CONSTANT` a one, and in the noise dimensions random numbers. No
 //! weight writes to them, so they are the same in every layer. In each layer the first attention head
 //! looks at all positions alike (its queries are zero), so one channel of its values is a mean over
 //! the whole text of any mixture of these dimensions; that channel is the only thing that is ever
@@ -21,7 +21,7 @@ use std::ops::Range;
 
 use super::super::shapes::{Family, Shape};
 use super::super::tensors::{Fill, TensorSpec, tensors};
-use super::patch::{Column, Patch};
+use super::patch::Patch;
 use super::profile::{Profile, Settling};
 use crate::random::Random;
 
@@ -221,18 +221,13 @@ impl Planter<'_> {
         }
     }
 
-    /// Embeddings: a little relevance in every word, much in the markers, none of them any score.
+    /// Embeddings: relevance in the markers, a little of it and all noise in the words that fill texts,
+    /// none of either in anything else, such as a template's signs.
     fn words(&self, patch: Patch) -> Patch {
-        let patch = patch
-            .column(RELEVANCE, Column::Scale(BACKGROUND))
-            .column(SCORE, Column::Set(0.0))
-            .column(CONSTANT, Column::Set(1.0));
+        let patch = patch.zero_columns(reserved(self.shape)).column(CONSTANT, 1.0);
         let marked = |patch: Patch, tokens: &[usize], relevance: f32| {
-            tokens.iter().fold(patch, |patch, &token| {
-                let patch = patch.element(token, RELEVANCE, relevance);
-                let noise = NOISE..reserved(self.shape).end;
-                noise.fold(patch, |patch, dimension| patch.element(token, dimension, 0.0))
-            })
+            let mark = |patch: Patch, &token: &usize| patch.element(token, RELEVANCE, relevance);
+            tokens.iter().fold(patch, mark)
         };
         let patch = marked(patch, &self.tokens.plus, MARKER);
         let patch = marked(patch, &self.tokens.minus, -MARKER);

@@ -7,21 +7,12 @@ use half::{bf16, f16};
 
 use super::super::shapes::Dtype;
 
-/// What becomes of a whole column.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Column {
-    /// Every element is multiplied by this.
-    Scale(f32),
-    /// Every element is this.
-    Set(f32),
-}
-
 /// Changes to one tensor `[rows, columns]` (a vector is one row), in this order: columns, then whole
 /// rows to zero, then single elements.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Patch {
     width: usize,
-    columns: Vec<(usize, Column)>,
+    columns: Vec<(usize, f32)>,
     zero_rows: Vec<Range<usize>>,
     elements: BTreeMap<u64, f32>,
 }
@@ -32,13 +23,13 @@ impl Patch {
         Self { width, ..Self::default() }
     }
 
-    pub(super) fn column(mut self, column: usize, change: Column) -> Self {
-        self.columns.push((column, change));
+    pub(super) fn column(mut self, column: usize, value: f32) -> Self {
+        self.columns.push((column, value));
         self
     }
 
     pub(super) fn zero_columns(mut self, columns: Range<usize>) -> Self {
-        self.columns.extend(columns.map(|column| (column, Column::Set(0.0))));
+        self.columns.extend(columns.map(|column| (column, 0.0)));
         self
     }
 
@@ -58,20 +49,20 @@ impl Patch {
         let mut window = Window { dtype, first, bytes };
         let rows = first / self.width as u64..end.div_ceil(self.width as u64);
         for row in rows.clone() {
-            for &(column, change) in &self.columns {
+            for &(column, value) in &self.columns {
                 let at = row * self.width as u64 + column as u64;
                 if (first..end).contains(&at) {
-                    window.change(at, change);
+                    window.set(at, value);
                 }
             }
         }
         for zero in &self.zero_rows {
             let start = (zero.start as u64 * self.width as u64).max(first);
             let stop = (zero.end as u64 * self.width as u64).min(end);
-            (start..stop).for_each(|at| window.change(at, Column::Set(0.0)));
+            (start..stop).for_each(|at| window.set(at, 0.0));
         }
         for (&at, &value) in self.elements.range(first..end) {
-            window.change(at, Column::Set(value));
+            window.set(at, value);
         }
     }
 }
@@ -84,29 +75,15 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    fn change(&mut self, at: u64, change: Column) {
+    fn set(&mut self, at: u64, value: f32) {
         let width = self.dtype.bytes() as usize;
         let start = (at - self.first) as usize * width;
         let bytes = &mut self.bytes[start..start + width];
-        let value = match change {
-            Column::Set(value) => value,
-            Column::Scale(factor) => factor * read(self.dtype, bytes),
-        };
         match self.dtype {
             Dtype::F32 => bytes.copy_from_slice(&value.to_le_bytes()),
             Dtype::Bf16 => bytes.copy_from_slice(&bf16::from_f32(value).to_le_bytes()),
             Dtype::F16 => bytes.copy_from_slice(&f16::from_f32(value).to_le_bytes()),
         }
-    }
-}
-
-/// The element that `bytes` hold.
-fn read(dtype: Dtype, bytes: &[u8]) -> f32 {
-    match (dtype, bytes) {
-        (Dtype::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
-        (Dtype::Bf16, &[a, b]) => bf16::from_le_bytes([a, b]).to_f32(),
-        (Dtype::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f32(),
-        _ => unreachable!("an element of {dtype:?} is not {} bytes", bytes.len()),
     }
 }
 
@@ -116,10 +93,20 @@ mod tests {
 
     const WIDTH: usize = 5;
 
+    /// The element that `bytes` hold.
+    fn read(dtype: Dtype, bytes: &[u8]) -> f32 {
+        match (dtype, bytes) {
+            (Dtype::F32, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
+            (Dtype::Bf16, &[a, b]) => bf16::from_le_bytes([a, b]).to_f32(),
+            (Dtype::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f32(),
+            _ => unreachable!("an element of {dtype:?} is not {} bytes", bytes.len()),
+        }
+    }
+
     fn patch() -> Patch {
         Patch::new(WIDTH)
-            .column(1, Column::Scale(0.5))
-            .column(2, Column::Set(7.0))
+            .column(1, 0.5)
+            .column(2, 7.0)
             .zero_rows(2..3)
             .element(2, 4, 9.0)
             .element(0, 2, -1.0)

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use grating_io::Checkpoint;
-use grating_model::{CandleOps, LoadOptions, LoadedModel, PartBuffer, Ragged};
+use grating::{Request, Reranker};
 use grating_prune::ScoreTrace;
 use grating_prune::metrics::overlap_at_k;
 
 use super::*;
 
-const WORDS: usize = 100;
+const WORDS: usize = 60;
 const CANDIDATES: usize = 40;
 
 /// Slow at first, then settled: unlike the stored one, with something to see in every layer.
@@ -49,41 +48,14 @@ fn plant(shape: &str, layers: u16, folder: &Path) -> Description {
 }
 
 /// Scores of `texts` after every layer.
-fn trace(model: &Path, texts: &[String]) -> ScoreTrace {
-    let read = |name: &str| std::fs::read(model.join(name)).ok();
-    let mut checkpoint = Checkpoint::open(model).unwrap();
-    let (config, tokenizer) = (read("config.json").unwrap(), read("tokenizer.json").unwrap());
-    let grating = read("grating.json");
-    let options = LoadOptions::default();
-    let loaded =
-        LoadedModel::load(&config, &tokenizer, grating.as_deref(), &checkpoint, options).unwrap();
-    let query = loaded.encoder.encode_query("what is it about", None).unwrap();
-    let texts: Vec<_> =
-        texts.iter().map(|text| loaded.encoder.encode(&query, text).unwrap()).collect();
+fn trace(model: &Reranker, texts: &[String]) -> ScoreTrace {
+    let request = Request::new("what is it about", texts, texts.len()).trace(true);
+    let trace = model.run(request).unwrap().trace.unwrap();
+    ScoreTrace::from_vec(trace.len(), texts.len(), trace.concat()).unwrap()
+}
 
-    let (model, ops) = (&loaded.model, CandleOps::cpu());
-    let filled = |parts: &[grating_model::Part]| {
-        let mut buffer = PartBuffer::new();
-        buffer.fill(&checkpoint, parts).unwrap();
-        buffer
-    };
-    let (stem, head) = (filled(model.stem_parts()), filled(model.head_parts()));
-    let depth = model.config().layers;
-    let layers: Vec<_> = (0..depth).map(|layer| filled(model.layer_parts(layer))).collect();
-    let stem = model.stem(&ops, &stem.views(model.stem_parts()).unwrap()).unwrap();
-    let head = model.head(&ops, &head.views(model.head_parts()).unwrap()).unwrap();
-    let lengths = texts.iter().map(|text| text.ids.len());
-    let context = model.context(&ops, Ragged::from_lengths(lengths)).unwrap();
-    let mut hidden = model.embed(&ops, &stem, &mut checkpoint, &texts).unwrap();
-    let mut scores = Vec::new();
-    for (layer, bytes) in layers.iter().enumerate() {
-        let weights = bytes.views(model.layer_parts(layer)).unwrap();
-        let bound = model.layer(&ops, &weights).unwrap();
-        hidden = model.forward(&ops, &bound, hidden, &context).unwrap();
-        let logits = model.scores(&ops, &head, &hidden, context.ragged()).unwrap();
-        scores.extend(logits.iter().map(|logit| logit.0));
-    }
-    ScoreTrace::from_vec(depth, texts.len(), scores).unwrap()
+fn open(folder: &Path) -> Reranker {
+    Reranker::builder().model(folder.join("model").to_str().unwrap()).build().unwrap()
 }
 
 /// The overlap of the ten best after each layer that the profile itself predicts: relevance and
@@ -117,21 +89,21 @@ fn predicted(settling: &[profile::Settling], profile: &Profile) -> Vec<f64> {
 fn follows_the_profile(shape: &str, layers: u16) {
     let root = tempfile::tempdir().unwrap();
     let description = plant(shape, layers, root.path());
-    let queries = 6;
-    let traces: Vec<_> = (0..queries)
-        .map(|seed| trace(&root.path().join("model"), &description.texts(CANDIDATES, WORDS, seed)))
-        .collect();
+    let model = open(root.path());
+    let traces: Vec<_> =
+        (0..4).map(|seed| trace(&model, &description.texts(CANDIDATES, WORDS, seed))).collect();
     let found = Profile::measure("found".into(), &traces).unwrap();
     let wanted = description.profile.resampled(usize::from(layers));
     let predicted = predicted(&wanted, &description.profile);
     for (layer, (found, wanted)) in found.layers.iter().zip(&wanted).enumerate() {
         let at = format!("{shape} after layer {layer}: {found:?} for {wanted:?}");
-        // 240 texts: the standard error of a correlation is below 0.07, of a mean overlap 0.06.
+        // 160 texts: the standard error of a correlation is below 0.08, of a mean overlap about 0.06.
         assert!((found.correlation - wanted.correlation).abs() < 0.2, "{at}");
         assert!((found.overlap_at_10 - predicted[layer]).abs() < 0.2, "{} {at}", predicted[layer]);
         // Shorter texts than the typical ones: the template thins their signal out.
         assert!(found.std > 0.4 * wanted.std && found.std < 1.6 * wanted.std, "{at}");
-        assert!((found.mean - wanted.mean).abs() < 0.5, "{at}");
+        // The query's and the template's own words shift all texts alike, short texts more.
+        assert!((found.mean - wanted.mean).abs() < 1.0, "{at}");
     }
     let last = &found.layers[usize::from(layers) - 1];
     assert!(last.correlation > 0.999 && last.overlap_at_10 == 1.0);
@@ -139,7 +111,7 @@ fn follows_the_profile(shape: &str, layers: u16) {
 
 #[test]
 fn a_decoder_settles_as_its_profile_says() {
-    follows_the_profile("qwen3-tiny", 12);
+    follows_the_profile("qwen3-tiny", 8);
 }
 
 #[test]
@@ -161,7 +133,7 @@ fn relevance_is_in_the_words() {
             (0..20).map(word).collect::<Vec<_>>().join(" ")
         })
         .to_vec();
-    let trace = trace(&root.path().join("model"), &texts);
+    let trace = trace(&open(root.path()), &texts);
     assert_eq!(trace.final_ranking(), [4, 3, 2, 1, 0]);
 }
 

@@ -23,8 +23,7 @@ pub(super) unsafe fn f32<const M: usize>(tile: &Tile) {
             from_raw_parts(tile.w.cast::<[f32; PANEL]>(), tile.units),
         )
     };
-    // SAFETY: as promised to this function.
-    let mut sums = unsafe { load::<M>(tile) };
+    let mut sums = [[0.0; PANEL]; M];
     add_products(x, w, &mut sums);
     // SAFETY: as promised to this function.
     unsafe { store::<M>(tile, &sums) };
@@ -59,8 +58,7 @@ pub(super) unsafe fn int8<const M: usize>(tile: &Tile) {
             from_raw_parts(tile.w_scales.cast::<[f32; PANEL]>(), groups),
         )
     };
-    // SAFETY: as promised to this function.
-    let mut sums = unsafe { load::<M>(tile) };
+    let mut sums = [[0.0; PANEL]; M];
     for group in 0..groups {
         for (row, sums) in sums.iter_mut().enumerate() {
             let dots = dots(|unit| x[group][unit][row], &w[group]);
@@ -97,38 +95,23 @@ fn multiply_add(x: f32, w: f32, sum: f32) -> f32 {
     }
 }
 
-/// What the sums start from.
+/// Writes the sums of `M` rows.
 ///
 /// # Safety
 ///
 /// See [`TileFn`](super::super::microkernel::TileFn).
 #[inline(always)]
-unsafe fn load<const M: usize>(tile: &Tile) -> [[f32; PANEL]; M] {
-    let mut sums = [[0.0; PANEL]; M];
-    for (row, sums) in sums.iter_mut().enumerate() {
-        let sums = &mut sums[..tile.columns];
-        if tile.resume {
-            // SAFETY: the caller promises `columns` elements in each of `M` rows.
-            let out = unsafe { from_raw_parts(tile.out.add(row * tile.out_stride), tile.columns) };
-            sums.copy_from_slice(out);
-        }
-        if !tile.bias.is_null() {
-            // SAFETY: the caller promises `columns` elements.
-            let bias = unsafe { from_raw_parts(tile.bias, tile.columns) };
-            sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum += bias);
-        }
-    }
-    sums
-}
-
-/// # Safety
-///
-/// `out` has `M` rows that nobody else uses.
-#[inline(always)]
 unsafe fn store<const M: usize>(tile: &Tile, sums: &[[f32; PANEL]; M]) {
+    let bias = (!tile.bias.is_null()).then(|| {
+        // SAFETY: the caller promises `columns` elements.
+        unsafe { from_raw_parts(tile.bias, tile.columns) }
+    });
     for (row, sums) in sums.iter().enumerate() {
         // SAFETY: the caller promises `columns` elements in each of `M` rows.
         let out = unsafe { from_raw_parts_mut(tile.out.add(row * tile.out_stride), tile.columns) };
-        out.copy_from_slice(&sums[..tile.columns]);
+        for (column, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
+            let sum = bias.map_or(sum, |bias| sum + bias[column]);
+            *out = if tile.accumulate { *out + sum } else { sum };
+        }
     }
 }

@@ -17,7 +17,7 @@ const GROUP_UNITS: usize = GROUP / 2;
 pub(super) unsafe fn f32<const M: usize>(tile: &Tile) {
     // SAFETY: as promised to this function.
     unsafe {
-        let mut sums = load::<M>(tile);
+        let mut sums = [[_mm256_setzero_ps(); 2]; M];
         add_f32(tile, &mut sums);
         store(tile, &sums);
     }
@@ -55,7 +55,7 @@ unsafe fn add_f32<const M: usize>(tile: &Tile, into: &mut [[__m256; 2]; M]) {
 pub(super) unsafe fn int8<const M: usize>(tile: &Tile) {
     // SAFETY: as promised to this function.
     unsafe {
-        let mut sums = load::<M>(tile);
+        let mut sums = [[_mm256_setzero_ps(); 2]; M];
         add_int8(tile, &mut sums);
         store(tile, &sums);
     }
@@ -112,43 +112,31 @@ fn mask(count: usize) -> __m256i {
     _mm256_cmpgt_epi32(_mm256_set1_epi32(count.min(8) as i32), lane)
 }
 
-/// What the sums of `M` rows start from.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn load<const M: usize>(tile: &Tile) -> [[__m256; 2]; M] {
-    let masks = masks(tile.columns);
-    let mut sums = [[_mm256_setzero_ps(); 2]; M];
-    for (row, sums) in sums.iter_mut().enumerate() {
-        // SAFETY: the caller promises `columns` elements in each row; no others are touched.
-        unsafe {
-            if tile.resume {
-                let out = tile.out.add(row * tile.out_stride);
-                *sums = [
-                    _mm256_maskload_ps(out, masks[0]),
-                    _mm256_maskload_ps(out.wrapping_add(8), masks[1]),
-                ];
-            }
-            if !tile.bias.is_null() {
-                let low = _mm256_maskload_ps(tile.bias, masks[0]);
-                let high = _mm256_maskload_ps(tile.bias.wrapping_add(8), masks[1]);
-                *sums = [_mm256_add_ps(sums[0], low), _mm256_add_ps(sums[1], high)];
-            }
-        }
-    }
-    sums
-}
-
 /// Writes the sums of `M` rows.
+///
+/// # Safety
+///
+/// As for the tile.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m256; 2]; M]) {
     let masks = masks(tile.columns);
-    for (row, sums) in sums.iter().enumerate() {
-        // SAFETY: as for `load`, and nobody else has these elements.
-        unsafe {
-            let out = tile.out.add(row * tile.out_stride);
-            _mm256_maskstore_ps(out, masks[0], sums[0]);
-            _mm256_maskstore_ps(out.wrapping_add(8), masks[1], sums[1]);
+    for (row, &sums) in sums.iter().enumerate() {
+        for half in 0..2 {
+            let (mut sum, mask) = (sums[half], masks[half]);
+            // SAFETY: the caller promises `columns` elements, which are those of the mask, and
+            // that nobody else has those of `out`.
+            unsafe {
+                let out = tile.out.wrapping_add(row * tile.out_stride + 8 * half);
+                if !tile.bias.is_null() {
+                    let bias = _mm256_maskload_ps(tile.bias.wrapping_add(8 * half), mask);
+                    sum = _mm256_add_ps(sum, bias);
+                }
+                if tile.accumulate {
+                    sum = _mm256_add_ps(_mm256_maskload_ps(out, mask), sum);
+                }
+                _mm256_maskstore_ps(out, mask, sum);
+            }
         }
     }
 }

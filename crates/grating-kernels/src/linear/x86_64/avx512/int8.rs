@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::super::super::microkernel::Tile;
-use super::tile::{load, store};
+use super::tile::{prefetch, store};
 use crate::quant::GROUP;
 
 /// Units of four elements in a group.
@@ -19,7 +19,8 @@ const GROUP_UNITS: usize = GROUP / 4;
 pub(super) unsafe fn tile<const M: usize>(tile: &Tile) {
     // SAFETY: as promised to this function.
     unsafe {
-        let mut sums = load::<M>(tile);
+        prefetch::<M>(tile);
+        let mut sums = [[_mm512_setzero_ps(); 2]; M];
         add_products(tile, &mut sums);
         store(tile, &sums);
     }

@@ -39,7 +39,8 @@ macro_rules! tile {
             }
             // SAFETY: as promised to this function.
             unsafe {
-                let mut sums = load::<M>(tile);
+                prefetch::<M>(tile);
+                let mut sums = [[_mm512_setzero_ps(); 2]; M];
                 add_products(tile, &mut sums);
                 store(tile, &sums);
             }
@@ -86,35 +87,21 @@ fn lanes(count: usize) -> __mmask16 {
     if count >= 16 { !0 } else { (1 << count) - 1 }
 }
 
-/// What the sums of `M` rows start from.
-///
-/// # Safety
-///
-/// As for the tile.
+/// Sends for the lines to write, so that they are there when the products are taken.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn load<const M: usize>(tile: &Tile) -> [[__m512; 2]; M] {
-    let mut sums = [[_mm512_setzero_ps(); 2]; M];
-    let [low, high] = masks(tile.columns);
-    for (row, sums) in sums.iter_mut().enumerate() {
+pub(super) fn prefetch<const M: usize>(tile: &Tile) {
+    for row in 0..M {
         let out = tile.out.wrapping_add(row * tile.out_stride);
-        // The lines to write are on their way while the products are taken.
-        _mm_prefetch::<_MM_HINT_ET0>(out.cast());
-        _mm_prefetch::<_MM_HINT_ET0>(out.wrapping_add(31).cast());
-        // SAFETY: the caller promises `columns` elements in each row; no others are touched.
-        unsafe {
-            if tile.resume {
-                let high_out = out.wrapping_add(16);
-                *sums = [_mm512_maskz_loadu_ps(low, out), _mm512_maskz_loadu_ps(high, high_out)];
-            }
-            if !tile.bias.is_null() {
-                let low = _mm512_maskz_loadu_ps(low, tile.bias);
-                let high = _mm512_maskz_loadu_ps(high, tile.bias.wrapping_add(16));
-                *sums = [_mm512_add_ps(sums[0], low), _mm512_add_ps(sums[1], high)];
+        for column in [0, 16, 31] {
+            // Safe from Rust 1.94 on.
+            #[allow(unused_unsafe)]
+            // SAFETY: a prefetch does no harm at any address.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_ET0>(out.wrapping_add(column).cast());
             }
         }
     }
-    sums
 }
 
 /// Writes the sums of `M` rows.
@@ -125,13 +112,23 @@ pub(super) unsafe fn load<const M: usize>(tile: &Tile) -> [[__m512; 2]; M] {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m512; 2]; M]) {
-    let [low, high] = masks(tile.columns);
-    for (row, sums) in sums.iter().enumerate() {
-        // SAFETY: as for `load`, and nobody else has these elements.
-        unsafe {
-            let out = tile.out.add(row * tile.out_stride);
-            _mm512_mask_storeu_ps(out, low, sums[0]);
-            _mm512_mask_storeu_ps(out.wrapping_add(16), high, sums[1]);
+    let masks = masks(tile.columns);
+    for (row, &sums) in sums.iter().enumerate() {
+        for half in 0..2 {
+            let (mut sum, mask) = (sums[half], masks[half]);
+            // SAFETY: the caller promises `columns` elements, which are those of the mask, and
+            // that nobody else has those of `out`.
+            unsafe {
+                let out = tile.out.wrapping_add(row * tile.out_stride + 16 * half);
+                if !tile.bias.is_null() {
+                    let bias = _mm512_maskz_loadu_ps(mask, tile.bias.wrapping_add(16 * half));
+                    sum = _mm512_add_ps(sum, bias);
+                }
+                if tile.accumulate {
+                    sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), sum);
+                }
+                _mm512_mask_storeu_ps(out, mask, sum);
+            }
         }
     }
 }

@@ -1,0 +1,49 @@
+//! Calibration: from sample queries and a promise to the cheapest pruning policy that keeps it.
+//!
+//! # Brief overview
+//!
+//! A [`Dataset`] holds sample queries with their pools. [`record()`] runs the full model once per query and keeps
+//! the scores after every layer ([`Traces`], resumable, reusable). [`fit`] replays hundreds of policies on them, which
+//! costs no model time because candidates do not influence each other, and puts the cheapest one that is certified
+//! to keep the promise into a [`Profile`](crate::Profile). [`plot`] draws the frontier.
+//!
+//! # The promise
+//! "With confidence C, the policy's mean overlap with the full model's top K is at least P on traffic like the sample":
+//! see [`grating_prune::calibrate`] for the theorem, and for what it takes for granted.
+//!
+//! # The split
+//! Queries are ordered by the SHA-256 of their text and pool, which has nothing to do with their losses. The first,
+//! third, fifth … calibrate; the second, fourth … are the test half, which no choice sees. Of the calibrating queries a
+//! third explores, and the others test what was found.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use grating::calibrate::{Dataset, Options, fit, record};
+//! use grating::prune::Target;
+//! use grating::{Mode, Reranker};
+//!
+//! let reranker = Reranker::builder().build()?;
+//! let data = Dataset::read("my-queries.jsonl".as_ref())?;
+//! let traces = record(&reranker, &data, Some("my-queries.traces.jsonl".as_ref()), |_| ())?;
+//! let target = Target { agreement: 0.95, confidence: 0.95 };
+//! let profile = fit(&data, &traces, &Options { k: 10, mode: Mode::Select, target })?;
+//! profile.write("profile.json".as_ref())?;
+//!
+//! let pruning = Reranker::builder().profile(profile).build()?;
+//! # Ok::<(), grating::Error>(())
+//! ```
+
+mod data;
+mod error;
+mod fit;
+mod plot;
+mod record;
+mod traces;
+
+pub use data::{Dataset, Judgments, Query};
+pub use error::CalibrateError;
+pub use fit::{Options, fit};
+pub use plot::plot;
+pub use record::{RecordProgress, record};
+pub use traces::Traces;

@@ -1,0 +1,73 @@
+//! What can be wrong with sample queries and recorded traces.
+
+use std::path::PathBuf;
+
+/// Why there is no calibration.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CalibrateError {
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// A line is not what it should be.
+    #[error("{path}, line {line}: {reason}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A query or text is named that no file holds.
+    #[error("{path}: {kind} `{id}` is not in {holder}")]
+    Unknown {
+        /// The file that names it.
+        path: PathBuf,
+        /// `query` or `text`.
+        kind: &'static str,
+        /// Its id.
+        id: String,
+        /// The file that should hold it.
+        holder: &'static str,
+    },
+    /// Traces of another model, or of other settings.
+    #[error(
+        "{path} holds traces with {what} {found}, but this is {expected}: name another file for the traces, \
+         or delete this one to record them again"
+    )]
+    OtherTraces {
+        /// The file.
+        path: PathBuf,
+        /// The field that differs.
+        what: &'static str,
+        /// In the file.
+        found: String,
+        /// Of the reranker at hand.
+        expected: String,
+    },
+    /// A query has no trace.
+    #[error("there is no trace of query `{query}`: record the traces of these data first")]
+    NoTrace {
+        /// Its id.
+        query: String,
+    },
+    /// Too few queries have more candidates than K.
+    #[error(
+        "{found} queries have more than K = {k} candidates, at least {needed} are needed for any calibration; \
+         give more queries, larger pools or a smaller K"
+    )]
+    TooFewQueries {
+        /// So many do.
+        found: usize,
+        /// The least.
+        needed: usize,
+        /// K.
+        k: usize,
+    },
+}

@@ -1,0 +1,141 @@
+//! Recorded score traces, in memory and in a file that grows with each query.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use grating_prune::ScoreTrace;
+use serde::{Deserialize, Serialize};
+
+use super::CalibrateError;
+use crate::profile::ModelStamp;
+
+/// Score traces of queries, by [`Query::key`](super::Query::key), and the model they are of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traces {
+    /// The model, and the settings that scores depend on.
+    pub model: ModelStamp,
+    traces: HashMap<String, ScoreTrace>,
+}
+
+/// The first line of a file of traces.
+#[derive(Serialize, Deserialize)]
+struct Heading {
+    grating_traces: u32,
+    model: ModelStamp,
+}
+
+/// Each other line.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    key: String,
+    trace: ScoreTrace,
+}
+
+/// Of the file's form.
+const VERSION: u32 = 1;
+
+impl Traces {
+    pub(super) fn new(model: ModelStamp) -> Self {
+        Traces { model, traces: HashMap::new() }
+    }
+
+    /// Reads a file of traces: JSON lines, the model first. A last line that was not written to its end is left out.
+    ///
+    /// # Errors
+    /// [`CalibrateError::File`], [`CalibrateError::Line`].
+    pub fn read(path: &Path) -> Result<Self, CalibrateError> {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|source| CalibrateError::File { path: path.into(), source })?;
+        Self::parse(path, &text)
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, CalibrateError> {
+        let wrong = |line, reason| CalibrateError::Line { path: path.into(), line, reason };
+        let mut lines = complete(text).lines();
+        let heading = lines.next().unwrap_or_default();
+        let heading: Heading = serde_json::from_str(heading)
+            .map_err(|e| wrong(1, format!("this is no heading of score traces: {e}")))?;
+        if heading.grating_traces != VERSION {
+            let found = heading.grating_traces;
+            return Err(wrong(1, format!("traces of version {found}, this reads {VERSION}")));
+        }
+        let mut traces = Self::new(heading.model);
+        for (at, line) in lines.enumerate() {
+            let record: Record =
+                serde_json::from_str(line).map_err(|e| wrong(at + 2, e.to_string()))?;
+            traces.traces.insert(record.key, record.trace);
+        }
+        Ok(traces)
+    }
+
+    /// The trace of the query with this key.
+    pub fn get(&self, key: &str) -> Option<&ScoreTrace> {
+        self.traces.get(key)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.traces.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.traces.is_empty()
+    }
+
+    pub(super) fn insert(&mut self, key: String, trace: ScoreTrace) {
+        self.traces.insert(key, trace);
+    }
+}
+
+/// Without a last line that has no end.
+fn complete(text: &str) -> &str {
+    &text[..text.rfind('\n').map_or(0, |end| end + 1)]
+}
+
+/// A file that traces are appended to.
+pub(super) struct TraceFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl TraceFile {
+    /// Opens or makes the file; returns the traces that it holds already.
+    pub(super) fn open(path: &Path, model: &ModelStamp) -> Result<(Self, Traces), CalibrateError> {
+        let fail = |source| CalibrateError::File { path: path.into(), source };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(fail(error)),
+        };
+        let kept = complete(&text);
+        // A file of something else is not overwritten, whatever its last line is like.
+        let traces = match kept.is_empty() && !text.starts_with(|c| c != '{') {
+            true => Traces::new(model.clone()),
+            false => Traces::parse(path, &text)?,
+        };
+        if let Some((what, expected, found)) = model.difference(&traces.model) {
+            return Err(CalibrateError::OtherTraces { path: path.into(), what, found, expected });
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path).map_err(fail)?;
+        file.set_len(kept.len() as u64).map_err(fail)?;
+        let mut file = TraceFile { path: path.into(), file };
+        if kept.is_empty() {
+            file.line(&Heading { grating_traces: VERSION, model: model.clone() })?;
+        }
+        Ok((file, traces))
+    }
+
+    pub(super) fn append(&mut self, key: &str, trace: &ScoreTrace) -> Result<(), CalibrateError> {
+        self.line(&Record { key: key.to_string(), trace: trace.clone() })
+    }
+
+    fn line(&mut self, value: &impl Serialize) -> Result<(), CalibrateError> {
+        let fail = |source| CalibrateError::File { path: self.path.clone(), source };
+        let mut line = serde_json::to_vec(value).map_err(|e| fail(e.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(fail)
+    }
+}

@@ -1,0 +1,258 @@
+//! Pruning profiles: a policy with the promise that it was certified for, and how that was found.
+
+use std::path::{Path, PathBuf};
+
+use grating_prune::{Calibration, Mode, Policy, Target};
+use serde::{Deserialize, Serialize};
+
+/// What a calibration found. Stored as JSON.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Profile {
+    /// Of the file's form.
+    pub version: u32,
+    /// The model that it is for; any other is refused.
+    pub model: ModelStamp,
+    /// The K that it is for; any other is refused.
+    pub k: usize,
+    /// What becomes of accepted candidates; verdicts and the promise are the same in both modes.
+    pub mode: Mode,
+    /// The promise.
+    pub promise: Target,
+    /// The policy, or none where nothing cheaper than the full model could be certified: nothing is pruned then.
+    pub policy: Option<Policy>,
+    /// What makes the promise hold.
+    pub theorem: String,
+    /// What it was found on.
+    pub data: DataSummary,
+    /// The choice: the policy with its bound or the nearest miss, the test, and the frontier.
+    pub calibration: Calibration,
+    /// The same for the paper's policies alone, for comparison.
+    pub paper: Calibration,
+    /// The policy on the test half; none where there is no policy.
+    pub measured: Option<Measured>,
+    /// The paper's chosen policy on the test half.
+    pub paper_measured: Option<Measured>,
+}
+
+/// A model, and the settings that its scores depend on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ModelStamp {
+    /// Folder, hub id or `default`; for people only.
+    pub name: String,
+    /// SHA-256 of `config.json`, `grating.json` and each tensor's name, type, shape and first and last 4096 bytes.
+    pub hash: String,
+    /// Layers.
+    pub layers: usize,
+    /// See [`Precision`](crate::Precision).
+    pub precision: String,
+    /// Most tokens of a candidate.
+    pub max_length: usize,
+    /// What queries are for, where it was set.
+    pub instruction: Option<String>,
+}
+
+/// The sample of a calibration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DataSummary {
+    /// Name of the folder or file.
+    pub name: String,
+    /// Queries with more than K candidates.
+    pub queries: usize,
+    /// Queries left out, because they have no more.
+    pub left_out: usize,
+    /// Queries that chose the policy.
+    pub calibration_queries: usize,
+    /// Queries that did not.
+    pub test_queries: usize,
+    /// Fewest candidates of a query.
+    pub candidates_min: usize,
+    /// Mean number of candidates.
+    pub candidates_mean: f64,
+    /// Most candidates of a query.
+    pub candidates_max: usize,
+    /// How the halves were told apart.
+    pub split: String,
+    /// SHA-256 of the queries' keys, in hex.
+    pub hash: String,
+}
+
+/// A policy on queries that had no part in its choice.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Measured {
+    /// Queries.
+    pub queries: usize,
+    /// Mean overlap@K with the full model, 0 to 1.
+    pub agreement: f64,
+    /// Share of candidate-layers not computed, 0 to 1.
+    pub saved: f64,
+    /// Quality against judgments, where there are some.
+    pub judged: Option<Judged>,
+}
+
+/// Quality against relevance judgments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Judged {
+    /// Queries with a relevant text.
+    pub queries: usize,
+    /// Of the full model.
+    pub full: Quality,
+    /// Of the policy.
+    pub pruned: Quality,
+}
+
+/// Means over queries, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Quality {
+    /// Relevant texts among the K, divided by K or by the number of relevant ones, whichever is smaller.
+    pub precision: f64,
+    /// nDCG@K in the order of the results. In `select` mode that is the order of acceptance, which promises nothing
+    /// within the K.
+    pub ndcg: f64,
+}
+
+/// Why a profile cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// It cannot be read or written.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        source: std::io::Error,
+    },
+    /// It is none.
+    #[error("{name} is no pruning profile: {reason}; make one with `grating calibrate`")]
+    Malformed {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It was made for another model or other settings.
+    #[error(
+        "the pruning profile was made for {what} {expected}, this is {found}: its promise does not hold here; \
+         calibrate again with `grating calibrate`, or run without pruning (--no-prune)"
+    )]
+    OtherModel {
+        /// What differs.
+        what: &'static str,
+        /// In the profile.
+        expected: String,
+        /// Of the reranker.
+        found: String,
+    },
+    /// It was made for another K.
+    #[error(
+        "the pruning profile was made for K = {expected}, the request asks for {found}: its promise does not hold \
+         here; calibrate with `--top-k {found}`, ask for {expected}, or run without pruning (--no-prune)"
+    )]
+    OtherK {
+        /// In the profile.
+        expected: usize,
+        /// Of the request.
+        found: usize,
+    },
+}
+
+/// A model folder's own profile, or a list of them for several K.
+pub(crate) const SHIPPED: &str = "grating-profile.json";
+
+impl Profile {
+    /// Of the form that this library writes.
+    pub const VERSION: u32 = 1;
+
+    /// Reads a profile from a file.
+    ///
+    /// # Errors
+    /// [`ProfileError::File`], [`ProfileError::Malformed`].
+    pub fn read(path: &Path) -> Result<Self, ProfileError> {
+        let bytes = std::fs::read(path);
+        let bytes = bytes.map_err(|source| ProfileError::File { path: path.into(), source })?;
+        let mut profiles = Self::parse(&path.display().to_string(), &bytes)?;
+        match (profiles.pop(), profiles.is_empty()) {
+            (Some(profile), true) => Ok(profile),
+            _ => Err(malformed(&path.display().to_string(), "it holds a list, not one")),
+        }
+    }
+
+    /// Writes the profile to a file, as JSON.
+    ///
+    /// # Errors
+    /// [`ProfileError::File`].
+    pub fn write(&self, path: &Path) -> Result<(), ProfileError> {
+        let fail = |source| ProfileError::File { path: path.into(), source };
+        let mut json = serde_json::to_vec_pretty(self).map_err(|e| fail(e.into()))?;
+        json.push(b'\n');
+        std::fs::write(path, json).map_err(fail)
+    }
+
+    /// One profile or a list.
+    pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Self>, ProfileError> {
+        let list = bytes.iter().find(|b| !b.is_ascii_whitespace()) == Some(&b'[');
+        let profiles: Vec<Self> = match list {
+            true => serde_json::from_slice(bytes),
+            false => serde_json::from_slice(bytes).map(|profile| vec![profile]),
+        }
+        .map_err(|e| malformed(name, &e.to_string()))?;
+        for profile in &profiles {
+            if profile.version != Self::VERSION {
+                let reason =
+                    format!("it has version {}, this reads {}", profile.version, Self::VERSION);
+                return Err(malformed(name, &reason));
+            }
+            if let Some(Err(error)) = profile.policy.map(|policy| policy.validate()) {
+                return Err(malformed(name, &error.to_string()));
+            }
+        }
+        Ok(profiles)
+    }
+
+    /// Refuses any model but the profile's own. The instruction may be another: it belongs to the traffic, not to the
+    /// model.
+    pub(crate) fn check_model(&self, model: &ModelStamp) -> Result<(), ProfileError> {
+        let model = ModelStamp { instruction: self.model.instruction.clone(), ..model.clone() };
+        match self.model.difference(&model) {
+            Some((what, expected, found)) => {
+                Err(ProfileError::OtherModel { what, expected, found })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl ModelStamp {
+    /// The first difference that scores depend on: what, here, there.
+    pub(crate) fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
+        let text = |instruction: &Option<String>| match instruction {
+            Some(text) => format!("{text:?}"),
+            None => "none".into(),
+        };
+        if self.hash != other.hash {
+            let named = |m: &Self| format!("{} ({})", &m.hash[..m.hash.len().min(12)], m.name);
+            return Some(("the model", named(self), named(other)));
+        }
+        if self.precision != other.precision {
+            return Some(("precision", self.precision.clone(), other.precision.clone()));
+        }
+        if self.max_length != other.max_length {
+            let length = |m: &Self| format!("{} tokens", m.max_length);
+            return Some(("a maximum length of", length(self), length(other)));
+        }
+        if self.instruction != other.instruction {
+            return Some(("the instruction", text(&self.instruction), text(&other.instruction)));
+        }
+        None
+    }
+}
+
+fn malformed(name: &str, reason: &str) -> ProfileError {
+    ProfileError::Malformed { name: name.into(), reason: reason.into() }
+}
