@@ -142,6 +142,21 @@ impl Checkpoint {
         Checkpoint { inner: Arc::new(Inner { name, tensors, shards, metadata: BTreeMap::new() }) }
     }
 
+    /// The same tensors, with each file's storage replaced by what `wrap` makes of it: one that
+    /// counts, decrypts, is slower, or fails on purpose ([`FaultyStorage`](crate::FaultyStorage)).
+    /// What it returns must have the same length.
+    pub fn map_storages(&self, mut wrap: impl FnMut(Arc<dyn Storage>) -> Arc<dyn Storage>) -> Self {
+        let wrapped = |shard: &Shard| Shard { storage: wrap(Arc::clone(&shard.storage)) };
+        Checkpoint {
+            inner: Arc::new(Inner {
+                name: self.inner.name.clone(),
+                tensors: self.inner.tensors.clone(),
+                shards: self.inner.shards.iter().map(wrapped).collect(),
+                metadata: self.inner.metadata.clone(),
+            }),
+        }
+    }
+
     /// The file or the index that was opened, for messages.
     pub fn name(&self) -> &str {
         &self.inner.name

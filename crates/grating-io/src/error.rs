@@ -205,12 +205,12 @@ pub enum IoError {
     },
 
     // Reading ahead.
-    /// A block of a prefetcher's schedule could not be read.
+    /// A block of a prefetcher's schedule, or rows for a row cache, could not be read.
     #[error("tensor {}: {source}", quote(.label))]
-    Prefetch {
+    Tensor {
         /// The file.
         file: String,
-        /// The extent's label: a tensor's name.
+        /// A tensor's name; for other blocks the extent's label.
         label: String,
         /// Where the read failed, within the file.
         offset: u64,

@@ -102,7 +102,7 @@ pub use gguf::{GgufProblem, GgufTensor, GgufValue, GgufWriter};
 pub use header::MAX_HEADER_BYTES;
 pub use prefetch::{Block, Extent, IoMode, Lease, PrefetchOptions, PrefetchStats, Prefetcher};
 pub use rows::{RowCache, RowCacheStats};
-pub use spill::{Buffer, NotSpilled, SpillFile, SpillOptions, SpillStats, SpillStore};
+pub use spill::{Buffer, NotSpilled, SpillEvent, SpillFile, SpillOptions, SpillStats, SpillStore};
 pub use storage::{
     DIRECT_ALIGNMENT, DirectStorage, Faults, FaultyStorage, FileStorage, MemoryStorage, Storage,
 };

@@ -110,7 +110,7 @@ impl Prefetcher {
     ///
     /// # Errors
     /// [`IoError::SlotTooSmall`] with the size that would do, [`IoError::UnknownStorage`], or
-    /// [`IoError::Prefetch`] about an extent that does not lie within its storage. Then none of
+    /// [`IoError::Tensor`] about an extent that does not lie within its storage. Then none of
     /// these blocks is scheduled.
     pub fn schedule(&self, blocks: impl IntoIterator<Item = Block>) -> Result<()> {
         self.handover.schedule(self.plans(blocks)?)
@@ -136,7 +136,7 @@ impl Prefetcher {
     /// The next block of the schedule; waits until it has been read.
     ///
     /// # Errors
-    /// [`IoError::Prefetch`] when the block could not be read, after which the schedule is empty;
+    /// [`IoError::Tensor`] when the block could not be read, after which the schedule is empty;
     /// [`IoError::OutOfMemory`] when there is no memory for its slot;
     /// [`IoError::NothingScheduled`].
     pub fn next(&self) -> Result<Lease> {
@@ -175,7 +175,7 @@ impl Prefetcher {
             return Err(IoError::UnknownStorage { block, label: label(), expected, found });
         };
         crate::storage::check_bounds(&*source.storage, extent.offset, extent.len).map_err(|error| {
-            IoError::Prefetch {
+            IoError::Tensor {
                 file: source.storage.name().to_string(),
                 label: label(),
                 offset: extent.offset,

@@ -219,7 +219,14 @@ impl RowCache {
         let first = run[0][0].0 as usize;
         let range = self.range(run);
         self.scratch.resize((range.end - range.start) as usize, 0);
-        checkpoint.read_range(tensor, range.start, &mut self.scratch)?;
+        checkpoint.read_range(tensor, range.start, &mut self.scratch).map_err(|error| {
+            IoError::Tensor {
+                file: checkpoint.name().to_string(),
+                label: tensor.name.clone(),
+                offset: checkpoint.extent(tensor).offset + range.start,
+                source: Arc::new(error),
+            }
+        })?;
         self.stats.reads += 1;
         self.stats.bytes += self.scratch.len() as u64;
         let rows = match &mut self.rows {

@@ -19,7 +19,7 @@ use state::{Place, State};
 
 pub use buffer::Buffer;
 pub use file::SpillFile;
-pub use options::{SpillOptions, SpillStats};
+pub use options::{SpillEvent, SpillOptions, SpillStats};
 
 /// Buffers put aside on disk under a key and fetched again, behind the caller's back.
 ///
@@ -219,6 +219,17 @@ impl SpillStore {
     /// Counters since the start.
     pub fn stats(&self) -> SpillStats {
         self.shared.lock().stats
+    }
+
+    /// Starts to record every read and write, or stops; what has been recorded is forgotten.
+    pub fn record(&self, record: bool) {
+        self.shared.lock().events = record.then(Vec::new);
+    }
+
+    /// The reads and writes that were recorded since the last call, in the order in which they
+    /// ended.
+    pub fn take_events(&self) -> Vec<SpillEvent> {
+        self.shared.lock().events.as_mut().map(std::mem::take).unwrap_or_default()
     }
 }
 

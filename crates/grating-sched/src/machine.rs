@@ -52,10 +52,21 @@ impl Machine {
     ///
     /// Transfers below 8 MiB and times below a millisecond are ignored, and so is what is not finite.
     pub fn observe(&mut self, run: &Measurement) {
+        self.learn(run, WEIGHT);
+    }
+
+    /// Takes a run's own rates for the machine's, where [`observe`](Self::observe) would move towards them: for the
+    /// first run, before which the rates were a guess.
+    pub fn adopt(&mut self, run: &Measurement) {
+        self.learn(run, 1.0);
+    }
+
+    fn learn(&mut self, run: &Measurement, weight: f64) {
         let enough = |bytes: u64| if bytes < LEAST_BYTES { 0.0 } else { bytes as f64 };
-        learn(&mut self.read_bytes_per_second, enough(run.read_bytes), run.read_seconds);
-        learn(&mut self.spill_bytes_per_second, enough(run.spill_bytes), run.spill_seconds);
-        learn(&mut self.flops_per_second, run.flops, run.compute_seconds);
+        let (read, spill) = (enough(run.read_bytes), enough(run.spill_bytes));
+        learn(&mut self.read_bytes_per_second, read, run.read_seconds, weight);
+        learn(&mut self.spill_bytes_per_second, spill, run.spill_seconds, weight);
+        learn(&mut self.flops_per_second, run.flops, run.compute_seconds, weight);
     }
 
     pub(crate) fn validate(&self) -> Result<(), PlanError> {
@@ -73,10 +84,10 @@ impl Machine {
     }
 }
 
-fn learn(rate: &mut f64, amount: f64, seconds: f64) {
+fn learn(rate: &mut f64, amount: f64, seconds: f64, weight: f64) {
     let sample = amount / seconds;
     if seconds >= LEAST_SECONDS && sample.is_finite() && sample > 0.0 {
-        *rate += WEIGHT * (sample - *rate);
+        *rate += weight * (sample - *rate);
     }
 }
 
@@ -102,6 +113,15 @@ mod tests {
         assert!((machine.read_bytes_per_second / (2.0 * f64::from(1 << 30)) - 1.0).abs() < 1e-3);
         assert!((machine.flops_per_second / 2e11 - 1.0).abs() < 1e-3);
         assert_eq!(machine.spill_bytes_per_second, Machine::default().spill_bytes_per_second);
+    }
+
+    #[test]
+    fn a_first_run_replaces_the_guess() {
+        let mut machine = Machine::default();
+        let run = Measurement { read_bytes: 1 << 24, read_seconds: 2.0, ..Measurement::default() };
+        machine.adopt(&run);
+        let expected = Machine { read_bytes_per_second: 8_388_608.0, ..Machine::default() };
+        assert_eq!(machine, expected);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! From settings to a [`Reranker`].
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use grating_io::IoMode;
+use grating_io::{IoMode, Storage};
 use grating_model::{CpuOps, Isa, LoadedModel, Precision};
 use grating_sched::{RowCache, Settings, Spill, Window};
 
@@ -32,6 +33,7 @@ pub struct RerankerBuilder {
     settings: Settings,
     spill_folder: Option<PathBuf>,
     io: IoMode,
+    storages: Option<WrapStorage>,
     isa: Option<Isa>,
     precision: Precision,
     savings: Savings,
@@ -49,6 +51,16 @@ enum SourceSetting {
     Given(ModelSource),
     /// Text is read at `build`, where an error can be returned.
     Text(String),
+}
+
+/// See [`RerankerBuilder::map_storages`].
+#[derive(Clone)]
+struct WrapStorage(Arc<dyn Fn(Arc<dyn Storage>) -> Arc<dyn Storage> + Send + Sync>);
+
+impl fmt::Debug for WrapStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a function")
+    }
 }
 
 impl Default for SourceSetting {
@@ -151,6 +163,17 @@ impl RerankerBuilder {
         self
     }
 
+    /// Reads weights through what `wrap` makes of each of their files' storage: one that measures, decrypts, is slower
+    /// or, in tests, fails on purpose ([`FaultyStorage`](grating_io::FaultyStorage)). What it returns must have the
+    /// same length.
+    pub fn map_storages(
+        mut self,
+        wrap: impl Fn(Arc<dyn Storage>) -> Arc<dyn Storage> + Send + Sync + 'static,
+    ) -> Self {
+        self.storages = Some(WrapStorage(Arc::new(wrap)));
+        self
+    }
+
     /// Instructions to compute with; by default the best that the processor has, or what `GRATING_ISA` says.
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
@@ -236,7 +259,10 @@ impl RerankerBuilder {
             });
         }
         let source = self.model_source()?;
-        let files = files::open(&source, |id, revision| self.fetch(id, revision))?;
+        let mut files = files::open(&source, |id, revision| self.fetch(id, revision))?;
+        if let Some(WrapStorage(wrap)) = &self.storages {
+            files.checkpoint = files.checkpoint.map_storages(|storage| wrap(storage));
+        }
         let options = grating_model::LoadOptions {
             max_tokens: self.max_length,
             special_tokens_in_text: self.special_tokens_in_text,

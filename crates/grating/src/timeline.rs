@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use grating_io::SpillEvent;
 use grating_sched::BlockPart;
 use serde_json::{Value, json};
 
@@ -20,15 +21,17 @@ pub struct Timeline {
 pub(crate) enum Track {
     Compute,
     WeightReads,
+    Spill,
 }
 
 impl Track {
-    const ALL: [Track; 2] = [Track::Compute, Track::WeightReads];
+    const ALL: [Track; 3] = [Track::Compute, Track::WeightReads, Track::Spill];
 
     fn name(self) -> &'static str {
         match self {
             Track::Compute => "compute",
             Track::WeightReads => "weight reads",
+            Track::Spill => "hidden states to and from disk",
         }
     }
 }
@@ -46,6 +49,11 @@ impl Timeline {
     /// One that does not.
     pub(crate) fn off() -> Self {
         Timeline { origin: None, events: Vec::new() }
+    }
+
+    /// Whether this one records.
+    pub(crate) fn is_on(&self) -> bool {
+        self.origin.is_some()
     }
 
     /// Whether nothing was recorded.
@@ -71,6 +79,14 @@ impl Timeline {
         let name = format!("layer {layer}{}", suffix(part));
         let arguments = json!({"bytes": weights.bytes()});
         self.record(Track::WeightReads, name, read.start, read.end, arguments);
+    }
+
+    /// A chunk's hidden states went to the disk or came back; `whose` names them.
+    pub(crate) fn spilled(&mut self, event: &SpillEvent, whose: &str) {
+        let verb = if event.write { "write" } else { "read" };
+        let arguments = json!({"bytes": event.bytes});
+        let (start, end) = (event.span.start, event.span.end);
+        self.record(Track::Spill, format!("{verb} {whose}"), start, end, arguments);
     }
 
     /// A chunk went through a block from `start` until now.

@@ -78,7 +78,7 @@ fn blame(plan: &Plan, request: &Request, source: &Source, error: IoError) -> IoE
     };
     let position = position.max(request.start + request.skip as u64);
     let extent = plan.extent_at(request.storage, position);
-    IoError::Prefetch {
+    IoError::Tensor {
         file: source.storage.name().to_string(),
         label: extent.map_or_else(String::new, |extent| extent.label.to_string()),
         offset: position,

@@ -163,7 +163,7 @@ proptest! {
                         prop_assert_eq!(shown, row(id as usize, 600));
                     }
                 }
-                Err(IoError::Read { .. } | IoError::ShortRead { .. }) => {}
+                Err(IoError::Tensor { label, .. }) => prop_assert!(!label.is_empty()),
                 Err(other) => prop_assert!(false, "{:?}", other),
             }
         }

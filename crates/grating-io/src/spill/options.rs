@@ -1,6 +1,7 @@
 //! Settings and counters of a spill store.
 
-use std::time::Duration;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 /// Settings of a [`SpillStore`](super::SpillStore).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,4 +53,17 @@ pub struct SpillStats {
     pub read_time: Duration,
     /// Size of the file now, bytes.
     pub file_bytes: u64,
+}
+
+/// A read or a write of the store's thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpillEvent {
+    /// The buffer's key.
+    pub key: u64,
+    /// Whether it was a write.
+    pub write: bool,
+    /// Its bytes.
+    pub bytes: u64,
+    /// From when to when.
+    pub span: Range<Instant>,
 }

@@ -1,9 +1,10 @@
 //! What the spill store knows about each key, and what its thread is to do next.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
 
 use super::buffer::Buffer;
-use super::options::{SpillOptions, SpillStats};
+use super::options::{SpillEvent, SpillOptions, SpillStats};
 use super::space::{Area, Space};
 use crate::error::{IoError, Result};
 
@@ -21,6 +22,8 @@ pub(super) struct State {
     pub(super) error: Option<IoError>,
     pub(super) closed: bool,
     pub(super) stats: SpillStats,
+    /// Reads and writes, where they are recorded.
+    pub(super) events: Option<Vec<SpillEvent>>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,13 @@ pub(super) enum Job {
 }
 
 impl State {
+    pub(super) fn record(&mut self, key: u64, write: bool, bytes: usize, begin: Instant) {
+        if let Some(events) = &mut self.events {
+            let bytes = bytes as u64;
+            events.push(SpillEvent { key, write, bytes, span: begin..Instant::now() });
+        }
+    }
+
     pub(super) fn keys(&self) -> impl Iterator<Item = u64> {
         self.entries.keys().copied()
     }

@@ -101,6 +101,24 @@ fn a_file_in_a_folder_leaves_no_trace() {
 }
 
 #[test]
+fn reads_and_writes_are_recorded_when_asked_for() {
+    let store = over(&Arc::default(), SpillOptions::default());
+    store.write(1, filled(&store, 5000, 1)).unwrap();
+    settle(&store);
+    assert!(store.take_events().is_empty(), "not asked for");
+    store.record(true);
+    store.write(2, filled(&store, 7000, 2)).unwrap();
+    settle(&store);
+    store.take(1).unwrap();
+    let events = store.take_events();
+    let told: Vec<_> = events.iter().map(|e| (e.key, e.write, e.bytes)).collect();
+    assert_eq!(told, [(2, true, 7000), (1, false, 5000)]);
+    assert!(events.iter().all(|e| e.span.start <= e.span.end));
+    store.record(false);
+    assert!(store.take_events().is_empty());
+}
+
+#[test]
 fn a_folder_that_does_not_exist() {
     let error = SpillStore::create(Path::new("/no/such/folder"), SpillOptions::default());
     let message = error.unwrap_err().to_string();

@@ -33,6 +33,7 @@ fn write(shared: &Shared, key: u64, offset: u64, buffer: Buffer) {
     let outcome = guarded(|| shared.file.write_at(offset, buffer.as_slice()));
     let mut state = shared.lock();
     state.stats.write_time += begin.elapsed();
+    state.record(key, true, buffer.len(), begin);
     match outcome {
         Ok(()) => state.written(key, buffer, &shared.options),
         Err(source) => {
@@ -61,6 +62,7 @@ fn read(shared: &Shared, key: u64, offset: u64, len: usize) {
     let outcome = guarded(|| shared.file.read_at(offset, buffer.as_mut_slice()));
     let mut state = shared.lock();
     state.stats.read_time += begin.elapsed();
+    state.record(key, false, len, begin);
     match outcome {
         Ok(()) => {
             state.stats.reads += 1;

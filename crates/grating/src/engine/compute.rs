@@ -14,7 +14,7 @@ use grating_sched::{
     chunk,
 };
 
-use super::pool::{self, Chunk, Keeper, Member};
+use super::pool::{self, Chunk, Keeper, Member, Origin};
 use super::rows::CachedRows;
 use super::shape::model_shape;
 use super::window::{self, Weights, Window, WindowPlan};
@@ -43,6 +43,8 @@ pub(crate) struct Compute {
     ops: CpuOps,
     shape: ModelShape,
     machine: Machine,
+    /// Whether the machine's rates come from a run.
+    measured: bool,
     options: EngineOptions,
     stem: PartBuffer,
     head: PartBuffer,
@@ -101,6 +103,7 @@ impl Compute {
         let mut compute = Compute {
             shape,
             machine: Machine::default(),
+            measured: false,
             window: None,
             spill: None,
             name,
@@ -207,6 +210,9 @@ impl Compute {
             plan.ledger.total() + self.shape.hidden_bytes(pool.tokens()) <= budget
         });
         let mut keeper = Keeper::new(ops, spill, model.config().hidden, room);
+        if let Some(spill) = spill {
+            spill.record(run.timeline.is_on());
+        }
         let mut costs = Costs::default();
 
         // Embedding, chunk by chunk.
@@ -225,7 +231,8 @@ impl Compute {
             let hidden = model.embed(ops, &stem, &mut self.rows, &own).map_err(fail)?;
             let members =
                 range.map(|candidate| Member { candidate, rows: pool.lengths[candidate] });
-            chunks.push(Chunk::new(members.collect(), hidden, &mut keeper)?);
+            let origin = Origin { layer: None, chunk: chunks.len() };
+            chunks.push(Chunk::new(members.collect(), hidden, origin, &mut keeper)?);
         }
         costs.chunks = chunks.len();
         costs.embed = started.elapsed();
@@ -258,6 +265,7 @@ impl Compute {
             }
             costs.layers.push(layer_stats);
         }
+        keeper.report(run.timeline);
         let fallen_back = keeper.fallen_back.take().map(|e| e.to_string());
         drop(chunks);
         let window_stats = window.stats();
@@ -276,7 +284,7 @@ impl Compute {
         let workload = Workload::full(&self.shape, &pool, plan.chunk_tokens);
         let share = costs.layers.iter().map(|l| l.live).sum::<usize>() as f64
             / (pool.lengths.len() * layers) as f64;
-        self.machine.observe(&Measurement {
+        let run = Measurement {
             read_bytes: bytes_read,
             read_seconds: read_busy.as_secs_f64(),
             spill_bytes: spilled.bytes_written + spilled.bytes_read
@@ -288,7 +296,11 @@ impl Compute {
                 .as_secs_f64(),
             flops: workload.flops(&self.shape) * share,
             compute_seconds: costs.compute.as_secs_f64(),
-        });
+        };
+        match std::mem::replace(&mut self.measured, true) {
+            false => self.machine.adopt(&run),
+            true => self.machine.observe(&run),
+        }
         let (selected, decided, logits, trace) = selection.finish();
         Ok(Scored {
             selected,
@@ -417,7 +429,7 @@ impl Run<'_> {
             }
             // After the last block nobody needs them.
             if !(last && feeds) {
-                chunk.put(hidden, keeper)?;
+                chunk.put(hidden, Origin { layer: Some(layer), chunk: index }, keeper)?;
             }
             self.timeline.chunk(layer, part, index, before);
         }

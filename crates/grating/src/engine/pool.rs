@@ -6,6 +6,7 @@ use grating_io::SpillStore;
 use grating_model::{CpuOps, CpuTensor, Ragged};
 
 use crate::error::{Error, Result};
+use crate::timeline::Timeline;
 
 /// One candidate of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +36,22 @@ enum Place {
     Disk(u64),
 }
 
+/// Whose hidden states were written to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    /// The last layer that they have been through, wholly or to its middle; none before the first.
+    pub(crate) layer: Option<usize>,
+    pub(crate) chunk: usize,
+}
+
 /// Where hidden states are kept between layers.
 pub(crate) struct Keeper<'a> {
     ops: &'a CpuOps,
     /// The store, where the plan says so. After an error of the disk the rest stays in memory.
     spill: Option<&'a SpillStore>,
     columns: usize,
-    next_key: u64,
+    /// What is under each key, by key: written after which layer, and which chunk.
+    written: Vec<Origin>,
     /// What went wrong with the disk, if anything did.
     pub(crate) fallen_back: Option<grating_io::IoError>,
     /// Whether hidden states that the disk does not take may stay in memory.
@@ -62,10 +72,11 @@ impl Chunk {
     pub(crate) fn new(
         members: Vec<Member>,
         hidden: CpuTensor,
+        origin: Origin,
         keeper: &mut Keeper<'_>,
     ) -> Result<Self> {
         let mut chunk = Chunk { members, pieces: Vec::new() };
-        chunk.put(hidden, keeper)?;
+        chunk.put(hidden, origin, keeper)?;
         Ok(chunk)
     }
 
@@ -109,8 +120,13 @@ impl Chunk {
     }
 
     /// Puts the hidden states back.
-    pub(crate) fn put(&mut self, hidden: CpuTensor, keeper: &mut Keeper<'_>) -> Result<()> {
-        let place = keeper.keep(hidden)?;
+    pub(crate) fn put(
+        &mut self,
+        hidden: CpuTensor,
+        origin: Origin,
+        keeper: &mut Keeper<'_>,
+    ) -> Result<()> {
+        let place = keeper.keep(hidden, origin)?;
         self.pieces = vec![Piece { place, keep: None }];
         Ok(())
     }
@@ -132,20 +148,32 @@ impl<'a> Keeper<'a> {
         columns: usize,
         may_fall_back: bool,
     ) -> Self {
-        Keeper { ops, spill, columns, next_key: 0, fallen_back: None, may_fall_back }
+        Keeper { ops, spill, columns, written: Vec::new(), fallen_back: None, may_fall_back }
     }
 
-    fn keep(&mut self, hidden: CpuTensor) -> Result<Place> {
+    /// Tells the timeline what the disk has done since the last call.
+    pub(crate) fn report(&self, timeline: &mut Timeline) {
+        let Some(store) = self.spill.filter(|_| timeline.is_on()) else { return };
+        for event in store.take_events() {
+            let Some(Origin { layer, chunk }) = self.written.get(event.key as usize) else {
+                continue;
+            };
+            let after = layer.map_or("embedding".into(), |layer| format!("layer {layer}"));
+            timeline.spilled(&event, &format!("chunk {chunk} after {after}"));
+        }
+    }
+
+    fn keep(&mut self, hidden: CpuTensor, origin: Origin) -> Result<Place> {
         let Some(store) = self.spill.filter(|_| self.fallen_back.is_none()) else {
             return Ok(Place::Memory(hidden));
         };
         let values = hidden.as_slice();
         let mut buffer = store.buffer(size_of_val(values));
         buffer.as_f32_mut().copy_from_slice(values);
-        let key = self.next_key;
+        let key = self.written.len() as u64;
         match store.write(key, buffer) {
             Ok(()) => {
-                self.next_key += 1;
+                self.written.push(origin);
                 Ok(Place::Disk(key))
             }
             Err(refused) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grating_io::{Block, Checkpoint, Lease, PrefetchOptions, PrefetchStats, Prefetcher};
+use grating_io::{Block, Checkpoint, IoError, Lease, PrefetchOptions, PrefetchStats, Prefetcher};
 use grating_model::{LayerWeights, Model, Part, TensorView};
 use grating_sched::{BlockPart, BlockUnit};
 
@@ -27,6 +27,8 @@ pub(crate) struct Window {
     blocks: Vec<Block>,
     /// Leases of the pinned blocks that have been read, in order.
     pinned: Vec<Arc<Lease>>,
+    /// Blocks before this one may have been read before the request came.
+    read_ahead: usize,
 }
 
 /// The weights of one block, for as long as they are needed.
@@ -58,7 +60,8 @@ impl Window {
         let slots = plan.slots.iter().copied().chain(own).collect();
         let options = PrefetchOptions { io: plan.io, ..PrefetchOptions::new(slots) };
         let prefetcher = checkpoint.prefetcher(options)?;
-        let window = Window { plan, prefetcher, blocks, pinned: Vec::new() };
+        let read_ahead = plan.slots.len();
+        let window = Window { plan, prefetcher, blocks, pinned: Vec::new(), read_ahead };
         window.prefetcher.schedule(window.blocks.iter().cloned())?;
         Ok(window)
     }
@@ -81,7 +84,7 @@ impl Window {
         if let Some(lease) = self.pinned.get(index) {
             return Ok(Weights { lease: Arc::clone(lease) });
         }
-        let lease = Arc::new(self.prefetcher.next()?);
+        let lease = Arc::new(self.next(index)?);
         debug_assert_eq!(lease.tag(), index as u64, "blocks come in the order of computing");
         if index < self.plan.pinned_layers * self.plan.unit.parts().len() {
             self.pinned.push(Arc::clone(&lease));
@@ -89,9 +92,22 @@ impl Window {
         Ok(Weights { lease })
     }
 
+    /// The next block, which is `index`. What failed before the request came may be well by now: it is read once more.
+    fn next(&mut self, index: usize) -> Result<Lease, IoError> {
+        match self.prefetcher.next() {
+            Err(_) if index < self.read_ahead => {
+                self.read_ahead = 0;
+                self.prefetcher.reschedule(self.blocks[index..].iter().cloned())?;
+                self.prefetcher.next()
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Turns to the next request: what is not pinned is read again from the first block on, and what of the old
     /// order has not been handed out is forgotten.
     pub(crate) fn rewind(&mut self) -> Result<()> {
+        self.read_ahead = self.pinned.len() + self.plan.slots.len();
         let next = &self.blocks[self.pinned.len()..];
         Ok(self.prefetcher.reschedule(next.iter().cloned())?)
     }

@@ -124,7 +124,8 @@ proptest! {
         for _ in 0..2 {
             let other = reranker.rerank("which window slides", &texts, texts.len()).unwrap();
             prop_assert_eq!(scores(&reference), scores(&other));
-            if s.spill == Spill::Always {
+            // Up to three chunks may be taken back before the disk gets to them.
+            if s.spill == Spill::Always && other.stats.chunks > 3 {
                 prop_assert!(other.stats.spill_bytes_written > 0);
             }
         }
@@ -213,7 +214,25 @@ fn a_shared_prefix_is_computed_once_and_a_timeline_shows_the_layers() {
     let events = json["traceEvents"].as_array().unwrap();
     let named = |name: &str| events.iter().any(|e| e["name"].as_str().unwrap().starts_with(name));
     assert!(named("layer 0") && named("layer 1, chunk 0") && named("embed"));
+    assert!(named("resident memory") || !cfg!(target_os = "linux"));
+    assert!(!named("write"), "nothing is spilled");
     assert!(full_of(&reranker, &texts).timeline.is_empty());
+}
+
+#[test]
+fn a_timeline_shows_what_goes_to_disk_and_comes_back() {
+    let texts = texts(6);
+    let reranker = builder("bert-gelu-f32").chunk_tokens(20).spill(Spill::Always).build().unwrap();
+    let selection = reranker.run(Request::new("window", &texts, 2).timeline(true)).unwrap();
+    let json = selection.timeline.to_json();
+    let bytes = |verb: &str| {
+        let events = json["traceEvents"].as_array().unwrap().iter();
+        let named = events.filter(|e| e["name"].as_str().unwrap().starts_with(verb));
+        named.map(|e| e["args"]["bytes"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!(bytes("write chunk"), selection.stats.spill_bytes_written);
+    assert_eq!(bytes("read chunk"), selection.stats.spill_bytes_read);
+    assert!(json.to_string().contains("chunk 1 after layer 0"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod broken_models;
 mod engine;
+mod faults;
 mod golden;
 mod requests;
 

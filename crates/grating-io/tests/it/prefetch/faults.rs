@@ -53,7 +53,7 @@ fn a_bad_sector() {
         outcome
     });
     assert_eq!(served, 4, "blocks before the bad one are served");
-    let IoError::Prefetch { file, label, offset, source } = &error else { panic!("{error:?}") };
+    let IoError::Tensor { file, label, offset, source } = &error else { panic!("{error:?}") };
     assert_eq!((&**file, &**label, *offset), ("storage 0", "layers.4.1", 4 * 9000 + 3100));
     assert!(matches!(**source, IoError::Read { .. }));
     let message = error.to_string();
@@ -74,7 +74,7 @@ fn a_file_that_was_cut_while_open() {
         prefetcher.schedule(blocks()).unwrap();
         let (served, error) = within(LIMIT, move || run(&prefetcher));
         assert_eq!(served, 2);
-        let IoError::Prefetch { file, label, source, .. } = &error else { panic!("{error:?}") };
+        let IoError::Tensor { file, label, source, .. } = &error else { panic!("{error:?}") };
         assert_eq!((file, &**label), (&path.display().to_string(), "layers.2.2"));
         assert!(matches!(**source, IoError::ShortRead { .. }), "{source:?}");
     }
@@ -87,7 +87,7 @@ fn a_truncated_storage() {
     prefetcher.schedule(blocks()).unwrap();
     let (served, error) = within(LIMIT, move || run(&prefetcher));
     assert_eq!(served, 1);
-    let named = matches!(&error, IoError::Prefetch { label, offset: 9010, .. }
+    let named = matches!(&error, IoError::Tensor { label, offset: 9010, .. }
         if label == "layers.1.0");
     assert!(named, "{error:?}");
 }
@@ -104,7 +104,7 @@ fn a_panic_of_the_storage() {
         serves_the_next_schedule(&prefetcher);
         error
     });
-    let IoError::Prefetch { source, .. } = &error else { panic!("{error:?}") };
+    let IoError::Tensor { source, .. } = &error else { panic!("{error:?}") };
     assert!(matches!(&**source, IoError::Panicked { reason, .. } if reason.contains("injected")));
 }
 

@@ -117,7 +117,7 @@ impl Run {
                 self.leases.push(lease);
             }
             (Err(IoError::NothingScheduled), None) => {}
-            (Err(IoError::Prefetch { file, label, offset, .. }), Some(block)) => {
+            (Err(IoError::Tensor { file, label, offset, .. }), Some(block)) => {
                 assert!(self.may_fail, "no fault was injected");
                 let extent = block.extents.iter().find(|extent| *extent.label == *label).unwrap();
                 assert_eq!(file, format!("storage {}", extent.storage));

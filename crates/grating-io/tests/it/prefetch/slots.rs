@@ -30,7 +30,7 @@ fn extents_that_do_not_exist_are_refused() {
     assert!(matches!(&error, IoError::UnknownStorage { block: 2, label, expected: 1, found: 1 }
         if label == "lost"));
     let error = prefetcher.reschedule([block(3, 995, 6)]).unwrap_err();
-    assert!(matches!(&error, IoError::Prefetch { file, label, offset: 995, .. }
+    assert!(matches!(&error, IoError::Tensor { file, label, offset: 995, .. }
         if file == "storage 0" && label == "tensor 3"));
     assert_eq!(prefetcher.next().unwrap().tag(), 1, "the schedule is as before");
 }

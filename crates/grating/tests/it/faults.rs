@@ -1,0 +1,200 @@
+//! What a disk that fails does to requests: an error that says where, and nothing else.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use grating::{
+    Error, Faults, FaultyStorage, IoMode, Request, Reranker, RerankerBuilder, Selection, Spill,
+    Storage, Window,
+};
+
+use crate::golden;
+
+const TEXTS: [&str; 5] =
+    ["a window", "glass that slides in a frame", "the river", "weights on a disk", "Paris"];
+
+/// A model on a disk whose faults can be changed while it runs.
+struct Patient {
+    reranker: Reranker,
+    disk: Arc<FaultyStorage>,
+    spill: tempfile::TempDir,
+}
+
+fn patient(case: &str, settings: impl Fn(RerankerBuilder) -> RerankerBuilder) -> Patient {
+    let disk: Arc<Mutex<Option<Arc<FaultyStorage>>>> = Arc::default();
+    let ours = Arc::clone(&disk);
+    let spill = tempfile::tempdir().unwrap();
+    let builder = Reranker::builder()
+        .model(golden(case).to_str().unwrap())
+        .spill_folder(spill.path())
+        .map_storages(move |storage| {
+            let faulty = Arc::new(FaultyStorage::new(storage, Faults::default()));
+            *ours.lock().unwrap() = Some(Arc::clone(&faulty));
+            faulty
+        });
+    let reranker = settings(builder).build().unwrap();
+    let disk = disk.lock().unwrap().take().unwrap();
+    Patient { reranker, disk, spill }
+}
+
+impl Patient {
+    fn ask(&self) -> grating::Result<Selection> {
+        self.reranker.rerank("which window slides", &TEXTS, TEXTS.len())
+    }
+
+    fn healthy(&self) -> Vec<(usize, u32)> {
+        self.disk.set_faults(Faults::default());
+        let selection = self.ask().unwrap();
+        selection.results.iter().map(|r| (r.index, r.raw_score.0.to_bits())).collect()
+    }
+}
+
+/// Where a tensor's bytes are in the file.
+fn place_of(case: &str, tensor: &str) -> u64 {
+    let checkpoint = grating_io::Checkpoint::open(golden(case)).unwrap();
+    checkpoint.extent(checkpoint.tensor(tensor).unwrap()).offset
+}
+
+fn windows() -> [(&'static str, Window, Spill); 3] {
+    [
+        ("two layers", Window::Slots(2), Spill::Never),
+        ("one layer, spilling", Window::Slots(1), Spill::Always),
+        ("three layers", Window::Slots(3), Spill::Auto),
+    ]
+}
+
+#[test]
+fn a_fault_is_an_error_of_its_request_within_a_second_and_the_next_one_is_served() {
+    const CASE: &str = "qwen3-tied-f32";
+    let tensor = "model.layers.1.self_attn.o_proj.weight";
+    let place = place_of(CASE, tensor);
+    let always = |faults: Faults| (faults, "");
+    let faults = [
+        always(Faults { errors: 1.0, ..Faults::default() }),
+        always(Faults { short_reads: 1.0, ..Faults::default() }),
+        always(Faults { panics: 1.0, ..Faults::default() }),
+        always(Faults { truncated_at: Some(0), ..Faults::default() }),
+        (Faults { bad_byte: Some(place + 5), ..Faults::default() }, tensor),
+    ];
+    for (name, window, spill) in windows() {
+        let patient = patient(CASE, |b| b.window(window).spill(spill).chunk_tokens(40));
+        let expected = patient.healthy();
+        for (fault, tensor) in &faults {
+            patient.disk.set_faults(fault.clone());
+            // What was read before the fault is still good; the request after that must meet it.
+            let started = Instant::now();
+            let error = (0..3).find_map(|_| patient.ask().err());
+            let error = error.unwrap_or_else(|| panic!("{name}: {fault:?} went unnoticed"));
+            assert!(started.elapsed() < Duration::from_secs(1), "{name}: {fault:?}");
+            let text = error.to_string();
+            assert!(text.contains("model.safetensors") && text.contains(tensor), "{text}");
+            match error {
+                Error::Checkpoint(_) | Error::Model { .. } => {
+                    assert!(text.contains("tensor "), "{name}, {fault:?}: {text}");
+                }
+                // Embedding rows are read by the compute thread itself.
+                Error::WorkerPanicked { .. } => assert!(fault.panics > 0.0, "{fault:?}"),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(std::fs::read_dir(patient.spill.path()).unwrap().count(), 0);
+            assert_eq!(patient.healthy(), expected, "{name}: after {fault:?}");
+        }
+    }
+}
+
+#[test]
+fn faults_now_and_then_never_change_a_score() {
+    let patient = patient("bert-gelu-f32", |b| b.window(Window::Slots(2)).io(IoMode::Cached));
+    let expected = patient.healthy();
+    let mut outcomes = [0, 0];
+    for seed in 0..60 {
+        patient.disk.set_faults(Faults {
+            seed,
+            errors: 0.01,
+            short_reads: 0.006,
+            panics: 0.004,
+            delay: Duration::from_micros(50 * (seed % 4)),
+            ..Faults::default()
+        });
+        match patient.ask() {
+            Ok(selection) => {
+                outcomes[0] += 1;
+                let scores = selection.results.iter().map(|r| (r.index, r.raw_score.0.to_bits()));
+                assert_eq!(scores.collect::<Vec<_>>(), expected, "seed {seed}");
+            }
+            Err(Error::Checkpoint(_) | Error::Model { .. } | Error::WorkerPanicked { .. }) => {
+                outcomes[1] += 1
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(outcomes.iter().all(|&n| n > 5), "{outcomes:?}");
+    assert_eq!(patient.healthy(), expected);
+}
+
+#[test]
+fn a_slow_disk_stalls_computing_as_the_model_of_costs_says() {
+    let mut shares = Vec::new();
+    for mebibytes_per_second in [400, 12, 3] {
+        let slow =
+            Faults { bytes_per_second: Some(mebibytes_per_second << 20), ..Faults::default() };
+        let reranker = Reranker::builder()
+            .window(Window::Slots(2))
+            .threads(1)
+            .map_storages(move |s| Arc::new(FaultyStorage::new(s, slow.clone())));
+        let reranker = reranker.build().unwrap();
+        let texts: Vec<String> =
+            (0..12).map(|i| format!("text {i} {}", "word ".repeat(30))).collect();
+        // The first request teaches the planner what the machine can do.
+        reranker.rerank("which window slides", &texts, 3).unwrap();
+        let plan = reranker.plan(texts.len(), 40).unwrap();
+        let request = Request::new("which window slides", &texts, 3);
+        let stats = reranker.run(request).unwrap().stats;
+        let found = stats.stall.as_secs_f64() / (stats.stall + stats.compute).as_secs_f64();
+        let predicted = plan.prediction.stall_seconds
+            / (plan.prediction.stall_seconds + plan.prediction.compute_seconds);
+        shares.push((mebibytes_per_second, found, predicted));
+    }
+    assert!(shares.windows(2).all(|w| w[0].1 <= w[1].1 + 0.05), "slower, more waiting: {shares:?}");
+    assert!(shares[2].1 > 0.6, "a disk of 3 MiB/s holds everything up: {shares:?}");
+    for &(_, found, predicted) in &shares {
+        assert!((found - predicted).abs() < 0.25, "found and predicted: {shares:?}");
+    }
+}
+
+#[test]
+fn a_score_that_is_no_number_names_candidate_and_layer() {
+    /// Weights that overflow: the last norm's are infinite.
+    #[derive(Debug)]
+    struct Overflowing(Arc<dyn Storage>, u64);
+    impl Storage for Overflowing {
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), grating::IoError> {
+            self.0.read_at(offset, buf)?;
+            if (offset..offset + buf.len() as u64).contains(&self.1) {
+                let at = (self.1 - offset) as usize;
+                buf[at..at + 4].copy_from_slice(&f32::INFINITY.to_le_bytes());
+            }
+            Ok(())
+        }
+    }
+    const CASE: &str = "qwen3-tied-f32";
+    let place = place_of(CASE, "model.layers.1.mlp.down_proj.weight");
+    let reranker = Reranker::builder()
+        .model(golden(CASE).to_str().unwrap())
+        .map_storages(move |storage| Arc::new(Overflowing(storage, place)))
+        .build()
+        .unwrap();
+    let layers = reranker.info().layers;
+    match reranker.rerank("which window slides", &TEXTS, 2) {
+        Err(Error::NotFinite { candidate, layer, score }) => {
+            assert!(candidate < TEXTS.len() && layer + 1 == layers && !score.is_finite());
+        }
+        other => panic!("{other:?}"),
+    }
+}
