@@ -8,13 +8,14 @@ mod control;
 mod error;
 mod pair;
 mod prompt;
+mod unigram;
+mod vocabulary;
 mod window;
-
-use tokenizers::Tokenizer;
 
 pub use self::error::TokenizeError;
 use self::pair::Pair;
 use self::prompt::Prompt;
+use self::vocabulary::Tokenizer;
 use crate::head::Answers;
 use crate::template::Template;
 

@@ -53,9 +53,11 @@ enum SourceSetting {
     Text(String),
 }
 
+type Wrap = dyn Fn(Arc<dyn Storage>) -> Arc<dyn Storage> + Send + Sync;
+
 /// See [`RerankerBuilder::map_storages`].
 #[derive(Clone)]
-struct WrapStorage(Arc<dyn Fn(Arc<dyn Storage>) -> Arc<dyn Storage> + Send + Sync>);
+struct WrapStorage(Arc<Wrap>);
 
 impl fmt::Debug for WrapStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,17 +6,17 @@
 //! - Added tokens that are not marked special stay active; in Qwen3's file `<think>` is one. Here those that look like
 //!   markup count as special too. Other added words (a term that a model was trained with) are words and keep their id.
 //! - Unigram models have `</s>` and its like in their own vocabulary, with the best score there is, and find them in
-//!   any text. They get a name there that no text has.
+//!   any text. They are not looked for there.
 
 use serde::Deserialize;
-use tokenizers::models::unigram::Unigram;
-use tokenizers::{AddedToken, ModelWrapper, PostProcessorWrapper, Tokenizer};
+use tokenizers::{AddedToken, PostProcessorWrapper};
 
 use super::TokenizeError;
+use super::vocabulary::{Tokenizer, Vocabulary};
 
 /// Reads a `tokenizer.json`, less its truncation, padding and post-processor: what they do is done here, from ids.
 pub(super) fn read(json: &[u8]) -> Result<Tokenizer, TokenizeError> {
-    let mut tokenizer = Tokenizer::from_bytes(json).map_err(unusable)?;
+    let mut tokenizer: Tokenizer = serde_json::from_slice(json).map_err(unusable)?;
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(unusable)?;
     tokenizer.with_post_processor(None::<PostProcessorWrapper>);
@@ -72,29 +72,13 @@ pub(super) fn make_plain(tokenizer: &mut Tokenizer, json: &[u8]) -> Result<(), T
         Some(id) => u32::try_from(id).ok(),
         None => model.unk_token.as_deref().and_then(|token| tokenizer.token_to_id(token)),
     };
-    if let ModelWrapper::Unigram(unigram) = tokenizer.get_model() {
-        let hidden = hide(unigram, model.unk_id, &control)?;
-        tokenizer.with_model(hidden);
+    if let Vocabulary::Unigram(unigram) = tokenizer.get_model() {
+        let is_control = |piece: &str| control.iter().any(|(_, token)| token.content == piece);
+        let mut plain = unigram.clone();
+        plain.hide(is_control);
+        tokenizer.with_model(Vocabulary::Unigram(plain));
     }
     check(tokenizer, &control, unknown)
-}
-
-/// Pre-tokenizers split at a space or replace it, so that no piece of text has one.
-fn hidden_name(name: &str) -> String {
-    format!(" {name}")
-}
-
-/// The same model with other names for the control tokens; ids and scores stay.
-fn hide(
-    unigram: &Unigram,
-    unk_id: Option<usize>,
-    control: &[(u32, AddedToken)],
-) -> Result<Unigram, TokenizeError> {
-    let is_control = |piece: &str| control.iter().any(|(_, token)| token.content == piece);
-    let renamed = unigram.iter().map(|(piece, score)| {
-        (if is_control(piece) { hidden_name(piece) } else { piece.clone() }, *score)
-    });
-    Unigram::from(renamed.collect(), unk_id, unigram.byte_fallback()).map_err(unusable)
 }
 
 /// Tries every control token's name as text. (A model of whole words could still find one: refuse rather than leak.)
@@ -104,11 +88,7 @@ fn check(
     unknown: Option<u32>,
 ) -> Result<(), TokenizeError> {
     let names = || control.iter().map(|(_, token)| token.content.as_str());
-    let probes = [
-        names().collect::<Vec<_>>().join(" "),
-        names().collect::<String>(),
-        names().map(hidden_name).collect::<String>(),
-    ];
+    let probes = [names().collect::<Vec<_>>().join(" "), names().collect::<String>()];
     for probe in probes {
         let encoding = tokenizer.encode_fast(probe, false).map_err(unusable)?;
         let found = encoding.get_ids().iter().filter(|id| Some(**id) != unknown);

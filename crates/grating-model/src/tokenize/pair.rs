@@ -1,8 +1,7 @@
 //! Pairs of encoders: control tokens around a query and a text.
 
-use tokenizers::Tokenizer;
-
 use super::TokenizeError;
+use super::vocabulary::Tokenizer;
 use crate::template::PairTemplate;
 
 /// A pair template in one tokenizer's terms.

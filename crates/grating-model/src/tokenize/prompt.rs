@@ -1,8 +1,7 @@
 //! Prompts of decoders: prefix and suffix as ids, the body as one string per text.
 
-use tokenizers::Tokenizer;
-
 use super::control::control_tokens;
+use super::vocabulary::Tokenizer;
 use super::{TokenizeError, ids};
 use crate::head::Answers;
 use crate::template::{BodyPart, YesNoTemplate};
@@ -170,11 +169,13 @@ mod tests {
     use tokenizers::AddedToken;
     use tokenizers::models::wordlevel::WordLevel;
 
+    use super::super::vocabulary::Vocabulary;
+
     use super::*;
 
     #[test]
     fn a_body_is_cut_at_its_control_tokens() {
-        let mut tokenizer = Tokenizer::new(WordLevel::default());
+        let mut tokenizer = Tokenizer::new(Vocabulary::Other(WordLevel::default().into()));
         let tokens = [
             AddedToken::from("<a>", true),
             AddedToken::from("<a><b>", true),

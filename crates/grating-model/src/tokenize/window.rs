@@ -6,8 +6,8 @@
 //! read off its file, and any step that is not known makes it "no".
 
 use serde_json::Value;
-use tokenizers::Tokenizer;
 
+use super::vocabulary::Tokenizer;
 use super::{TokenizeError, ids};
 
 /// Patterns that split at such a space and look ahead over white space only: GPT-2's, Qwen's, Llama 3's.

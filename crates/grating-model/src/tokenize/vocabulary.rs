@@ -1,0 +1,152 @@
+//! The tokenizer of a `tokenizer.json`: all of it is `tokenizers`' own but the vocabulary of unigram models, and that
+//! vocabularies are read straight from the file, without a tree of JSON values in between.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use tokenizers::models::bpe::BPE;
+use tokenizers::models::wordpiece::WordPiece;
+use tokenizers::{
+    DecoderWrapper, Model, ModelWrapper, NormalizerWrapper, PostProcessorWrapper,
+    PreTokenizerWrapper, Token, TokenizerImpl,
+};
+
+use super::unigram::Unigram;
+
+/// `tokenizers::Tokenizer` with another vocabulary.
+pub(crate) type Tokenizer = TokenizerImpl<
+    Vocabulary,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
+/// How words become tokens.
+#[derive(Debug, Clone)]
+pub(crate) enum Vocabulary {
+    Unigram(Unigram),
+    Other(ModelWrapper),
+}
+
+impl Model for Vocabulary {
+    type Trainer = <ModelWrapper as Model>::Trainer;
+
+    fn tokenize(&self, word: &str) -> tokenizers::Result<Vec<Token>> {
+        match self {
+            Vocabulary::Unigram(model) => model.tokenize(word),
+            Vocabulary::Other(model) => model.tokenize(word),
+        }
+    }
+
+    fn token_to_id(&self, token: &str) -> Option<u32> {
+        match self {
+            Vocabulary::Unigram(model) => model.id(token),
+            Vocabulary::Other(model) => model.token_to_id(token),
+        }
+    }
+
+    fn id_to_token(&self, id: u32) -> Option<String> {
+        match self {
+            Vocabulary::Unigram(model) => model.piece(id).map(str::to_owned),
+            Vocabulary::Other(model) => model.id_to_token(id),
+        }
+    }
+
+    fn get_vocab(&self) -> HashMap<String, u32> {
+        match self {
+            Vocabulary::Unigram(model) => model.iter().map(|(p, id)| (p.to_owned(), id)).collect(),
+            Vocabulary::Other(model) => model.get_vocab(),
+        }
+    }
+
+    fn get_vocab_size(&self) -> usize {
+        match self {
+            Vocabulary::Unigram(model) => model.len(),
+            Vocabulary::Other(model) => model.get_vocab_size(),
+        }
+    }
+
+    fn save(&self, folder: &Path, prefix: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
+        match self {
+            Vocabulary::Unigram(_) => Err("a compact unigram vocabulary is not written".into()),
+            Vocabulary::Other(model) => model.save(folder, prefix),
+        }
+    }
+
+    fn get_trainer(&self) -> Self::Trainer {
+        match self {
+            // None of ours is ever trained.
+            Vocabulary::Unigram(_) => tokenizers::models::unigram::UnigramTrainer::default().into(),
+            Vocabulary::Other(model) => model.get_trainer(),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Vocabulary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(VocabularyVisitor)
+    }
+}
+
+struct VocabularyVisitor;
+
+impl<'de> Visitor<'de> for VocabularyVisitor {
+    type Value = Vocabulary;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a tokenizer's model")
+    }
+
+    /// All files in use begin with the type. Those that do not, or name none, take the way of `tokenizers`.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocabulary, A::Error> {
+        let Some(key) = map.next_key::<String>()? else {
+            return Err(serde::de::Error::custom("the tokenizer's model is empty"));
+        };
+        if key != "type" {
+            let all = MapAccessDeserializer::new(After { first: Some(key), map });
+            return ModelWrapper::deserialize(all).map(Vocabulary::Other);
+        }
+        let kind: String = map.next_value()?;
+        let rest = MapAccessDeserializer::new(map);
+        match kind.as_str() {
+            "Unigram" => Unigram::deserialize(rest).map(Vocabulary::Unigram),
+            "BPE" => BPE::deserialize(rest).map(|bpe| Vocabulary::Other(bpe.into())),
+            "WordPiece" => WordPiece::deserialize(rest).map(|m| Vocabulary::Other(m.into())),
+            "WordLevel" => tokenizers::models::wordlevel::WordLevel::deserialize(rest)
+                .map(|m| Vocabulary::Other(m.into())),
+            other => Err(serde::de::Error::unknown_variant(
+                other,
+                &["BPE", "WordPiece", "WordLevel", "Unigram"],
+            )),
+        }
+    }
+}
+
+/// A map whose first key has been read.
+struct After<A> {
+    first: Option<String>,
+    map: A,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for After<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, A::Error> {
+        match self.first.take() {
+            Some(key) => seed.deserialize(key.into_deserializer()).map(Some),
+            None => self.map.next_key_seed(seed),
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+}
