@@ -1,6 +1,8 @@
 //! The command as a user runs it: output, exit codes, messages.
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
+mod memory;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
