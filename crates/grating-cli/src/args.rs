@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use grating::{Precision, RowCache, Window};
+use grating::{Precision, RowCache, WeightFormat, Window};
 
 use crate::units;
 
@@ -23,13 +23,15 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Print a model's family, shapes, bytes per layer and tensors; reads headers only.
     Inspect(InspectArgs),
+    /// Write a model with its matrices in blocks of 8 or 4 bits: a folder that runs like any other.
+    Quantize(QuantizeArgs),
     /// Check a model's files, head, template and tokenizer, and rank a few pairs that are beyond doubt.
     Doctor(DoctorArgs),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Folder with config.json, tokenizer.json and safetensors weights, or a hub id (owner/name).
+    /// Folder with config.json, tokenizer.json and safetensors or GGUF weights, or a hub id (owner/name).
     /// Without it, the model that is built in.
     #[arg(long, short, value_name = "DIR|HUB_ID")]
     pub(crate) model: Option<String>,
@@ -213,6 +215,25 @@ pub(crate) struct InspectArgs {
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QuantizeArgs {
+    /// Folder or hub id; without it, the model that is built in.
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Branch, tag or commit of a hub id.
+    #[arg(long, value_name = "REV", requires = "model")]
+    pub(crate) revision: Option<String>,
+    /// Blocks of the layers' matrices: 8.5 bits a weight, 4.5, or 4.5 with finer scales.
+    #[arg(long, value_name = "q8_0|q4_0|q4_k")]
+    pub(crate) format: WeightFormat,
+    /// New folder for model.gguf, config.json and tokenizer.json.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) out: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,4 +1,4 @@
-//! The `grating` command: rerank texts, inspect a model, find out what is wrong with one.
+//! The `grating` command: rerank texts, inspect or quantize a model, find out what is wrong with one.
 //!
 //! Exit codes: 0 success, 1 failure (or an unhealthy model), 2 wrong usage.
 #![deny(unsafe_code)]
@@ -11,6 +11,7 @@ mod inspect;
 mod model;
 mod output;
 mod plan;
+mod quantize;
 mod rerank;
 mod units;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Rerank(args) => rerank::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Quantize(args) => quantize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
     };

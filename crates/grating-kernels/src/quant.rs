@@ -1,9 +1,11 @@
 //! Block formats of GGML: numbers to blocks and back.
 //!
-//! Quantizing gives the same bytes as the reference implementation of GGML.
+//! Quantizing to [`Format::Q8_0`] and [`Format::Q4_0`] gives the same bytes as the reference implementation of GGML; to
+//! [`Format::Q4K`], blocks that GGML reads, found by a search of our own.
 
 mod decode;
 mod int8;
+mod q4_k;
 
 use half::f16;
 
@@ -21,7 +23,7 @@ const BLOCK: usize = 32;
 ///
 /// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
 pub fn quantize_q8_0(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
-    for block in blocks(Format::Q8_0, row)? {
+    for block in blocks::<BLOCK>(Format::Q8_0, row)? {
         let largest = block.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
         let scale = largest / 127.0;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
@@ -37,7 +39,7 @@ pub fn quantize_q8_0(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> 
 ///
 /// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
 pub fn quantize_q4_0(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
-    for block in blocks(Format::Q4_0, row)? {
+    for block in blocks::<BLOCK>(Format::Q4_0, row)? {
         // The element of the largest magnitude becomes exactly -8 steps.
         let furthest = block.iter().fold(0.0f32, |m, &x| if x.abs() > m.abs() { x } else { m });
         let scale = furthest / -8.0;
@@ -47,6 +49,19 @@ pub fn quantize_q4_0(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> 
         let quantize = |x: f32| ((x * inverse + 8.5) as u8).min(15);
         let (first, second) = block.split_at(BLOCK / 2);
         out.extend(first.iter().zip(second).map(|(&a, &b)| quantize(a) | quantize(b) << 4));
+    }
+    Ok(())
+}
+
+/// Appends `row` to `out` as blocks of [`Format::Q4K`], with the least squared error that a search among a few ranges
+/// of each group finds.
+///
+/// # Errors
+///
+/// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
+pub fn quantize_q4_k(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
+    for block in blocks::<{ q4_k::BLOCK }>(Format::Q4K, row)? {
+        q4_k::quantize(block, out);
     }
     Ok(())
 }
@@ -69,7 +84,7 @@ pub fn dequantize(format: Format, bytes: &[u8], out: &mut Vec<f32>) -> Result<()
     Ok(())
 }
 
-fn blocks(format: Format, row: &[f32]) -> Result<&[[f32; BLOCK]], MatrixError> {
+fn blocks<const LEN: usize>(format: Format, row: &[f32]) -> Result<&[[f32; LEN]], MatrixError> {
     match row.as_chunks() {
         (blocks, []) => Ok(blocks),
         _ => Err(MatrixError::PartialBlock { format, columns: row.len() }),

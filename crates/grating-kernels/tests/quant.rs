@@ -1,6 +1,6 @@
 //! Block formats against GGML: `ggml/make.py` wrote what its functions give.
 
-use grating_kernels::quant::{dequantize, quantize_q4_0, quantize_q8_0};
+use grating_kernels::quant::{dequantize, quantize_q4_0, quantize_q4_k, quantize_q8_0};
 use grating_kernels::{Format, MatrixError};
 use proptest::prelude::*;
 
@@ -48,7 +48,61 @@ fn parts_of_blocks_are_refused() {
     assert!(matches!(error, MatrixError::Length { found: 19, .. }));
 }
 
+/// Root of the mean squared error, as a part of that of the numbers themselves.
+fn q4_k_error(row: &[f32]) -> f32 {
+    let (mut stored, mut numbers) = (vec![], vec![]);
+    quantize_q4_k(row, &mut stored).unwrap();
+    assert_eq!(stored.len(), row.len() / 256 * 144);
+    dequantize(Format::Q4K, &stored, &mut numbers).unwrap();
+    let error: f32 = row.iter().zip(&numbers).map(|(x, y)| (x - y).powi(2)).sum();
+    let size: f32 = row.iter().map(|x| x.powi(2)).sum();
+    if size == 0.0 { error } else { (error / size).sqrt() }
+}
+
+#[test]
+fn q4_k_is_closer_than_the_ends_of_the_range_alone() {
+    let normal: Vec<f32> = row()[256..].to_vec();
+    // Fifteen steps from the lowest to the highest number of each group, unrounded.
+    let (mut ends, mut size) = (0.0, 0.0);
+    for group in normal.chunks(32) {
+        let low = group.iter().fold(0.0f32, |m, &x| m.min(x));
+        let step = (group.iter().fold(0.0f32, |m, &x| m.max(x)) - low) / 15.0;
+        ends += group
+            .iter()
+            .map(|x| (((x - low) / step).round() * step + low - x).powi(2))
+            .sum::<f32>();
+        size += group.iter().map(|x| x.powi(2)).sum::<f32>();
+    }
+    assert!(q4_k_error(&normal) < 0.97 * (ends / size).sqrt(), "{}", q4_k_error(&normal));
+    // What lies on the steps of one line for each group stays there.
+    let steps: Vec<f32> = (0..512).map(|i| (i * 7 % 16) as f32 * 0.5 - 3.0).collect();
+    assert!(q4_k_error(&steps) < 0.012, "{}", q4_k_error(&steps));
+    assert_eq!(q4_k_error(&[0.0; 256]), 0.0);
+    assert!(q4_k_error(&[3.0; 256]) < 0.001);
+    assert!(q4_k_error(&[-3.0; 256]) < 0.001);
+    assert!(quantize_q4_k(&[0.0; 128], &mut Vec::new()).is_err());
+}
+
 proptest! {
+    /// No number is further off than a step of its group, whatever its size.
+    #[test]
+    fn q4_k_stays_within_its_steps(
+        row in prop::collection::vec(-1f32..1.0, 256), sizes in prop::collection::vec(1e-4f32..1e4, 8),
+    ) {
+        let row: Vec<f32> = row.iter().enumerate().map(|(i, x)| x * sizes[i / 32]).collect();
+        let (mut stored, mut numbers) = (vec![], vec![]);
+        quantize_q4_k(&row, &mut stored).unwrap();
+        dequantize(Format::Q4K, &stored, &mut numbers).unwrap();
+        let largest = row.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+        for (i, (x, y)) in row.iter().zip(&numbers).enumerate() {
+            let group = &row[i / 32 * 32..][..32];
+            let range = group.iter().fold(0.0f32, |m, &x| m.max(x))
+                - group.iter().fold(0.0f32, |m, &x| m.min(x));
+            // Cut by a ninth at either end, plus half a unit of scale and minimum.
+            let allowed = range * 0.2 + largest / 63.0 * 1.5;
+            prop_assert!((x - y).abs() <= allowed, "{x} {y} {allowed}");
+        }
+    }
     /// Half a step of the largest magnitude of a block, and the rounding of the scale to f16.
     #[test]
     fn blocks_come_back_within_half_a_step(row in prop::collection::vec(-100f32..100.0, 64)) {

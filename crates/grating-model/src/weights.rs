@@ -107,15 +107,17 @@ pub(crate) fn format_of(dtype: Dtype) -> Option<Format> {
     }
 }
 
-/// Appends `elements` to `out` as blocks of `dtype`, byte for byte as GGML does.
+/// Appends `elements` to `out` as blocks of `dtype`, byte for byte as GGML does (`Q4_K`: as close, see
+/// [`quant::quantize_q4_k`]).
 ///
 /// # Errors
-/// [`ModelError::UnsupportedDtype`] for all but `Q8_0` and `Q4_0`, [`ModelError::Backend`] where `elements` are no
+/// [`ModelError::UnsupportedDtype`] for types that are no blocks, [`ModelError::Backend`] where `elements` are no
 /// whole number of blocks.
 pub fn quantize(dtype: Dtype, elements: &[f32], out: &mut Vec<u8>) -> Result<()> {
     let quantized = match dtype {
         Dtype::Q8_0 => quant::quantize_q8_0(elements, out),
         Dtype::Q4_0 => quant::quantize_q4_0(elements, out),
+        Dtype::Q4K => quant::quantize_q4_k(elements, out),
         found => {
             return Err(ModelError::UnsupportedDtype { tensor: "(to quantize)".into(), found });
         }

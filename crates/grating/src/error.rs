@@ -38,7 +38,7 @@ pub enum Error {
     },
     /// A file of the model cannot be read.
     #[error(
-        "cannot read {path}: {reason}; a model folder needs config.json, tokenizer.json and safetensors weights"
+        "cannot read {path}: {reason}; a model folder needs config.json, tokenizer.json and safetensors or GGUF weights"
     )]
     ModelFile {
         /// The file.
@@ -71,6 +71,9 @@ pub enum Error {
     /// The sample queries or their traces are not in order.
     #[error(transparent)]
     Calibrate(#[from] crate::calibrate::CalibrateError),
+    /// The model cannot be written in fewer bits.
+    #[error(transparent)]
+    Quantize(#[from] crate::quantize::QuantizeError),
     /// `GRATING_ISA` asks for what cannot be given.
     #[error(transparent)]
     Isa(#[from] grating_model::IsaError),

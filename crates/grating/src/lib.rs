@@ -7,7 +7,8 @@
 //! model that is embedded in the library. [`Reranker::rerank`] answers a request with a [`Selection`]: the best
 //! texts with their index, their score as [`Probability`] and [`Logit`], and the layer after which their place was
 //! decided. [`Request`] carries the options of one call: an instruction, a [`CancelToken`], a progress callback.
-//! [`inspect`] reads a model's shape without loading it, [`doctor`] says what is wrong with one.
+//! [`inspect`] reads a model's shape without loading it, [`doctor`] says what is wrong with one, [`quantize`] writes one
+//! with its matrices in fewer bits.
 //!
 //! All candidates go through the model together, layer by layer; weights come from the checkpoint one layer at a
 //! time, so memory holds one layer and the candidates' hidden states, not the model.
@@ -40,6 +41,7 @@ mod fingerprint;
 pub mod hub;
 mod inspect;
 mod profile;
+mod quantize;
 mod request;
 mod reranker;
 mod savings;
@@ -60,6 +62,9 @@ pub use grating_prune::{Mode, Policy};
 pub use grating_sched::{Ledger, Plan, PlanError, RowCache, Spill, Window};
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
 pub use profile::{DataSummary, Judged, Measured, ModelStamp, Profile, ProfileError, Quality};
+pub use quantize::{
+    QuantizeError, QuantizeReport, StoredAs, UnknownWeightFormat, WeightFormat, quantize,
+};
 pub use request::{CancelToken, Progress, Pruning, Request};
 pub use reranker::Reranker;
 pub use savings::Savings;

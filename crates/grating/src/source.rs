@@ -12,7 +12,7 @@ pub enum ModelSource {
     /// The model embedded in the library (feature `default-model`).
     #[default]
     Default,
-    /// A folder with `config.json`, `tokenizer.json` and safetensors weights.
+    /// A folder with `config.json`, `tokenizer.json` and safetensors or GGUF weights.
     Path(PathBuf),
     /// A repository on the Hugging Face hub.
     Hub {

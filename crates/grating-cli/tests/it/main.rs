@@ -167,3 +167,18 @@ fn doctor_exits_with_one_where_something_is_wrong() {
     assert_eq!(json["checks"][0]["status"], "fail");
     assert_eq!(json["checks"][1]["status"], "skip");
 }
+
+#[test]
+fn a_quantized_model_runs_like_any_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("q8");
+    let out = out.to_str().unwrap();
+    let output = grating(&["quantize", "--format", "q8_0", "--out", out], b"");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("Q8_0"), "{text}");
+    let output = grating(&["rerank", "-q", "capital of France", "-k", "1", "-m", out], TEXTS);
+    assert!(String::from_utf8(output.stdout).unwrap().contains("Paris"));
+
+    fails(&["quantize", "--format", "q8_0", "--out", out], b"", 1, &["exists already"]);
+    fails(&["quantize", "--format", "q5_k", "--out", "x"], b"", 2, &["q5_k", "q4_k"]);
+}

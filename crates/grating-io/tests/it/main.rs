@@ -7,6 +7,7 @@
 mod concurrent;
 mod folder;
 mod foreign;
+mod gguf;
 mod index;
 mod invariants;
 mod lying_header;

@@ -5,6 +5,8 @@ mod broken_models;
 mod engine;
 mod faults;
 mod golden;
+mod llama_cpp;
+mod quantize;
 mod requests;
 
 use std::path::{Path, PathBuf};

@@ -1,0 +1,32 @@
+//! `grating quantize`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use grating::QuantizeReport;
+
+use crate::args::QuantizeArgs;
+use crate::{model, output};
+
+pub(crate) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
+    let source = model::resolve(args.model.as_deref(), args.revision.as_deref())?;
+    let report = grating::quantize(&source, args.format, &args.out)?;
+    let mut out = std::io::stdout().lock();
+    match args.json {
+        true => output::json(&mut out, &report)?,
+        false => print(&mut out, args, &report)?,
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(out: &mut impl Write, args: &QuantizeArgs, report: &QuantizeReport) -> Result<()> {
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
+    let (now, before) = (mib(report.bytes_after), mib(report.bytes_before));
+    writeln!(out, "{}: {now} of weights, before {before}", args.out.display())?;
+    for row in &report.stored {
+        writeln!(out, "{:<5} {:>5} tensors, {}", row.dtype, row.tensors, mib(row.bytes))?;
+    }
+    Ok(())
+}
