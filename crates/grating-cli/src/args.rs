@@ -19,6 +19,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Rank texts by their relevance to a query and print the best.
     Rerank(RerankArgs),
+    /// Find the cheapest pruning policy that keeps a promise on sample queries.
+    Calibrate(CalibrateArgs),
     /// Print how a pool would be run within a memory budget, and why.
     Plan(PlanArgs),
     /// Print a model's family, shapes, bytes per layer and tensors; reads headers only.
@@ -136,15 +138,72 @@ pub(crate) struct PruningArgs {
     /// are clear of the top-K's boundary are decided.
     #[arg(long, value_name = "CV", value_parser = units::threshold)]
     pub(crate) threshold: Option<f64>,
+    /// Prune as `grating calibrate` found for this model and this K. Without it, as the model's own
+    /// grating-profile.json says, if it has one.
+    #[arg(long, value_name = "FILE", conflicts_with = "threshold")]
+    pub(crate) profile: Option<PathBuf>,
     /// Compute every layer for every candidate, whatever the model ships.
-    #[arg(long, conflicts_with = "threshold")]
+    #[arg(long, conflicts_with_all = ["threshold", "profile"])]
     pub(crate) no_prune: bool,
+    /// Run this share of the requests, 0 to 1, in full and say what pruning would have done.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = units::share)]
+    pub(crate) audit: f64,
     /// `select` promises membership in the top-K; `rank` also exact scores and order, and saves less.
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
     /// Print on stderr who was accepted, dropped and deferred after each layer, and why.
     #[arg(long)]
     pub(crate) explain: bool,
+}
+
+/// From sample queries to a pruning profile.
+#[derive(Debug, Args)]
+pub(crate) struct CalibrateArgs {
+    /// Folder in BEIR layout with candidates.jsonl (judgments optional), or JSON lines with `query`, `texts` and
+    /// optional `grades`.
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) data: PathBuf,
+    /// How many texts requests will ask for.
+    #[arg(long, short = 'k', value_name = "K", value_parser = at_least_one)]
+    pub(crate) top_k: usize,
+    /// Least mean overlap with the full model's top K to promise, between 0 and 1.
+    #[arg(long, value_name = "P", value_parser = units::probability)]
+    pub(crate) target_precision: f64,
+    /// Probability that the promise is kept, over the draw of the sample queries, between 0 and 1.
+    #[arg(long, value_name = "C", default_value_t = 0.95, value_parser = units::probability)]
+    pub(crate) confidence: f64,
+    /// Where the profile goes.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) out: PathBuf,
+    /// File of the recorded scores: a run that was stopped goes on from it, and another K or promise needs no new run.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) traces: Option<PathBuf>,
+    /// Draw work against agreement, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plot: Option<PathBuf>,
+    /// What becomes of accepted texts.
+    #[arg(long, value_enum, default_value_t = ModeArg::Select)]
+    pub(crate) mode: ModeArg,
+    /// How scores after intermediate layers are read: by the model's own head, by readouts fitted to a part of the
+    /// queries, or by whichever saves more.
+    #[arg(long, value_enum, default_value_t = ReadoutArg::Best)]
+    pub(crate) readout: ReadoutArg,
+    /// Take so many of the queries, at random but always the same.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) queries: Option<usize>,
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+    /// What queries are for, where the model's template has an instruction.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) instruction: Option<String>,
+    /// Most tokens of a text with its query and template; longer texts are cut.
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    pub(crate) max_length: Option<usize>,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
+    /// Print the profile as JSON on standard output, too.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -184,6 +243,17 @@ pub(crate) enum IoArg {
     Direct,
     /// Through it.
     Cached,
+}
+
+/// See [`grating::calibrate::Reading`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ReadoutArg {
+    /// Whichever saves more.
+    Best,
+    /// The model's own head.
+    Head,
+    /// Fitted readouts.
+    Fitted,
 }
 
 /// See [`grating::Mode`].

@@ -1,9 +1,10 @@
 //! The engine's options, from the command line to the builder.
 
 use anyhow::Result;
-use grating::{IoMode, Mode, Policy, Pruning, RerankerBuilder, Savings, Spill};
+use grating::calibrate::Reading;
+use grating::{IoMode, Mode, Policy, Profile, Pruning, RerankerBuilder, Savings, Spill};
 
-use crate::args::{EngineArgs, IoArg, ModeArg, ModelArgs, PruningArgs, SpillArg};
+use crate::args::{EngineArgs, IoArg, ModeArg, ModelArgs, PruningArgs, ReadoutArg, SpillArg};
 use crate::model;
 
 /// A builder for the model with the engine's options.
@@ -44,12 +45,24 @@ pub(crate) fn builder(source: &ModelArgs, args: &EngineArgs) -> Result<RerankerB
     Ok(builder)
 }
 
-/// How requests prune.
-pub(crate) fn pruning(args: &PruningArgs) -> Pruning {
-    let mode = |policy: Policy| args.mode.map_or(policy, |mode| policy.with_mode(mode.into()));
-    match args.threshold {
-        Some(threshold) => Pruning::By(mode(Policy::paper(threshold))),
-        None => Pruning::Off,
+/// With the options of pruning; without any, the model's own profile counts.
+pub(crate) fn pruning(builder: RerankerBuilder, args: &PruningArgs) -> Result<RerankerBuilder> {
+    let builder = builder.audit(args.audit);
+    Ok(match (args.threshold, &args.profile) {
+        _ if args.no_prune => builder.pruning(Pruning::Off),
+        (Some(threshold), _) => builder.pruning(Pruning::By(Policy::paper(threshold))),
+        (None, Some(file)) => builder.profile(Profile::read(file).map_err(grating::Error::from)?),
+        (None, None) => builder,
+    })
+}
+
+impl From<ReadoutArg> for Reading {
+    fn from(readout: ReadoutArg) -> Self {
+        match readout {
+            ReadoutArg::Best => Reading::Best,
+            ReadoutArg::Head => Reading::Head,
+            ReadoutArg::Fitted => Reading::Fitted,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod calibrate;
 mod doctor;
 mod engine;
 mod input;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Rerank(args) => rerank::run(&args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Inspect(args) => inspect::run(&args),

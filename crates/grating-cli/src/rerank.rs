@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use grating::{Ranked, Request, Reranker, Selection, Stats};
+use grating::{AuditTotals, LayerStats, Ranked, Request, Reranker, Selection, Stats};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
@@ -21,6 +21,10 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     let bar = progress_bar();
     let started = Instant::now();
     let request = Request::new(&args.query, &texts, args.top_k).timeline(args.timeline.is_some());
+    let request = match args.pruning.mode {
+        Some(mode) => request.mode(mode.into()),
+        None => request,
+    };
     let request = request.on_progress(|progress| {
         if bar.is_hidden() && started.elapsed() > LONG && std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
@@ -46,7 +50,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     } else {
         print_table(&mut out, args, &texts, &selection)?;
         if args.stats {
-            print_stats(&selection.stats);
+            print_stats(&selection.stats, &reranker.audits());
         }
     }
     out.flush()?;
@@ -54,8 +58,8 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
 }
 
 fn build(args: &RerankArgs) -> Result<Reranker> {
-    let mut builder = engine::builder(&args.model, &args.engine)?
-        .pruning(engine::pruning(&args.pruning))
+    let builder = engine::builder(&args.model, &args.engine)?;
+    let mut builder = engine::pruning(builder, &args.pruning)?
         .allow_query_truncation(args.allow_query_truncation)
         .special_tokens_in_text(args.special_tokens_in_text);
     if let Some(instruction) = &args.instruction {
@@ -83,6 +87,7 @@ struct Output<'a> {
     model: &'a str,
     results: Vec<OutputResult<'a>>,
     stats: &'a Stats,
+    audits: AuditTotals,
 }
 
 #[derive(Serialize)]
@@ -115,6 +120,7 @@ fn print_json(
         model: &reranker.info().name,
         results: selection.results.iter().map(result).collect(),
         stats: &selection.stats,
+        audits: reranker.audits(),
     };
     output::json(out, &output)
 }
@@ -154,7 +160,7 @@ fn print_table(
     }
 }
 
-fn print_stats(stats: &Stats) {
+fn print_stats(stats: &Stats, audits: &AuditTotals) {
     let ms = |d: Duration| format!("{:.1} ms", d.as_secs_f64() * 1e3);
     let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
     eprintln!(
@@ -171,6 +177,18 @@ fn print_stats(stats: &Stats) {
         stats.layers,
         100.0 * stats.candidate_layers as f64 / full
     );
+    stats.funnel.iter().for_each(print_layer);
+    if let (Some(audit), Some(mean)) = (&stats.audit, audits.mean_overlap) {
+        eprintln!(
+            "audit       pruning would have kept {:.1} % of the top K with {:.1} % of candidate-layers",
+            100.0 * audit.overlap_at_k,
+            100.0 * audit.candidate_layers as f64 / full
+        );
+        eprintln!(
+            "audits      {} of {} requests, mean overlap {mean:.3}",
+            audits.audited, audits.requests
+        );
+    }
     eprintln!("threads     {}", stats.threads);
     eprintln!("tokenize    {}", ms(stats.tokenize));
     eprintln!(
@@ -212,6 +230,20 @@ fn print_stats(stats: &Stats) {
     }
     if let Some(bytes) = stats.peak_rss_bytes {
         eprintln!("peak rss    {}", mib(bytes));
+    }
+}
+
+/// One line of the funnel, for layers after which pruning looked at the scores.
+fn print_layer(layer: &LayerStats) {
+    if let Some(dispersion) = layer.dispersion {
+        eprintln!(
+            "layer {:<5} {} live, dispersion {dispersion:.3}, {} clusters: {} accepted, {} dropped",
+            layer.layer,
+            layer.live,
+            layer.clusters.len(),
+            layer.accepted.len(),
+            layer.dropped.len()
+        );
     }
 }
 

@@ -61,6 +61,22 @@ pub(crate) fn threshold(text: &str) -> Result<f64, String> {
     }
 }
 
+/// 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        _ => Err("it must be a number from 0 to 1".into()),
+    }
+}
+
+/// Between 0 and 1, without either.
+pub(crate) fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value < 1.0 => Ok(value),
+        _ => Err("it must be a number between 0 and 1, without either".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -120,6 +120,33 @@ pub enum PruneError {
         /// Number of scores given.
         found: usize,
     },
+    /// Hidden states that do not fit their number of candidates.
+    #[error("states of {found} numbers came with scores that ask for {expected}")]
+    StateShape {
+        /// Candidates times hidden size.
+        expected: usize,
+        /// Numbers given.
+        found: usize,
+    },
+    /// A readout of another model.
+    #[error("a readout has {found} weights, but the model's hidden size is {expected}")]
+    ReadoutShape {
+        /// The hidden size.
+        expected: usize,
+        /// Weights.
+        found: usize,
+    },
+    /// Readouts of another model.
+    #[error("there are {found} readouts, but {expected} layers before the last")]
+    ReadoutLayers {
+        /// Layers but the last.
+        expected: usize,
+        /// Readouts.
+        found: usize,
+    },
+    /// A readout with NaN or infinity in it.
+    #[error("a readout's weights are not all finite: calibrate again")]
+    ReadoutNotFinite,
     /// A probability setting out of its range.
     #[error("{setting} is {found}, but must be more than 0 and less than 1")]
     InvalidProbability {

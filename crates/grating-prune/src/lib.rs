@@ -16,6 +16,8 @@
 //! * [`calibrate`](mod@calibrate) sweeps a [`Family`] of policies over the traces of a sample and picks the
 //!   cheapest whose agreement with the full model is certified by a finite-sample bound that holds for the
 //!   winner of the comparison.
+//! * [`readout`] foretells final scores from hidden states by ridge regression, where the model's own head
+//!   sees them late.
 //! * [`metrics`] measure agreement, quality against judgments, and order.
 //!
 //! Everything is a pure function of its input: no threads, files, clocks or random numbers. The
@@ -71,6 +73,7 @@ mod kmeans1d;
 pub mod metrics;
 mod policy;
 mod pruner;
+pub mod readout;
 mod replay;
 mod routing;
 mod scale;
@@ -88,6 +91,7 @@ pub use error::PruneError;
 pub use kmeans1d::{Clusters, Partitions, kmeans};
 pub use policy::{Mode, Policy};
 pub use pruner::{Pool, Pruner};
+pub use readout::Readout;
 pub use replay::{Outcome, replay, replay_with};
 pub use routing::{Gap, Route, route};
 pub use scale::ScoreScale;

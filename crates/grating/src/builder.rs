@@ -355,7 +355,8 @@ pub(crate) fn fetch_quietly(id: &str, _revision: Option<&str>) -> Result<PathBuf
     Err(Error::NoHub { model: id.to_string() })
 }
 
-/// The caller's profile, or else those that came with the model, after a look whether they are this model's.
+/// The caller's profile, or else those that came with the model, after a look whether they are this model's. The caller
+/// may not know of the latter: where only settings differ they are left out, and everything is computed.
 fn standing(
     reranker: &Reranker,
     given: Option<Box<Profile>>,
@@ -363,13 +364,22 @@ fn standing(
 ) -> Result<Standing> {
     if let Some(profile) = given {
         profile.check_model(&reranker.stamp()?)?;
+        check_readouts(reranker, &profile)?;
         return Ok(Standing::Given(profile));
     }
     let Some(bytes) = shipped else { return Ok(Standing::Said(Pruning::Off)) };
-    let profiles = Profile::parse(SHIPPED, bytes)?;
+    let mut profiles = Profile::parse(SHIPPED, bytes)?;
     let stamp = reranker.stamp()?;
-    profiles.iter().try_for_each(|profile| profile.check_model(&stamp))?;
+    profiles.iter().try_for_each(|profile| profile.check_weights(&stamp))?;
+    profiles.retain(|profile| profile.check_model(&stamp).is_ok());
+    profiles.iter().try_for_each(|profile| check_readouts(reranker, profile))?;
     Ok(Standing::Shipped(profiles))
+}
+
+fn check_readouts(reranker: &Reranker, profile: &Profile) -> Result<()> {
+    let (layers, hidden) = (reranker.info.layers, reranker.info.hidden);
+    let readouts = profile.readouts.as_ref();
+    Ok(readouts.map_or(Ok(()), |readouts| readouts.validate(layers, hidden))?)
 }
 
 fn setting(setting: &'static str, expected: &str, found: usize) -> Error {

@@ -16,18 +16,26 @@
 //! third, fifth … calibrate; the second, fourth … are the test half, which no choice sees. Of the calibrating queries a
 //! third explores, and the others test what was found.
 //!
+//! # Readouts
+//! Scores after intermediate layers can be read by the model's own head or by a linear readout of the hidden state for
+//! each layer ([`grating_prune::readout`]). Readouts are fitted to the exploring queries alone, and whether they are used
+//! is decided there too (by scores of readouts that have not seen the query), so the test of the policies is as honest
+//! with them as without.
+//!
 //! # Example
 //!
 //! ```no_run
-//! use grating::calibrate::{Dataset, Options, fit, record};
+//! use grating::calibrate::{Dataset, Options, Reading, RecordOptions, fit, record};
 //! use grating::prune::Target;
 //! use grating::{Mode, Reranker};
 //!
 //! let reranker = Reranker::builder().build()?;
 //! let data = Dataset::read("my-queries.jsonl".as_ref())?;
-//! let traces = record(&reranker, &data, Some("my-queries.traces.jsonl".as_ref()), |_| ())?;
+//! let recording = RecordOptions { file: Some("my-queries.traces.jsonl".as_ref()), states: true };
+//! let traces = record(&reranker, &data, recording, |_| ())?;
 //! let target = Target { agreement: 0.95, confidence: 0.95 };
-//! let profile = fit(&data, &traces, &Options { k: 10, mode: Mode::Select, target })?;
+//! let options = Options { k: 10, mode: Mode::Select, target, reading: Reading::Best };
+//! let profile = fit(&data, &traces, &options)?;
 //! profile.write("profile.json".as_ref())?;
 //!
 //! let pruning = Reranker::builder().profile(profile).build()?;
@@ -38,12 +46,14 @@ mod data;
 mod error;
 mod fit;
 mod plot;
+mod readout;
 mod record;
+mod states;
 mod traces;
 
 pub use data::{Dataset, Judgments, Query};
 pub use error::CalibrateError;
-pub use fit::{Options, fit};
+pub use fit::{Options, Reading, fit};
 pub use plot::plot;
-pub use record::{RecordProgress, record};
+pub use record::{RecordOptions, RecordProgress, record};
 pub use traces::Traces;

@@ -20,6 +20,7 @@ use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
 
 use crate::error::{Error, Result};
+use crate::readouts::Readouts;
 use crate::request::{CancelToken, Progress};
 use crate::stats::{LayerStats, Memory};
 use crate::timeline::Timeline;
@@ -47,8 +48,12 @@ pub(crate) struct Job {
     pub(crate) k: usize,
     /// How to prune; `None` computes everything.
     pub(crate) policy: Option<Policy>,
+    /// How scores after intermediate layers are read; `None` is the model's own head.
+    pub(crate) readouts: Option<Readouts>,
     /// Whether scores after every layer are wanted. Then nothing is pruned.
     pub(crate) trace: bool,
+    /// Whether the hidden states that they are read from are wanted, too.
+    pub(crate) states: bool,
     pub(crate) timeline: Timeline,
     pub(crate) cancel: CancelToken,
 }
@@ -74,6 +79,9 @@ pub(crate) struct Scored {
     pub(crate) logits: Vec<Logit>,
     /// Scores after every layer, `[layer][candidate]`, if they were wanted.
     pub(crate) trace: Option<Vec<Vec<f32>>>,
+    /// Normalised hidden states of the scored tokens, `[layer][candidate * hidden]`, if they were wanted; not those
+    /// after the last layer.
+    pub(crate) states: Option<Vec<Vec<f32>>>,
     pub(crate) prefix_tokens: usize,
     pub(crate) chunks: usize,
     pub(crate) weight_bytes_read: u64,

@@ -42,6 +42,7 @@ pub mod hub;
 mod inspect;
 mod profile;
 mod quantize;
+mod readouts;
 mod request;
 mod reranker;
 mod savings;
@@ -61,10 +62,13 @@ pub use grating_prune as prune;
 pub use grating_prune::{Mode, Policy};
 pub use grating_sched::{Ledger, Plan, PlanError, RowCache, Spill, Window};
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
-pub use profile::{DataSummary, Judged, Measured, ModelStamp, Profile, ProfileError, Quality};
+pub use profile::{
+    DataSummary, Judged, LayerAgreement, Measured, ModelStamp, Profile, ProfileError, Quality,
+};
 pub use quantize::{
     QuantizeError, QuantizeReport, StoredAs, UnknownWeightFormat, WeightFormat, quantize,
 };
+pub use readouts::Readouts;
 pub use request::{CancelToken, Progress, Pruning, Request};
 pub use reranker::Reranker;
 pub use savings::Savings;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use grating_prune::{Calibration, Mode, Policy, Target};
 use serde::{Deserialize, Serialize};
 
+use crate::readouts::Readouts;
+
 /// What a calibration found. Stored as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -19,6 +21,12 @@ pub struct Profile {
     pub mode: Mode,
     /// The promise.
     pub promise: Target,
+    /// How scores after intermediate layers are read; none is the model's own head.
+    #[serde(default)]
+    pub readouts: Option<Readouts>,
+    /// Head and fitted readouts on the test half, layer by layer; empty where none were fitted.
+    #[serde(default)]
+    pub readings: Vec<LayerAgreement>,
     /// The policy, or none where nothing cheaper than the full model could be certified: nothing is pruned then.
     pub policy: Option<Policy>,
     /// What makes the promise hold.
@@ -77,6 +85,20 @@ pub struct DataSummary {
     pub split: String,
     /// SHA-256 of the queries' keys, in hex.
     pub hash: String,
+}
+
+/// How early a way to read scores sees the final top K.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LayerAgreement {
+    /// Counted from 0.
+    pub layer: usize,
+    /// Mean overlap of the top K after this layer with the final one, by the model's own head.
+    pub head: f64,
+    /// The same by the fitted readout.
+    pub fitted: f64,
+    /// Strength of the fitted readout's ridge, see [`grating_prune::readout::Fit::ridge`].
+    pub ridge: f64,
 }
 
 /// A policy on queries that had no part in its choice.
@@ -213,6 +235,14 @@ impl Profile {
             }
         }
         Ok(profiles)
+    }
+
+    /// Refuses any weights but those of the profile's own model.
+    pub(crate) fn check_weights(&self, model: &ModelStamp) -> Result<(), ProfileError> {
+        match self.model.hash == model.hash {
+            true => Ok(()),
+            false => self.check_model(model),
+        }
     }
 
     /// Refuses any model but the profile's own. The instruction may be another: it belongs to the traffic, not to the

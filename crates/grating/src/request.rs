@@ -52,6 +52,7 @@ pub struct Request<'a> {
     pub(crate) pruning: Option<Pruning>,
     pub(crate) mode: Option<Mode>,
     pub(crate) trace: bool,
+    pub(crate) states: bool,
     pub(crate) timeline: bool,
 }
 
@@ -77,6 +78,7 @@ impl<'a> Request<'a> {
             pruning: None,
             mode: None,
             trace: false,
+            states: false,
             timeline: false,
         }
     }
@@ -113,10 +115,16 @@ impl<'a> Request<'a> {
         self
     }
 
-    /// Records every candidate's score after every layer ([`Selection::trace`](crate::Selection::trace)). Nothing is
-    /// pruned then.
+    /// Records every candidate's score after every layer ([`Selection::trace`](crate::Selection::trace)), as the
+    /// profile in use reads them. Nothing is pruned then.
     pub fn trace(mut self, trace: bool) -> Self {
         self.trace = trace;
+        self
+    }
+
+    /// With the trace, records the hidden states that its scores are read from.
+    pub(crate) fn states(mut self, states: bool) -> Self {
+        self.states = states;
         self
     }
 

@@ -20,7 +20,7 @@ use crate::profile::ModelStamp;
 use crate::request::{Pruning, Request};
 use crate::savings::Savings;
 use crate::selection::{Ranked, Selection};
-use crate::standing::Standing;
+use crate::standing::{Rule, Standing};
 use crate::stats::{Stats, peak_rss_bytes};
 use crate::timeline::Timeline;
 
@@ -105,6 +105,7 @@ impl Reranker {
             pruning,
             mode,
             trace,
+            states,
             timeline,
         } = request;
         if k == 0 {
@@ -125,25 +126,29 @@ impl Reranker {
         }
         let tokens = encodings.iter().map(|e| e.ids.len()).sum();
         let truncated: Vec<bool> = encodings.iter().map(|e| e.truncated).collect();
-        let policy = match pruning {
+        let mut rule = match pruning {
             Some(Pruning::Off) => None,
-            Some(Pruning::By(policy)) => Some(policy),
-            None => self.standing.policy(k)?,
+            Some(Pruning::By(policy)) => Some(Rule::of(policy)),
+            None => self.standing.rule(k)?,
         };
-        let policy = policy.map(|policy| mode.map_or(policy, |mode| policy.with_mode(mode)));
+        if let (Some(rule), Some(mode)) = (&mut rule, mode) {
+            rule.policy = rule.policy.with_mode(mode);
+        }
+        let policy = rule.as_ref().map(|rule| rule.policy);
+        let readouts = rule.and_then(|rule| rule.readouts);
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
         let audited =
             policy.filter(|_| k < distinct.texts.len() && !trace && self.auditor.is_due());
         let timeline = if timeline { Timeline::recording() } else { Timeline::off() };
         let full = trace || audited.is_some();
-        let job = Job { encodings, k, policy, trace: full, timeline, cancel };
+        let job = Job { encodings, k, policy, readouts, trace: full, states, timeline, cancel };
         let report = |progress| {
             if let Some(callback) = &mut on_progress {
                 callback(progress);
             }
         };
         let outcome = self.engine.select(job, report);
-        let (scored, timeline) =
+        let (mut scored, timeline) =
             outcome.map_err(|error| distinct.in_terms_of_the_request(error))?;
         let order = match &scored.selected {
             Some(selected) => distinct.expand(selected),
@@ -164,6 +169,7 @@ impl Reranker {
         let truncated = distinct.of.iter().filter(|&&d| truncated[d]).count();
         let scores = scored.trace.as_deref().unwrap_or_default();
         let audit = audited.map(|policy| self.auditor.audit(&policy, scores, k)).transpose()?;
+        let states = scored.states.take();
         let (plan, trace) = (scored.plan.clone(), trace.then(|| distinct.trace(scores)));
         let stats = Stats {
             candidates: texts.len(),
@@ -175,7 +181,7 @@ impl Reranker {
             total: started.elapsed(),
             ..self.stats(scored, &distinct)
         };
-        Ok(Selection { results, stats, plan, trace, timeline })
+        Ok(Selection { results, stats, plan, trace, states, timeline })
     }
 
     /// What the engine knows of a request's cost.

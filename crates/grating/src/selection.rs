@@ -20,6 +20,9 @@ pub struct Selection {
     pub plan: Plan,
     /// Scores after every layer, if the request asked for them: `[layer][text]`.
     pub trace: Option<Vec<Vec<f32>>>,
+    /// Normalised hidden states of the scored tokens after every layer but the last, `[layer][candidate * hidden]`, if
+    /// they were wanted. Candidates are the distinct texts.
+    pub(crate) states: Option<Vec<Vec<f32>>>,
     /// What ran when, if the request asked for it.
     pub timeline: Timeline,
 }

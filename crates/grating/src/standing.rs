@@ -3,7 +3,16 @@
 use grating_prune::Policy;
 
 use crate::profile::{Profile, ProfileError};
+use crate::readouts::Readouts;
 use crate::request::Pruning;
+
+/// What a request prunes by.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    pub(crate) policy: Policy,
+    /// How scores after intermediate layers are read; none is the model's own head.
+    pub(crate) readouts: Option<Readouts>,
+}
 
 /// A reranker's own setting.
 #[derive(Debug)]
@@ -17,18 +26,28 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// The policy of a request for `k` texts; none computes everything.
-    pub(crate) fn policy(&self, k: usize) -> Result<Option<Policy>, ProfileError> {
+    /// What a request for `k` texts prunes by; none computes everything.
+    pub(crate) fn rule(&self, k: usize) -> Result<Option<Rule>, ProfileError> {
+        let rule = |profile: &Profile| {
+            profile.policy.map(|policy| Rule { policy, readouts: profile.readouts.clone() })
+        };
         match self {
             Standing::Said(Pruning::Off) => Ok(None),
-            Standing::Said(Pruning::By(policy)) => Ok(Some(*policy)),
+            Standing::Said(Pruning::By(policy)) => Ok(Some(Rule::of(*policy))),
             Standing::Given(profile) if profile.k != k => {
                 Err(ProfileError::OtherK { expected: profile.k, found: k })
             }
-            Standing::Given(profile) => Ok(profile.policy),
+            Standing::Given(profile) => Ok(rule(profile)),
             Standing::Shipped(profiles) => {
-                Ok(profiles.iter().find(|profile| profile.k == k).and_then(|p| p.policy))
+                Ok(profiles.iter().find(|profile| profile.k == k).and_then(rule))
             }
         }
+    }
+}
+
+impl Rule {
+    /// By scores of the model's own head.
+    pub(crate) fn of(policy: Policy) -> Self {
+        Rule { policy, readouts: None }
     }
 }

@@ -1,6 +1,7 @@
 //! The command as a user runs it: output, exit codes, messages.
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
+mod calibrate;
 mod memory;
 
 use std::io::Write;

@@ -118,6 +118,18 @@ impl Sweep {
         self.k
     }
 
+    /// Cost over these queries of the cheapest policy whose mean agreement on them is at least `agreement`.
+    ///
+    /// An estimate for choosing what to test on *other* queries; it certifies nothing.
+    ///
+    /// # Panics
+    /// When the range goes past the queries.
+    pub fn cheapest_cost(&self, agreement: f64, queries: std::ops::Range<usize>) -> Option<f64> {
+        let enough = |run: &&PolicyRun| run.mean_agreement(queries.clone()) >= agreement;
+        let costs = self.runs.iter().filter(enough).map(|run| run.cost(queries.clone()));
+        costs.min_by(f64::total_cmp)
+    }
+
     /// The policies that no other one beats in both cost and agreement on the sample, the dearest
     /// first. Of equals, the first of the family.
     pub fn frontier(&self) -> Vec<FrontierPoint> {

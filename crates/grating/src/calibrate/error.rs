@@ -57,6 +57,16 @@ pub enum CalibrateError {
         /// Its id.
         query: String,
     },
+    /// Readouts cannot be fitted.
+    #[error(
+        "readouts cannot be fitted: hidden states are not recorded for every query, or fewer than {needed} queries \
+         calibrate; record them (`--readout fitted` with a new file of traces), or read scores by the model's own head \
+         (`--readout head`)"
+    )]
+    NoStates {
+        /// The least.
+        needed: usize,
+    },
     /// Too few queries have more candidates than K.
     #[error(
         "{found} queries have more than K = {k} candidates, at least {needed} are needed for any calibration; \

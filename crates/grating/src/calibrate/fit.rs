@@ -1,13 +1,15 @@
 //! From traces to a profile.
 
 use grating_prune::{
-    Calibration, Family, Grid, Mode, Policy, PolicyRun, Procedure, PruneError, ScoreTrace, Sweep,
-    Target, Test, calibrate, metrics, replay,
+    Family, Grid, Mode, Policy, PolicyRun, Procedure, PruneError, ScoreTrace, Sweep, Target, Test,
+    calibrate, metrics, replay,
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::{CalibrateError, Dataset, Query, Traces};
+use super::states::States;
+use super::traces::Recorded;
+use super::{CalibrateError, Dataset, Query, Traces, readout};
 use crate::error::Result;
 use crate::fingerprint::hex;
 use crate::profile::{DataSummary, Judged, Measured, Profile, Quality};
@@ -21,6 +23,20 @@ pub struct Options {
     pub mode: Mode,
     /// Agreement P and confidence C.
     pub target: Target,
+    /// How scores after intermediate layers are to be read.
+    pub reading: Reading,
+}
+
+/// How scores after intermediate layers are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reading {
+    /// Whichever lets the exploring queries be pruned more; the model's own head where no hidden states are recorded.
+    #[default]
+    Best,
+    /// By the model's own head.
+    Head,
+    /// By readouts fitted to the exploring queries.
+    Fitted,
 }
 
 /// How the halves are told apart.
@@ -31,12 +47,15 @@ const THEOREM: &str = "Learn then Test, Theorem 1 (Angelopoulos, Bates, Candes, 
     ICLR 2023); p-values: Clopper-Pearson for K = 1, testing by betting (Waudby-Smith, Ramdas, arXiv 2010.09686) for K > 1";
 /// One explores, one tests, and the test half has one.
 const FEWEST: usize = 3;
+/// Calibrating queries that leave two to explore with, one to fit readouts to and one to check them.
+const FEWEST_TO_READ: usize = 6;
 
 /// A query with its trace.
 #[derive(Clone, Copy)]
-struct Case<'a> {
+pub(super) struct Case<'a> {
     query: &'a Query,
-    trace: &'a ScoreTrace,
+    pub(super) trace: &'a ScoreTrace,
+    pub(super) states: Option<&'a States>,
 }
 
 /// Finds the cheapest policy that keeps the promise on the calibration half and measures it on the test half.
@@ -47,7 +66,7 @@ struct Case<'a> {
 /// # Errors
 /// [`CalibrateError::NoTrace`], [`CalibrateError::TooFewQueries`], and a target out of range.
 pub fn fit(data: &Dataset, traces: &Traces, options: &Options) -> Result<Profile> {
-    let Options { k, mode, target } = *options;
+    let Options { k, mode, target, reading } = *options;
     if k == 0 {
         return Err(PruneError::ZeroK.into());
     }
@@ -56,33 +75,67 @@ pub fn fit(data: &Dataset, traces: &Traces, options: &Options) -> Result<Profile
     let (calibrating, testing) = (half(0), half(1));
     let sample: Vec<ScoreTrace> = calibrating.iter().map(|case| case.trace.clone()).collect();
     let test = Test::for_k(k);
-    let run = |family: Family, procedure| -> Result<Calibration> {
-        let policies: Vec<&Policy> = family.policies().collect();
-        let runs = policies.into_par_iter().map(|policy| PolicyRun::measure(policy, &sample, k));
-        let sweep = Sweep::from_runs(&family, runs.collect::<Result<_, _>>()?, k)?;
-        Ok(calibrate(&sweep, target, procedure, test)?)
+    let explore = (sample.len() / 3).max(1);
+    let fitted = match reading {
+        Reading::Head => None,
+        Reading::Best => readout::fit(&calibrating, &testing, explore)?,
+        Reading::Fitted => {
+            let fitted = readout::fit(&calibrating, &testing, explore)?;
+            Some(fitted.ok_or(CalibrateError::NoStates { needed: FEWEST_TO_READ })?)
+        }
     };
     let paper_family = Grid::paper(mode).family()?;
-    let explore = (sample.len() / 3).max(1);
-    let calibration =
-        run(family(traces.model.layers, mode, &paper_family)?, Procedure::Split { explore })?;
-    let paper = run(paper_family, Procedure::FixedSequence)?;
+    let all = family(traces.model.layers, mode, &paper_family)?;
+    let paper = sweep(&paper_family, &sample, k)?;
+    let paper = calibrate(&paper, target, Procedure::FixedSequence, test)?;
+    let by_head = sweep(&all, &sample, k)?;
+    let by_fitted = fitted.as_ref().map(|f| sweep(&all, &f.calibrating, k)).transpose()?;
+    // Only exploring queries have a say, so the choice costs nothing of the confidence.
+    let cost = |sweep: &Sweep| sweep.cheapest_cost(target.agreement, 0..explore).unwrap_or(1.0);
+    let better = |by_fitted: &Sweep| cost(by_fitted) < cost(&by_head);
+    let readings = fitted.as_ref().map_or_else(Vec::new, |f| f.compare(&testing, k));
+    let (chosen, fitted) = match (by_fitted, fitted) {
+        (Some(sweep), Some(fitted)) if reading == Reading::Fitted || better(&sweep) => {
+            (sweep, Some(fitted))
+        }
+        _ => (by_head, None),
+    };
+    let calibration = calibrate(&chosen, target, Procedure::Split { explore }, test)?;
     let policy = calibration.chosen.map(|tested| tested.policy);
-    let on_test = |policy: Option<Policy>| policy.map(|p| measure(&p, &testing, k)).transpose();
+    let measured = policy.map(|policy| match &fitted {
+        Some(fitted) => measure(&policy, &testing, &fitted.testing, k),
+        None => measure(&policy, &testing, &own(&testing), k),
+    });
+    let paper_policy = paper.chosen.map(|tested| tested.policy);
+    let paper_measured = paper_policy.map(|policy| measure(&policy, &testing, &own(&testing), k));
     Ok(Profile {
         version: Profile::VERSION,
         model: traces.model.clone(),
         k,
         mode,
         promise: target,
+        readouts: fitted.map(|fitted| fitted.readouts),
+        readings,
         policy,
         theorem: THEOREM.into(),
         data: summary(data, &cases, testing.len()),
-        measured: on_test(policy)?,
-        paper_measured: on_test(paper.chosen.map(|tested| tested.policy))?,
+        measured: measured.transpose()?,
+        paper_measured: paper_measured.transpose()?,
         calibration,
         paper,
     })
+}
+
+/// The traces as the model's own head reads them.
+fn own(cases: &[Case<'_>]) -> Vec<ScoreTrace> {
+    cases.iter().map(|case| case.trace.clone()).collect()
+}
+
+/// Every policy on every trace, in parallel.
+fn sweep(family: &Family, traces: &[ScoreTrace], k: usize) -> Result<Sweep, PruneError> {
+    let policies: Vec<&Policy> = family.policies().collect();
+    let runs = policies.into_par_iter().map(|policy| PolicyRun::measure(policy, traces, k));
+    Sweep::from_runs(family, runs.collect::<Result<_, _>>()?, k)
 }
 
 /// The standard grid and the paper's finer chain.
@@ -96,9 +149,10 @@ fn ordered<'a>(data: &'a Dataset, traces: &'a Traces, k: usize) -> Result<Vec<Ca
     let mut cases = Vec::new();
     for query in data.queries.iter().filter(|query| query.texts.len() > k) {
         let key = query.key();
-        let trace = traces.get(&key);
-        let trace = trace.ok_or_else(|| CalibrateError::NoTrace { query: query.id.clone() })?;
-        cases.push((key, Case { query, trace }));
+        let recorded = traces.recorded(&key);
+        let Recorded { trace, states } =
+            recorded.ok_or_else(|| CalibrateError::NoTrace { query: query.id.clone() })?;
+        cases.push((key, Case { query, trace, states: states.as_ref() }));
     }
     cases.sort_by(|a, b| a.0.cmp(&b.0));
     cases.dedup_by(|a, b| a.0 == b.0);
@@ -126,12 +180,17 @@ fn summary(data: &Dataset, cases: &[Case<'_>], test_queries: usize) -> DataSumma
     }
 }
 
-/// A policy on queries.
-fn measure(policy: &Policy, cases: &[Case<'_>], k: usize) -> Result<Measured> {
+/// A policy on queries, whose scores are read as in `traces`.
+fn measure(
+    policy: &Policy,
+    cases: &[Case<'_>],
+    traces: &[ScoreTrace],
+    k: usize,
+) -> Result<Measured> {
     let (mut agreement, mut ran, mut all) = (0.0, 0, 0);
     let (mut judged, mut full_quality, mut pruned_quality) =
         (0_u32, Quality::default(), Quality::default());
-    for Case { query, trace } in cases {
+    for (Case { query, .. }, trace) in cases.iter().zip(traces) {
         let outcome = replay(policy, trace, k)?;
         let full = trace.final_ranking();
         agreement += metrics::overlap_at_k(&outcome.selected, &full, k);

@@ -5,7 +5,8 @@ use std::path::Path;
 use grating_prune::ScoreTrace;
 
 use super::Dataset;
-use super::traces::{TraceFile, Traces};
+use super::states::States;
+use super::traces::{Recorded, TraceFile, Traces};
 use crate::error::Result;
 use crate::request::{Pruning, Request};
 use crate::reranker::Reranker;
@@ -22,21 +23,30 @@ pub struct RecordProgress {
     pub query_share: f64,
 }
 
+/// What is to be recorded, and where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecordOptions<'a> {
+    /// A file that each trace is appended to as soon as it is there.
+    pub file: Option<&'a Path>,
+    /// Whether to keep the hidden states that readouts are fitted to: two bytes for each candidate, layer and
+    /// component, held in memory (60 candidates of a model with 6 layers of 384: 225 KiB a query).
+    pub states: bool,
+}
+
 /// Runs the full model on every query of `data` that has no trace yet.
 ///
-/// With a `file`, each trace is appended as soon as it is there, and a run that was stopped goes on where it was. A
-/// file of another model, or of other settings that scores depend on, is refused and left as it is.
+/// With a file, a run that was stopped goes on where it was. A file of another model, or of other settings that scores depend on, is refused and left as it is.
 ///
 /// # Errors
 /// What a request can end with, and [`CalibrateError`](super::CalibrateError) about the file.
 pub fn record(
     reranker: &Reranker,
     data: &Dataset,
-    file: Option<&Path>,
+    options: RecordOptions<'_>,
     mut on_progress: impl FnMut(RecordProgress),
 ) -> Result<Traces> {
     let model = reranker.stamp()?;
-    let (mut file, mut traces) = match file {
+    let (mut file, mut traces) = match options.file {
         Some(path) => {
             let (file, traces) = TraceFile::open(path, &model)?;
             (Some(file), traces)
@@ -47,20 +57,26 @@ pub fn record(
     for (done, query) in data.queries.iter().enumerate() {
         on_progress(RecordProgress { done, queries, query_share: 0.0 });
         let key = query.key();
-        if traces.get(&key).is_some() || query.texts.is_empty() {
+        let enough = |recorded: &Recorded| recorded.states.is_some() || !options.states;
+        if traces.recorded(&key).is_some_and(enough) || query.texts.is_empty() {
             continue;
         }
         let request = Request::new(&query.text, &query.texts, 1).trace(true).pruning(Pruning::Off);
+        let request = request.states(options.states);
         let request = request.on_progress(|progress| {
             let query_share = progress.done as f64 / progress.total as f64;
             on_progress(RecordProgress { done, queries, query_share });
         });
-        let scores = reranker.run(request)?.trace.unwrap_or_default();
-        let trace = ScoreTrace::from_vec(scores.len(), query.texts.len(), scores.concat())?;
+        let selection = reranker.run(request)?;
+        let (scores, candidates) = (selection.trace.unwrap_or_default(), query.texts.len());
+        let recorded = Recorded {
+            trace: ScoreTrace::from_vec(scores.len(), candidates, scores.concat())?,
+            states: selection.states.map(|states| States::new(candidates, &states)),
+        };
         if let Some(file) = &mut file {
-            file.append(&key, &trace)?;
+            file.append(&key, &recorded)?;
         }
-        traces.insert(key, trace);
+        traces.insert(key, recorded);
     }
     on_progress(RecordProgress { done: queries, queries, query_share: 0.0 });
     Ok(traces)

@@ -9,6 +9,7 @@ use grating_prune::ScoreTrace;
 use serde::{Deserialize, Serialize};
 
 use super::CalibrateError;
+use super::states::States;
 use crate::profile::ModelStamp;
 
 /// Score traces of queries, by [`Query::key`](super::Query::key), and the model they are of.
@@ -16,7 +17,16 @@ use crate::profile::ModelStamp;
 pub struct Traces {
     /// The model, and the settings that scores depend on.
     pub model: ModelStamp,
-    traces: HashMap<String, ScoreTrace>,
+    traces: HashMap<String, Recorded>,
+}
+
+/// What is recorded of one query.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Recorded {
+    pub(super) trace: ScoreTrace,
+    /// For readouts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) states: Option<States>,
 }
 
 /// The first line of a file of traces.
@@ -30,7 +40,8 @@ struct Heading {
 #[derive(Serialize, Deserialize)]
 struct Record {
     key: String,
-    trace: ScoreTrace,
+    #[serde(flatten)]
+    recorded: Recorded,
 }
 
 /// Of the file's form.
@@ -65,13 +76,17 @@ impl Traces {
         for (at, line) in lines.enumerate() {
             let record: Record =
                 serde_json::from_str(line).map_err(|e| wrong(at + 2, e.to_string()))?;
-            traces.traces.insert(record.key, record.trace);
+            traces.traces.insert(record.key, record.recorded);
         }
         Ok(traces)
     }
 
     /// The trace of the query with this key.
     pub fn get(&self, key: &str) -> Option<&ScoreTrace> {
+        self.traces.get(key).map(|recorded| &recorded.trace)
+    }
+
+    pub(super) fn recorded(&self, key: &str) -> Option<&Recorded> {
         self.traces.get(key)
     }
 
@@ -85,8 +100,8 @@ impl Traces {
         self.traces.is_empty()
     }
 
-    pub(super) fn insert(&mut self, key: String, trace: ScoreTrace) {
-        self.traces.insert(key, trace);
+    pub(super) fn insert(&mut self, key: String, recorded: Recorded) {
+        self.traces.insert(key, recorded);
     }
 }
 
@@ -128,8 +143,8 @@ impl TraceFile {
         Ok((file, traces))
     }
 
-    pub(super) fn append(&mut self, key: &str, trace: &ScoreTrace) -> Result<(), CalibrateError> {
-        self.line(&Record { key: key.to_string(), trace: trace.clone() })
+    pub(super) fn append(&mut self, key: &str, recorded: &Recorded) -> Result<(), CalibrateError> {
+        self.line(&Record { key: key.to_string(), recorded: recorded.clone() })
     }
 
     fn line(&mut self, value: &impl Serialize) -> Result<(), CalibrateError> {

@@ -8,6 +8,7 @@ use grating_model::{
     Attention, CpuOps, CpuTensor, Encoding, FeedForward, Head, KeysValues, Logit, Model, Ops,
     PartBuffer, Ragged, RequestContext,
 };
+use grating_prune::readout::normalise;
 use grating_prune::{Mode, Policy, Pruner, Verdicts};
 use grating_sched::{
     BlockPart, Machine, Measurement, ModelShape, Plan, PlanError, PoolShape, Settings, Workload,
@@ -20,6 +21,7 @@ use super::shape::model_shape;
 use super::window::{self, Weights, Window, WindowPlan};
 use super::{Job, Scored};
 use crate::error::{Error, Result};
+use crate::readouts::Readouts;
 use crate::request::{CancelToken, Progress};
 use crate::savings::Savings;
 use crate::stats::{LayerStats, Memory};
@@ -71,6 +73,10 @@ struct Run<'a> {
     request: RequestContext<CpuOps>,
     prefix: Prefix,
     savings: Savings,
+    readouts: Option<&'a Readouts>,
+    /// Hidden states that scores are read from, where they are wanted, `[layer][candidate * hidden]`.
+    states: Option<Vec<Vec<f32>>>,
+    candidates: usize,
     cancel: &'a CancelToken,
     progress: &'a (dyn Fn(Progress) + Sync),
     timeline: &'a mut Timeline,
@@ -199,6 +205,9 @@ impl Compute {
                 keys_values: None,
             },
             savings: self.options.savings,
+            readouts: job.readouts.as_ref(),
+            states: job.states.then(Vec::new),
+            candidates: job.encodings.len(),
             cancel: &job.cancel,
             progress,
             timeline: &mut job.timeline,
@@ -266,6 +275,7 @@ impl Compute {
             costs.layers.push(layer_stats);
         }
         keeper.report(run.timeline);
+        let states = run.states.take();
         let fallen_back = keeper.fallen_back.take().map(|e| e.to_string());
         drop(chunks);
         let window_stats = window.stats();
@@ -307,6 +317,7 @@ impl Compute {
             decided,
             logits,
             trace,
+            states,
             prefix_tokens: prefix,
             chunks: costs.chunks,
             weight_bytes_read: bytes_read,
@@ -481,9 +492,9 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Every member's score from the chunk's hidden states.
+    /// Every member's score from the chunk's hidden states: by a readout where there is one, else by the model's head.
     fn score(
-        &self,
+        &mut self,
         layer: usize,
         chunk: &Chunk,
         hidden: &CpuTensor,
@@ -492,7 +503,20 @@ impl Run<'_> {
         let fail = |source| Error::of_model(self.name, source);
         let rows = self.model.scored_rows(&chunk.ragged(0));
         let scored = self.ops.select_rows(hidden, &rows).map_err(fail)?;
-        let logits = self.model.scores(self.ops, self.head, &scored).map_err(fail)?;
+        let last = layer + 1 == self.model.config().layers;
+        let readout = self.readouts.and_then(|readouts| readouts.layer(layer));
+        let mut read = None;
+        if !last && (readout.is_some() || self.states.is_some()) {
+            let normalised = normalised(self.ops.download(&scored).map_err(fail)?, rows.len());
+            if let Some(states) = &mut self.states {
+                keep(states, layer, self.candidates, chunk, &normalised);
+            }
+            read = readout.map(|r| normalised.iter().map(|state| Logit(r.score(state))).collect());
+        }
+        let logits = match read {
+            Some(logits) => logits,
+            None => self.model.scores(self.ops, self.head, &scored).map_err(fail)?,
+        };
         for (member, logit) in chunk.members.iter().zip(logits) {
             if !logit.0.is_finite() {
                 let candidate = member.candidate;
@@ -588,6 +612,29 @@ impl Selecting {
                 (Some(selected), decided, logits, self.trace)
             }
         }
+    }
+}
+
+/// `[rows, hidden]` as readouts want it, row by row.
+fn normalised(mut states: Vec<f32>, rows: usize) -> Vec<Vec<f32>> {
+    let hidden = states.len() / rows;
+    states.chunks_exact_mut(hidden).for_each(normalise);
+    states.chunks_exact(hidden).map(<[f32]>::to_vec).collect()
+}
+
+/// Files the chunk's states under layer and candidate.
+fn keep(
+    states: &mut Vec<Vec<f32>>,
+    layer: usize,
+    candidates: usize,
+    chunk: &Chunk,
+    rows: &[Vec<f32>],
+) {
+    let hidden = rows.first().map_or(0, Vec::len);
+    states.resize_with(states.len().max(layer + 1), || vec![0.0; candidates * hidden]);
+    for (member, row) in chunk.members.iter().zip(rows) {
+        let start = member.candidate * hidden;
+        states[layer][start..start + hidden].copy_from_slice(row);
     }
 }
 

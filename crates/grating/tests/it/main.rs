@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
 mod broken_models;
+mod calibration;
 mod engine;
 mod faults;
 mod golden;

@@ -1,0 +1,201 @@
+//! `grating calibrate`.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use grating::calibrate::{Dataset, Options, Reading, RecordOptions, Traces, fit, plot, record};
+use grating::prune::{Target, Test};
+use grating::{Judged, Measured, Profile, Pruning, Reranker};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::args::CalibrateArgs;
+use crate::{engine, output};
+
+pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
+    // What would come to light after hours of computing comes to light now.
+    for file in [Some(&args.out), args.traces.as_ref(), args.plot.as_ref()].into_iter().flatten() {
+        check_folder(file)?;
+    }
+    let data = Dataset::read(&args.data).map_err(grating::Error::from)?;
+    let data = data.sample(args.queries.unwrap_or(usize::MAX));
+    let target = Target { agreement: args.target_precision, confidence: args.confidence };
+    warn_of_too_few(&data, args.top_k, target)?;
+    let reading = args.readout.into();
+    let record = RecordOptions { file: args.traces.as_deref(), states: reading != Reading::Head };
+    let traces = traces(&build(args)?, &data, record)?;
+    let options = Options { k: args.top_k, mode: args.mode.into(), target, reading };
+    let profile = fit(&data, &traces, &options)?;
+    profile.write(&args.out).map_err(grating::Error::from)?;
+    if let Some(file) = &args.plot {
+        std::fs::write(file, plot(&profile))
+            .with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    let mut out = std::io::stdout().lock();
+    match args.json {
+        true => output::json(&mut out, &profile)?,
+        false => print(&mut out, &profile)?,
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn check_folder(file: &Path) -> Result<()> {
+    match file.parent() {
+        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+            bail!("cannot write {}: there is no folder {}", file.display(), folder.display())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn build(args: &CalibrateArgs) -> Result<Reranker> {
+    let mut builder = engine::builder(&args.model, &args.engine)?.pruning(Pruning::Off);
+    if let Some(instruction) = &args.instruction {
+        builder = builder.instruction(instruction);
+    }
+    if let Some(tokens) = args.max_length {
+        builder = builder.max_length(tokens);
+    }
+    Ok(builder.build()?)
+}
+
+/// Says before the work that no outcome of it can keep the promise.
+fn warn_of_too_few(data: &Dataset, k: usize, target: Target) -> Result<()> {
+    let queries = data.queries.iter().filter(|query| query.texts.len() > k).count();
+    // Half calibrate, and a third of those explore.
+    let testing = queries.div_ceil(2) - queries.div_ceil(2) / 3;
+    let (allowed, level) = (1.0 - target.agreement, 1.0 - target.confidence);
+    if let Some(fewest) = Test::for_k(k).fewest_queries(allowed, level)?
+        && testing < fewest
+    {
+        eprintln!(
+            "grating: {queries} queries have more than {k} texts, which leaves {testing} to test policies with; this \
+             promise needs {fewest}, about {} queries in all, so no policy can be certified",
+            3 * fewest
+        );
+    }
+    Ok(())
+}
+
+fn traces(reranker: &Reranker, data: &Dataset, options: RecordOptions<'_>) -> Result<Traces> {
+    let bar = progress_bar();
+    if std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
+    }
+    // In hundredths of a query, so that the bar moves where one takes minutes.
+    bar.set_length(100 * data.queries.len() as u64);
+    let traces = record(reranker, data, options, |progress| {
+        bar.set_position(100 * progress.done as u64 + (100.0 * progress.query_share) as u64);
+        bar.set_message(format!("{} of {} queries", progress.done, progress.queries));
+    });
+    bar.finish_and_clear();
+    Ok(traces?)
+}
+
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {percent}% {msg} {eta}")
+        .expect("the template is a constant that a test has drawn");
+    ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden()).with_style(style)
+}
+
+fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
+    let (calibration, promise) = (&profile.calibration, profile.promise);
+    writeln!(
+        out,
+        "promise      mean overlap with the full model's top {} at least {}, with confidence {}",
+        profile.k, promise.agreement, promise.confidence
+    )?;
+    writeln!(
+        out,
+        "queries      {} ({} test the policies, {} measure the chosen one)",
+        profile.data.queries, calibration.test_queries, profile.data.test_queries
+    )?;
+    writeln!(
+        out,
+        "policies     {} tried, {} certified",
+        calibration.policies, calibration.certified
+    )?;
+    if let Some(tested) = &calibration.chosen {
+        writeln!(out, "policy       {}", words(&tested.policy))?;
+        writeln!(
+            out,
+            "             overlap {:.4}, certified from {:.4}; {:.1} % of candidate-layers computed",
+            tested.agreement,
+            tested.lower_bound,
+            100.0 * tested.cost
+        )?;
+    } else {
+        writeln!(out, "policy       none can be certified: nothing will be pruned")?;
+        if let Some(miss) = &calibration.nearest_miss {
+            let needed = match miss.queries_needed {
+                Some(queries) => format!("; {queries} test queries like these would do"),
+                None => String::new(),
+            };
+            writeln!(out, "nearest miss {}", words(&miss.policy))?;
+            writeln!(
+                out,
+                "             overlap {:.4}, certified from {:.4}{needed}",
+                miss.agreement, miss.lower_bound
+            )?;
+        }
+    }
+    if !profile.readings.is_empty() {
+        let chosen = if profile.readouts.is_some() { "fitted" } else { "the model's own head" };
+        writeln!(out, "readout      {chosen}; overlap with the final top {}:", profile.k)?;
+        for reading in &profile.readings {
+            writeln!(
+                out,
+                "             layer {:>2}  head {:.3}  fitted {:.3}",
+                reading.layer, reading.head, reading.fitted
+            )?;
+        }
+    }
+    for (name, measured) in [("test half", &profile.measured), ("paper's", &profile.paper_measured)]
+    {
+        if let Some(measured) = measured {
+            print_measured(out, name, measured)?;
+        }
+    }
+    Ok(())
+}
+
+fn print_measured(out: &mut impl Write, name: &str, measured: &Measured) -> Result<()> {
+    writeln!(
+        out,
+        "{name:<12} overlap {:.4}, {:.1} % of candidate-layers saved, {} queries",
+        measured.agreement,
+        100.0 * measured.saved,
+        measured.queries
+    )?;
+    if let Some(Judged { full, pruned, .. }) = &measured.judged {
+        writeln!(
+            out,
+            "             precision {:.4} (full model {:.4}), nDCG {:.4} ({:.4})",
+            pruned.precision, full.precision, pruned.ndcg, full.ndcg
+        )?;
+    }
+    Ok(())
+}
+
+/// A policy on one line.
+fn words(policy: &grating::Policy) -> String {
+    format!(
+        "{:?} of {:?} from {:.3} after layer {}, clusters {:?}, gap {:?}",
+        policy.dispersion,
+        policy.scale,
+        policy.threshold,
+        policy.first_layer,
+        policy.clusters,
+        policy.gap
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_progress_bar_can_be_drawn() {
+        super::progress_bar().finish_and_clear();
+    }
+}

@@ -1,0 +1,91 @@
+//! `grating calibrate`, and what becomes of its profile in `grating rerank`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{fails, golden, grating};
+
+/// Thirty queries of eight texts.
+fn data(folder: &Path) -> String {
+    let words = ["window", "river", "layer", "glass", "slides", "Paris"];
+    let text = |i: usize| format!("{} {} {i}", words[i % 6], words[(i / 6) % 6]);
+    let line = |q: usize| {
+        let texts: Vec<String> = (0..8).map(|c| text(5 * q + c)).collect();
+        serde_json::json!({ "query": text(q), "texts": texts }).to_string()
+    };
+    let path = folder.join("queries.jsonl");
+    std::fs::write(&path, (0..30).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
+#[test]
+fn a_profile_is_made_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, model) = (data(folder.path()), golden("bert-gelu-f32"));
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (out, traces, plot) = (path("profile.json"), path("traces.jsonl"), path("plot.svg"));
+    let model = model.to_str().unwrap();
+    let mut args = vec!["calibrate", "--model", model, "--data", &data, "--out", &out];
+    args.extend(["--traces", &traces, "--plot", &plot, "--top-k", "2"]);
+    args.extend(["--target-precision", "0.3", "--confidence", "0.7", "--threads", "1"]);
+    let first = grating(&args, b"");
+    let text = String::from_utf8(first.stdout).unwrap();
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    for word in ["certified", "test half", "candidate-layers saved", "promise"] {
+        assert!(text.contains(word), "{text}");
+    }
+    assert!(std::fs::read_to_string(&plot).unwrap().starts_with("<svg"));
+    // From the traces alone, and as JSON.
+    let written = std::fs::read(&out).unwrap();
+    args.push("--json");
+    let json: Value = serde_json::from_slice(&grating(&args, b"").stdout).unwrap();
+    assert_eq!(json, serde_json::from_slice::<Value>(&written).unwrap());
+    assert_eq!(json["k"], 2);
+
+    let texts = b"a river\nthe window slides\nglass 7\nParis 9\ndisk\n";
+    let rerank = ["rerank", "-q", "window", "-m", model, "--profile", &out, "--audit", "1"];
+    let audited = grating(&[&rerank[..], &["-k", "2", "--stats"]].concat(), texts);
+    let stats = String::from_utf8(audited.stderr).unwrap();
+    assert!(stats.contains("audits      1 of 1 requests"), "{stats}");
+    let pruned = grating(&[&rerank[..7], &["-k", "2", "--json", "--mode", "rank"]].concat(), texts);
+    let json: Value = serde_json::from_slice(&pruned.stdout).unwrap();
+    assert!(json["stats"]["candidate_layers"].as_u64().unwrap() <= 20);
+    assert_eq!(json["audits"]["requests"], 1);
+    assert!(json["results"].as_array().unwrap().iter().all(|r| r["decided_after_layer"].is_u64()));
+
+    fails(&rerank[..7], texts, 1, &["K = 2", "--no-prune", "--top-k 10"]);
+    let other = golden("qwen3-tied-f32");
+    let other = ["rerank", "-q", "x", "-k", "2", "-m", other.to_str().unwrap(), "--profile", &out];
+    fails(&other, texts, 1, &["was made for the model", "grating calibrate"]);
+}
+
+#[test]
+fn without_a_chance_it_says_so_and_writes_a_profile_that_prunes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, model) = (data(folder.path()), golden("bert-gelu-f32"));
+    let out = folder.path().join("profile.json");
+    let mut args = vec!["calibrate", "-m", model.to_str().unwrap(), "--data", &data];
+    args.extend(["--top-k", "2", "--target-precision", "0.99", "--out", out.to_str().unwrap()]);
+    let output = grating(&args, b"");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("none can be certified"));
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(warning.contains("30 queries have more than 2 texts"), "{warning}");
+    let profile: Value = serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap();
+    assert!(profile["policy"].is_null() && profile["calibration"]["nearest_miss"].is_object());
+}
+
+#[test]
+fn wrong_usage_is_told_before_anything_is_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path());
+    let args = |out: &'static str, precision: &'static str| {
+        vec!["calibrate", "--data", &data, "-k", "2", "--target-precision", precision, "-o", out]
+    };
+    fails(&args("x.json", "1"), b"", 2, &["between 0 and 1"]);
+    fails(&args("no/such/folder/x.json", "0.9"), b"", 1, &["no/such/folder"]);
+    let missing = ["calibrate", "--data", "/no/such", "-k", "2", "--target-precision", "0.9"];
+    fails(&[&missing[..], &["-o", "x.json"]].concat(), b"", 1, &["/no/such"]);
+    fails(&["rerank", "-q", "x", "--profile", "/no/such"], b"a\n", 1, &["/no/such"]);
+    fails(&["rerank", "-q", "x", "--audit", "2"], b"a\n", 2, &["0 to 1"]);
+}
