@@ -26,6 +26,10 @@ fn steps() -> Vec<Step> {
     // --lib: the binary `grating` and the library `grating` would write the same page.
     let mut docs = cargo(&["doc", "--workspace", "--lib", "--no-deps", "--locked"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
+    // Every interleaving of the prefetcher's threads, up to a bound: built apart, for loom's own atomics.
+    let mut interleavings =
+        cargo(&["test", "-p", "grating-io", "--release", "--lib", "--locked", "model"]);
+    interleavings.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", "target/loom");
     vec![
         run("format", &["fmt", "--all", "--check"]),
         Step { name: "tidy", action: Action::Tidy },
@@ -35,6 +39,7 @@ fn steps() -> Vec<Step> {
         ),
         Step { name: "docs", action: Action::Run(docs) },
         run("test", &["test", "--workspace", "--locked"]),
+        Step { name: "interleavings", action: Action::Run(interleavings) },
     ]
 }
 

@@ -90,6 +90,10 @@ pub(super) enum TableName {
     Ablation,
     /// Pool size, text length and memory budget
     Scaling,
+    /// What streaming costs in time
+    Streaming,
+    /// Peak memory within budgets, over models and pools
+    Budgets,
     /// E2.1 to E2.3: retrieval, agent memory, long context, end to end
     Applications,
 }

@@ -2,11 +2,13 @@
 
 mod ablation;
 mod applications;
+mod budgets;
 mod chunks;
 mod micro;
 mod precision;
 mod quality;
 mod scaling;
+mod streaming;
 mod sweep;
 
 use anyhow::Result;
@@ -27,6 +29,8 @@ pub(super) fn measure(bench: &Bench, name: TableName) -> Result<Table> {
         TableName::Chunks => chunks::measure(bench),
         TableName::Ablation => ablation::measure(bench),
         TableName::Scaling => scaling::measure(bench),
+        TableName::Streaming => streaming::measure(bench),
+        TableName::Budgets => budgets::measure(bench),
         TableName::Applications => applications::measure(bench),
     }
 }

@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::handover::{Handover, Job, Memory};
 use super::memory::{Lent, Part, Region};
@@ -43,12 +42,12 @@ pub(super) fn run(handover: &Handover<Region>, sources: &[Source], counters: &Co
     while let Some(mut job) = handover.take_job() {
         let request = job.plan.requests[job.request].clone();
         let source = &sources[request.storage];
-        let begin = Instant::now();
+        counters.begin();
         // What the closure touches is not looked at again when it panics: the part is dropped.
         let outcome = catch_unwind(AssertUnwindSafe(|| read(source, &request, &mut job)))
             .unwrap_or_else(|panic| Err(panicked(source, &request, &*panic)));
         let bytes = if source.direct.is_some() { request.end } else { request.end - request.skip };
-        counters.count(bytes, outcome.is_ok(), begin.elapsed());
+        counters.end(bytes, outcome.is_ok());
         let outcome = outcome.map_err(|error| blame(&job.plan, &request, source, error));
         handover.complete(job, outcome);
     }
