@@ -23,6 +23,14 @@ fn read(folder: &std::path::Path, table: &str) -> Table {
     serde_json::from_str(&text).unwrap()
 }
 
+/// A program of this build: where `cargo test --workspace` put it, or built now.
+fn program(package: &str, name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.parent().and_then(std::path::Path::parent).unwrap();
+    let found = folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    if found.exists() { found } else { binary::build(package, name, &[]).unwrap() }
+}
+
 #[test]
 fn the_progress_bar_can_be_drawn() {
     progress().finish_and_clear();
@@ -43,8 +51,8 @@ fn a_quick_run_measures_tables_and_goes_on_where_it_stopped() {
     let set = root.path().join("small");
     write_small_set(&set);
     let out = root.path().join("out");
-    let binary = binary::build("grating-cli", "grating", &[]).unwrap();
-    let traces = binary::build("grating-examples", "traces", &[]).unwrap();
+    let binary = program("grating-cli", "grating");
+    let traces = program("grating-examples", "traces");
     let words = [
         "micro",
         "precision",

@@ -10,6 +10,7 @@ mod patch;
 mod profile;
 mod texts;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
@@ -25,6 +26,12 @@ pub(crate) use profile::Profile;
 
 /// File beside the weights that says how texts for them are made.
 pub(crate) const DESCRIPTION: &str = "planted.json";
+/// The most frequent words, which questions are made of, carry nothing, nor do those of the prompt around
+/// every text: signal or noise in them would shift all scores.
+const COMMON: usize = 100;
+const PROMPT: &str = "judge whether the document meets the requirements based on the query and the \
+    instruct provided note that the answer can only be yes or no given a web search query retrieve \
+    relevant passages that answer the query system user assistant";
 /// Marker words of each sign.
 const MARKERS: usize = 16;
 
@@ -116,8 +123,9 @@ pub(crate) fn run(args: &PlantedArgs, interrupted: &AtomicBool) -> Result<()> {
 /// Chooses the marker words among those that the tokenizer keeps whole.
 fn describe(shape: &Shape, seed: u64, profile: Profile) -> Result<(Description, Tokens)> {
     let known = tokenizer::known_words(shape)?;
-    let answers = ["yes", "no"];
-    let words: Vec<_> = known.words.iter().filter(|(word, _)| !answers.contains(word)).collect();
+    let prompt: HashSet<&str> = PROMPT.split_whitespace().collect();
+    let said = known.words.iter().skip(COMMON).filter(|(word, _)| !prompt.contains(word));
+    let words: Vec<_> = said.collect();
     ensure!(
         words.len() >= 2 * MARKERS + 2 * TOPIC_WORDS,
         "the vocabulary of {} has {} whole words, too few to plant markers",
@@ -139,8 +147,7 @@ fn describe(shape: &Shape, seed: u64, profile: Profile) -> Result<(Description, 
     };
     let mut tokens =
         Tokens { plus: Vec::new(), minus: Vec::new(), neutral: Vec::new(), answers: known.answers };
-    for (i, &&(word, id)) in words.iter().enumerate() {
-        // Spread over the frequencies, so that markers are words like others.
+    for (i, &&(word, id)) in words.iter().rev().enumerate() {
         match i % 4 {
             0 if tokens.plus.len() < MARKERS => {
                 tokens.plus.push(id);

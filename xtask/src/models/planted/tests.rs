@@ -91,13 +91,13 @@ fn follows_the_profile(shape: &str, layers: u16) {
     let description = plant(shape, layers, root.path());
     let model = open(root.path());
     let traces: Vec<_> =
-        (0..4).map(|seed| trace(&model, &description.texts(CANDIDATES, WORDS, seed))).collect();
+        (0..12).map(|seed| trace(&model, &description.texts(CANDIDATES, WORDS, seed))).collect();
     let found = Profile::measure("found".into(), &traces).unwrap();
     let wanted = description.profile.resampled(usize::from(layers));
     let predicted = predicted(&wanted, &description.profile);
     for (layer, (found, wanted)) in found.layers.iter().zip(&wanted).enumerate() {
         let at = format!("{shape} after layer {layer}: {found:?} for {wanted:?}");
-        // 160 texts: the standard error of a correlation is below 0.08, of a mean overlap about 0.06.
+        // 480 texts: the standard error of a correlation is below 0.05, of a mean overlap about 0.03.
         assert!((found.correlation - wanted.correlation).abs() < 0.2, "{at}");
         assert!((found.overlap_at_10 - predicted[layer]).abs() < 0.2, "{} {at}", predicted[layer]);
         // Shorter texts than the typical ones: the template thins their signal out.
