@@ -1,7 +1,8 @@
 //! Everything measured that `docs/pruning.md` speaks of: traces are recorded (or found), policies chosen on one half of
 //! each set's queries and measured on the other, requests timed in pairs, and tables and plots written.
 //!
-//! `cargo run --release -p grating --example pruning_report -- DATA TRACES OUT QUERIES TIMED [SET...]`: DATA holds the sets in
+//! `cargo run --release -p grating --example pruning_report -- MODEL DATA TRACES OUT QUERIES TIMED [SET...]`: MODEL is a
+//! folder or `default`; DATA holds the sets in
 //! BEIR layout with pools; TRACES is a folder of recorded traces, made where they are missing; OUT gets
 //! `pruning-results.md` and an SVG for each set; QUERIES is how many are sampled from each set, TIMED how many pairs of
 //! requests are timed.
@@ -17,7 +18,7 @@ use grating::calibrate::{
     Dataset, Options, Query, Reading, RecordOptions, Traces, fit, plot, record,
 };
 use grating::prune::Target;
-use grating::{Mode, Profile, Pruning, Reranker};
+use grating::{Mode, ModelSource, Profile, Pruning, Reranker, RerankerBuilder};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -46,11 +47,11 @@ pub(crate) struct Profiles {
 
 fn main() -> Outcome<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [data, traces, out, queries, timed, names @ ..] = &args[..] else {
-        return Err("DATA TRACES OUT QUERIES TIMED SET...: see the head of this example".into());
+    let [model, data, traces, out, queries, timed, names @ ..] = &args[..] else {
+        return Err("MODEL DATA TRACES OUT QUERIES TIMED SET...: see this example's head".into());
     };
     let (queries, timed): (usize, usize) = (queries.parse()?, timed.parse()?);
-    let reranker = Reranker::builder().pruning(Pruning::Off).build()?;
+    let reranker = builder(model)?.pruning(Pruning::Off).build()?;
     std::fs::create_dir_all(traces)?;
     let mut sets = Vec::new();
     for name in names {
@@ -66,7 +67,7 @@ fn main() -> Outcome<()> {
     tables::readouts(&mut report, &sets);
     settings::table(&mut report, &sets)?;
     if timed > 0 {
-        times::table(&mut report, &sets, timed)?;
+        times::table(&mut report, &sets, timed, &builder(model)?)?;
     }
     std::fs::write(out.join("pruning-results.md"), report)?;
     for set in &sets {
@@ -76,6 +77,13 @@ fn main() -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+fn builder(model: &str) -> Outcome<RerankerBuilder> {
+    Ok(match model {
+        "default" => Reranker::builder(),
+        folder => Reranker::builder().source(ModelSource::parse(folder)?),
+    })
 }
 
 fn calibrated(reranker: &Reranker, data: Dataset, file: &Path) -> Outcome<Set> {

@@ -15,7 +15,7 @@ pub(crate) fn heading(out: &mut String, model: &ModelStamp, queries: usize) {
     put(
         out,
         format_args!(
-            "# Pruning: results\n\nWritten by `cargo run --release -p grating --example pruning_report -- DATA TRACES docs {queries} TIMED \
+            "# Pruning: results\n\nWritten by `cargo run --release -p grating --example pruning_report -- default DATA TRACES docs {queries} TIMED \
              SET...`; {os} on {arch} with {cores} cores. Model `{}` ({}), {} layers, at most {queries} queries sampled from each set, mode `select`.\n",
             model.name,
             &model.hash[..12],

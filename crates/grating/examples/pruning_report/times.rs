@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use grating::prune::metrics::overlap_at_k;
-use grating::{Profile, Pruning, Request, Reranker};
+use grating::{Profile, Pruning, Request, RerankerBuilder};
 
 use crate::tables::{cheapest, put, words};
 use crate::{Outcome, Set, halves};
@@ -21,7 +21,12 @@ struct Pairs {
     layers: (u64, u64),
 }
 
-pub(crate) fn table(out: &mut String, sets: &[Set], timed: usize) -> Outcome<()> {
+pub(crate) fn table(
+    out: &mut String,
+    sets: &[Set],
+    timed: usize,
+    builder: &RerankerBuilder,
+) -> Outcome<()> {
     put(
         out,
         format_args!(
@@ -43,7 +48,7 @@ pub(crate) fn table(out: &mut String, sets: &[Set], timed: usize) -> Outcome<()>
             profile.policy = Some(point.policy);
             let k = profile.k;
             let (description, reading) = (words(&profile), if fitted { "fitted" } else { "head" });
-            let mut pairs = pairs(set, profile, timed)?;
+            let mut pairs = pairs(set, profile, timed, builder)?;
             let count = pairs.ratios.len();
             pairs.ratios.sort_by(f64::total_cmp);
             let saved = |ratio: f64| 100.0 * (1.0 - ratio);
@@ -65,9 +70,9 @@ pub(crate) fn table(out: &mut String, sets: &[Set], timed: usize) -> Outcome<()>
     Ok(())
 }
 
-fn pairs(set: &Set, profile: Profile, timed: usize) -> Outcome<Pairs> {
+fn pairs(set: &Set, profile: Profile, timed: usize, builder: &RerankerBuilder) -> Outcome<Pairs> {
     let k = profile.k;
-    let reranker = Reranker::builder().profile(profile).build()?;
+    let reranker = builder.clone().profile(profile).build()?;
     let (_, testing) = halves(&set.data, k);
     let mut pairs = Pairs::default();
     for (i, query) in testing.into_iter().take(timed).enumerate() {
