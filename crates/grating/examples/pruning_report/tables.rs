@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use grating::prune::{FrontierPoint, Test};
+use grating::prune::{FrontierPoint, Target, Test};
 use grating::{ModelStamp, Profile};
 
-use crate::{Profiles, Set, TARGET};
+use crate::{Profiles, Set};
 
 /// Levels of agreement that the frontiers are read at.
 const LEVELS: [f64; 4] = [0.90, 0.95, 0.98, 0.99];
@@ -16,7 +16,7 @@ pub(crate) fn heading(out: &mut String, model: &ModelStamp, queries: usize) {
         out,
         format_args!(
             "# Pruning: results\n\nWritten by `cargo run --release -p grating --example pruning_report -- default DATA TRACES docs {queries} TIMED \
-             SET...`; {os} on {arch} with {cores} cores. Model `{}` ({}), {} layers, at most {queries} queries sampled from each set, mode `select`.\n",
+             PROMISE SET...`; {os} on {arch} with {cores} cores. Model `{}` ({}), {} layers, at most {queries} queries sampled from each set, mode `select`.\n",
             model.name,
             &model.hash[..12],
             model.layers,
@@ -27,14 +27,14 @@ pub(crate) fn heading(out: &mut String, model: &ModelStamp, queries: usize) {
 }
 
 /// The promise on the test half.
-pub(crate) fn promises(out: &mut String, sets: &[Set]) {
+pub(crate) fn promises(out: &mut String, sets: &[Set], target: Target) {
     put(
         out,
         format_args!(
             "## The promise\n\nPromised: mean overlap@K with the full model of at least {}, with confidence {}. Chosen on one half of the \
              queries, measured on the other. Precision and nDCG@K against judgments: the policy's, and the full model's in brackets; in `select` mode \
              the order within the K is that of acceptance, so nDCG is that of a set put in rough order.\n",
-            TARGET.agreement, TARGET.confidence
+            target.agreement, target.confidence
         ),
     );
     put(
@@ -71,7 +71,7 @@ pub(crate) fn promises(out: &mut String, sets: &[Set]) {
                 "{counts} {} | {:.3} | {} | {:.1} % | {} | {} | {paper} |",
                 if profile.readouts.is_some() { "fitted" } else { "head" },
                 measured.agreement,
-                if measured.agreement >= TARGET.agreement { "yes" } else { "no" },
+                if measured.agreement >= target.agreement { "yes" } else { "no" },
                 100.0 * measured.saved,
                 judged(&|q| q.precision),
                 judged(&|q| q.ndcg),
