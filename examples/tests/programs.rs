@@ -1,4 +1,5 @@
 //! The programs as a user runs them, on the built-in model.
+#![allow(clippy::unwrap_used)] // a failed test should panic
 
 use std::fs;
 use std::path::Path;

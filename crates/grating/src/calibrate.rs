@@ -9,7 +9,7 @@
 //!
 //! # The promise
 //! "With confidence C, the policy's mean overlap with the full model's top K is at least P on traffic like the sample":
-//! see [`grating_prune::calibrate`] for the theorem, and for what it takes for granted.
+//! see [`mod@grating_prune::calibrate`] for the theorem, and for what it takes for granted.
 //!
 //! # The split
 //! Queries are ordered by the SHA-256 of their text and pool, which has nothing to do with their losses. The first,
