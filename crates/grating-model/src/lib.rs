@@ -83,7 +83,7 @@ pub use head::{Answers, Head, Stem};
 pub use load::{LoadOptions, LoadedModel};
 pub use model::{Attention, FeedForward, Model, RowSource};
 pub use ops::candle::CandleOps;
-pub use ops::cpu::{CpuOps, CpuTensor, CpuWeight};
+pub use ops::cpu::{CpuOps, CpuTensor, CpuWeight, OperationTimes};
 pub use ops::{Affine, Ops};
 pub use parts::{Part, PartBuffer};
 pub use precision::{Precision, UnknownPrecision};

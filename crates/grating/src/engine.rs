@@ -89,6 +89,7 @@ pub(crate) struct Scored {
     pub(crate) stall: Duration,
     pub(crate) embed: Duration,
     pub(crate) compute: Duration,
+    pub(crate) operations: grating_model::OperationTimes,
     pub(crate) row_hits: u64,
     pub(crate) row_misses: u64,
     pub(crate) row_bytes_read: u64,

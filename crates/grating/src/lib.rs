@@ -57,7 +57,7 @@ pub use builder::RerankerBuilder;
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
 pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage};
-pub use grating_model::{Isa, IsaError, Logit, Precision, Probability};
+pub use grating_model::{Isa, IsaError, Logit, OperationTimes, Precision, Probability};
 pub use grating_prune as prune;
 pub use grating_prune::{Mode, Policy};
 pub use grating_sched::{Ledger, Plan, PlanError, RowCache, Spill, Window};

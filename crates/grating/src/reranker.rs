@@ -222,6 +222,7 @@ impl Reranker {
             compute: scored.compute,
             funnel,
             audit: None,
+            operations: scored.operations,
             memory: scored.memory,
             peak_rss_bytes: peak_rss_bytes(),
         }

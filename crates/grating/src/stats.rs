@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grating_model::OperationTimes;
 use grating_prune::{Cluster, Verdicts};
 use grating_sched::Ledger;
 use serde::{Serialize, Serializer};
@@ -66,6 +67,9 @@ pub struct Stats {
     /// Layers and head, without the waiting for weights.
     #[serde(rename = "compute_ms", serialize_with = "milliseconds")]
     pub compute: Duration,
+    /// What of `compute` each kind of operation took.
+    #[serde(rename = "operations_ms", serialize_with = "milliseconds_by_operation")]
+    pub operations: OperationTimes,
     /// From the call to its return, time in the queue included.
     #[serde(rename = "total_ms", serialize_with = "milliseconds")]
     pub total: Duration,
@@ -134,6 +138,14 @@ impl LayerStats {
         self.clusters.clone_from(&verdicts.clusters);
         self.reason = Some(verdicts.reason.to_string());
     }
+}
+
+fn milliseconds_by_operation<S: Serializer>(
+    times: &OperationTimes,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let rounded = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+    serializer.collect_map(times.iter().map(|(name, time)| (name, rounded(time))))
 }
 
 fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

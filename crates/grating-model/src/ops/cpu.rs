@@ -6,6 +6,7 @@
 //! depends on how many there are or on what else is in the chunk.
 
 mod arena;
+mod clock;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -19,6 +20,9 @@ use crate::error::{ModelError, Result};
 use crate::precision::Precision;
 use crate::weights::{TensorView, format_of};
 use arena::{Arena, Buffer};
+use clock::Clock;
+use clock::Operation::{self, Activation as Activate};
+pub use clock::OperationTimes;
 
 /// Tensor operations of the CPU path.
 #[derive(Debug)]
@@ -28,6 +32,7 @@ pub struct CpuOps {
     arena: Arc<Arena>,
     /// Prepared inputs of linear layers, reused.
     prepared: Mutex<Vec<Activations>>,
+    clock: Clock,
 }
 
 /// An activation tensor, f32 `[rows, columns]`.
@@ -58,6 +63,7 @@ impl CpuOps {
             precision,
             arena: Arc::default(),
             prepared: Mutex::default(),
+            clock: Clock::default(),
         }
     }
 
@@ -66,8 +72,14 @@ impl CpuOps {
         self.arena.peak_bytes()
     }
 
-    /// Gives memory that no tensor uses back to the system, and starts a new peak.
+    /// Time by operation since the last [`Self::trim`].
+    pub fn times(&self) -> OperationTimes {
+        self.clock.times()
+    }
+
+    /// Gives memory that no tensor uses back to the system, and starts a new peak and new times.
     pub fn trim(&self) {
+        self.clock.reset();
         self.arena.trim();
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -183,12 +195,16 @@ impl Ops for CpuOps {
                 unreachable!("models use matrices as matrices")
             };
             if ready != Some(*compute) {
-                self.kernels.prepare(&x.data, x.rows, x.columns, *compute, &mut prepared);
+                self.clock.time(Operation::Prepare, || {
+                    self.kernels.prepare(&x.data, x.rows, x.columns, *compute, &mut prepared);
+                });
                 ready = Some(*compute);
             }
             let mut out = self.scratch(x.rows, matrix.rows());
             let bias = bias.map(CpuWeight::vector);
-            self.kernels.linear(&prepared, matrix, bias, &mut out.data, matrix.rows());
+            self.clock.time(Operation::Linear, || {
+                self.kernels.linear(&prepared, matrix, bias, &mut out.data, matrix.rows());
+            });
             out
         });
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
@@ -196,7 +212,8 @@ impl Ops for CpuOps {
     }
 
     fn add(&self, mut x: CpuTensor, y: &CpuTensor) -> Result<CpuTensor> {
-        rows::add(self.kernels.isa(), &mut x.data, &y.data);
+        self.clock
+            .time(Operation::Residual, || rows::add(self.kernels.isa(), &mut x.data, &y.data));
         Ok(x)
     }
 
@@ -206,13 +223,17 @@ impl Ops for CpuOps {
         up: &CpuTensor,
         activation: Activation,
     ) -> Result<CpuTensor> {
-        rows::gate(self.kernels.isa(), &mut gate.data, &up.data, activation);
+        let isa = self.kernels.isa();
+        self.clock.time(Activate, || rows::gate(isa, &mut gate.data, &up.data, activation));
         Ok(gate)
     }
 
     fn rms_norm(&self, x: &CpuTensor, weight: &CpuWeight<'_>, eps: f32) -> Result<CpuTensor> {
         let mut out = self.scratch(x.rows, x.columns);
-        rows::rms_norm(self.kernels.isa(), &x.data, weight.vector(), eps, &mut out.data);
+        let isa = self.kernels.isa();
+        self.clock.time(Operation::Norm, || {
+            rows::rms_norm(isa, &x.data, weight.vector(), eps, &mut out.data);
+        });
         Ok(out)
     }
 
@@ -222,7 +243,10 @@ impl Ops for CpuOps {
         weight: &CpuWeight<'_>,
         eps: f32,
     ) -> Result<CpuTensor> {
-        rows::rms_norm_in_place(self.kernels.isa(), &mut x.data, weight.vector(), eps);
+        let isa = self.kernels.isa();
+        self.clock.time(Operation::Norm, || {
+            rows::rms_norm_in_place(isa, &mut x.data, weight.vector(), eps);
+        });
         Ok(x)
     }
 
@@ -234,12 +258,16 @@ impl Ops for CpuOps {
         eps: f32,
     ) -> Result<CpuTensor> {
         let (weight, bias) = (weight.vector(), bias.vector());
-        rows::layer_norm_in_place(self.kernels.isa(), &mut x.data, weight, bias, eps);
+        let isa = self.kernels.isa();
+        self.clock.time(Operation::Norm, || {
+            rows::layer_norm_in_place(isa, &mut x.data, weight, bias, eps);
+        });
         Ok(x)
     }
 
     fn activate(&self, mut x: CpuTensor, activation: Activation) -> Result<CpuTensor> {
-        rows::activate(self.kernels.isa(), &mut x.data, activation);
+        let isa = self.kernels.isa();
+        self.clock.time(Activate, || rows::activate(isa, &mut x.data, activation));
         Ok(x)
     }
 
@@ -264,7 +292,9 @@ impl Ops for CpuOps {
         positions: &[u32],
     ) -> Result<CpuTensor> {
         let isa = self.kernels.isa();
-        rows::rope(isa, &mut x.data, x.columns, &cos.data, &sin.data, head_dim / 2, positions);
+        self.clock.time(Operation::Rope, || {
+            rows::rope(isa, &mut x.data, x.columns, &cos.data, &sin.data, head_dim / 2, positions);
+        });
         Ok(x)
     }
 
@@ -280,7 +310,10 @@ impl Ops for CpuOps {
         let own = KeysValues { keys: &k.data, values: &v.data };
         let prefix = prefix.map(|(k, v)| KeysValues { keys: &k.data, values: &v.data });
         let mut out = self.scratch(q.rows, q.columns);
-        attention(self.kernels.isa(), heads, &q.data, own, prefix, spans, &mut out.data);
+        let isa = self.kernels.isa();
+        self.clock.time(Operation::Attention, || {
+            attention(isa, heads, &q.data, own, prefix, spans, &mut out.data);
+        });
         Ok(out)
     }
 

@@ -325,6 +325,7 @@ impl Compute {
             stall: costs.layers.iter().map(|l| l.stall).sum(),
             embed: costs.embed,
             compute: costs.compute,
+            operations: self.ops.times(),
             row_hits: rows.hits - rows_before.hits,
             row_misses: rows.misses - rows_before.misses,
             row_bytes_read: rows.bytes - rows_before.bytes,

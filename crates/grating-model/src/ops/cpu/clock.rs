@@ -1,0 +1,75 @@
+//! What the CPU path spends its time on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Kinds of operations that are told apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Operation {
+    Prepare,
+    Linear,
+    Attention,
+    Norm,
+    Rope,
+    Activation,
+    Residual,
+}
+
+/// As reports call them, in the order of [`Operation`].
+const NAMES: [&str; 7] =
+    ["prepare inputs", "linear", "attention", "norm", "rope", "activation", "residual"];
+
+/// Time by operation. Operations follow one another; each is shared out over the threads by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OperationTimes([Duration; NAMES.len()]);
+
+impl OperationTimes {
+    /// Names and times.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        NAMES.into_iter().zip(self.0)
+    }
+}
+
+/// Adds up time, in nanoseconds.
+#[derive(Debug, Default)]
+pub(super) struct Clock([AtomicU64; NAMES.len()]);
+
+impl Clock {
+    /// Runs `work` and counts its time as `operation`'s.
+    pub(super) fn time<T>(&self, operation: Operation, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = work();
+        let nanoseconds = start.elapsed().as_nanos() as u64;
+        self.0[operation as usize].fetch_add(nanoseconds, Ordering::Relaxed);
+        result
+    }
+
+    pub(super) fn times(&self) -> OperationTimes {
+        let time = |at: usize| Duration::from_nanos(self.0[at].load(Ordering::Relaxed));
+        OperationTimes(std::array::from_fn(time))
+    }
+
+    pub(super) fn reset(&self) {
+        self.0.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_goes_to_its_operation() {
+        let clock = Clock::default();
+        let result = clock.time(Operation::Rope, || {
+            std::thread::sleep(Duration::from_millis(3));
+            7
+        });
+        assert_eq!(result, 7);
+        for (name, time) in clock.times().iter() {
+            assert_eq!(time >= Duration::from_millis(3), name == "rope", "{name}");
+        }
+        clock.reset();
+        assert_eq!(clock.times(), OperationTimes::default());
+    }
+}
