@@ -76,7 +76,7 @@ impl Bench {
         let binary = Binary::find_or_build(args.grating.as_deref())?;
         let data = args.data.iter().map(|folder| DataSet::open(folder)).collect::<Result<_>>()?;
         let models = model::resolve(&args, &binary)?;
-        let peers = args.peers.then(Peers::prepare).transpose()?;
+        let peers = args.with_peers().then(|| Peers::prepare(&args.peer)).transpose()?;
         Ok(Self {
             command: args.shown(),
             cells: Cells::open(&out)?,

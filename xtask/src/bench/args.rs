@@ -27,6 +27,9 @@ pub(crate) struct BenchArgs {
     /// that GRATING_PEERS_PYTHON names
     #[arg(long)]
     pub(super) peers: bool,
+    /// Of the other systems only those whose name contains these words; may be repeated
+    #[arg(long, value_name = "WORDS")]
+    pub(super) peer: Vec<String>,
     /// Small pools and few runs: a look, not a result
     #[arg(long)]
     pub(super) quick: bool,
@@ -112,6 +115,11 @@ impl BenchArgs {
         all.iter().copied().filter(asked).collect()
     }
 
+    /// Whether other systems are measured.
+    pub(super) fn with_peers(&self) -> bool {
+        self.peers || !self.peer.is_empty()
+    }
+
     pub(super) fn runs(&self) -> usize {
         self.runs.map_or(if self.quick { 2 } else { 5 }, usize::from)
     }
@@ -159,6 +167,7 @@ impl BenchArgs {
             (self.warm_page_cache, "--warm-page-cache".to_owned()),
         ];
         words.extend(options.into_iter().filter(|(given, _)| *given).map(|(_, word)| word));
+        words.extend(self.peer.iter().map(|peer| format!("--peer \"{peer}\"")));
         words.extend(self.pool.iter().map(|pool| format!("--pool {pool}")));
         words.join(" ")
     }

@@ -68,6 +68,8 @@ impl Peer {
 /// The environment and what it lacks.
 pub(super) struct Peers {
     python: PathBuf,
+    /// Those that were asked for.
+    chosen: Vec<Peer>,
     /// By requirements file, empty for the common one: why its peers cannot be had.
     missing: BTreeMap<&'static str, String>,
     pub(super) versions: BTreeMap<String, String>,
@@ -115,14 +117,16 @@ enum Answer {
 }
 
 impl Peers {
-    /// Takes the Python that the environment names, or makes a virtual environment.
-    pub(super) fn prepare() -> Result<Self> {
+    /// Takes the Python that the environment names, or makes a virtual environment, for the peers whose
+    /// names contain one of `words`, or all.
+    pub(super) fn prepare(words: &[String]) -> Result<Self> {
+        let chosen = chosen(words)?;
         let (python, own) = match std::env::var_os(PYTHON) {
             Some(python) => (PathBuf::from(python), false),
             None => (environment()?, true),
         };
         let mut missing = BTreeMap::new();
-        for (requirements, modules) in groups() {
+        for (requirements, modules) in groups(&chosen) {
             let found = has(&python, modules);
             let reason = match (found, own) {
                 (true, _) => continue,
@@ -135,18 +139,26 @@ impl Peers {
             }
         }
         let versions = versions(&python);
-        Ok(Self { python, missing, versions })
+        Ok(Self { python, chosen, missing, versions })
     }
 
-    pub(super) fn all(&self) -> &'static [Peer] {
-        &PEERS
+    pub(super) fn all(&self) -> &[Peer] {
+        &self.chosen
     }
 }
 
-/// Requirements files, the common one first, with the modules that they bring.
-fn groups() -> Vec<(&'static str, &'static [&'static str])> {
+fn chosen(words: &[String]) -> Result<Vec<Peer>> {
+    let wanted = |peer: &&Peer| words.is_empty() || words.iter().any(|w| peer.name.contains(w));
+    let chosen: Vec<Peer> = PEERS.iter().filter(wanted).copied().collect();
+    let names = PEERS.map(|peer| peer.name).join("; ");
+    anyhow::ensure!(!chosen.is_empty(), "no such system; there are: {names}");
+    Ok(chosen)
+}
+
+/// Requirements files of `peers` with the modules that they bring.
+fn groups(peers: &[Peer]) -> Vec<(&'static str, &'static [&'static str])> {
     let mut groups = Vec::new();
-    for peer in &PEERS {
+    for peer in peers {
         let group = (peer.requirements.unwrap_or("requirements.txt"), peer.modules);
         if !groups.contains(&group) {
             groups.push(group);
@@ -313,10 +325,22 @@ mod tests {
         for peer in &PEERS {
             assert!(scripts().join(peer.script).exists(), "{}", peer.script);
         }
-        for (requirements, _) in groups() {
+        for (requirements, _) in groups(&PEERS) {
             let text = fs::read_to_string(scripts().join(requirements)).unwrap();
             assert!(text.lines().all(|line| line.contains("==")), "{requirements}: pinned");
         }
+    }
+
+    #[test]
+    fn peers_are_chosen_by_words_of_their_names() {
+        let names = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            chosen(&words).map(|peers| peers.iter().map(|peer| peer.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[]).unwrap().len(), PEERS.len());
+        let two = names(&["transformers, bf16", "q8_0"]).unwrap();
+        assert_eq!(two, ["transformers, bf16", "llama.cpp, q8_0"]);
+        assert!(names(&["vllm"]).unwrap_err().to_string().contains("llama.cpp, bf16"));
     }
 
     #[test]
