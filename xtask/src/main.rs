@@ -28,7 +28,7 @@ enum Task {
     #[command(subcommand)]
     Models(models::ModelsCommand),
     /// Measure the paper's tables on this machine
-    Bench(bench::BenchArgs),
+    Bench(Box<bench::BenchArgs>),
     /// Make the golden checkpoints and outputs with the reference implementation
     Goldens(goldens::GoldensArgs),
 }
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Task::Ci => ci::run(),
         Task::Tidy => tidy::run(),
         Task::Models(command) => models::run(command),
-        Task::Bench(args) => bench::run(args),
+        Task::Bench(args) => bench::run(*args),
         Task::Goldens(args) => goldens::run(&args),
     };
     match done {
