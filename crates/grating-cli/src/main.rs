@@ -38,13 +38,38 @@ fn main() -> ExitCode {
         // The reader of a pipe has seen enough; that is no failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("grating: {error:#}");
+            eprintln!("grating: {}", said_once(&error));
             ExitCode::FAILURE
         }
     }
 }
 
+/// The error and its causes, less what the words before have said: the library's errors quote their causes themselves.
+fn said_once(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        match (said.is_empty(), said.contains(&cause)) {
+            (true, _) => cause,
+            (_, true) => said,
+            (_, false) => format!("{said}: {cause}"),
+        }
+    })
+}
+
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = std::io::Error::other("disk on fire");
+        let quoting = format!("cannot read x: {cause}; look again");
+        let error = anyhow::Error::new(cause).context(quoting).context("no model");
+        assert_eq!(said_once(&error), "no model: cannot read x: disk on fire; look again");
+        assert_eq!(said_once(&anyhow::anyhow!("alone")), "alone");
+    }
 }
