@@ -94,13 +94,13 @@ impl Checkpoint {
             tensors => tensors?,
         };
         let name = storage.name().to_string();
-        Ok(Self::new(name, tensors, vec![Shard { storage }]))
+        Ok(Self::new(name, tensors, vec![Shard { storage }], BTreeMap::new()))
     }
 
     fn from_gguf(storage: Arc<dyn Storage>) -> Result<Self> {
         let gguf::Contents { tensors, metadata } = gguf::read(&*storage)?;
-        let (name, shards) = (storage.name().to_string(), vec![Shard { storage }]);
-        Ok(Checkpoint { inner: Arc::new(Inner { name, tensors, shards, metadata }) })
+        let name = storage.name().to_string();
+        Ok(Self::new(name, tensors, vec![Shard { storage }], metadata))
     }
 
     /// Opens a sharded checkpoint from wherever its index and shards are stored.
@@ -134,12 +134,17 @@ impl Checkpoint {
         }
         tensors.sort_unstable_by(|a, b| (&a.name, a.shard).cmp(&(&b.name, b.shard)));
         check_agreement(file, &index, &tensors)?;
-        Ok(Self::new(file.to_string(), tensors, shards))
+        Ok(Self::new(file.to_string(), tensors, shards, BTreeMap::new()))
     }
 
-    fn new(name: String, tensors: Vec<TensorInfo>, shards: Vec<Shard>) -> Self {
+    fn new(
+        name: String,
+        tensors: Vec<TensorInfo>,
+        shards: Vec<Shard>,
+        metadata: BTreeMap<String, GgufValue>,
+    ) -> Self {
         debug_assert!(tensors.windows(2).all(|pair| pair[0].name < pair[1].name));
-        Checkpoint { inner: Arc::new(Inner { name, tensors, shards, metadata: BTreeMap::new() }) }
+        Checkpoint { inner: Arc::new(Inner { name, tensors, shards, metadata }) }
     }
 
     /// The same tensors, with each file's storage replaced by what `wrap` makes of it: one that
@@ -147,14 +152,9 @@ impl Checkpoint {
     /// What it returns must have the same length.
     pub fn map_storages(&self, mut wrap: impl FnMut(Arc<dyn Storage>) -> Arc<dyn Storage>) -> Self {
         let wrapped = |shard: &Shard| Shard { storage: wrap(Arc::clone(&shard.storage)) };
-        Checkpoint {
-            inner: Arc::new(Inner {
-                name: self.inner.name.clone(),
-                tensors: self.inner.tensors.clone(),
-                shards: self.inner.shards.iter().map(wrapped).collect(),
-                metadata: self.inner.metadata.clone(),
-            }),
-        }
+        let Inner { name, tensors, shards, metadata } = &*self.inner;
+        let shards = shards.iter().map(wrapped).collect();
+        Self::new(name.clone(), tensors.clone(), shards, metadata.clone())
     }
 
     /// The file or the index that was opened, for messages.

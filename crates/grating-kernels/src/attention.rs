@@ -388,14 +388,7 @@ fn gather(task: &Task<'_>, scratch: &mut Scratch, padded: usize, padded_width: u
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(count: usize, seed: u32) -> Vec<f32> {
-        (0..count as u32)
-            .map(|i| {
-                ((i + seed * 977).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 22) as f32 - 2.0
-            })
-            .collect()
-    }
+    use crate::test_numbers::numbers;
 
     /// One query of one head, in f64.
     fn expected(q: &[f32], keys: &[&[f32]], values: &[&[f32]], width: usize) -> Vec<f64> {

@@ -38,6 +38,8 @@ mod math;
 pub mod quant;
 pub mod rows;
 mod simd;
+#[cfg(test)]
+mod test_numbers;
 
 pub use format::{Format, Matrix, MatrixError};
 pub use isa::{Isa, IsaError};

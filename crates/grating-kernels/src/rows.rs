@@ -277,15 +277,7 @@ fn turn<V: Simd>(row: &mut [f32], cos: &[f32], sin: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Numbers between -2 and 2 that look random and are the same every time.
-    fn numbers(count: usize, seed: u32) -> Vec<f32> {
-        (0..count as u32)
-            .map(|i| {
-                ((i + seed * 977).wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 22) as f32 - 2.0
-            })
-            .collect()
-    }
+    use crate::test_numbers::numbers;
 
     fn close(found: &[f32], expected: impl Iterator<Item = f64>) {
         for (i, (f, e)) in found.iter().zip(expected).enumerate() {

@@ -17,8 +17,7 @@ impl<'w, O: Ops> Linear<'w, O> {
         weight: &str,
         bias: &str,
     ) -> Result<Self> {
-        let bias = weights.optional(bias).map(|view| ops.bind(view)).transpose()?;
-        Ok(Linear { weight: ops.bind(weights.view(weight)?)?, bias })
+        Self::around(ops, ops.bind(weights.view(weight)?)?, weights, bias)
     }
 
     /// [`Self::bind`] for the scoring head.
@@ -28,8 +27,17 @@ impl<'w, O: Ops> Linear<'w, O> {
         weight: &str,
         bias: &str,
     ) -> Result<Self> {
+        Self::around(ops, ops.bind_unrounded(weights.view(weight)?)?, weights, bias)
+    }
+
+    fn around(
+        ops: &O,
+        weight: O::Weight<'w>,
+        weights: &LayerWeights<'w>,
+        bias: &str,
+    ) -> Result<Self> {
         let bias = weights.optional(bias).map(|view| ops.bind(view)).transpose()?;
-        Ok(Linear { weight: ops.bind_unrounded(weights.view(weight)?)?, bias })
+        Ok(Linear { weight, bias })
     }
 
     /// For [`Ops::linear`].
