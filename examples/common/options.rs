@@ -17,6 +17,13 @@ pub struct RerankerOptions {
     /// Prune from this coefficient of variation of the scores on
     #[arg(long, value_name = "CV")]
     pub threshold: Option<f64>,
+    /// Prune by this policy, with the fields of the `policy` in a profile that `grating calibrate` wrote
+    #[arg(long, value_name = "JSON", conflicts_with = "threshold", value_parser = policy)]
+    pub policy: Option<Policy>,
+}
+
+fn policy(json: &str) -> Result<Policy, serde_json::Error> {
+    serde_json::from_str(json)
 }
 
 impl RerankerOptions {
@@ -32,10 +39,8 @@ impl RerankerOptions {
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }
-        let pruning = match self.threshold {
-            Some(threshold) => Pruning::By(Policy::paper(threshold)),
-            None => Pruning::Off,
-        };
+        let policy = self.policy.or(self.threshold.map(Policy::paper));
+        let pruning = policy.map_or(Pruning::Off, Pruning::By);
         Ok(builder.pruning(pruning).build()?)
     }
 }

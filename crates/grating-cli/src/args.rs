@@ -138,12 +138,15 @@ pub(crate) struct PruningArgs {
     /// are clear of the top-K's boundary are decided.
     #[arg(long, value_name = "CV", value_parser = units::threshold)]
     pub(crate) threshold: Option<f64>,
+    /// Prune by this policy: JSON, or a file that holds it, with the fields of a profile's `policy`.
+    #[arg(long, value_name = "JSON|FILE", value_parser = units::policy, conflicts_with = "threshold")]
+    pub(crate) policy: Option<grating::Policy>,
     /// Prune as `grating calibrate` found for this model and this K. Without it, as the model's own
     /// grating-profile.json says, if it has one.
-    #[arg(long, value_name = "FILE", conflicts_with = "threshold")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["threshold", "policy"])]
     pub(crate) profile: Option<PathBuf>,
     /// Compute every layer for every candidate, whatever the model ships.
-    #[arg(long, conflicts_with_all = ["threshold", "profile"])]
+    #[arg(long, conflicts_with_all = ["threshold", "policy", "profile"])]
     pub(crate) no_prune: bool,
     /// Run this share of the requests, 0 to 1, in full and say what pruning would have done.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = units::share)]

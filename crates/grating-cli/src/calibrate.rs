@@ -118,7 +118,7 @@ fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
         calibration.policies, calibration.certified
     )?;
     if let Some(tested) = &calibration.chosen {
-        writeln!(out, "policy       {}", words(&tested.policy))?;
+        writeln!(out, "policy       {}", tested.policy)?;
         writeln!(
             out,
             "             overlap {:.4}, certified from {:.4}; {:.1} % of candidate-layers computed",
@@ -133,7 +133,7 @@ fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
                 Some(queries) => format!("; {queries} test queries like these would do"),
                 None => String::new(),
             };
-            writeln!(out, "nearest miss {}", words(&miss.policy))?;
+            writeln!(out, "nearest miss {}", miss.policy)?;
             writeln!(
                 out,
                 "             overlap {:.4}, certified from {:.4}{needed}",
@@ -177,19 +177,6 @@ fn print_measured(out: &mut impl Write, name: &str, measured: &Measured) -> Resu
         )?;
     }
     Ok(())
-}
-
-/// A policy on one line.
-fn words(policy: &grating::Policy) -> String {
-    format!(
-        "{:?} of {:?} from {:.3} after layer {}, clusters {:?}, gap {:?}",
-        policy.dispersion,
-        policy.scale,
-        policy.threshold,
-        policy.first_layer,
-        policy.clusters,
-        policy.gap
-    )
 }
 
 #[cfg(test)]

@@ -48,9 +48,10 @@ pub(crate) fn builder(source: &ModelArgs, args: &EngineArgs) -> Result<RerankerB
 /// With the options of pruning; without any, the model's own profile counts.
 pub(crate) fn pruning(builder: RerankerBuilder, args: &PruningArgs) -> Result<RerankerBuilder> {
     let builder = builder.audit(args.audit);
-    Ok(match (args.threshold, &args.profile) {
+    let policy = args.threshold.map(Policy::paper).or(args.policy);
+    Ok(match (policy, &args.profile) {
         _ if args.no_prune => builder.pruning(Pruning::Off),
-        (Some(threshold), _) => builder.pruning(Pruning::By(Policy::paper(threshold))),
+        (Some(policy), _) => builder.pruning(Pruning::By(policy)),
         (None, Some(file)) => builder.profile(Profile::read(file).map_err(grating::Error::from)?),
         (None, None) => builder,
     })

@@ -1,5 +1,7 @@
 //! When to prune and how boldly: the settings of a pruner.
 
+mod words;
+
 use crate::clusters::ClusterRule;
 use crate::dispersion::Dispersion;
 use crate::error::PruneError;

@@ -85,7 +85,7 @@ pub(super) enum TableName {
     Micro,
     /// E1.1: quality and agreement on data sets, full against pruned
     Precision,
-    /// E1.3: latency against precision over thresholds
+    /// E1.3: latency against precision over policies
     Sweep,
     /// Time, stalls and memory by chunk size
     Chunks,

@@ -1,5 +1,5 @@
-//! Operating points: which dispersion threshold keeps how much agreement, by replaying the policy on
-//! score traces of queries that the tables do not measure.
+//! Operating points: which policy keeps how much agreement, by replaying families of them on score
+//! traces of queries that the tables do not measure.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use grating_prune::metrics::overlap_at_k;
-use grating_prune::{Policy, ScoreTrace, replay};
+use grating_prune::calibrate::{Family, FrontierPoint, Grid, PolicyRun, Sweep};
+use grating_prune::{Mode, Policy, ScoreTrace};
 use serde_json::json;
 
 use super::Bench;
@@ -25,38 +25,28 @@ const LATENCY_FIRST: f64 = 0.95;
 /// Pool of the traced queries.
 const POOL: usize = 60;
 /// Traced queries of each data set at most.
-const QUERIES: usize = 12;
+const QUERIES: usize = 24;
 /// Seeds of made queries for tracing begin here, far from those that are measured.
 const SEEDS: u64 = 1_000_000;
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 
-/// Thresholds for one model and K.
+/// Policies for one model and K.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Points {
-    pub(super) precision_first: f64,
-    pub(super) latency_first: f64,
-    /// Thresholds from bold to cautious, spread evenly over the work that they leave.
-    pub(super) sweep: Vec<f64>,
+    pub(super) precision_first: Policy,
+    pub(super) latency_first: Policy,
+    /// Of each family the policies that no other of it beats, from bold to cautious.
+    pub(super) sweep: Vec<(&'static str, Policy)>,
 }
 
-/// What a threshold did on the traces.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Replayed {
-    threshold: f64,
-    /// Mean overlap with the full top-K.
-    agreement: f64,
-    /// Share of the full pass's candidate-layers.
-    work: f64,
-}
+/// Names of the families in the sweep.
+const FAMILIES: [&str; 2] = ["paper's policy", "GRATING's policies"];
 
 impl Bench {
-    /// Chooses the thresholds for top-`k` selections. Where the build cannot prune, any will do.
+    /// Chooses the policies for top-`k` selections.
     pub(super) fn points(&self, model: &Model, k: usize) -> Result<Points> {
-        if !self.binary.has("--threshold") {
-            return Ok(Points { precision_first: 0.0, latency_first: 0.0, sweep: vec![0.0] });
-        }
         let traces = self.traces(model)?;
-        Ok(choose(&replayed(&traces, k)?, if self.args.quick { 3 } else { 8 }))
+        choose(&traces, k, if self.args.quick { 2 } else { 6 })
     }
 
     /// Score traces of queries that are not measured; of a planted model from a twin of the same depth and
@@ -95,17 +85,22 @@ impl Bench {
         })
     }
 
+    /// Queries of the data that no table measures; made ones for planted models and where there are none.
     fn calibration(&self, model: &Model) -> Vec<Workload> {
-        let count = self.args.queries().min(QUERIES);
-        if model.planted.is_some() || self.data.is_empty() {
-            let seeds = (0..count as u64).map(|i| SEEDS + self.args.seed + i);
-            return seeds.map(|seed| made(model, POOL, self.args.tokens(), seed)).collect();
-        }
+        let count = if self.args.quick { 4 } else { QUERIES };
         let held_out = |set: &super::data::DataSet| -> Vec<Workload> {
             let queries = set.between(self.args.queries()).into_iter().take(count);
             queries.map(|query| query.workload(&set.name, POOL)).collect()
         };
-        self.data.iter().flat_map(held_out).collect()
+        let works: Vec<Workload> = match model.planted {
+            Some(_) => Vec::new(),
+            None => self.data.iter().flat_map(held_out).collect(),
+        };
+        if !works.is_empty() {
+            return works;
+        }
+        let seeds = (0..count as u64).map(|i| SEEDS + self.args.seed + i);
+        seeds.map(|seed| made(model, POOL, self.args.tokens(), seed)).collect()
     }
 }
 
@@ -133,82 +128,125 @@ fn plant_twin(model: &Model, folder: &std::path::Path) -> Result<PathBuf> {
     Ok(out)
 }
 
-/// A fine grid of thresholds on all traces, in rising order.
-fn replayed(traces: &[ScoreTrace], k: usize) -> Result<Vec<Replayed>> {
-    let grid = (0..=120).map(|i| 1e-4 * 10_f64.powf(f64::from(i) / 24.0));
-    grid.map(|threshold| {
+/// The paper's policies on a fine grid of thresholds.
+fn papers() -> Result<Family> {
+    let grid = (0..=120).rev().map(|i| {
         // Short and exact: it is passed on as text.
-        let threshold = format!("{threshold:.2e}").parse().unwrap_or(threshold);
-        let policy = Policy::paper(threshold);
-        let (mut agreement, mut work) = (0.0, 0.0);
-        for trace in traces {
-            let outcome = replay(&policy, trace, k)?;
-            agreement += overlap_at_k(&outcome.selected, &trace.final_ranking(), k);
-            let all = (trace.layers() * trace.candidates()) as f64;
-            work += outcome.candidate_layers as f64 / all;
-        }
-        let n = traces.len().max(1) as f64;
-        Ok(Replayed { threshold, agreement: agreement / n, work: work / n })
-    })
-    .collect()
+        let threshold = 1e-4 * 10_f64.powf(f64::from(i) / 24.0);
+        Policy::paper(format!("{threshold:.2e}").parse().unwrap_or(threshold))
+    });
+    Ok(Family::new(vec![grid.collect()])?)
 }
 
-/// The cheapest threshold that keeps each point's agreement, and `count` of them for a sweep.
-fn choose(replayed: &[Replayed], count: usize) -> Points {
-    // With a threshold that nothing reaches the pass is the full one: there is always a last resort.
-    let cautious = replayed.last().map_or(f64::MAX, |last| last.threshold);
+/// The cheapest policies of our family that keep each point's agreement, and `count` of each family's
+/// frontier for a sweep.
+fn choose(traces: &[ScoreTrace], k: usize, count: usize) -> Result<Points> {
+    let layers = traces.first().context("there is no trace to choose by")?.layers();
+    let ours = frontier(&Grid::standard(layers, Mode::Select).family()?, traces, k)?;
+    let papers = frontier(&papers()?, traces, k)?;
+    // The frontier is dearest first, and what costs less agrees less.
     let keeping = |agreement: f64| {
-        let good = replayed.iter().filter(|point| point.agreement >= agreement);
-        good.min_by(|a, b| a.work.total_cmp(&b.work)).map_or(cautious, |point| point.threshold)
+        let good = ours.iter().rfind(|point| point.agreement >= agreement);
+        good.map_or(Policy::never(), |point| point.policy)
     };
-    let (least, most) = replayed.iter().fold((1.0_f64, 0.0_f64), |(least, most), point| {
-        (least.min(point.work), most.max(point.work))
-    });
-    let mut sweep: Vec<f64> = (0..count)
-        .filter_map(|i| {
-            let wanted = least + (most - least) * i as f64 / (count - 1).max(1) as f64;
-            let off = |point: &&Replayed| (point.work - wanted).abs();
-            Some(replayed.iter().min_by(|a, b| off(a).total_cmp(&off(b)))?.threshold)
-        })
-        .collect();
-    sweep.sort_unstable_by(f64::total_cmp);
-    sweep.dedup();
-    Points {
+    let [first, second] = FAMILIES;
+    let sweep = spread(&papers, count).map(|policy| (first, policy));
+    Ok(Points {
         precision_first: keeping(PRECISION_FIRST),
         latency_first: keeping(LATENCY_FIRST),
-        sweep,
-    }
+        sweep: sweep.chain(spread(&ours, count).map(|policy| (second, policy))).collect(),
+    })
+}
+
+/// The frontier of a family, its policies replayed on all cores.
+fn frontier(family: &Family, traces: &[ScoreTrace], k: usize) -> Result<Vec<FrontierPoint>> {
+    let policies: Vec<Policy> = family.policies().copied().collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = policies.len().div_ceil(threads).max(1);
+    let runs = std::thread::scope(|scope| {
+        let measure = |part: &[Policy]| -> Result<Vec<PolicyRun>, _> {
+            part.iter().map(|policy| PolicyRun::measure(policy, traces, k)).collect()
+        };
+        let parts: Vec<_> =
+            policies.chunks(share).map(|part| scope.spawn(move || measure(part))).collect();
+        parts.into_iter().map(|part| part.join().expect("replaying does not panic")).collect()
+    });
+    let runs: Result<Vec<Vec<PolicyRun>>, _> = runs;
+    Ok(Sweep::from_runs(family, runs?.concat(), k)?.frontier())
+}
+
+/// `count` policies, spread evenly over the work that they leave, the boldest first.
+fn spread(frontier: &[FrontierPoint], count: usize) -> impl Iterator<Item = Policy> + use<> {
+    let cost = |point: Option<&FrontierPoint>| point.map_or(1.0, |point| point.cost);
+    let (least, most) = (cost(frontier.last()), cost(frontier.first()));
+    let mut chosen: Vec<&FrontierPoint> = (0..count)
+        .filter_map(|i| {
+            let wanted = least + (most - least) * i as f64 / (count - 1).max(1) as f64;
+            let off = |point: &&FrontierPoint| (point.cost - wanted).abs();
+            frontier.iter().min_by(|a, b| off(a).total_cmp(&off(b)))
+        })
+        .collect();
+    chosen.dedup();
+    chosen.into_iter().map(|point| point.policy).collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_cheapest_threshold_that_agrees_is_chosen() {
-        let point = |threshold, agreement, work| Replayed { threshold, agreement, work };
-        let replayed = [
-            point(0.1, 0.5, 0.2),
-            point(0.2, 0.96, 0.4),
-            point(0.3, 0.94, 0.5),
-            point(0.4, 0.99, 0.6),
-            point(0.5, 1.0, 1.0),
-        ];
-        let points = choose(&replayed, 3);
-        assert_eq!((points.latency_first, points.precision_first), (0.2, 0.4));
-        assert_eq!(points.sweep, [0.1, 0.4, 0.5]);
-        let hopeless = choose(&replayed[..1], 1);
-        assert_eq!(hopeless.precision_first, 0.1, "the most cautious that there is");
+    /// Ten candidates that come apart over six layers, their order shuffled by layer in part.
+    fn traces() -> Vec<ScoreTrace> {
+        let trace = |query: usize| {
+            let score = |i: usize| {
+                let (layer, candidate) = (i / 10, i % 10);
+                let noise = (candidate * 7 + layer * 5 + query * 3) % 10;
+                (layer * candidate) as f32 * 0.3 + noise as f32 * 0.4 - 2.0
+            };
+            ScoreTrace::from_vec(6, 10, (0..60).map(score).collect()).unwrap()
+        };
+        (0..8).map(trace).collect()
     }
 
     #[test]
-    fn a_higher_threshold_leaves_more_work() {
-        // Ten candidates that come apart over four layers.
-        let scores = (0..40).map(|i| (i / 10) as f32 * (i % 10) as f32 * 0.3 - 2.0).collect();
-        let trace = ScoreTrace::from_vec(4, 10, scores).unwrap();
-        let replayed = replayed(&[trace], 5).unwrap();
-        assert!(replayed.is_sorted_by(|a, b| a.work <= b.work));
-        assert!(replayed[0].work < 1.0 && replayed.last().unwrap().work == 1.0);
-        assert_eq!(replayed.last().unwrap().agreement, 1.0);
+    fn points_keep_their_agreement_and_the_bolder_costs_less() {
+        let traces = traces();
+        let points = choose(&traces, 5, 4).unwrap();
+        let run = |policy: &Policy| {
+            let run = PolicyRun::measure(policy, &traces, 5).unwrap();
+            let agreement = run.agreement.iter().sum::<f64>() / 8.0;
+            (agreement, run.candidate_layers.iter().sum::<u64>())
+        };
+        let (precise, careful) = run(&points.precision_first);
+        let (rough, bold) = run(&points.latency_first);
+        assert!(precise >= PRECISION_FIRST && rough >= LATENCY_FIRST);
+        assert!(bold <= careful && careful < 8 * 60);
+    }
+
+    #[test]
+    fn the_sweep_goes_from_bold_to_cautious_in_each_family() {
+        let traces = traces();
+        let points = choose(&traces, 5, 4).unwrap();
+        for family in FAMILIES {
+            let of_it = points.sweep.iter().filter(|(name, _)| *name == family);
+            let work: Vec<u64> = of_it
+                .map(|(_, policy)| {
+                    let run = PolicyRun::measure(policy, &traces, 5).unwrap();
+                    run.candidate_layers.iter().sum()
+                })
+                .collect();
+            assert!(work.len() > 1 && work.is_sorted(), "{family}: {work:?}");
+        }
+        let paper = points.sweep.iter().filter(|(name, _)| *name == FAMILIES[0]);
+        paper.for_each(|(_, policy)| assert_eq!(*policy, Policy::paper(policy.threshold)));
+    }
+
+    #[test]
+    fn where_no_policy_agrees_nothing_is_pruned() {
+        // The last layer turns everything round.
+        let scores = (0..20).map(|i| if i < 10 { i as f32 } else { (20 - i) as f32 });
+        let trace = ScoreTrace::from_vec(2, 10, scores.collect()).unwrap();
+        let points = choose(std::slice::from_ref(&trace), 5, 2).unwrap();
+        let run = PolicyRun::measure(&points.latency_first, &[trace], 5).unwrap();
+        assert_eq!(run.agreement, [1.0]);
     }
 }

@@ -1,6 +1,9 @@
 //! Ways to run GRATING that the tables compare, as options of its command line.
 
+use grating_prune::Policy;
 use serde::Serialize;
+
+use super::points::Points;
 
 /// One way to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,19 +52,24 @@ pub(super) fn full_streamed() -> Setting {
     Setting::new("full, streamed", &[FULL, LEAN])
 }
 
-/// Streamed and pruned from a dispersion on.
-pub(super) fn pruned(name: impl Into<String>, threshold: f64) -> Setting {
-    let threshold = threshold.to_string();
-    Setting::new(name, &[&["--threshold", &threshold], LEAN])
+/// Streamed and pruned by a policy.
+pub(super) fn pruned(name: impl Into<String>, policy: &Policy) -> Setting {
+    let policy = policy_json(policy);
+    Setting::new(name, &[&["--policy", &policy], LEAN])
+}
+
+/// A policy as the command line takes it.
+pub(super) fn policy_json(policy: &Policy) -> String {
+    serde_json::to_string(policy).expect("a policy has finite numbers and plain names")
 }
 
 /// The settings of the first table, each also with quantized products.
-pub(super) fn micro(precision_first: f64, latency_first: f64) -> Vec<Setting> {
+pub(super) fn micro(points: &Points) -> Vec<Setting> {
     let mut settings = vec![
         full_resident(),
         full_streamed(),
-        pruned(PRECISION_FIRST, precision_first),
-        pruned(LATENCY_FIRST, latency_first),
+        pruned(PRECISION_FIRST, &points.precision_first),
+        pruned(LATENCY_FIRST, &points.latency_first),
     ];
     let quantized = |s: &Setting| s.with(format!("{}, quantized", s.name), QUANTIZED);
     settings.extend(settings.clone().iter().map(quantized));

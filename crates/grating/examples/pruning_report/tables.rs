@@ -150,10 +150,7 @@ fn each(sets: &[Set]) -> impl Iterator<Item = (&Set, &Profiles)> {
 /// The policy of a profile in the words of its fields.
 pub(crate) fn words(profile: &Profile) -> String {
     match &profile.policy {
-        Some(p) => format!(
-            "{:?} of {:?} from {:.3}, first layer {}, {:?}, {:?}",
-            p.dispersion, p.scale, p.threshold, p.first_layer, p.clusters, p.gap
-        ),
+        Some(policy) => policy.to_string(),
         None => "none".into(),
     }
 }

@@ -152,8 +152,8 @@ fn reading(table: &Table) -> &'static str {
              full rows say how good it is.\n"
         }
         "sweep" => {
-            "**Shows** the exchange of agreement for time that the threshold offers. **Does not show** \
-             which threshold to take on other texts: `grating calibrate` chooses one from a sample, with \
+            "**Shows** the exchange of agreement for time that policies offer, the paper's and ours. **Does \
+             not show** which to take on other texts: `grating calibrate` chooses one from a sample, with \
              a guarantee.\n"
         }
         "chunks" => {

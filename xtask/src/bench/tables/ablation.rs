@@ -1,9 +1,10 @@
 //! E3.1: the mechanisms switched on one after the other.
 
 use anyhow::Result;
+use grating_prune::Policy;
 
 use crate::bench::Bench;
-use crate::bench::settings::{LEAN, RESIDENT, STREAMED, Setting};
+use crate::bench::settings::{LEAN, RESIDENT, STREAMED, Setting, policy_json};
 use crate::bench::stats::change_percent;
 use crate::bench::table::{Row, Table, Unit};
 use crate::bench::workload::made;
@@ -33,11 +34,11 @@ const ONE_CHUNK: &str = "100000000";
 const NO_SAVINGS: &[&str] = &["--no-shared-prefix", "--no-scored-rows", "--no-equal-texts"];
 
 /// The steps, each with all options of its own.
-fn steps(threshold: f64, chunk_tokens: usize) -> Vec<Setting> {
-    let (threshold, chunk) = (threshold.to_string(), chunk_tokens.to_string());
+fn steps(policy: &Policy, chunk_tokens: usize) -> Vec<Setting> {
+    let (policy, chunk) = (policy_json(policy), chunk_tokens.to_string());
     let whole: &[&str] = &["--chunk-tokens", ONE_CHUNK];
     let full: &[&str] = &["--no-prune"];
-    let prune: &[&str] = &["--threshold", &threshold];
+    let prune: &[&str] = &["--policy", &policy];
     let chunks: &[&str] = &["--chunk-tokens", &chunk];
     vec![
         Setting::new("resident, one chunk", &[full, RESIDENT, whole, NO_SAVINGS]),
@@ -65,7 +66,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
         let work = made(model, pool, bench.args.tokens(), bench.args.seed);
         let point = bench.points(model, bench.args.top_k())?.precision_first;
         let mut first: Option<(f64, f64)> = None;
-        for step in &steps(point, 2 * bench.args.tokens()) {
+        for step in &steps(&point, 2 * bench.args.tokens()) {
             let measured =
                 bench.measure(model, step, &work, bench.args.top_k(), bench.args.runs())?;
             let figures = measured.request().zip(measured.peak());

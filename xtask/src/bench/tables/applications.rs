@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use grating_prune::Policy;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -14,6 +15,7 @@ use crate::bench::cells::digest;
 use crate::bench::child;
 use crate::bench::data::DataSet;
 use crate::bench::model::Model;
+use crate::bench::settings::policy_json;
 use crate::bench::stats::{Summary, change_percent};
 use crate::bench::table::{Row, Table, Unit};
 
@@ -122,9 +124,9 @@ fn rows(
 ) -> Result<()> {
     let mut full: Option<(f64, f64)> = None;
     let point = bench.points(model, bench.args.top_k())?.precision_first;
-    for (name, threshold) in [("full", None), ("pruned", Some(point))] {
+    for (name, policy) in [("full", None), ("pruned", Some(&point))] {
         bench.progress.set_message(format!("{}: {}, {name}", application.name, set.name));
-        let ran = run(bench, program, folder, model, threshold)
+        let ran = run(bench, program, folder, model, policy)
             .with_context(|| format!("{} on {}", application.name, set.name))?;
         bench.progress.inc(1);
         let queries = &ran.report.queries;
@@ -161,13 +163,13 @@ fn run(
     program: &PathBuf,
     folder: &PathBuf,
     model: &Model,
-    threshold: Option<f64>,
+    policy: Option<&Policy>,
 ) -> Result<Ran> {
     let bytes = std::fs::read(program)?;
     let queries = bench.args.queries();
     let key = json!({
         "program": digest(&bytes), "machine": bench.machine.shown(), "model": model,
-        "data": folder, "queries": queries, "threshold": threshold,
+        "data": folder, "queries": queries, "policy": policy,
         "threads": bench.args.threads(),
     });
     bench.cells.get_or("application", key, || {
@@ -178,8 +180,8 @@ fn run(
         if let Some(model) = &model.argument {
             command.args(["--model", model]);
         }
-        if let Some(threshold) = threshold {
-            command.args(["--threshold", &threshold.to_string()]);
+        if let Some(policy) = policy {
+            command.args(["--policy", &policy_json(policy)]);
         }
         let finished = child::run(command, b"", LIMIT)?;
         ensure!(finished.status.success(), "{}", finished.stderr.trim());

@@ -71,7 +71,7 @@ fn one_pool(bench: &Bench, table: &mut Table, model: &Model, work: &Workload) ->
             .text("setting", name)
     };
     rows.push(figures(start("GRATING, full"), &reference));
-    for setting in micro(points.precision_first, points.latency_first) {
+    for setting in micro(&points) {
         let measured = bench.measure(model, &setting, work, k, runs)?;
         let mut row = figures(start(&format!("GRATING, {}", setting.name)), &measured);
         if let (Some(selected), false) = (measured.selected(), ranking.is_empty()) {

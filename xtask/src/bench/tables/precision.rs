@@ -73,8 +73,8 @@ fn one_set(
         .iter()
         .map(|&k| {
             let points = bench.points(model, k)?;
-            let bold = pruned(LATENCY_FIRST, points.latency_first);
-            Ok([pruned(PRECISION_FIRST, points.precision_first), bold])
+            let bold = pruned(LATENCY_FIRST, &points.latency_first);
+            Ok([pruned(PRECISION_FIRST, &points.precision_first), bold])
         })
         .collect::<Result<Vec<_>>>()?;
     // For each K the full pass, then each setting.

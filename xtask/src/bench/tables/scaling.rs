@@ -45,7 +45,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let mut table = Table::new(bench, "scaling", "Scaling", ABOUT).columns(&COLUMNS);
     for model in &bench.models {
         let point = bench.points(model, bench.args.top_k())?.precision_first;
-        let settings = [full_streamed(), pruned(PRECISION_FIRST, point)];
+        let settings = [full_streamed(), pruned(PRECISION_FIRST, &point)];
         let points = points(bench, model);
         bench.expect(points.len() * settings.len());
         for point in &points {
@@ -149,11 +149,16 @@ fn charts(table: &Table, model: &Model) -> Vec<Chart> {
 
 #[cfg(test)]
 mod tests {
+    use grating_prune::Policy;
+
     use super::*;
+    use crate::bench::settings::policy_json;
 
     #[test]
     fn a_budget_replaces_the_window() {
-        let setting = budgeted(&pruned("pruned", 0.5), 200 << 20);
-        assert_eq!(setting.flags, ["--threshold", "0.5", "--memory-budget", "200MiB"]);
+        let policy = Policy::paper(0.5);
+        let setting = budgeted(&pruned("pruned", &policy), 200 << 20);
+        let json = policy_json(&policy);
+        assert_eq!(setting.flags, ["--policy", &json, "--memory-budget", "200MiB"]);
     }
 }

@@ -1,0 +1,66 @@
+//! A policy in words, for logs and tables.
+
+use std::fmt;
+
+use super::Policy;
+use crate::clusters::ClusterRule;
+use crate::dispersion::Dispersion;
+use crate::routing::Gap;
+use crate::scale::ScoreScale;
+
+impl fmt::Display for Policy {
+    /// Like "CV of probabilities from 0.4, 3 clusters, an edge"; settings that change nothing are left out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dispersion = match self.dispersion {
+            Dispersion::Variation => "CV",
+            Dispersion::Spread => "std",
+        };
+        let scale = match self.scale {
+            ScoreScale::Probability => "probabilities",
+            ScoreScale::Logit => "logits",
+            ScoreScale::Odds => "odds against the best",
+        };
+        write!(f, "{dispersion} of {scale} from {}", short(self.threshold))?;
+        match self.clusters {
+            ClusterRule::Fixed(count) => write!(f, ", {count} clusters")?,
+            ClusterRule::Silhouette { min, max } => write!(f, ", {min} to {max} clusters")?,
+            ClusterRule::Each => write!(f, ", each score its own cluster")?,
+        }
+        match self.gap {
+            Gap::Edge => write!(f, ", an edge")?,
+            Gap::Deviations(width) => write!(f, ", a gap of {} std", short(width))?,
+            Gap::Score(width) => write!(f, ", a gap of {}", short(width))?,
+        }
+        if self.first_layer > 0 {
+            write!(f, ", after layer {}", self.first_layer)?;
+        }
+        if self.stride > 1 {
+            write!(f, ", every {} layers", self.stride)?;
+        }
+        Ok(())
+    }
+}
+
+/// Three significant digits.
+fn short(value: f64) -> f64 {
+    format!("{value:.2e}").parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_in_words() {
+        let paper = Policy::paper(0.1 + 0.3);
+        assert_eq!(paper.to_string(), "CV of probabilities from 0.4, 3 clusters, an edge");
+        let other = paper
+            .with_scale(ScoreScale::Logit, Dispersion::Spread)
+            .with_clusters(ClusterRule::Each)
+            .with_gap(Gap::Deviations(0.5))
+            .with_first_layer(3)
+            .with_stride(2);
+        let words = "std of logits from 0.4, each score its own cluster, a gap of 0.5 std, after layer 3, every 2 layers";
+        assert_eq!(other.to_string(), words);
+    }
+}
