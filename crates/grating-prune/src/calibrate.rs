@@ -33,8 +33,10 @@
 
 mod choose;
 mod family;
+mod learned;
 mod sweep;
 
 pub use choose::{Calibration, Procedure, Target, Tested, calibrate};
 pub use family::{Family, Grid, Reading};
+pub use learned::{learned, needed_gap};
 pub use sweep::{FrontierPoint, PolicyRun, Sweep};

@@ -144,6 +144,16 @@ pub enum PruneError {
         /// Readouts.
         found: usize,
     },
+    /// A policy of another model.
+    #[error(
+        "a policy has gaps for {found} layers, but there are {expected} before the last: calibrate for this model"
+    )]
+    GapLayers {
+        /// Layers but the last.
+        expected: usize,
+        /// Gaps.
+        found: usize,
+    },
     /// A readout with NaN or infinity in it.
     #[error("a readout's weights are not all finite: calibrate again")]
     ReadoutNotFinite,

@@ -35,7 +35,7 @@
 //!     [2.5, 0.1, 1.9, 0.6, -4.0],
 //! ];
 //! let policy = Policy::paper(0.3);
-//! let mut pruner = Pruner::new(policy, Pool { candidates: 5, layers: 3, k: 2 })?;
+//! let mut pruner = Pruner::new(policy.clone(), Pool { candidates: 5, layers: 3, k: 2 })?;
 //!
 //! // Scores are nearly equal: nobody is decided.
 //! let verdicts = pruner.observe(0, &[0, 1, 2, 3, 4], &layers[0])?;
@@ -93,7 +93,7 @@ pub use policy::{Mode, Policy};
 pub use pruner::{Pool, Pruner};
 pub use readout::Readout;
 pub use replay::{Outcome, replay, replay_with};
-pub use routing::{Gap, Route, route};
+pub use routing::{Gap, LayerGaps, Route, route};
 pub use scale::ScoreScale;
 pub use trace::ScoreTrace;
 pub use verdict::{Cluster, Reason, Verdicts};

@@ -35,7 +35,7 @@ pub enum Mode {
 /// assert_eq!(policy.clusters, ClusterRule::Fixed(3));
 /// assert!(policy.validate().is_ok());
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Policy {
@@ -136,7 +136,7 @@ impl Policy {
             Err(PruneError::InvalidPolicy { setting, found, expected: "finite and at least 0" })
         };
         number("threshold", self.threshold)?;
-        number("gap", self.gap.width(1.0))?;
+        self.gap.numbers().iter().try_for_each(|&width| number("gap", width))?;
         self.clusters.validate()?;
         if self.stride == 0 {
             let found = "0".to_owned();
@@ -147,6 +147,21 @@ impl Policy {
             });
         }
         Ok(())
+    }
+
+    /// Checks that the policy can be a model's of `layers` layers.
+    ///
+    /// # Errors
+    /// As [`validate`](Self::validate), and [`PruneError::GapLayers`] for gaps of a model with more or fewer layers.
+    pub fn validate_for(&self, layers: usize) -> Result<(), PruneError> {
+        self.validate()?;
+        match &self.gap {
+            Gap::Layers(gaps) if gaps.widths().len() + 1 != layers => {
+                let (expected, found) = (layers.saturating_sub(1), gaps.widths().len());
+                Err(PruneError::GapLayers { expected, found })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether scores after `layer` of `layers` are looked at: on the stride, and after the last one.
@@ -168,38 +183,49 @@ impl Policy {
 mod tests {
     use super::*;
 
-    fn due(policy: Policy, layers: usize) -> Vec<usize> {
+    fn due(policy: &Policy, layers: usize) -> Vec<usize> {
         (0..layers).filter(|&l| policy.is_due(l, layers)).collect()
     }
 
     #[test]
     fn due_layers() {
         let policy = Policy::paper(0.5);
-        assert_eq!(due(policy, 4), [0, 1, 2, 3]);
-        assert_eq!(due(policy.with_first_layer(2).with_stride(3), 10), [2, 5, 8, 9]);
-        assert_eq!(due(policy.with_first_layer(9), 4), [3]);
-        assert_eq!(due(Policy::never(), 4), [3]);
-        assert_eq!(policy.with_first_layer(2).with_stride(3).next_due(6, 10), 8);
+        let third = policy.clone().with_first_layer(2).with_stride(3);
+        assert_eq!(due(&policy, 4), [0, 1, 2, 3]);
+        assert_eq!(due(&third, 10), [2, 5, 8, 9]);
+        assert_eq!(due(&policy.with_first_layer(9), 4), [3]);
+        assert_eq!(due(&Policy::never(), 4), [3]);
+        assert_eq!(third.next_due(6, 10), 8);
     }
 
     #[test]
     fn ranges_are_checked() {
-        let ok = Policy::paper(0.5);
-        assert!(ok.validate().is_ok());
+        let ok = || Policy::paper(0.5);
+        assert!(ok().validate().is_ok());
         assert!(Policy::never().validate().is_ok());
         for (policy, setting) in [
-            (ok.with_threshold(f64::NAN), "threshold"),
-            (ok.with_threshold(-1.0), "threshold"),
-            (ok.with_threshold(f64::INFINITY), "threshold"),
-            (ok.with_gap(Gap::Deviations(-0.1)), "gap"),
-            (ok.with_gap(Gap::Score(f64::NAN)), "gap"),
-            (ok.with_stride(0), "stride"),
-            (ok.with_clusters(ClusterRule::Fixed(0)), "clusters"),
-            (ok.with_clusters(ClusterRule::Silhouette { min: 1, max: 3 }), "clusters"),
-            (ok.with_clusters(ClusterRule::Silhouette { min: 4, max: 3 }), "clusters"),
+            (ok().with_threshold(f64::NAN), "threshold"),
+            (ok().with_threshold(-1.0), "threshold"),
+            (ok().with_threshold(f64::INFINITY), "threshold"),
+            (ok().with_gap(Gap::Deviations(-0.1)), "gap"),
+            (ok().with_gap(Gap::Score(f64::NAN)), "gap"),
+            (ok().with_gap(Gap::Layers(vec![1.0, -1.0].into())), "gap"),
+            (ok().with_stride(0), "stride"),
+            (ok().with_clusters(ClusterRule::Fixed(0)), "clusters"),
+            (ok().with_clusters(ClusterRule::Silhouette { min: 1, max: 3 }), "clusters"),
+            (ok().with_clusters(ClusterRule::Silhouette { min: 4, max: 3 }), "clusters"),
         ] {
             let error = policy.validate().unwrap_err();
             assert!(error.to_string().contains(setting), "{error}");
         }
+    }
+
+    #[test]
+    fn gaps_are_those_of_the_models_layers() {
+        let policy = Policy::paper(0.5).with_gap(Gap::Layers(vec![1.0, 0.5].into()));
+        assert_eq!(policy.validate_for(3), Ok(()));
+        let wrong = PruneError::GapLayers { expected: 5, found: 2 };
+        assert_eq!(policy.validate_for(6), Err(wrong));
+        assert_eq!(Policy::never().validate_for(6), Ok(()));
     }
 }

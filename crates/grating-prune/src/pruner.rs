@@ -51,15 +51,16 @@ impl Pruner {
     ///
     /// # Errors
     /// [`PruneError::NoCandidates`], [`NoLayers`](PruneError::NoLayers),
-    /// [`ZeroK`](PruneError::ZeroK), or [`InvalidPolicy`](PruneError::InvalidPolicy).
+    /// [`ZeroK`](PruneError::ZeroK), [`InvalidPolicy`](PruneError::InvalidPolicy), or
+    /// [`GapLayers`](PruneError::GapLayers).
     pub fn new(policy: Policy, pool: Pool) -> Result<Self, PruneError> {
-        policy.validate()?;
         match pool {
             Pool { candidates: 0, .. } => return Err(PruneError::NoCandidates),
             Pool { layers: 0, .. } => return Err(PruneError::NoLayers),
             Pool { k: 0, .. } => return Err(PruneError::ZeroK),
             _ => {}
         }
+        policy.validate_for(pool.layers)?;
         let n = pool.candidates;
         let mut pruner =
             Self { policy, pool, states: vec![State::Live; n], accepted: vec![], live: n, next: 0 };
@@ -237,7 +238,7 @@ impl Pruner {
         }
         let clusters = self.policy.clusters.group(&values)?;
         let (_, std) = moments(&values);
-        let route = route(&values, &clusters.ends, self.slots(), self.policy.gap.width(std));
+        let route = route(&values, &clusters.ends, self.slots(), self.policy.gap.width(layer, std));
         let reason = match route {
             Route { accept, drop } if accept == drop => Reason::EdgeOnBoundary,
             Route { accept: 0, drop } if drop == n => Reason::NothingClear,

@@ -42,7 +42,7 @@ pub fn replay_with(
     mut each: impl FnMut(&Verdicts),
 ) -> Result<Outcome, PruneError> {
     let (candidates, layers) = (trace.candidates(), trace.layers());
-    let mut pruner = Pruner::new(*policy, Pool { candidates, layers, k })?;
+    let mut pruner = Pruner::new(policy.clone(), Pool { candidates, layers, k })?;
     let (mut live, mut scores) = (Vec::new(), Vec::new());
     while let Some(layer) = pruner.next_due() {
         let row = trace.layer(layer);

@@ -1,11 +1,13 @@
 //! Routing clusters against the boundary: who is accepted, dropped, deferred.
 
+use std::sync::Arc;
+
 /// How far a cluster must be from its rival across the boundary before it is decided.
 ///
 /// The rival of candidates to accept is the best one beyond the boundary; of candidates to drop, the
 /// worst one within it. A cluster edge alone says that scores differ, not by how much: k-means finds
 /// edges in evenly spread scores as well.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
@@ -16,15 +18,54 @@ pub enum Gap {
     Deviations(f64),
     /// At least this much on the policy's scale (log-odds on `ScoreScale::Logit`).
     Score(f64),
+    /// A width for every layer but the last, on the policy's scale: scores of early layers err more than those of late ones.
+    /// [`learned`](crate::calibrate::learned()) finds them.
+    Layers(LayerGaps),
+}
+
+/// Gaps layer by layer, on a policy's scale. Clones share them.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "Vec<f64>", into = "Vec<f64>"))]
+pub struct LayerGaps(Arc<[f64]>);
+
+impl LayerGaps {
+    /// The widths, one for every layer but the last.
+    pub fn widths(&self) -> &[f64] {
+        &self.0
+    }
+}
+
+impl From<Vec<f64>> for LayerGaps {
+    fn from(widths: Vec<f64>) -> Self {
+        Self(widths.into())
+    }
+}
+
+impl From<LayerGaps> for Vec<f64> {
+    fn from(gaps: LayerGaps) -> Self {
+        gaps.0.to_vec()
+    }
 }
 
 impl Gap {
-    /// The gap in units of the scale, when the live scores have the standard deviation `std`.
-    pub fn width(self, std: f64) -> f64 {
+    /// The gap after `layer` in units of the scale, when the live scores have the standard deviation `std`; infinite after
+    /// a layer that has none.
+    pub fn width(&self, layer: usize, std: f64) -> f64 {
         match self {
             Self::Edge => 0.0,
             Self::Deviations(count) => count * std,
-            Self::Score(width) => width,
+            Self::Score(width) => *width,
+            Self::Layers(gaps) => gaps.widths().get(layer).copied().unwrap_or(f64::INFINITY),
+        }
+    }
+
+    /// The numbers that say how wide it is.
+    pub(crate) fn numbers(&self) -> &[f64] {
+        match self {
+            Self::Edge => &[],
+            Self::Deviations(number) | Self::Score(number) => std::slice::from_ref(number),
+            Self::Layers(gaps) => gaps.widths(),
         }
     }
 }
@@ -108,8 +149,10 @@ mod tests {
 
     #[test]
     fn widths() {
-        assert_eq!(Gap::Edge.width(2.0), 0.0);
-        assert_eq!(Gap::Deviations(0.5).width(2.0), 1.0);
-        assert_eq!(Gap::Score(0.5).width(2.0), 0.5);
+        assert_eq!(Gap::Edge.width(3, 2.0), 0.0);
+        assert_eq!(Gap::Deviations(0.5).width(3, 2.0), 1.0);
+        assert_eq!(Gap::Score(0.5).width(3, 2.0), 0.5);
+        let layers = Gap::Layers(vec![4.0, 1.5].into());
+        assert_eq!([0, 1, 2].map(|l| layers.width(l, 2.0)), [4.0, 1.5, f64::INFINITY]);
     }
 }

@@ -39,7 +39,7 @@ pub enum Procedure {
 }
 
 /// A policy that was tested.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Tested {
     /// The policy.
@@ -207,7 +207,7 @@ impl Judge {
         let losses = self.losses(run);
         let upper = self.test.upper_bound(&losses, 1.0 - self.level);
         Tested {
-            policy: run.policy,
+            policy: run.policy.clone(),
             agreement: run.mean_agreement(self.queries.clone()),
             cost: run.cost(self.queries.clone()),
             p_value: self.p_value(run),

@@ -134,13 +134,13 @@ impl Grid {
         let mut chains = Vec::new();
         for reading in &self.readings {
             for &clusters in &self.clusters {
-                for &gap in &self.gaps {
+                for gap in &self.gaps {
                     for &first_layer in &self.first_layers {
                         for &stride in &self.strides {
                             let base = Policy::paper(0.0)
                                 .with_scale(reading.scale, reading.dispersion)
                                 .with_clusters(clusters)
-                                .with_gap(gap)
+                                .with_gap(gap.clone())
                                 .with_first_layer(first_layer)
                                 .with_stride(stride)
                                 .with_mode(self.mode);
@@ -158,7 +158,7 @@ impl Grid {
 fn chain(base: Policy, thresholds: &[f64]) -> Vec<Policy> {
     let mut thresholds = thresholds.to_vec();
     thresholds.sort_by(|a, b| b.total_cmp(a));
-    thresholds.into_iter().map(|threshold| base.with_threshold(threshold)).collect()
+    thresholds.into_iter().map(|threshold| base.clone().with_threshold(threshold)).collect()
 }
 
 /// `count` thresholds from `lowest` upwards, each sqrt(2) times the one before.

@@ -27,8 +27,12 @@ impl PolicyRun {
     /// # Errors
     /// An invalid policy, or K = 0.
     pub fn measure(policy: &Policy, traces: &[ScoreTrace], k: usize) -> Result<Self, PruneError> {
-        let mut run =
-            Self { policy: *policy, agreement: vec![], candidate_layers: vec![], full: vec![] };
+        let mut run = Self {
+            policy: policy.clone(),
+            agreement: vec![],
+            candidate_layers: vec![],
+            full: vec![],
+        };
         for trace in traces {
             let outcome = replay(policy, trace, k)?;
             run.agreement.push(overlap_at_k(&outcome.selected, &trace.final_ranking(), k));
@@ -148,7 +152,11 @@ impl Sweep {
         for i in order {
             let (cost, agreement) = points[i];
             if frontier.last().is_none_or(|cheaper| agreement > cheaper.agreement) {
-                frontier.push(FrontierPoint { policy: self.runs[i].policy, agreement, cost });
+                frontier.push(FrontierPoint {
+                    policy: self.runs[i].policy.clone(),
+                    agreement,
+                    cost,
+                });
             }
         }
         frontier.reverse();

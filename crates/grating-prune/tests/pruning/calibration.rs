@@ -1,8 +1,8 @@
 //! Calibration end to end: the choice, the refusal, and the promise itself.
 
 use grating_prune::{
-    Calibration, Family, Grid, Mode, Policy, PolicyRun, Procedure, PruneError, ScoreTrace, Sweep,
-    Target, Test, calibrate,
+    Calibration, Family, Gap, Grid, Mode, Policy, PolicyRun, Procedure, PruneError, ScoreTrace,
+    Sweep, Target, Test, calibrate, calibrate::learned, replay,
 };
 
 use crate::support::Numbers;
@@ -72,6 +72,36 @@ fn too_few_queries_certify_nothing_and_say_how_many_would() {
     }
 }
 
+/// Gaps that cover every query's need misjudge nobody; and they are not wider than that takes.
+#[test]
+fn learned_gaps_that_cover_all_queries_are_exact() {
+    for k in [1, 3, 10] {
+        let traces = traces(6, 60, 8, 12);
+        let family = learned(&traces, k, Mode::Select).unwrap();
+        let careful: Vec<&Policy> = family.chains().iter().map(|chain| &chain[0]).collect();
+        let runs: Vec<PolicyRun> =
+            careful.iter().map(|policy| PolicyRun::measure(policy, &traces, k).unwrap()).collect();
+        // Factors fall along the chains; 2.8, 2, 1.4, 1.2 and 1 cover.
+        assert!(runs[..5].iter().all(|run| run.agreement.iter().all(|&overlap| overlap == 1.0)));
+        let work = |run: &PolicyRun| run.candidate_layers.iter().sum::<u64>();
+        assert!(runs.windows(2).all(|pair| work(&pair[0]) >= work(&pair[1])));
+        assert!(work(&runs[4]) < runs[4].full.iter().sum());
+        assert!(
+            runs[8].agreement.iter().any(|&overlap| overlap < 1.0),
+            "half the need is too little"
+        );
+    }
+}
+
+/// A model with another number of layers is refused before anything runs.
+#[test]
+fn gaps_of_another_model_are_refused() {
+    let policy = Policy::paper(0.0).with_gap(Gap::Layers(vec![1.0; 7].into()));
+    assert!(replay(&policy, &traces(7, 1, 8, 12)[0], 3).is_ok());
+    let refused = replay(&policy, &traces(7, 1, 6, 12)[0], 3);
+    assert_eq!(refused, Err(PruneError::GapLayers { expected: 5, found: 7 }));
+}
+
 #[test]
 fn hopeless_policies_are_a_miss_without_remedy() {
     let family = Family::new(vec![vec![Policy::paper(0.0)]]).unwrap();
@@ -112,7 +142,7 @@ fn refusals() {
 fn drawn(population: &Sweep, family: &Family, queries: usize, numbers: &mut Numbers) -> Sweep {
     let sample: Vec<usize> = (0..queries).map(|_| numbers.below(population.queries())).collect();
     let runs = population.runs().iter().map(|run| PolicyRun {
-        policy: run.policy,
+        policy: run.policy.clone(),
         agreement: sample.iter().map(|&q| run.agreement[q]).collect(),
         candidate_layers: sample.iter().map(|&q| run.candidate_layers[q]).collect(),
         full: sample.iter().map(|&q| run.full[q]).collect(),
@@ -168,8 +198,8 @@ fn the_winner_of_many_is_not_believed() {
     let mut numbers = Numbers(9);
     let policies: Vec<Policy> = (0..60).map(|i| Policy::paper(f64::from(60 - i))).collect();
     let family = Family::new(vec![policies.clone()]).unwrap();
-    let runs = policies.iter().enumerate().map(|(i, &policy)| PolicyRun {
-        policy,
+    let runs = policies.iter().enumerate().map(|(i, policy)| PolicyRun {
+        policy: policy.clone(),
         agreement: (0..3000).map(|_| f64::from(numbers.uniform() < 0.89)).collect(),
         candidate_layers: vec![100 - i as u64; 3000],
         full: vec![100; 3000],

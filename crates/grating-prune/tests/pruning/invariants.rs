@@ -6,19 +6,19 @@ use grating_prune::{
 };
 use proptest::prelude::*;
 
-use crate::support::{policies, run_checked, traces};
+use crate::support::{cases, run_checked};
 
 proptest! {
     #[test]
-    fn at_every_step(policy in policies(), trace in traces(), k in 1..20_usize) {
-        run_checked(policy, &trace, k);
+    fn at_every_step((policy, trace) in cases(), k in 1..20_usize) {
+        run_checked(&policy, &trace, k);
     }
 
     /// The mode says who goes on computing, not who is selected.
     #[test]
-    fn modes_give_the_same_verdicts(policy in policies(), trace in traces(), k in 1..20_usize) {
-        let select = run_checked(policy.with_mode(Mode::Select), &trace, k);
-        let rank = run_checked(policy.with_mode(Mode::Rank), &trace, k);
+    fn modes_give_the_same_verdicts((policy, trace) in cases(), k in 1..20_usize) {
+        let select = run_checked(&policy.clone().with_mode(Mode::Select), &trace, k);
+        let rank = run_checked(&policy.with_mode(Mode::Rank), &trace, k);
         prop_assert_eq!(select.1, rank.1);
         prop_assert_eq!(select.0.selected, rank.0.selected);
         prop_assert_eq!(select.0.decided_after_layer, rank.0.decided_after_layer);
@@ -27,10 +27,10 @@ proptest! {
 
     /// Scores that never change are never misjudged, however bold the policy.
     #[test]
-    fn settled_scores_give_the_exact_top(policy in policies(), trace in traces(), k in 1..20_usize) {
+    fn settled_scores_give_the_exact_top((policy, trace) in cases(), k in 1..20_usize) {
         let row = trace.layer(trace.layers() - 1).to_vec();
-        let settled = ScoreTrace::from_vec(4, row.len(), row.repeat(4)).unwrap();
-        let (outcome, _) = run_checked(policy, &settled, k);
+        let settled = ScoreTrace::from_vec(trace.layers(), row.len(), row.repeat(trace.layers())).unwrap();
+        let (outcome, _) = run_checked(&policy, &settled, k);
         let mut selected = outcome.selected;
         selected.sort_unstable();
         let mut top = settled.final_ranking();
@@ -40,7 +40,7 @@ proptest! {
     }
 
     #[test]
-    fn never_is_the_full_model(trace in traces(), k in 1..20_usize) {
+    fn never_is_the_full_model((_, trace) in cases(), k in 1..20_usize) {
         let outcome = replay(&Policy::never().with_mode(Mode::Rank), &trace, k).unwrap();
         let mut top = trace.final_ranking();
         top.truncate(k);
@@ -122,7 +122,7 @@ fn the_rest_that_fits_is_accepted() {
 fn equal_scores_go_to_the_last_layer_and_are_parted_by_number() {
     let trace = ScoreTrace::from_vec(3, 4, vec![0.5; 12]).unwrap();
     for policy in [Policy::paper(0.0), Policy::paper(0.0).with_clusters(ClusterRule::Each)] {
-        let (outcome, seen) = run_checked(policy, &trace, 2);
+        let (outcome, seen) = run_checked(&policy, &trace, 2);
         assert_eq!(outcome.selected, [0, 1]);
         assert_eq!(outcome.decided_after_layer, [Some(2); 4]);
         assert_eq!(seen[0].reason, Reason::NothingClear);
@@ -132,12 +132,12 @@ fn equal_scores_go_to_the_last_layer_and_are_parted_by_number() {
 #[test]
 fn a_threshold_not_reached_defers_all() {
     let trace = ScoreTrace::from_vec(2, 3, vec![3.0, 0.0, -3.0, 3.0, 0.0, -3.0]).unwrap();
-    let (_, seen) = run_checked(Policy::paper(100.0), &trace, 1);
+    let (_, seen) = run_checked(&Policy::paper(100.0), &trace, 1);
     assert_eq!(seen[0].reason, Reason::BelowThreshold);
     assert!(seen[0].clusters.is_empty());
     // At the threshold itself candidates are decided.
     let exactly = Policy::paper(seen[0].dispersion);
-    assert_eq!(run_checked(exactly, &trace, 1).1[0].reason, Reason::EdgeOnBoundary);
+    assert_eq!(run_checked(&exactly, &trace, 1).1[0].reason, Reason::EdgeOnBoundary);
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn a_wider_gap_defers_more() {
     let trace = ScoreTrace::from_vec(2, 6, [5.0, 4.0, 1.0, 0.9, 0.8, -3.0].repeat(2)).unwrap();
     let logits = Policy::paper(0.0).with_scale(ScoreScale::Logit, Dispersion::Spread);
     let deferred = |gap| {
-        let policy = logits.with_clusters(ClusterRule::Each).with_gap(gap);
-        run_checked(policy, &trace, 3).1[0].deferred.clone()
+        let policy = logits.clone().with_clusters(ClusterRule::Each).with_gap(gap);
+        run_checked(&policy, &trace, 3).1[0].deferred.clone()
     };
     assert!(deferred(Gap::Edge).is_empty());
     assert_eq!(deferred(Gap::Score(0.15)), [2, 3]);

@@ -5,7 +5,7 @@ use grating_prune::{ClusterRule, Dispersion, Gap, Mode, Policy, ScoreScale};
 
 use crate::support::{Numbers, run_checked};
 
-fn policy(numbers: &mut Numbers) -> Policy {
+fn policy(numbers: &mut Numbers, layers: usize) -> Policy {
     let readings = [
         (ScoreScale::Probability, Dispersion::Variation),
         (ScoreScale::Logit, Dispersion::Spread),
@@ -16,12 +16,18 @@ fn policy(numbers: &mut Numbers) -> Policy {
         ClusterRule::Silhouette { min: 2, max: 6 },
         ClusterRule::Each,
     ];
-    let gaps = [Gap::Edge, Gap::Deviations(numbers.uniform()), Gap::Score(numbers.uniform())];
+    let widths: Vec<f64> = (1..layers).map(|_| 2.0 * numbers.uniform()).collect();
+    let gaps = [
+        Gap::Edge,
+        Gap::Deviations(numbers.uniform()),
+        Gap::Score(numbers.uniform()),
+        Gap::Layers(widths.into()),
+    ];
     let (scale, dispersion) = readings[numbers.below(3)];
     Policy::paper(2.0 * numbers.uniform())
         .with_scale(scale, dispersion)
         .with_clusters(clusters[numbers.below(3)])
-        .with_gap(gaps[numbers.below(3)])
+        .with_gap(gaps[numbers.below(4)].clone())
         .with_first_layer(numbers.below(12))
         .with_stride(1 + numbers.below(3))
         .with_mode([Mode::Select, Mode::Rank][numbers.below(2)])
@@ -35,7 +41,7 @@ fn ten_thousand_traces() {
         let (layers, candidates) = (1 + numbers.below(24), 1 + numbers.below(40));
         let trace = numbers.trace(layers, candidates);
         let k = 1 + numbers.below(12);
-        let (outcome, _) = run_checked(policy(&mut numbers), &trace, k);
+        let (outcome, _) = run_checked(&policy(&mut numbers, layers), &trace, k);
         work += outcome.candidate_layers;
         full += (layers * candidates) as u64;
         agreement += overlap_at_k(&outcome.selected, &trace.final_ranking(), k);

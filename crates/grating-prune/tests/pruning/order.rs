@@ -3,7 +3,7 @@
 use grating_prune::{Policy, Pool, Pruner, ScoreTrace, Verdicts};
 use proptest::prelude::*;
 
-use crate::support::{policies, run_checked, traces, traces_without_ties};
+use crate::support::{cases, cases_without_ties, run_checked};
 
 /// Runs the trace with the live candidates in the order in which `order` has them.
 fn verdicts(policy: Policy, trace: &ScoreTrace, k: usize, order: &[usize]) -> Vec<Verdicts> {
@@ -26,16 +26,15 @@ fn orders() -> impl Strategy<Value = Vec<usize>> {
 proptest! {
     /// To the bit, dispersion and cluster centres included, ties or not.
     #[test]
-    fn of_arrival(policy in policies(), trace in traces(), k in 1..20_usize, order in orders()) {
-        let (_, in_order) = run_checked(policy, &trace, k);
+    fn of_arrival((policy, trace) in cases(), k in 1..20_usize, order in orders()) {
+        let (_, in_order) = run_checked(&policy, &trace, k);
         prop_assert_eq!(verdicts(policy, &trace, k, &order), in_order);
     }
 
     /// Numbers matter only where rank alone parts equal scores.
     #[test]
     fn of_numbers(
-        policy in policies(),
-        trace in traces_without_ties(),
+        (policy, trace) in cases_without_ties(),
         k in 1..20_usize,
         order in orders(),
     ) {
@@ -47,8 +46,8 @@ proptest! {
             .map(|(layer, c)| trace.layer(layer)[c])
             .collect();
         let other = ScoreTrace::from_vec(trace.layers(), n, rows).unwrap();
-        let (outcome, _) = run_checked(policy, &trace, k);
-        let (others, _) = run_checked(policy, &other, k);
+        let (outcome, _) = run_checked(&policy, &trace, k);
+        let (others, _) = run_checked(&policy, &other, k);
         if n > k {
             let back: Vec<usize> = others.selected.iter().map(|&c| renumbered[c]).collect();
             prop_assert_eq!(back, outcome.selected);

@@ -3,12 +3,12 @@
 use grating_prune::{Mode, Policy, Pool, Pruner, Reason, ScoreTrace, replay, replay_with};
 use proptest::prelude::*;
 
-use crate::support::{policies, run_checked, traces};
+use crate::support::{cases, run_checked};
 
 proptest! {
     #[test]
-    fn equals_stepping(policy in policies(), trace in traces(), k in 1..20_usize) {
-        let (outcome, seen) = run_checked(policy, &trace, k);
+    fn equals_stepping((policy, trace) in cases(), k in 1..20_usize) {
+        let (outcome, seen) = run_checked(&policy, &trace, k);
         let mut shown = Vec::new();
         let replayed = replay_with(&policy, &trace, k, |v| shown.push(v.clone())).unwrap();
         prop_assert_eq!(&replayed, &outcome);
@@ -19,13 +19,12 @@ proptest! {
     /// Scores of layers that the policy does not look at change nothing.
     #[test]
     fn scores_not_asked_for_are_harmless(
-        policy in policies(),
-        trace in traces(),
+        (policy, trace) in cases(),
         k in 1..20_usize,
     ) {
-        let (outcome, _) = run_checked(policy, &trace, k);
+        let (outcome, _) = run_checked(&policy, &trace, k);
         let pool = Pool { candidates: trace.candidates(), layers: trace.layers(), k };
-        let mut pruner = Pruner::new(policy, pool).unwrap();
+        let mut pruner = Pruner::new(policy.clone(), pool).unwrap();
         for layer in 0..trace.layers() {
             if pruner.is_finished() {
                 break;
@@ -52,7 +51,8 @@ fn running_candidates_are_the_work() {
     let trace = ScoreTrace::from_vec(4, 6, rows.concat()).unwrap();
     for mode in [Mode::Select, Mode::Rank] {
         let policy = Policy::paper(0.3).with_mode(mode);
-        let mut pruner = Pruner::new(policy, Pool { candidates: 6, layers: 4, k: 2 }).unwrap();
+        let mut pruner =
+            Pruner::new(policy.clone(), Pool { candidates: 6, layers: 4, k: 2 }).unwrap();
         let mut work = 0;
         for (layer, row) in rows.iter().enumerate() {
             work += pruner.running().count() as u64;

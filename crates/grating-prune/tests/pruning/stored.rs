@@ -21,7 +21,9 @@ fn policies() {
         .with_clusters(ClusterRule::Silhouette { min: 2, max: 5 })
         .with_gap(Gap::Deviations(0.5))
         .with_mode(Mode::Rank);
-    for policy in [policy, Policy::never()] {
+    let layers =
+        Policy::paper(0.0).with_gap(Gap::Layers(vec![0.1 + 0.2, 1.5_f64.next_up()].into()));
+    for policy in [policy, layers, Policy::never()] {
         assert_eq!(there_and_back(&policy), policy);
     }
     let text = serde_json::to_string(&Policy::paper(0.5)).unwrap();

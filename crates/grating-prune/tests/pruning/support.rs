@@ -6,8 +6,24 @@ use grating_prune::{
 };
 use proptest::prelude::*;
 
-/// Any policy with sensible settings.
-pub(crate) fn policies() -> impl Strategy<Value = Policy> {
+/// Any policy with sensible settings, and a trace to run it on.
+pub(crate) fn cases() -> impl Strategy<Value = (Policy, ScoreTrace)> {
+    (policies(), traces()).prop_map(|(policy, trace)| (of_layers(policy, trace.layers()), trace))
+}
+
+/// The policy, its gaps cut to a model of so many layers.
+fn of_layers(policy: Policy, layers: usize) -> Policy {
+    match &policy.gap {
+        Gap::Layers(gaps) => {
+            let widths = gaps.widths()[..layers - 1].to_vec();
+            policy.with_gap(Gap::Layers(widths.into()))
+        }
+        _ => policy,
+    }
+}
+
+/// Any policy with sensible settings; see [`of_layers`].
+fn policies() -> impl Strategy<Value = Policy> {
     let readings = prop_oneof![
         Just((ScoreScale::Probability, Dispersion::Variation)),
         Just((ScoreScale::Logit, Dispersion::Variation)),
@@ -24,6 +40,7 @@ pub(crate) fn policies() -> impl Strategy<Value = Policy> {
         Just(Gap::Edge),
         (0.0..2.0).prop_map(Gap::Deviations),
         (0.0..1.0).prop_map(Gap::Score),
+        prop::collection::vec(0.0..3.0, 5).prop_map(|widths| Gap::Layers(widths.into())),
     ];
     let modes = prop_oneof![Just(Mode::Select), Just(Mode::Rank)];
     let thresholds = prop_oneof![Just(0.0), 0.0..1.5];
@@ -41,7 +58,7 @@ pub(crate) fn policies() -> impl Strategy<Value = Policy> {
 }
 
 /// Any trace of up to 6 layers and 16 candidates: rounded scores tie often, extreme ones saturate.
-pub(crate) fn traces() -> impl Strategy<Value = ScoreTrace> {
+fn traces() -> impl Strategy<Value = ScoreTrace> {
     let score = prop_oneof![
         4 => (-6.0..6.0_f32).boxed(),
         4 => (-3..3_i8).prop_map(f32::from).boxed(),
@@ -53,23 +70,24 @@ pub(crate) fn traces() -> impl Strategy<Value = ScoreTrace> {
     })
 }
 
-/// A trace whose final scores are all different, so that numbers never decide.
-pub(crate) fn traces_without_ties() -> impl Strategy<Value = ScoreTrace> {
-    (1..=6_usize, 1..=16_usize).prop_flat_map(|(layers, candidates)| {
+/// As [`cases`], but the final scores are all different, so that numbers never decide.
+pub(crate) fn cases_without_ties() -> impl Strategy<Value = (Policy, ScoreTrace)> {
+    let traces = (1..=6_usize, 1..=16_usize).prop_flat_map(|(layers, candidates)| {
         let row = Just((0..candidates).map(|c| c as f32 * 0.37 - 2.0).collect::<Vec<_>>());
         prop::collection::vec(row.prop_shuffle(), layers)
             .prop_map(move |rows| ScoreTrace::from_vec(layers, candidates, rows.concat()).unwrap())
-    })
+    });
+    (policies(), traces).prop_map(|(policy, trace)| (of_layers(policy, trace.layers()), trace))
 }
 
 /// Steps a pruner through the trace, checks what must hold at every step, and returns the end.
 pub(crate) fn run_checked(
-    policy: Policy,
+    policy: &Policy,
     trace: &ScoreTrace,
     k: usize,
 ) -> (Outcome, Vec<Verdicts>) {
     let (n, layers) = (trace.candidates(), trace.layers());
-    let mut pruner = Pruner::new(policy, Pool { candidates: n, layers, k }).unwrap();
+    let mut pruner = Pruner::new(policy.clone(), Pool { candidates: n, layers, k }).unwrap();
     let mut seen = Vec::new();
     let (mut accepted, mut dropped) = (0, 0);
     while let Some(layer) = pruner.next_due() {
@@ -93,7 +111,7 @@ pub(crate) fn run_checked(
     (outcome, seen)
 }
 
-fn check_verdicts(verdicts: &Verdicts, live: &[usize], trace: &ScoreTrace, policy: Policy) {
+fn check_verdicts(verdicts: &Verdicts, live: &[usize], trace: &ScoreTrace, policy: &Policy) {
     let row = trace.layer(verdicts.layer);
     let lists = [&verdicts.accepted, &verdicts.deferred, &verdicts.dropped];
     // Together they are the live candidates, ranked: nobody is passed over by a worse one.
@@ -122,7 +140,7 @@ fn check_verdicts(verdicts: &Verdicts, live: &[usize], trace: &ScoreTrace, polic
     assert!(verdicts.clusters.windows(2).all(|w| w[0].worst > w[1].best));
 }
 
-fn check_outcome(outcome: &Outcome, policy: Policy, trace: &ScoreTrace, k: usize) {
+fn check_outcome(outcome: &Outcome, policy: &Policy, trace: &ScoreTrace, k: usize) {
     let (n, layers) = (trace.candidates(), trace.layers());
     let mut selected = outcome.selected.clone();
     selected.sort_unstable();
