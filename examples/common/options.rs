@@ -39,7 +39,7 @@ impl RerankerOptions {
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }
-        let policy = self.policy.or(self.threshold.map(Policy::paper));
+        let policy = self.policy.clone().or(self.threshold.map(Policy::paper));
         let pruning = policy.map_or(Pruning::Off, Pruning::By);
         Ok(builder.pruning(pruning).build()?)
     }

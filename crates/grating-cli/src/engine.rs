@@ -48,7 +48,7 @@ pub(crate) fn builder(source: &ModelArgs, args: &EngineArgs) -> Result<RerankerB
 /// With the options of pruning; without any, the model's own profile counts.
 pub(crate) fn pruning(builder: RerankerBuilder, args: &PruningArgs) -> Result<RerankerBuilder> {
     let builder = builder.audit(args.audit);
-    let policy = args.threshold.map(Policy::paper).or(args.policy);
+    let policy = args.threshold.map(Policy::paper).or(args.policy.clone());
     Ok(match (policy, &args.profile) {
         _ if args.no_prune => builder.pruning(Pruning::Off),
         (Some(policy), _) => builder.pruning(Pruning::By(policy)),

@@ -100,7 +100,7 @@ mod tests {
     fn policies() {
         let paper = Policy::paper(0.4).with_first_layer(2);
         let json = serde_json::to_string(&paper).unwrap();
-        assert_eq!(policy(&json), Ok(paper));
+        assert_eq!(policy(&json), Ok(paper.clone()));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.json");
         std::fs::write(&file, &json).unwrap();

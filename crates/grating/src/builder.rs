@@ -304,7 +304,7 @@ impl RerankerBuilder {
             fingerprint,
             precision: self.precision,
             instruction: self.instruction,
-            standing: Standing::Said(self.pruning.unwrap_or(Pruning::Off)),
+            standing: Standing::Said(self.pruning.clone().unwrap_or(Pruning::Off)),
             auditor: Auditor::new(self.audit),
             savings: self.savings,
         };

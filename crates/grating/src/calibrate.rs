@@ -45,6 +45,7 @@
 mod data;
 mod error;
 mod fit;
+mod measure;
 mod plot;
 mod readout;
 mod record;
@@ -53,7 +54,7 @@ mod traces;
 
 pub use data::{Dataset, Judgments, Query};
 pub use error::CalibrateError;
-pub use fit::{Options, Reading, fit};
+pub use fit::{Calibrator, Options, Reading, fit};
 pub use plot::plot;
 pub use record::{RecordOptions, RecordProgress, record};
 pub use traces::Traces;

@@ -230,7 +230,8 @@ impl Profile {
                     format!("it has version {}, this reads {}", profile.version, Self::VERSION);
                 return Err(malformed(name, &reason));
             }
-            if let Some(Err(error)) = profile.policy.map(|policy| policy.validate()) {
+            let layers = profile.model.layers;
+            if let Some(Err(error)) = profile.policy.as_ref().map(|p| p.validate_for(layers)) {
                 return Err(malformed(name, &error.to_string()));
             }
         }

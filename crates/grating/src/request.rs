@@ -57,7 +57,7 @@ pub struct Request<'a> {
 }
 
 /// Whether candidates whose place is settled stop computing.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Pruning {
     /// Every candidate goes through every layer.
     Off,

@@ -132,13 +132,13 @@ impl Reranker {
             None => self.standing.rule(k)?,
         };
         if let (Some(rule), Some(mode)) = (&mut rule, mode) {
-            rule.policy = rule.policy.with_mode(mode);
+            rule.policy.mode = mode;
         }
-        let policy = rule.as_ref().map(|rule| rule.policy);
+        let policy = rule.as_ref().map(|rule| rule.policy.clone());
         let readouts = rule.and_then(|rule| rule.readouts);
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
         let audited =
-            policy.filter(|_| k < distinct.texts.len() && !trace && self.auditor.is_due());
+            policy.clone().filter(|_| k < distinct.texts.len() && !trace && self.auditor.is_due());
         let timeline = if timeline { Timeline::recording() } else { Timeline::off() };
         let full = trace || audited.is_some();
         let job = Job { encodings, k, policy, readouts, trace: full, states, timeline, cancel };

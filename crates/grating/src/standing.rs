@@ -29,11 +29,12 @@ impl Standing {
     /// What a request for `k` texts prunes by; none computes everything.
     pub(crate) fn rule(&self, k: usize) -> Result<Option<Rule>, ProfileError> {
         let rule = |profile: &Profile| {
-            profile.policy.map(|policy| Rule { policy, readouts: profile.readouts.clone() })
+            let readouts = profile.readouts.clone();
+            profile.policy.clone().map(|policy| Rule { policy, readouts })
         };
         match self {
             Standing::Said(Pruning::Off) => Ok(None),
-            Standing::Said(Pruning::By(policy)) => Ok(Some(Rule::of(*policy))),
+            Standing::Said(Pruning::By(policy)) => Ok(Some(Rule::of(policy.clone()))),
             Standing::Given(profile) if profile.k != k => {
                 Err(ProfileError::OtherK { expected: profile.k, found: k })
             }

@@ -147,7 +147,7 @@ fn choose(traces: &[ScoreTrace], k: usize, count: usize) -> Result<Points> {
     // The frontier is dearest first, and what costs less agrees less.
     let keeping = |agreement: f64| {
         let good = ours.iter().rfind(|point| point.agreement >= agreement);
-        good.map_or(Policy::never(), |point| point.policy)
+        good.map_or(Policy::never(), |point| point.policy.clone())
     };
     let [first, second] = FAMILIES;
     let sweep = spread(&papers, count).map(|policy| (first, policy));
@@ -160,7 +160,7 @@ fn choose(traces: &[ScoreTrace], k: usize, count: usize) -> Result<Points> {
 
 /// The frontier of a family, its policies replayed on all cores.
 fn frontier(family: &Family, traces: &[ScoreTrace], k: usize) -> Result<Vec<FrontierPoint>> {
-    let policies: Vec<Policy> = family.policies().copied().collect();
+    let policies: Vec<Policy> = family.policies().cloned().collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = policies.len().div_ceil(threads).max(1);
     let runs = std::thread::scope(|scope| {
@@ -187,7 +187,7 @@ fn spread(frontier: &[FrontierPoint], count: usize) -> impl Iterator<Item = Poli
         })
         .collect();
     chosen.dedup();
-    chosen.into_iter().map(|point| point.policy).collect::<Vec<_>>().into_iter()
+    chosen.into_iter().map(|point| point.policy.clone()).collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]

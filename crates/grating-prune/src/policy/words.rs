@@ -26,10 +26,15 @@ impl fmt::Display for Policy {
             ClusterRule::Silhouette { min, max } => write!(f, ", {min} to {max} clusters")?,
             ClusterRule::Each => write!(f, ", each score its own cluster")?,
         }
-        match self.gap {
+        match &self.gap {
             Gap::Edge => write!(f, ", an edge")?,
-            Gap::Deviations(width) => write!(f, ", a gap of {} std", short(width))?,
-            Gap::Score(width) => write!(f, ", a gap of {}", short(width))?,
+            Gap::Deviations(width) => write!(f, ", a gap of {} std", short(*width))?,
+            Gap::Score(width) => write!(f, ", a gap of {}", short(*width))?,
+            Gap::Layers(gaps) => {
+                let widths: Vec<String> =
+                    gaps.widths().iter().map(|width| short(*width).to_string()).collect();
+                write!(f, ", gaps of {}", widths.join(", "))?;
+            }
         }
         if self.first_layer > 0 {
             write!(f, ", after layer {}", self.first_layer)?;
@@ -62,5 +67,8 @@ mod tests {
             .with_stride(2);
         let words = "std of logits from 0.4, each score its own cluster, a gap of 0.5 std, after layer 3, every 2 layers";
         assert_eq!(other.to_string(), words);
+        let layers = Policy::paper(0.0).with_gap(Gap::Layers(vec![4.0, 1.0 / 3.0].into()));
+        let words = "CV of probabilities from 0, 3 clusters, gaps of 4, 0.333";
+        assert_eq!(layers.to_string(), words);
     }
 }

@@ -1,85 +1,74 @@
-//! Everything measured that `docs/pruning.md` speaks of: traces are recorded (or found), policies chosen on one half of
-//! each set's queries and measured on the other, requests timed in pairs, and tables and plots written.
+//! Everything measured that `docs/pruning.md` speaks of, in three steps that can be run apart.
 //!
-//! `cargo run --release -p grating --example pruning_report -- MODEL DATA TRACES OUT QUERIES TIMED PROMISE [SET...]`: MODEL is a
-//! folder or `default`; DATA holds the sets in
-//! BEIR layout with pools; TRACES is a folder of recorded traces, made where they are missing; OUT gets
-//! `pruning-results.md` and an SVG for each set; QUERIES is how many are sampled from each set, TIMED how many pairs of
-//! requests are timed, PROMISE the least mean overlap to certify.
+//! `cargo run --release -p grating --example pruning_report -- STEP MODEL DATA WORK QUERIES SET...`, and for the last step OUT
+//! instead of MODEL DATA and no QUERIES: see the steps.
+//!
+//! * `calibrate MODEL DATA WORK QUERIES SET...` records the traces that are missing, chooses policies on one half of each set's
+//!   queries and measures them on the other; `WORK/SET.calibrated.json`.
+//! * `time MODEL DATA WORK QUERIES PAIRS SET...` runs PAIRS queries of the test half in full and by each of the policies, in
+//!   turn; `WORK/SET.timed.json`. For a quiet machine.
+//! * `write WORK OUT SET...` writes `OUT/pruning-results.md` and for each set `OUT/pruning-SET.svg` and
+//!   `OUT/pruning-SET-sweep.svg`.
+//!
+//! MODEL is a folder or `default`; DATA holds the sets in BEIR layout with pools; of each set at most QUERIES are sampled.
+//! A set that is written `NAME@100` is without its first hundred queries.
 
+mod calibrate;
 mod settings;
+mod study;
+mod sweep;
+mod sweep_plot;
 mod tables;
 mod times;
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use grating::calibrate::{
-    Dataset, Options, Query, Reading, RecordOptions, Traces, fit, plot, record,
-};
-use grating::prune::Target;
-use grating::{Mode, ModelSource, Profile, Pruning, Reranker, RerankerBuilder};
+use grating::calibrate::{Dataset, plot};
+use grating::{ModelSource, Reranker, RerankerBuilder};
+
+use study::Study;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
-/// Of the tables' promise.
-const CONFIDENCE: f64 = 0.9;
+/// Of every promise.
+pub(crate) const CONFIDENCE: f64 = 0.9;
 /// How many texts are asked for.
-const KS: [usize; 3] = [1, 5, 10];
-
-/// One data set with its traces and what was calibrated on them.
-pub(crate) struct Set {
-    pub(crate) data: Dataset,
-    pub(crate) traces: Traces,
-    /// One for each of [`KS`] that its pools are larger than.
-    pub(crate) profiles: Vec<Profiles>,
-}
-
-/// Calibrations for one K.
-pub(crate) struct Profiles {
-    /// Scores read in whichever way saves more.
-    pub(crate) best: Profile,
-    /// By the model's own head.
-    pub(crate) head: Profile,
-    /// By fitted readouts.
-    pub(crate) fitted: Profile,
-}
+pub(crate) const KS: [usize; 3] = [1, 5, 10];
 
 fn main() -> Outcome<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [model, data, traces, out, queries, timed, promise, names @ ..] = &args[..] else {
-        return Err(
-            "MODEL DATA TRACES OUT QUERIES TIMED PROMISE SET...: see this example's head".into()
-        );
-    };
-    let (queries, timed): (usize, usize) = (queries.parse()?, timed.parse()?);
-    let target = Target { agreement: promise.parse()?, confidence: CONFIDENCE };
-    let reranker = builder(model)?.pruning(Pruning::Off).build()?;
-    std::fs::create_dir_all(traces)?;
-    let mut sets = Vec::new();
-    for name in names {
-        let file = Path::new(traces).join(format!("{name}.jsonl"));
-        let data = Dataset::read(&Path::new(data).join(name))?.sample(queries);
-        sets.push(calibrated(&reranker, data, &file, target)?);
-    }
-    let out = PathBuf::from(out);
-    let mut report = String::new();
-    tables::heading(&mut report, &reranker.stamp()?, queries);
-    tables::promises(&mut report, &sets, target);
-    tables::frontiers(&mut report, &sets);
-    tables::readouts(&mut report, &sets);
-    settings::table(&mut report, &sets)?;
-    if timed > 0 {
-        times::table(&mut report, &sets, timed, &builder(model)?)?;
-    }
-    std::fs::write(out.join("pruning-results.md"), report)?;
-    for set in &sets {
-        if let Some(profiles) = set.profiles.last() {
-            let file = out.join(format!("pruning-{}.svg", set.data.name));
-            std::fs::write(file, plot(&profiles.best))?;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match &args[..] {
+        ["calibrate", model, data, work, queries, sets @ ..] => {
+            let place = Place { data: data.into(), work: work.into(), queries: queries.parse()? };
+            sets.iter().try_for_each(|set| calibrate::run(&builder(model)?, &place, set))
         }
+        ["time", model, data, work, queries, pairs, sets @ ..] => {
+            let place = Place { data: data.into(), work: work.into(), queries: queries.parse()? };
+            let pairs = pairs.parse()?;
+            sets.iter().try_for_each(|set| times::run(&builder(model)?, &place, set, pairs))
+        }
+        ["write", work, out, sets @ ..] => write(Path::new(work), Path::new(out), sets),
+        _ => Err("a step and its arguments: see this example's head".into()),
     }
-    Ok(())
+}
+
+/// Where things are.
+pub(crate) struct Place {
+    data: PathBuf,
+    pub(crate) work: PathBuf,
+    queries: usize,
+}
+
+impl Place {
+    /// The sample of a set, and the set's name.
+    pub(crate) fn sample(&self, set: &str) -> Outcome<Dataset> {
+        let (name, first) = set.split_once('@').unwrap_or((set, "0"));
+        let mut data = Dataset::read(&self.data.join(name))?;
+        data.queries.drain(..first.parse::<usize>()?.min(data.queries.len()));
+        Ok(data.sample(self.queries))
+    }
 }
 
 fn builder(model: &str) -> Outcome<RerankerBuilder> {
@@ -89,32 +78,25 @@ fn builder(model: &str) -> Outcome<RerankerBuilder> {
     })
 }
 
-fn calibrated(reranker: &Reranker, data: Dataset, file: &Path, target: Target) -> Outcome<Set> {
-    let name = data.name.clone();
-    let recording = RecordOptions { file: Some(file), states: true };
-    let mut told = usize::MAX;
-    let traces = record(reranker, &data, recording, |progress| {
-        if progress.done != told && progress.done % 10 == 0 {
-            told = progress.done;
-            eprintln!("{name}: {} of {} queries recorded", progress.done, progress.queries);
+fn write(work: &Path, out: &Path, sets: &[&str]) -> Outcome<()> {
+    let sets: Vec<Study> = sets.iter().map(|set| Study::read(work, set)).collect::<Outcome<_>>()?;
+    let mut report = String::new();
+    tables::heading(&mut report, &sets);
+    tables::promises(&mut report, &sets);
+    tables::levels(&mut report, &sets);
+    sweep::frontiers(&mut report, &sets);
+    sweep::latency(&mut report, &sets);
+    tables::readouts(&mut report, &sets);
+    settings::table(&mut report, &sets);
+    std::fs::write(out.join("pruning-results.md"), report)?;
+    for set in &sets {
+        let file = |end: &str| out.join(format!("pruning-{}{end}.svg", set.name));
+        if let Some(last) = set.ks.last() {
+            std::fs::write(file(""), plot(&last.promised))?;
         }
-    })?;
-    let mut profiles = Vec::new();
-    for k in KS {
-        let by = |reading| fit(&data, &traces, &Options { k, mode: Mode::Select, target, reading });
-        let (best, head) = (by(Reading::Best)?, by(Reading::Head)?);
-        profiles.push(Profiles { best, head, fitted: by(Reading::Fitted)? });
-        eprintln!("{name}: calibrated for K = {k}");
+        if let Some(svg) = sweep_plot::draw(set) {
+            std::fs::write(file("-sweep"), svg)?;
+        }
     }
-    Ok(Set { data, traces, profiles })
-}
-
-/// The queries in the order of a calibration's split: (calibrating, testing).
-pub(crate) fn halves(data: &Dataset, k: usize) -> (Vec<&Query>, Vec<&Query>) {
-    let mut queries: Vec<(String, &Query)> =
-        data.queries.iter().filter(|q| q.texts.len() > k).map(|q| (q.key(), q)).collect();
-    queries.sort_by(|a, b| a.0.cmp(&b.0));
-    queries.dedup_by(|a, b| a.0 == b.0);
-    let half = |rest| queries.iter().skip(rest).step_by(2).map(|(_, query)| *query).collect();
-    (half(0), half(1))
+    Ok(())
 }

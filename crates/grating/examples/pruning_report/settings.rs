@@ -1,37 +1,44 @@
 //! What each setting of a policy is worth: the cheapest policies that share it.
 
 use grating::Mode;
+use grating::calibrate::{Dataset, Traces};
+use grating::prune::calibrate::learned;
 use grating::prune::{
     ClusterRule, Dispersion, Gap, Grid, Policy, PolicyRun, ScoreScale, ScoreTrace,
 };
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
+use crate::Outcome;
+use crate::study::Study;
 use crate::tables::put;
-use crate::{Outcome, Set, halves};
 
 const K: usize = 10;
 const LEVEL: f64 = 0.98;
 
-/// The same policies on both halves of a set.
-struct Runs {
-    calibrating: Vec<PolicyRun>,
-    testing: Vec<PolicyRun>,
+/// The cheapest policy of a set that has a setting.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Setting {
+    setting: String,
+    value: String,
+    /// Share of candidate-layers computed and overlap on the test half; none where no policy agrees enough.
+    found: Option<(f64, f64)>,
 }
 
-pub(crate) fn table(out: &mut String, sets: &[Set]) -> Outcome<()> {
-    let layers = sets.first().map_or(1, |set| set.traces.model.layers);
-    let policies: Vec<Policy> =
-        Grid::standard(layers, Mode::Select).family()?.policies().copied().collect();
-    let runs: Vec<Runs> = sets.iter().map(|set| run(set, &policies)).collect::<Outcome<_>>()?;
+/// Means over the sets.
+pub(crate) fn table(out: &mut String, sets: &[Study]) {
     put(
         out,
         format_args!(
-            "## Settings\n\nFor each setting the cheapest policy of the standard grid that has it and whose mean overlap@{K} on the calibrating half is \
+            "## Settings\n\nFor each setting the cheapest policy that has it and whose mean overlap@{K} on the calibrating half is \
              at least {LEVEL}, on the model's head: candidate-layers computed and overlap on the test half, means over the sets.\n\n\
              | setting | value | computed | overlap | sets with such a policy |\n| --- | --- | --- | --- | --- |"
         ),
     );
-    let mut row = |setting: &str, value: &str, has: &dyn Fn(&Policy) -> bool| {
-        let found: Vec<(f64, f64)> = runs.iter().filter_map(|runs| cheapest(runs, has)).collect();
+    let Some(first) = sets.first() else { return };
+    for (at, Setting { setting, value, .. }) in first.settings.iter().enumerate() {
+        let found: Vec<(f64, f64)> =
+            sets.iter().filter_map(|set| set.settings.get(at)?.found).collect();
         let mean = |get: &dyn Fn(&(f64, f64)) -> f64| {
             found.iter().map(get).sum::<f64>() / found.len() as f64
         };
@@ -42,25 +49,41 @@ pub(crate) fn table(out: &mut String, sets: &[Set]) -> Outcome<()> {
                 mean(&|f| f.0),
                 mean(&|f| f.1),
                 found.len(),
-                runs.len()
+                sets.len()
             ),
         );
+    }
+    out.push('\n');
+}
+
+/// The same policies on both halves of a set.
+struct Runs {
+    calibrating: Vec<PolicyRun>,
+    testing: Vec<PolicyRun>,
+}
+
+/// The settings of a set.
+pub(crate) fn measure(data: &Dataset, traces: &Traces) -> Outcome<Vec<Setting>> {
+    let (calibrating, testing) = halves(data, traces);
+    let layers = traces.model.layers;
+    let mut policies: Vec<Policy> =
+        Grid::standard(layers, Mode::Select).family()?.policies().cloned().collect();
+    let explore = (calibrating.len() / 3).max(1);
+    policies.extend(learned(&calibrating[..explore], K, Mode::Select)?.policies().cloned());
+    let run = |traces: &[ScoreTrace]| -> Outcome<Vec<PolicyRun>> {
+        let runs = policies.par_iter().map(|policy| PolicyRun::measure(policy, traces, K));
+        Ok(runs.collect::<Result<_, _>>()?)
     };
+    let runs = Runs { calibrating: run(&calibrating)?, testing: run(&testing)? };
+    let mut settings = Vec::new();
+    let mut row = |setting: &str, value: &str, has: &dyn Fn(&Policy) -> bool| {
+        let found = cheapest(&runs, has);
+        settings.push(Setting { setting: setting.into(), value: value.into(), found });
+    };
+    let is_learned = |policy: &Policy| matches!(policy.gap, Gap::Layers(_));
     row("any", "any", &|_| true);
-    for (value, scale, dispersion) in [
-        ("CV of probabilities (the paper's)", ScoreScale::Probability, Dispersion::Variation),
-        ("standard deviation of logits", ScoreScale::Logit, Dispersion::Spread),
-        ("CV of odds against the best", ScoreScale::Odds, Dispersion::Variation),
-    ] {
-        row("dispersion", value, &|p| p.scale == scale && p.dispersion == dispersion);
-    }
-    for (value, clusters) in [
-        ("3", ClusterRule::Fixed(3)),
-        ("2 to 6 by silhouette", ClusterRule::Silhouette { min: 2, max: 6 }),
-        ("each score its own", ClusterRule::Each),
-    ] {
-        row("clusters", value, &|p| p.clusters == clusters);
-    }
+    row("gap", "learned, a width for each layer", &is_learned);
+    row("gap", "any other", &|p| !is_learned(p));
     for (value, gap) in [
         ("an edge", Gap::Edge),
         ("0.5 standard deviations", Gap::Deviations(0.5)),
@@ -68,24 +91,41 @@ pub(crate) fn table(out: &mut String, sets: &[Set]) -> Outcome<()> {
     ] {
         row("gap", value, &|p| p.gap == gap);
     }
+    for (value, scale, dispersion) in [
+        ("CV of probabilities (the paper's)", ScoreScale::Probability, Dispersion::Variation),
+        ("standard deviation of logits", ScoreScale::Logit, Dispersion::Spread),
+        ("CV of odds against the best", ScoreScale::Odds, Dispersion::Variation),
+    ] {
+        let is = |p: &Policy| p.scale == scale && p.dispersion == dispersion;
+        row("dispersion, other gaps", value, &|p| !is_learned(p) && is(p));
+    }
+    for (value, clusters) in [
+        ("3", ClusterRule::Fixed(3)),
+        ("2 to 6 by silhouette", ClusterRule::Silhouette { min: 2, max: 6 }),
+        ("each score its own", ClusterRule::Each),
+    ] {
+        row("clusters, other gaps", value, &|p| !is_learned(p) && p.clusters == clusters);
+    }
     let mut first: Vec<usize> = policies.iter().map(|p| p.first_layer).collect();
     first.sort_unstable();
     first.dedup();
     for layer in first {
-        row("first layer", &layer.to_string(), &|p| p.first_layer == layer);
+        let is = |p: &Policy| !is_learned(p) && p.first_layer == layer;
+        row("first layer, other gaps", &layer.to_string(), &is);
     }
-    out.push('\n');
-    Ok(())
+    Ok(settings)
 }
 
-fn run(set: &Set, policies: &[Policy]) -> Outcome<Runs> {
-    let (calibrating, testing) = halves(&set.data, K);
-    let measure = |queries: Vec<&grating::calibrate::Query>| -> Outcome<Vec<PolicyRun>> {
-        let trace = |q: &&grating::calibrate::Query| set.traces.get(&q.key()).cloned();
-        let traces: Vec<ScoreTrace> = queries.iter().filter_map(trace).collect();
-        Ok(policies.iter().map(|p| PolicyRun::measure(p, &traces, K)).collect::<Result<_, _>>()?)
+/// Traces in the order of a calibration's split.
+fn halves(data: &Dataset, traces: &Traces) -> (Vec<ScoreTrace>, Vec<ScoreTrace>) {
+    let mut keys: Vec<String> =
+        data.queries.iter().filter(|q| q.texts.len() > K).map(|q| q.key()).collect();
+    keys.sort();
+    keys.dedup();
+    let half = |rest| {
+        keys.iter().skip(rest).step_by(2).filter_map(|key| traces.get(key).cloned()).collect()
     };
-    Ok(Runs { calibrating: measure(calibrating)?, testing: measure(testing)? })
+    (half(0), half(1))
 }
 
 /// Cost and agreement on the test half of the policy that is the cheapest on the other.

@@ -2,21 +2,23 @@
 
 use std::fmt::Write;
 
-use grating::prune::{FrontierPoint, Target, Test};
-use grating::{ModelStamp, Profile};
+use grating::prune::Test;
+use grating::{LayerAgreement, Quality};
 
-use crate::{Profiles, Set};
+use crate::CONFIDENCE;
+use crate::study::{Kind, OfK, Study};
 
-/// Levels of agreement that the frontiers are read at.
-const LEVELS: [f64; 4] = [0.90, 0.95, 0.98, 0.99];
-
-pub(crate) fn heading(out: &mut String, model: &ModelStamp, queries: usize) {
+pub(crate) fn heading(out: &mut String, sets: &[Study]) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let Some(model) = sets.first().and_then(|set| set.ks.first()).map(|of_k| &of_k.head.model)
+    else {
+        return;
+    };
     put(
         out,
         format_args!(
-            "# Pruning: results\n\nWritten by `cargo run --release -p grating --example pruning_report -- default DATA TRACES docs {queries} TIMED \
-             PROMISE SET...`; {os} on {arch} with {cores} cores. Model `{}` ({}), {} layers, at most {queries} queries sampled from each set, mode `select`.\n",
+            "# Pruning: results\n\nWritten by the steps of `cargo run --release -p grating --example pruning_report`, see \
+             [pruning.md](pruning.md#measuring); {os} on {arch} with {cores} cores. Model `{}` ({}), {} layers, mode `select`.\n",
             model.name,
             &model.hash[..12],
             model.layers,
@@ -27,103 +29,103 @@ pub(crate) fn heading(out: &mut String, model: &ModelStamp, queries: usize) {
 }
 
 /// The promise on the test half.
-pub(crate) fn promises(out: &mut String, sets: &[Set], target: Target) {
+pub(crate) fn promises(out: &mut String, sets: &[Study]) {
     put(
         out,
         format_args!(
-            "## The promise\n\nPromised: mean overlap@K with the full model of at least {}, with confidence {}. Chosen on one half of the \
-             queries, measured on the other. Precision and nDCG@K against judgments: the policy's, and the full model's in brackets; in `select` mode \
-             the order within the K is that of acceptance, so nDCG is that of a set put in rough order.\n",
-            target.agreement, target.confidence
+            "## The promise\n\nPromised: mean overlap@K with the full model, with confidence {CONFIDENCE}. The level is the highest that the \
+             number of queries can certify with some losses among them; nothing else decides it. Chosen on one half of the queries, measured on the \
+             other. Precision and nDCG@K against judgments: the policy's, and the full model's in brackets; in `select` mode \
+             the order within the K is that of acceptance, so nDCG is that of a set put in rough order. Wall time: see below.\n"
         ),
     );
     put(
         out,
         format_args!(
-            "| set | K | queries: choose, measure | reading | agreement | kept | candidate-layers saved | precision | nDCG | paper's family: agreement, saved |\n\
-             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+            "| set | K | queries: choose, measure | promised | reading | agreement | kept | candidate-layers saved | wall time saved | precision | nDCG | paper's family: agreement, saved |\n\
+             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
         ),
     );
-    for (set, profiles) in each(sets) {
-        let profile = &profiles.best;
-        let counts = format!(
-            "| {} | {} | {}, {} |",
-            set.data.name, profile.k, profile.data.calibration_queries, profile.data.test_queries
-        );
-        let paper = match &profile.paper_measured {
-            Some(m) => format!("{:.3}, {:.1} %", m.agreement, 100.0 * m.saved),
-            None => "none certified".into(),
-        };
-        let Some(measured) = &profile.measured else {
-            let miss = profile.calibration.nearest_miss.as_ref();
-            let miss =
-                miss.map_or(String::new(), |m| format!(": nearest miss {:.3}", m.lower_bound));
-            put(out, format_args!("{counts} none certified{miss} | | | | | | {paper} |"));
-            continue;
-        };
-        let judged = |get: &dyn Fn(&grating::Quality) -> f64| match &measured.judged {
-            Some(j) => format!("{:.3} ({:.3})", get(&j.pruned), get(&j.full)),
-            None => "no judgments".into(),
-        };
-        put(
-            out,
-            format_args!(
-                "{counts} {} | {:.3} | {} | {:.1} % | {} | {} | {paper} |",
-                if profile.readouts.is_some() { "fitted" } else { "head" },
-                measured.agreement,
-                if measured.agreement >= target.agreement { "yes" } else { "no" },
-                100.0 * measured.saved,
-                judged(&|q| q.precision),
-                judged(&|q| q.ndcg),
-            ),
-        );
+    for (set, of_k) in each(sets) {
+        put(out, format_args!("{}", promise(set, of_k)));
     }
     let fewest = |k| Test::for_k(k).fewest_queries(1.0 - 0.98, 0.05);
     put(
         out,
         format_args!(
-            "\nA promise of 0.98 with confidence 0.95 takes {} test queries without any loss for K = 1, {} for larger K.\n",
+            "\nA promise of 0.98 with confidence 0.95 takes {} test queries without any loss for K = 1, {} for larger K; a third of the \
+             choosing queries explores, the others test.\n",
             count(fewest(1)),
             count(fewest(10))
         ),
     );
 }
 
-fn count(fewest: Result<Option<usize>, grating::prune::PruneError>) -> String {
-    fewest.ok().flatten().map_or("too many".into(), |n| n.to_string())
+fn promise(set: &Study, of_k: &OfK) -> String {
+    let profile = &of_k.promised;
+    let level = profile.promise.agreement;
+    let queries = (profile.data.calibration_queries, profile.data.test_queries);
+    let counts = format!("| {} | {} | {}, {} |", set.name, of_k.k, queries.0, queries.1);
+    let paper = match &profile.paper_measured {
+        Some(m) => format!("{:.3}, {:.1} %", m.agreement, 100.0 * m.saved),
+        None => "none certified".into(),
+    };
+    let Some(measured) = &profile.measured else {
+        let miss = profile.calibration.nearest_miss.as_ref();
+        let miss = miss.map_or(String::new(), |m| format!(": nearest miss {:.3}", m.lower_bound));
+        return format!("{counts} {level} | none certified{miss} | | | | | | | {paper} |");
+    };
+    let judged = |get: &dyn Fn(&Quality) -> f64| match &measured.judged {
+        Some(j) => format!("{:.3} ({:.3})", get(&j.pruned), get(&j.full)),
+        None => "no judgments".into(),
+    };
+    let timed = set.timed(of_k.k, Kind::Promised, level);
+    format!(
+        "{counts} {level} | {} | {:.3} | {} | {:.1} % | {} | {} | {} | {paper} |",
+        if profile.readouts.is_some() { "fitted" } else { "head" },
+        measured.agreement,
+        if measured.agreement >= level { "yes" } else { "no" },
+        100.0 * measured.saved,
+        timed.map_or("not timed".into(), |t| format!("{:.1} %", 100.0 * (1.0 - t.share))),
+        judged(&|q| q.precision),
+        judged(&|q| q.ndcg),
+    )
 }
 
-/// Work at given agreements: the paper's family against ours.
-pub(crate) fn frontiers(out: &mut String, sets: &[Set]) {
+/// What else could have been promised.
+pub(crate) fn levels(out: &mut String, sets: &[Study]) {
+    let Some(first) = sets.first().and_then(|set| set.ks.first()) else { return };
+    let names: Vec<String> =
+        first.levels.iter().map(|(level, _)| format!(" {level:.2} |")).collect();
     put(
         out,
         format_args!(
-            "## The sweep\n\nShare of candidate-layers computed by the cheapest policy whose mean overlap on the calibrating half is at least the \
-             level: the paper's family / ours on the model's head / ours on fitted readouts. Estimates, not promises. Plots: `pruning-SET.svg` (K = 10).\n"
+            "## Other promises\n\nCandidate-layers saved / agreement on the test half, in percent, by what is certified for each level on its own with \
+             confidence {CONFIDENCE}. Who tried them all and took the best would have to share the error among them.\n\n\
+             | set | K |{}\n| --- | --- |{}",
+            names.concat(),
+            " --- |".repeat(names.len())
         ),
     );
-    let levels: Vec<String> = LEVELS.iter().map(|level| format!(" {level:.2} |")).collect();
-    put(out, format_args!("| set | K |{}\n| --- | --- |{}", levels.concat(), " --- |".repeat(4)));
-    for (set, p) in each(sets) {
-        let cells = LEVELS.map(|level| {
-            let ways = [&p.head.paper, &p.head.calibration, &p.fitted.calibration];
-            let costs = ways.map(|way| cheapest(&way.frontier, level).map(|point| point.cost));
-            let text = |cost: Option<f64>| cost.map_or("none".into(), |c| format!("{c:.3}"));
-            format!(" {} |", costs.map(text).join(" / "))
-        });
-        put(out, format_args!("| {} | {} |{}", set.data.name, p.head.k, cells.concat()));
+    for (set, of_k) in each(sets) {
+        let cell = |(_, found): &(f64, Option<(f64, f64)>)| match found {
+            Some((saved, agreement)) => {
+                format!(" {:.1} / {:.1} |", 100.0 * saved, 100.0 * agreement)
+            }
+            None => " none |".into(),
+        };
+        let cells: Vec<String> = of_k.levels.iter().map(cell).collect();
+        put(out, format_args!("| {} | {} |{}", set.name, of_k.k, cells.concat()));
     }
     out.push('\n');
 }
 
-/// The cheapest point of at least this agreement.
-pub(crate) fn cheapest(frontier: &[FrontierPoint], level: f64) -> Option<&FrontierPoint> {
-    let enough = frontier.iter().filter(|point| point.agreement >= level);
-    enough.min_by(|a, b| a.cost.total_cmp(&b.cost))
+fn count(fewest: Result<Option<usize>, grating::prune::PruneError>) -> String {
+    fewest.ok().flatten().map_or("too many".into(), |n| n.to_string())
 }
 
 /// How early head and readouts see the final top K.
-pub(crate) fn readouts(out: &mut String, sets: &[Set]) {
+pub(crate) fn readouts(out: &mut String, sets: &[Study]) {
     put(
         out,
         format_args!(
@@ -131,28 +133,19 @@ pub(crate) fn readouts(out: &mut String, sets: &[Set]) {
              readout fitted to a sixth of the queries.\n"
         ),
     );
-    let layers = sets.iter().flat_map(|set| &set.profiles).map(|p| p.fitted.readings.len()).max();
-    let layers = layers.unwrap_or(0);
+    let layers = each(sets).map(|(_, of_k)| of_k.fitted.readings.len()).max().unwrap_or(0);
     let names: Vec<String> = (0..layers).map(|layer| format!(" after layer {layer} |")).collect();
     put(out, format_args!("| set |{}\n| --- |{}", names.concat(), " --- |".repeat(layers)));
-    for (set, p) in each(sets).filter(|(_, p)| p.fitted.k == 10) {
-        let cell = |r: &grating::LayerAgreement| format!(" {:.3} / {:.3} |", r.head, r.fitted);
-        let cells: Vec<String> = p.fitted.readings.iter().map(cell).collect();
-        put(out, format_args!("| {} |{}", set.data.name, cells.concat()));
+    for (set, of_k) in each(sets).filter(|(_, of_k)| of_k.k == 10) {
+        let cell = |r: &LayerAgreement| format!(" {:.3} / {:.3} |", r.head, r.fitted);
+        let cells: Vec<String> = of_k.fitted.readings.iter().map(cell).collect();
+        put(out, format_args!("| {} |{}", set.name, cells.concat()));
     }
     out.push('\n');
 }
 
-fn each(sets: &[Set]) -> impl Iterator<Item = (&Set, &Profiles)> {
-    sets.iter().flat_map(|set| set.profiles.iter().map(move |profiles| (set, profiles)))
-}
-
-/// The policy of a profile in the words of its fields.
-pub(crate) fn words(profile: &Profile) -> String {
-    match &profile.policy {
-        Some(policy) => policy.to_string(),
-        None => "none".into(),
-    }
+pub(crate) fn each(sets: &[Study]) -> impl Iterator<Item = (&Study, &OfK)> {
+    sets.iter().flat_map(|set| set.ks.iter().map(move |of_k| (set, of_k)))
 }
 
 pub(crate) fn put(out: &mut String, line: std::fmt::Arguments<'_>) {

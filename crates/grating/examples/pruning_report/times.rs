@@ -1,103 +1,153 @@
-//! Requests in pairs, with and without pruning.
+//! The second step: requests in full and by policies, in turn.
 
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::time::Instant;
 
+use grating::calibrate::{Dataset, Query};
 use grating::prune::metrics::overlap_at_k;
-use grating::{Profile, Pruning, Request, RerankerBuilder};
+use grating::{Profile, Pruning, Request, Reranker, RerankerBuilder};
 
-use crate::tables::{cheapest, put, words};
-use crate::{Outcome, Set, halves};
+use crate::study::{Kind, OfK, Study, Timed, Times};
+use crate::{Outcome, Place};
 
-/// Mean overlap on the calibrating half of the policies that are timed.
-const LEVEL: f64 = 0.98;
+/// Agreement on the calibrating half of the policy that is timed for every K; the others for the largest alone.
+pub(crate) const LEVEL: f64 = 0.98;
 
-/// Sums over the pairs of one set.
-#[derive(Default)]
-struct Pairs {
-    full: Duration,
-    pruned: Duration,
+/// A policy, the reranker that has it, and what it took.
+struct Runner {
+    reranker: Rc<Reranker>,
+    pruning: Option<Pruning>,
+    timed: Timed,
     ratios: Vec<f64>,
-    overlap: f64,
-    layers: (u64, u64),
+    seconds: f64,
+    layers: u64,
 }
 
-pub(crate) fn table(
-    out: &mut String,
-    sets: &[Set],
-    timed: usize,
+/// One request.
+struct Answer {
+    seconds: f64,
+    places: Vec<usize>,
+    layers: u64,
+}
+
+pub(crate) fn run(
     builder: &RerankerBuilder,
+    place: &Place,
+    set: &str,
+    queries: usize,
 ) -> Outcome<()> {
-    put(
-        out,
-        format_args!(
-            "## Wall time\n\nPairs of requests from the test half, one in full and one pruned, in turn and each first as often; times from call to return. The \
-             policy is the cheapest whose mean overlap on the calibrating half is at least {LEVEL}, by whichever reading is cheaper.\n\n\
-             | set | K | pairs | reading | overlap | candidate-layers saved | full, mean | wall time saved, of the sum | median of pairs | policy |\n\
-             | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
-        ),
-    );
-    for set in sets {
-        for profiles in &set.profiles {
-            let cost = |p: &Profile| cheapest(&p.calibration.frontier, LEVEL).map(|f| f.cost);
-            let fitted = match (cost(&profiles.fitted), cost(&profiles.head)) {
-                (Some(fitted), Some(head)) => fitted < head,
-                (fitted, _) => fitted.is_some(),
-            };
-            let mut profile = if fitted { &profiles.fitted } else { &profiles.head }.clone();
-            let Some(point) = cheapest(&profile.calibration.frontier, LEVEL) else { continue };
-            profile.policy = Some(point.policy);
-            let k = profile.k;
-            let (description, reading) = (words(&profile), if fitted { "fitted" } else { "head" });
-            let mut pairs = pairs(set, profile, timed, builder)?;
-            let count = pairs.ratios.len();
-            pairs.ratios.sort_by(f64::total_cmp);
-            let saved = |ratio: f64| 100.0 * (1.0 - ratio);
-            put(
-                out,
-                format_args!(
-                    "| {} | {k} | {count} | {reading} | {:.3} | {:.1} % | {:.0} ms | {:.1} % | {:.1} % | {description} |",
-                    set.data.name,
-                    pairs.overlap / count as f64,
-                    saved(pairs.layers.0 as f64 / pairs.layers.1 as f64),
-                    pairs.full.as_secs_f64() * 1e3 / count as f64,
-                    saved(pairs.pruned.as_secs_f64() / pairs.full.as_secs_f64()),
-                    saved(pairs.ratios[count / 2]),
-                ),
-            );
+    let data = place.sample(set)?;
+    let study = Study::read(&place.work, set)?;
+    let plain = Rc::new(builder.clone().pruning(Pruning::Off).build()?);
+    let most = study.ks.iter().map(|of_k| of_k.k).max().unwrap_or(1);
+    let full = runner(builder, &plain, most, None, (Kind::Ours, 1.0))?;
+    let mut runners = Vec::new();
+    for of_k in &study.ks {
+        runners.extend(policies(builder, &plain, of_k, of_k.k == most)?);
+    }
+    let testing: Vec<&Query> = testing(&data, most).into_iter().take(queries).collect();
+    let (mut seconds, mut layers) = (0.0, 0);
+    for (i, query) in testing.iter().enumerate() {
+        if i == 0 {
+            // Warms caches and the machine's measured speeds.
+            full.answer(query)?;
+            runners.iter().try_for_each(|runner| runner.answer(query).map(drop))?;
+        }
+        // One full pass before the policies and one after, so that neither gains from a machine that warms or tires.
+        let before = full.answer(query)?;
+        let mut answers = Vec::new();
+        for runner in &runners {
+            answers.push(runner.answer(query)?);
+        }
+        let after = full.answer(query)?;
+        let mean = 0.5 * (before.seconds + after.seconds);
+        seconds += mean;
+        layers += before.layers;
+        for (runner, answer) in runners.iter_mut().zip(answers) {
+            let k = runner.timed.k;
+            runner.ratios.push(answer.seconds / mean);
+            runner.seconds += answer.seconds;
+            runner.layers += answer.layers;
+            runner.timed.overlap += overlap_at_k(&answer.places, &before.places, k);
         }
     }
-    out.push('\n');
-    Ok(())
+    let count = testing.len();
+    let finished = |mut runner: Runner| {
+        runner.ratios.sort_by(f64::total_cmp);
+        Timed {
+            share: runner.seconds / seconds,
+            median: runner.ratios[count / 2],
+            overlap: runner.timed.overlap / count as f64,
+            layers: runner.layers as f64 / layers as f64,
+            ..runner.timed
+        }
+    };
+    let timed = runners.into_iter().map(finished).collect();
+    let times = Times { queries: count, full: seconds / count as f64, timed };
+    let file = place.work.join(format!("{}.timed.json", data.name));
+    Ok(std::fs::write(file, serde_json::to_vec(&times)?)?)
 }
 
-fn pairs(set: &Set, profile: Profile, timed: usize, builder: &RerankerBuilder) -> Outcome<Pairs> {
-    let k = profile.k;
-    let reranker = builder.clone().profile(profile).build()?;
-    let (_, testing) = halves(&set.data, k);
-    let mut pairs = Pairs::default();
-    for (i, query) in testing.into_iter().take(timed).enumerate() {
-        let run = |full: bool| -> Outcome<_> {
-            let mut request = Request::new(&query.text, &query.texts, k);
-            if full {
-                request = request.pruning(Pruning::Off);
-            }
-            let started = Instant::now();
-            let selection = reranker.run(request)?;
-            let places: Vec<usize> = selection.results.iter().map(|r| r.index).collect();
-            Ok((started.elapsed(), places, selection.stats.candidate_layers))
-        };
-        if i == 0 {
-            run(true)?; // warms caches and the machine's measured speeds
-        }
-        let first = run(i % 2 == 0)?;
-        let second = run(i % 2 != 0)?;
-        let (full, pruned) = if i % 2 == 0 { (first, second) } else { (second, first) };
-        pairs.ratios.push(pruned.0.as_secs_f64() / full.0.as_secs_f64());
-        pairs.overlap += overlap_at_k(&pruned.1, &full.1, k);
-        pairs.full += full.0;
-        pairs.pruned += pruned.0;
-        pairs.layers.0 += pruned.2;
-        pairs.layers.1 += full.2;
+/// What is timed for one K.
+fn policies(
+    builder: &RerankerBuilder,
+    plain: &Rc<Reranker>,
+    of_k: &OfK,
+    whole_sweep: bool,
+) -> Outcome<Vec<Runner>> {
+    let mut runners = Vec::new();
+    let promised = &of_k.promised;
+    if promised.policy.is_some() {
+        let at = (Kind::Promised, promised.promise.agreement);
+        runners.push(runner(builder, plain, of_k.k, Some(promised.clone()), at)?);
     }
-    Ok(pairs)
+    for point in &of_k.points {
+        if whole_sweep || (point.level == LEVEL && point.family == Kind::Ours) {
+            let at = (point.family, point.level);
+            runners.push(runner(builder, plain, of_k.k, Some(of_k.profile(point)), at)?);
+        }
+    }
+    Ok(runners)
+}
+
+/// A policy without readouts needs no reranker of its own.
+fn runner(
+    builder: &RerankerBuilder,
+    plain: &Rc<Reranker>,
+    k: usize,
+    profile: Option<Profile>,
+    (family, level): (Kind, f64),
+) -> Outcome<Runner> {
+    let (reranker, pruning) = match profile {
+        Some(profile) if profile.readouts.is_some() => {
+            (Rc::new(builder.clone().profile(profile).build()?), None)
+        }
+        Some(Profile { policy: Some(policy), .. }) => (Rc::clone(plain), Some(Pruning::By(policy))),
+        _ => (Rc::clone(plain), Some(Pruning::Off)),
+    };
+    let timed = Timed { k, family, level, share: 0.0, median: 0.0, overlap: 0.0, layers: 0.0 };
+    Ok(Runner { reranker, pruning, timed, ratios: Vec::new(), seconds: 0.0, layers: 0 })
+}
+
+impl Runner {
+    fn answer(&self, query: &Query) -> Outcome<Answer> {
+        let mut request = Request::new(&query.text, &query.texts, self.timed.k);
+        if let Some(pruning) = &self.pruning {
+            request = request.pruning(pruning.clone());
+        }
+        let started = Instant::now();
+        let selection = self.reranker.run(request)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let places = selection.results.iter().map(|r| r.index).collect();
+        Ok(Answer { seconds, places, layers: selection.stats.candidate_layers })
+    }
+}
+
+/// The test half in the order of a calibration's split.
+fn testing(data: &Dataset, k: usize) -> Vec<&Query> {
+    let mut queries: Vec<(String, &Query)> =
+        data.queries.iter().filter(|q| q.texts.len() > k).map(|q| (q.key(), q)).collect();
+    queries.sort_by(|a, b| a.0.cmp(&b.0));
+    queries.dedup_by(|a, b| a.0 == b.0);
+    queries.iter().skip(1).step_by(2).map(|(_, query)| *query).collect()
 }

@@ -2,17 +2,19 @@
 
 use grating_prune::{
     Family, Grid, Mode, Policy, PolicyRun, Procedure, PruneError, ScoreTrace, Sweep, Target, Test,
-    calibrate, metrics, replay,
+    calibrate, calibrate::learned,
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
+use super::measure::measure;
+use super::readout::Fitted;
 use super::states::States;
 use super::traces::Recorded;
 use super::{CalibrateError, Dataset, Query, Traces, readout};
 use crate::error::Result;
 use crate::fingerprint::hex;
-use crate::profile::{DataSummary, Judged, Measured, Profile, Quality};
+use crate::profile::{DataSummary, Measured, ModelStamp, Profile};
 
 /// What is to be promised.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,77 +55,164 @@ const FEWEST_TO_READ: usize = 6;
 /// A query with its trace.
 #[derive(Clone, Copy)]
 pub(super) struct Case<'a> {
-    query: &'a Query,
+    pub(super) query: &'a Query,
     pub(super) trace: &'a ScoreTrace,
     pub(super) states: Option<&'a States>,
 }
 
 /// Finds the cheapest policy that keeps the promise on the calibration half and measures it on the test half.
 ///
-/// The policies are those of [`Grid::standard`] and [`Grid::paper`]; traces of queries that `data` does not hold are
-/// left alone, as are queries with K candidates or fewer.
+/// Traces of queries that `data` does not hold are left alone, as are queries with K candidates or fewer. See
+/// [`Calibrator`] for several promises on the same sample.
 ///
 /// # Errors
 /// [`CalibrateError::NoTrace`], [`CalibrateError::TooFewQueries`], and a target out of range.
 pub fn fit(data: &Dataset, traces: &Traces, options: &Options) -> Result<Profile> {
     let Options { k, mode, target, reading } = *options;
-    if k == 0 {
-        return Err(PruneError::ZeroK.into());
+    Calibrator::new(data, traces, k, mode, reading)?.profile(target, reading)
+}
+
+/// A sample on which every policy has been replayed, so that promises can be tried on it.
+///
+/// The policies are those of [`Grid::standard`] and [`Grid::paper`], and those that
+/// [`learned`](grating_prune::calibrate::learned()) finds on the exploring queries. What one promise's confidence says holds for
+/// one promise: who tries several and takes the best must share the error among them.
+pub struct Calibrator<'a> {
+    data: &'a Dataset,
+    model: &'a ModelStamp,
+    k: usize,
+    mode: Mode,
+    /// All queries that have something to decide, in the order of the split.
+    cases: Vec<Case<'a>>,
+    /// Of the calibrating queries, those that explore.
+    explore: usize,
+    paper: Sweep,
+    head: Sweep,
+    fitted: Option<(Fitted, Sweep)>,
+}
+
+impl<'a> Calibrator<'a> {
+    /// Fits readouts, unless `reading` is by the head alone, and replays all policies.
+    ///
+    /// # Errors
+    /// [`CalibrateError::NoTrace`], [`CalibrateError::TooFewQueries`], K = 0.
+    pub fn new(
+        data: &'a Dataset,
+        traces: &'a Traces,
+        k: usize,
+        mode: Mode,
+        reading: Reading,
+    ) -> Result<Self> {
+        if k == 0 {
+            return Err(PruneError::ZeroK.into());
+        }
+        let cases = ordered(data, traces, k)?;
+        let (calibrating, testing) = halves(&cases);
+        let explore = (calibrating.len() / 3).max(1);
+        let fitted = match reading {
+            Reading::Head => None,
+            _ => readout::fit(&calibrating, &testing, explore)?,
+        };
+        let sample = own(&calibrating);
+        let paper = Grid::paper(mode).family()?;
+        let layers = traces.model.layers;
+        let sweep_of = |traces: &[ScoreTrace]| -> Result<Sweep> {
+            let learned = learned(&traces[..explore], k, mode)?;
+            Ok(sweep(&family(layers, mode, &paper, &learned)?, traces, k)?)
+        };
+        let head = sweep_of(&sample)?;
+        let with_sweep = |fitted: Fitted| -> Result<_> {
+            let sweep = sweep_of(&fitted.calibrating)?;
+            Ok((fitted, sweep))
+        };
+        Ok(Calibrator {
+            data,
+            model: &traces.model,
+            k,
+            mode,
+            explore,
+            paper: sweep(&paper, &sample, k)?,
+            head,
+            fitted: fitted.map(with_sweep).transpose()?,
+            cases,
+        })
     }
-    let cases = ordered(data, traces, k)?;
-    let half = |rest| cases.iter().skip(rest).step_by(2).copied().collect::<Vec<_>>();
-    let (calibrating, testing) = (half(0), half(1));
-    let sample: Vec<ScoreTrace> = calibrating.iter().map(|case| case.trace.clone()).collect();
-    let test = Test::for_k(k);
-    let explore = (sample.len() / 3).max(1);
-    let fitted = match reading {
-        Reading::Head => None,
-        Reading::Best => readout::fit(&calibrating, &testing, explore)?,
-        Reading::Fitted => {
-            let fitted = readout::fit(&calibrating, &testing, explore)?;
-            Some(fitted.ok_or(CalibrateError::NoStates { needed: FEWEST_TO_READ })?)
+
+    /// Queries that a promise is tested on.
+    pub fn test_queries(&self) -> usize {
+        self.head.queries() - self.explore
+    }
+
+    /// The cheapest policy that keeps the promise, measured on the test half.
+    ///
+    /// # Errors
+    /// [`CalibrateError::NoStates`] where readouts are asked for and there are none, and a target out of range.
+    pub fn profile(&self, target: Target, reading: Reading) -> Result<Profile> {
+        let (k, test, explore) = (self.k, Test::for_k(self.k), self.explore);
+        let (_, testing) = halves(&self.cases);
+        if reading == Reading::Fitted && self.fitted.is_none() {
+            return Err(CalibrateError::NoStates { needed: FEWEST_TO_READ }.into());
         }
-    };
-    let paper_family = Grid::paper(mode).family()?;
-    let all = family(traces.model.layers, mode, &paper_family)?;
-    let paper = sweep(&paper_family, &sample, k)?;
-    let paper = calibrate(&paper, target, Procedure::FixedSequence, test)?;
-    let by_head = sweep(&all, &sample, k)?;
-    let by_fitted = fitted.as_ref().map(|f| sweep(&all, &f.calibrating, k)).transpose()?;
-    // Only exploring queries have a say, so the choice costs nothing of the confidence.
-    let cost = |sweep: &Sweep| sweep.cheapest_cost(target.agreement, 0..explore).unwrap_or(1.0);
-    let better = |by_fitted: &Sweep| cost(by_fitted) < cost(&by_head);
-    let readings = fitted.as_ref().map_or_else(Vec::new, |f| f.compare(&testing, k));
-    let (chosen, fitted) = match (by_fitted, fitted) {
-        (Some(sweep), Some(fitted)) if reading == Reading::Fitted || better(&sweep) => {
-            (sweep, Some(fitted))
-        }
-        _ => (by_head, None),
-    };
-    let calibration = calibrate(&chosen, target, Procedure::Split { explore }, test)?;
-    let policy = calibration.chosen.map(|tested| tested.policy);
-    let measured = policy.map(|policy| match &fitted {
-        Some(fitted) => measure(&policy, &testing, &fitted.testing, k),
-        None => measure(&policy, &testing, &own(&testing), k),
-    });
-    let paper_policy = paper.chosen.map(|tested| tested.policy);
-    let paper_measured = paper_policy.map(|policy| measure(&policy, &testing, &own(&testing), k));
-    Ok(Profile {
-        version: Profile::VERSION,
-        model: traces.model.clone(),
-        k,
-        mode,
-        promise: target,
-        readouts: fitted.map(|fitted| fitted.readouts),
-        readings,
-        policy,
-        theorem: THEOREM.into(),
-        data: summary(data, &cases, testing.len()),
-        measured: measured.transpose()?,
-        paper_measured: paper_measured.transpose()?,
-        calibration,
-        paper,
-    })
+        // Only exploring queries have a say, so the choice costs nothing of the confidence.
+        let cost = |sweep: &Sweep| sweep.cheapest_cost(target.agreement, 0..explore).unwrap_or(1.0);
+        let by_fitted = self.fitted.as_ref().filter(|(_, sweep)| match reading {
+            Reading::Head => false,
+            Reading::Fitted => true,
+            Reading::Best => cost(sweep) < cost(&self.head),
+        });
+        let sweep = by_fitted.map_or(&self.head, |(_, sweep)| sweep);
+        let read = by_fitted.map_or_else(|| own(&testing), |(fitted, _)| fitted.testing.clone());
+        let calibration = calibrate(sweep, target, Procedure::Split { explore }, test)?;
+        let paper = calibrate(&self.paper, target, Procedure::FixedSequence, test)?;
+        let policy = calibration.chosen.as_ref().map(|tested| tested.policy.clone());
+        let measured = policy.as_ref().map(|policy| measure(policy, &testing, &read, k));
+        let paper_measured = paper
+            .chosen
+            .as_ref()
+            .map(|tested| measure(&tested.policy, &testing, &own(&testing), k));
+        let readings = match (&self.fitted, reading) {
+            (Some((fitted, _)), Reading::Best | Reading::Fitted) => fitted.compare(&testing, k),
+            _ => Vec::new(),
+        };
+        Ok(Profile {
+            version: Profile::VERSION,
+            model: self.model.clone(),
+            k,
+            mode: self.mode,
+            promise: target,
+            readouts: by_fitted.map(|(fitted, _)| fitted.readouts.clone()),
+            readings,
+            policy,
+            theorem: THEOREM.into(),
+            data: summary(self.data, &self.cases, testing.len()),
+            measured: measured.transpose()?,
+            paper_measured: paper_measured.transpose()?,
+            calibration,
+            paper,
+        })
+    }
+
+    /// A policy on the test half, its scores read by the model's own head or by the fitted readouts.
+    ///
+    /// # Errors
+    /// [`CalibrateError::NoStates`] where readouts are asked for and there are none, and a policy of another model.
+    pub fn measure(&self, policy: &Policy, fitted: bool) -> Result<Measured> {
+        let (_, testing) = halves(&self.cases);
+        let read = match (&self.fitted, fitted) {
+            (_, false) => own(&testing),
+            (Some((fitted, _)), true) => fitted.testing.clone(),
+            (None, true) => {
+                return Err(CalibrateError::NoStates { needed: FEWEST_TO_READ }.into());
+            }
+        };
+        measure(policy, &testing, &read, self.k)
+    }
+}
+
+/// The calibrating queries and the test half.
+fn halves<'a>(cases: &[Case<'a>]) -> (Vec<Case<'a>>, Vec<Case<'a>>) {
+    let half = |rest| cases.iter().skip(rest).step_by(2).copied().collect();
+    (half(0), half(1))
 }
 
 /// The traces as the model's own head reads them.
@@ -138,10 +227,16 @@ fn sweep(family: &Family, traces: &[ScoreTrace], k: usize) -> Result<Sweep, Prun
     Sweep::from_runs(family, runs.collect::<Result<_, _>>()?, k)
 }
 
-/// The standard grid and the paper's finer chain.
-fn family(layers: usize, mode: Mode, paper: &Family) -> Result<Family, PruneError> {
+/// The standard grid, the paper's finer chain and what was learned.
+fn family(
+    layers: usize,
+    mode: Mode,
+    paper: &Family,
+    learned: &Family,
+) -> Result<Family, PruneError> {
     let standard = Grid::standard(layers, mode).family()?;
-    Family::new(standard.chains().iter().chain(paper.chains()).cloned().collect())
+    let chains = standard.chains().iter().chain(paper.chains()).chain(learned.chains());
+    Family::new(chains.cloned().collect())
 }
 
 /// The queries that have something to decide, in the order of the split.
@@ -178,61 +273,4 @@ fn summary(data: &Dataset, cases: &[Case<'_>], test_queries: usize) -> DataSumma
         split: SPLIT.into(),
         hash: hex(&hash.finalize()),
     }
-}
-
-/// A policy on queries, whose scores are read as in `traces`.
-fn measure(
-    policy: &Policy,
-    cases: &[Case<'_>],
-    traces: &[ScoreTrace],
-    k: usize,
-) -> Result<Measured> {
-    let (mut agreement, mut ran, mut all) = (0.0, 0, 0);
-    let (mut judged, mut full_quality, mut pruned_quality) =
-        (0_u32, Quality::default(), Quality::default());
-    for (Case { query, .. }, trace) in cases.iter().zip(traces) {
-        let outcome = replay(policy, trace, k)?;
-        let full = trace.final_ranking();
-        agreement += metrics::overlap_at_k(&outcome.selected, &full, k);
-        ran += outcome.candidate_layers;
-        all += (trace.candidates() * trace.layers()) as u64;
-        let mut selected = outcome.selected;
-        if policy.mode == Mode::Rank {
-            let rank = |c: usize| full.iter().position(|&f| f == c);
-            selected.sort_by_key(|&c| rank(c));
-        }
-        if let (Some(f), Some(p)) = (quality(query, &full, k), quality(query, &selected, k)) {
-            judged += 1;
-            add(&mut full_quality, f);
-            add(&mut pruned_quality, p);
-        }
-    }
-    let mean = |sum: Quality| Quality {
-        precision: sum.precision / f64::from(judged),
-        ndcg: sum.ndcg / f64::from(judged),
-    };
-    Ok(Measured {
-        queries: cases.len(),
-        agreement: agreement / cases.len() as f64,
-        saved: 1.0 - ran as f64 / all as f64,
-        judged: (judged > 0).then(|| Judged {
-            queries: judged as usize,
-            full: mean(full_quality),
-            pruned: mean(pruned_quality),
-        }),
-    })
-}
-
-/// Of the candidates in this order; nothing where no judged text is relevant.
-fn quality(query: &Query, ranked: &[usize], k: usize) -> Option<Quality> {
-    let judgments = query.judgments.as_ref()?;
-    let grades: Vec<u32> = ranked.iter().map(|&c| judgments.pool[c]).collect();
-    let precision = metrics::capped_precision_at_k(&grades, &judgments.all, k)?;
-    let ndcg = metrics::ndcg_at_k(&grades, &judgments.all, k)?;
-    Some(Quality { precision, ndcg })
-}
-
-fn add(sum: &mut Quality, one: Quality) {
-    sum.precision += one.precision;
-    sum.ndcg += one.ndcg;
 }

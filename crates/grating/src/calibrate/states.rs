@@ -37,6 +37,11 @@ impl States {
         self.hidden
     }
 
+    /// Layers that they are of.
+    pub(super) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
     /// Whether these are of all intermediate layers and all candidates of a trace.
     pub(super) fn fit(&self, trace: &ScoreTrace) -> bool {
         self.candidates == trace.candidates() && self.layers.len() + 1 == trace.layers()

@@ -86,6 +86,13 @@ impl Traces {
         self.traces.get(key).map(|recorded| &recorded.trace)
     }
 
+    /// Normalised hidden states of that query's candidates after `layer`, `[candidates, hidden]`; `None` where they
+    /// are not recorded, as after the last layer.
+    pub fn states(&self, key: &str, layer: usize) -> Option<Vec<f32>> {
+        let states = self.recorded(key)?.states.as_ref()?;
+        (layer < states.layers()).then(|| states.layer(layer))
+    }
+
     pub(super) fn recorded(&self, key: &str) -> Option<&Recorded> {
         self.traces.get(key)
     }

@@ -248,7 +248,7 @@ impl Compute {
         run.timeline.span(Track::Compute, "embed", started, Instant::now());
 
         let mut selection =
-            Selecting::new(job.k, job.policy, pool.lengths.len(), layers, job.trace)?;
+            Selecting::new(job.k, job.policy.clone(), pool.lengths.len(), layers, job.trace)?;
         for layer in 0..layers {
             if chunks.is_empty() {
                 break;

@@ -79,7 +79,7 @@ fn a_profile_is_found_stored_and_used() {
 
     assert_eq!((profile.data.queries, profile.data.left_out), (40, 1));
     assert_eq!((profile.data.calibration_queries, profile.data.test_queries), (20, 20));
-    let chosen = profile.calibration.chosen.unwrap();
+    let chosen = profile.calibration.chosen.as_ref().unwrap();
     assert!(chosen.p_value <= chosen.level && chosen.lower_bound >= 0.3);
     let measured = profile.measured.clone().unwrap();
     assert!((0.0..=1.0).contains(&measured.agreement) && measured.saved > 0.0);
@@ -89,8 +89,11 @@ fn a_profile_is_found_stored_and_used() {
 
     let pruning = builder().profile(profile.clone()).build().unwrap();
     for query in &data.queries[..5] {
-        let expected =
-            replay(&profile.policy.unwrap(), &trace_of(&pruning, &query.text, &query.texts), K);
+        let expected = replay(
+            profile.policy.as_ref().unwrap(),
+            &trace_of(&pruning, &query.text, &query.texts),
+            K,
+        );
         let found = pruning.rerank(&query.text, &query.texts, K).unwrap();
         let indices: Vec<usize> = found.results.iter().map(|r| r.index).collect();
         let expected = expected.unwrap();
@@ -134,7 +137,7 @@ fn a_model_folder_brings_its_profiles() {
     let model = copy_of(&golden("bert-gelu-f32"));
     let mut profile = profile(&of_folder(model.path()).build().unwrap(), &data);
     let eager = Policy::paper(0.0);
-    profile.policy = Some(eager);
+    profile.policy = Some(eager.clone());
     let shipped = model.path().join("grating-profile.json");
     std::fs::write(&shipped, serde_json::to_vec(&[&profile]).unwrap()).unwrap();
 
@@ -167,7 +170,7 @@ fn audits_run_in_full_and_say_what_pruning_would_have_done() {
     let folder = tempfile::tempdir().unwrap();
     let data = data(folder.path(), 4);
     let policy = Policy::paper(0.0);
-    let reranker = builder().pruning(Pruning::By(policy)).audit(0.5).build().unwrap();
+    let reranker = builder().pruning(Pruning::By(policy.clone())).audit(0.5).build().unwrap();
     let mut overlaps = Vec::new();
     for query in &data.queries[..4] {
         let selection = reranker.rerank(&query.text, &query.texts, K).unwrap();
@@ -277,7 +280,7 @@ fn fitted_readouts_prune_as_they_were_calibrated() {
         let by_head = trace_by(&pruning, query, Some(Pruning::Off));
         assert_eq!(trace.layer(3), by_head.layer(3));
         other_scores += usize::from(trace.layer(1) != by_head.layer(1));
-        let expected = replay(&profile.policy.unwrap(), &trace, K).unwrap();
+        let expected = replay(profile.policy.as_ref().unwrap(), &trace, K).unwrap();
         let found = pruning.rerank(&query.text, &query.texts, K).unwrap();
         let indices: Vec<usize> = found.results.iter().map(|r| r.index).collect();
         assert_eq!(indices, expected.selected);

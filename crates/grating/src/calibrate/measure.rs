@@ -1,0 +1,65 @@
+//! What a policy does on queries that had no part in its choice.
+
+use grating_prune::{Mode, Policy, ScoreTrace, metrics, replay};
+
+use super::Query;
+use super::fit::Case;
+use crate::error::Result;
+use crate::profile::{Judged, Measured, Quality};
+
+/// A policy on queries, whose scores are read as in `traces`.
+pub(super) fn measure(
+    policy: &Policy,
+    cases: &[Case<'_>],
+    traces: &[ScoreTrace],
+    k: usize,
+) -> Result<Measured> {
+    let (mut agreement, mut ran, mut all) = (0.0, 0, 0);
+    let (mut judged, mut full_quality, mut pruned_quality) =
+        (0_u32, Quality::default(), Quality::default());
+    for (Case { query, .. }, trace) in cases.iter().zip(traces) {
+        let outcome = replay(policy, trace, k)?;
+        let full = trace.final_ranking();
+        agreement += metrics::overlap_at_k(&outcome.selected, &full, k);
+        ran += outcome.candidate_layers;
+        all += (trace.candidates() * trace.layers()) as u64;
+        let mut selected = outcome.selected;
+        if policy.mode == Mode::Rank {
+            let rank = |c: usize| full.iter().position(|&f| f == c);
+            selected.sort_by_key(|&c| rank(c));
+        }
+        if let (Some(f), Some(p)) = (quality(query, &full, k), quality(query, &selected, k)) {
+            judged += 1;
+            add(&mut full_quality, f);
+            add(&mut pruned_quality, p);
+        }
+    }
+    let mean = |sum: Quality| Quality {
+        precision: sum.precision / f64::from(judged),
+        ndcg: sum.ndcg / f64::from(judged),
+    };
+    Ok(Measured {
+        queries: cases.len(),
+        agreement: agreement / cases.len() as f64,
+        saved: 1.0 - ran as f64 / all as f64,
+        judged: (judged > 0).then(|| Judged {
+            queries: judged as usize,
+            full: mean(full_quality),
+            pruned: mean(pruned_quality),
+        }),
+    })
+}
+
+/// Of the candidates in this order; nothing where no judged text is relevant.
+fn quality(query: &Query, ranked: &[usize], k: usize) -> Option<Quality> {
+    let judgments = query.judgments.as_ref()?;
+    let grades: Vec<u32> = ranked.iter().map(|&c| judgments.pool[c]).collect();
+    let precision = metrics::capped_precision_at_k(&grades, &judgments.all, k)?;
+    let ndcg = metrics::ndcg_at_k(&grades, &judgments.all, k)?;
+    Some(Quality { precision, ndcg })
+}
+
+fn add(sum: &mut Quality, one: Quality) {
+    sum.precision += one.precision;
+    sum.ndcg += one.ndcg;
+}
