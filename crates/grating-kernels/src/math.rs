@@ -37,20 +37,15 @@ pub(crate) fn tanh<V: Simd>(x: V) -> V {
 /// Error function: Abramowitz and Stegun 7.1.26, absolute error below 2e-7 before rounding.
 #[inline(always)]
 pub(crate) fn erf<V: Simd>(x: V) -> V {
-    let zero = V::splat(0.0);
     let one = V::splat(1.0);
-    let magnitude = x.max(zero.sub(x));
+    let magnitude = x.abs();
     let t = one.div(magnitude.mul_add(V::splat(0.327_591_1), one));
     let mut p = V::splat(1.061_405_4);
     for coefficient in [-1.453_152_1, 1.421_413_8, -0.284_496_74, 0.254_829_6] {
         p = p.mul_add(t, V::splat(coefficient));
     }
-    let tail = p.mul(t).mul(exp(zero.sub(magnitude.mul(magnitude))));
-    // sign(x) * (1 - tail), with sign(0) = 0 hidden by tail(0) = 1.
-    let positive = one.sub(tail);
-    let limit = V::splat(f32::MIN_POSITIVE);
-    let sign = x.div(magnitude.max(limit)).max(V::splat(-1.0)).min(one);
-    positive.mul(sign)
+    let tail = p.mul(t).mul(exp(V::splat(0.0).sub(magnitude.mul(magnitude))));
+    one.sub(tail).copysign(x)
 }
 
 #[cfg(test)]

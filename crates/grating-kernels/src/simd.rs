@@ -15,6 +15,16 @@ pub(crate) trait Simd: Copy {
     fn load(from: &[f32]) -> Self;
     /// Lanes to the first `LANES` elements.
     fn store(self, to: &mut [f32]);
+    /// [`Self::load`] without a check.
+    ///
+    /// # Safety
+    /// `LANES` elements must lie there.
+    unsafe fn load_from(from: *const f32) -> Self;
+    /// [`Self::store`] without a check.
+    ///
+    /// # Safety
+    /// There must be room for `LANES` elements.
+    unsafe fn store_to(self, to: *mut f32);
     /// `self + other`.
     fn add(self, other: Self) -> Self;
     /// `self - other`.
@@ -29,6 +39,10 @@ pub(crate) trait Simd: Copy {
     fn min(self, other: Self) -> Self;
     /// `self * factor + addend`, in one rounding where the instruction set can.
     fn mul_add(self, factor: Self, addend: Self) -> Self;
+    /// The magnitudes.
+    fn abs(self) -> Self;
+    /// Magnitudes of `self`, signs of `sign`.
+    fn copysign(self, sign: Self) -> Self;
     /// The nearest whole numbers.
     fn round(self) -> Self;
     /// `2 ^ self` for whole numbers in `-126..=127`.
@@ -104,6 +118,16 @@ impl Simd for Plain {
         to[..8].copy_from_slice(&self.0);
     }
     #[inline(always)]
+    unsafe fn load_from(from: *const f32) -> Self {
+        // SAFETY: the caller promises eight elements.
+        Plain(unsafe { from.cast::<[f32; 8]>().read() })
+    }
+    #[inline(always)]
+    unsafe fn store_to(self, to: *mut f32) {
+        // SAFETY: the caller promises room for eight elements.
+        unsafe { to.cast::<[f32; 8]>().write(self.0) }
+    }
+    #[inline(always)]
     fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
     }
@@ -130,6 +154,14 @@ impl Simd for Plain {
     #[inline(always)]
     fn mul_add(self, factor: Self, addend: Self) -> Self {
         self.mul(factor).add(addend)
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Plain(self.0.map(f32::abs))
+    }
+    #[inline(always)]
+    fn copysign(self, sign: Self) -> Self {
+        self.zip(sign, f32::copysign)
     }
     #[inline(always)]
     fn round(self) -> Self {
@@ -160,7 +192,8 @@ pub(crate) mod x86 {
     // kernels that use these types; loads and stores check the slice's length first.
     macro_rules! implement {
         ($name:ident, $lanes:literal, $set1:ident, $loadu:ident, $storeu:ident, $add:ident, $sub:ident, $mul:ident,
-         $div:ident, $max:ident, $min:ident, $fmadd:ident, |$x:ident| $round:expr, $exp2:expr) => {
+         $div:ident, $max:ident, $min:ident, $fmadd:ident, $abs:ident, $copysign:ident, $sum:ident,
+         $largest:ident, |$x:ident| $round:expr, $exp2:expr) => {
             impl Simd for $name {
                 const LANES: usize = $lanes;
                 #[inline(always)]
@@ -179,6 +212,26 @@ pub(crate) mod x86 {
                     assert!(to.len() >= $lanes);
                     // SAFETY: see above.
                     unsafe { $storeu(to.as_mut_ptr(), self.0) }
+                }
+                #[inline(always)]
+                unsafe fn load_from(from: *const f32) -> Self {
+                    // SAFETY: the caller promises so many elements.
+                    $name(unsafe { $loadu(from) })
+                }
+                #[inline(always)]
+                unsafe fn store_to(self, to: *mut f32) {
+                    // SAFETY: the caller promises room for so many elements.
+                    unsafe { $storeu(to, self.0) }
+                }
+                #[inline(always)]
+                fn sum(self) -> f32 {
+                    // SAFETY: see above.
+                    unsafe { $sum(self.0) }
+                }
+                #[inline(always)]
+                fn largest(self) -> f32 {
+                    // SAFETY: see above.
+                    unsafe { $largest(self.0) }
                 }
                 #[inline(always)]
                 fn add(self, other: Self) -> Self {
@@ -216,6 +269,16 @@ pub(crate) mod x86 {
                     $name(unsafe { $fmadd(self.0, factor.0, addend.0) })
                 }
                 #[inline(always)]
+                fn abs(self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $abs(self.0) })
+                }
+                #[inline(always)]
+                fn copysign(self, sign: Self) -> Self {
+                    // SAFETY: see above.
+                    $name(unsafe { $copysign(self.0, sign.0) })
+                }
+                #[inline(always)]
                 fn round(self) -> Self {
                     let $x = self.0;
                     // SAFETY: see above.
@@ -228,6 +291,43 @@ pub(crate) mod x86 {
                 }
             }
         };
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn abs_avx2(x: __m256) -> __m256 {
+        _mm256_andnot_ps(_mm256_set1_ps(-0.0), x)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn copysign_avx2(x: __m256, sign: __m256) -> __m256 {
+        _mm256_or_ps(abs_avx2(x), _mm256_and_ps(_mm256_set1_ps(-0.0), sign))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn copysign_avx512(x: __m512, sign: __m512) -> __m512 {
+        let (x, sign) = (_mm512_castps_si512(x), _mm512_castps_si512(sign));
+        // Of the third operand where the mask has a bit, of the first elsewhere.
+        let mask = _mm512_set1_epi32(i32::MIN);
+        _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xd8>(x, sign, mask))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn sum_avx2(x: __m256) -> f32 {
+        let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+        _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn largest_avx2(x: __m256) -> f32 {
+        let x = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+        _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)))
     }
 
     implement!(
@@ -243,6 +343,10 @@ pub(crate) mod x86 {
         _mm256_max_ps,
         _mm256_min_ps,
         _mm256_fmadd_ps,
+        abs_avx2,
+        copysign_avx2,
+        sum_avx2,
+        largest_avx2,
         |x| _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x),
         |x| {
             let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(x), _mm256_set1_epi32(127));
@@ -262,6 +366,10 @@ pub(crate) mod x86 {
         _mm512_max_ps,
         _mm512_min_ps,
         _mm512_fmadd_ps,
+        _mm512_abs_ps,
+        copysign_avx512,
+        _mm512_reduce_add_ps,
+        _mm512_reduce_max_ps,
         |x| _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(x),
         |x| {
             let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(127));

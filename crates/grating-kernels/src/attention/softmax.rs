@@ -1,0 +1,34 @@
+//! Softmax of one row of scores.
+
+use crate::math;
+use crate::simd::Simd;
+
+/// `e ^ (scale * (x - max x))` where `x` lies; returns one divided by the sum.
+#[inline(always)]
+pub(super) fn softmax<V: Simd>(x: &mut [f32], scale: f32) -> f32 {
+    let (mut largest, mut rest) = (V::splat(f32::NEG_INFINITY), f32::NEG_INFINITY);
+    let vectors = x.chunks_exact(V::LANES);
+    for &x in vectors.remainder() {
+        rest = rest.max(x);
+    }
+    for x in vectors {
+        largest = largest.max(V::load(x));
+    }
+    let shift = V::splat(-largest.largest().max(rest) * scale);
+    let scale = V::splat(scale);
+    let mut total = V::splat(0.0);
+    let mut vectors = x.chunks_exact_mut(V::LANES);
+    for x in &mut vectors {
+        let e = math::exp(V::load(x).mul_add(scale, shift));
+        total = total.add(e);
+        e.store(x);
+    }
+    let tail = vectors.into_remainder();
+    if !tail.is_empty() {
+        // Lanes past the end are far below, so that they add nothing.
+        let e = V::load_part(tail, f32::NEG_INFINITY).mul_add(scale, shift);
+        math::exp(e).store_part(tail);
+        total = total.add(V::load_part(tail, 0.0));
+    }
+    1.0 / total.sum()
+}

@@ -1,0 +1,107 @@
+//! Attention against the formula, and its promises about bits.
+
+use super::*;
+use crate::test_numbers::numbers;
+
+/// One query of one head, in f64.
+fn expected(q: &[f32], keys: &[&[f32]], values: &[&[f32]], width: usize) -> Vec<f64> {
+    let dot = |k: &&[f32]| -> f64 {
+        q.iter().zip(k.iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let scores: Vec<f64> = keys.iter().map(|k| dot(k) / (width as f64).sqrt()).collect();
+    let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    (0..width)
+        .map(|c| weights.iter().zip(values).map(|(w, v)| w * f64::from(v[c])).sum::<f64>() / total)
+        .collect()
+}
+
+const SHAPES: [Heads; 5] = [
+    Heads { queries: 1, keys: 1, width: 5, causal: false },
+    Heads { queries: 4, keys: 2, width: 16, causal: true },
+    Heads { queries: 3, keys: 3, width: 32, causal: false },
+    Heads { queries: 14, keys: 2, width: 64, causal: true },
+    Heads { queries: 8, keys: 1, width: 24, causal: true },
+];
+
+fn spans(lengths: &[usize]) -> Vec<Span> {
+    let mut end = 0;
+    let span = |&length: &usize| {
+        let rows = end..end + length;
+        end = rows.end;
+        Span { queries: rows.clone(), keys: rows, first_query: 0 }
+    };
+    lengths.iter().map(span).collect()
+}
+
+#[test]
+fn agrees_with_the_formula_on_every_instruction_set() {
+    for (isa, heads) in Isa::supported().into_iter().flat_map(|i| SHAPES.map(|s| (i, s))) {
+        let (columns, stride) = (heads.queries * heads.width, heads.keys * heads.width);
+        let spans = spans(&[1, 7, 70, 33]);
+        let tokens = spans.last().unwrap().keys.end;
+        let q = numbers(tokens * columns, 1);
+        let (k, v) = (numbers(tokens * stride, 2), numbers(tokens * stride, 3));
+        let (pk, pv) = (numbers(9 * stride, 4), numbers(9 * stride, 5));
+        let own = KeysValues { keys: &k, values: &v };
+        let prefix = KeysValues { keys: &pk, values: &pv };
+        let mut out = vec![0.0; q.len()];
+        attention(isa, heads, &q, own, Some(prefix), &spans, &mut out);
+        for span in &spans {
+            for row in span.queries.clone() {
+                for head in 0..heads.queries {
+                    let key_head = head / (heads.queries / heads.keys) * heads.width;
+                    let part = |x: &'_ [f32], r: usize| {
+                        let at = r * stride + key_head;
+                        x[at..at + heads.width].to_vec()
+                    };
+                    let last = if heads.causal { row + 1 } else { span.keys.end };
+                    let all = |prefix: &[f32], own: &[f32]| -> Vec<Vec<f32>> {
+                        let own = (span.keys.start..last).map(|r| part(own, r));
+                        (0..9).map(|r| part(prefix, r)).chain(own).collect()
+                    };
+                    let (keys, values) = (all(&pk, &k), all(&pv, &v));
+                    let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
+                    let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+                    let at = row * columns + head * heads.width;
+                    let e = expected(&q[at..at + heads.width], &keys, &values, heads.width);
+                    for (found, e) in out[at..].iter().zip(e) {
+                        assert!(
+                            (f64::from(*found) - e).abs() < 5e-6,
+                            "{isa} {heads:?}: {found} for {e}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_neighbours_prefix_or_which_queries_are_asked() {
+    for (isa, heads) in Isa::supported().into_iter().flat_map(|i| SHAPES.map(|s| (i, s))) {
+        let (columns, stride) = (heads.queries * heads.width, heads.keys * heads.width);
+        let tokens = 75;
+        let q = numbers(tokens * columns, 1);
+        let (k, v) = (numbers(tokens * stride, 2), numbers(tokens * stride, 3));
+        let own = KeysValues { keys: &k, values: &v };
+        let mut whole = vec![0.0; q.len()];
+        attention(isa, heads, &q, own, None, &spans(&[tokens]), &mut whole);
+
+        // The last query alone.
+        let mut last = vec![0.0; columns];
+        let span = Span { queries: 0..1, keys: 0..tokens, first_query: tokens - 1 };
+        attention(isa, heads, &q[(tokens - 1) * columns..], own, None, &[span], &mut last);
+        assert_eq!(last, whole[(tokens - 1) * columns..]);
+
+        // The first 21 tokens as a prefix.
+        let cut = 21;
+        let prefix = KeysValues { keys: &k[..cut * stride], values: &v[..cut * stride] };
+        let rest = KeysValues { keys: &k[cut * stride..], values: &v[cut * stride..] };
+        let mut tail = vec![0.0; (tokens - cut) * columns];
+        let spans = spans(&[tokens - cut]);
+        attention(isa, heads, &q[cut * columns..], rest, Some(prefix), &spans, &mut tail);
+        assert_eq!(tail, whole[cut * columns..]);
+    }
+}
