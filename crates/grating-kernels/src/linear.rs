@@ -35,10 +35,10 @@ pub enum Compute {
     /// Products of bfloat16, exact in f32: activations, and weights of other formats, are rounded
     /// to nearest even. Subnormal numbers count as zero.
     Bf16,
-    /// Products of signed bytes with a scale for every 32 elements of a row. Weights in
-    /// [`Format::Q8_0`] and [`Format::Q4_0`] are taken as they are stored; activations and weights
-    /// of other formats are quantized, the largest magnitude of 32 becoming 127 steps. The result
-    /// is the same with all instructions.
+    /// Products of bytes with a scale for every 128 elements of a row. Of weights the largest
+    /// magnitude of 128 becomes 127 steps, those in block formats being decoded first; activations
+    /// are cut into 255 steps from the least of 128 (or 0) to the largest (or 0). The result is the
+    /// same with all instructions.
     Int8,
 }
 
@@ -66,11 +66,12 @@ impl Kernels {
 
     /// In what products with weights of `_format`, which so far does not matter, are taken when
     /// the caller allows `wanted`: the same, or f32, which loses nothing, where `wanted` has no
-    /// instructions that would make it faster.
+    /// instructions that would make it faster. Integers are so without VNNI in [`Isa::Avx512`],
+    /// whose f32 is twice as wide; in [`Isa::Avx2`] they are ahead.
     pub fn compute_for(&self, _format: Format, wanted: Compute) -> Compute {
         match wanted {
             Compute::Bf16 if self.isa < Isa::Avx512Bf16 => Compute::F32,
-            Compute::Int8 if self.isa == Isa::Portable => Compute::F32,
+            Compute::Int8 if matches!(self.isa, Isa::Portable | Isa::Avx512) => Compute::F32,
             _ => wanted,
         }
     }

@@ -12,7 +12,10 @@ use half::f16;
 use crate::format::{Format, MatrixError};
 
 pub(crate) use decode::{DecodeFn, decode};
-pub(crate) use int8::{GROUP, QuantizeFn, quantize_rows};
+pub(crate) use int8::{
+    GROUP, QuantizeActivationsFn, QuantizeWeightsFn, Step, affine, quantize_pairs,
+    quantize_weights, scale,
+};
 
 /// Elements of a block of [`Format::Q8_0`] and [`Format::Q4_0`].
 const BLOCK: usize = 32;

@@ -1,4 +1,4 @@
-//! Operations row by row or element by element: norms, activations, residual sums, rotary embedding.
+//! Operations row by row or element by element: norms, activations, rotary embedding.
 //!
 //! Matrices are f32, row-major, `[rows, columns]`. Rows are shared out over the threads of the current rayon pool; no
 //! result depends on how.
@@ -60,17 +60,6 @@ pub fn layer_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], bias: &[f32]
     x.par_chunks_mut(block(weight.len())).for_each(
         |x| dispatch!(isa, layer_norms(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32)),
     );
-}
-
-/// `x += y`.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn add(isa: Isa, x: &mut [f32], y: &[f32]) {
-    assert_eq!(x.len(), y.len(), "summands differ in length");
-    x.par_chunks_mut(TASK)
-        .zip(y.par_chunks(TASK))
-        .for_each(|(x, y)| dispatch!(isa, sums(x: &mut [f32], y: &[f32])));
 }
 
 /// `x = activation(x)`.
@@ -205,11 +194,6 @@ fn layer_norms<V: Simd>(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
         zip!(row, weight, |x, w| x.sub(mean).mul(scale).mul(w));
         zip!(row, bias, |x, b| x.add(b));
     }
-}
-
-#[inline(always)]
-fn sums<V: Simd>(x: &mut [f32], y: &[f32]) {
-    zip!(x, y, |x, y| x.add(y));
 }
 
 #[inline(always)]

@@ -8,6 +8,9 @@ use proptest::prelude::*;
 const FORMATS: [Format; 6] =
     [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q4K];
 
+/// Elements that share a scale in int8.
+const GROUP: usize = 128;
+
 /// A sequence without structure, in -1..1.
 struct Noise(u64);
 
@@ -74,17 +77,19 @@ impl Case {
 
     /// The input and the weights as products in `compute` see them.
     fn operands(&self, compute: Compute) -> (Vec<f64>, Vec<f64>) {
-        let round = |numbers: &[f32], stored: bool| -> Vec<f32> {
-            match compute {
-                Compute::Int8 if stored => numbers.to_vec(),
-                Compute::Int8 => numbers.chunks(self.inputs).flat_map(round_to_int8).collect(),
+        let round = |numbers: &[f32], group: fn(&[f32]) -> Vec<f32>| -> Vec<f64> {
+            let rounded: Vec<f32> = match compute {
+                Compute::Int8 => numbers
+                    .chunks(self.inputs)
+                    .flat_map(|row| row.chunks(GROUP))
+                    .flat_map(group)
+                    .collect(),
                 Compute::Bf16 => numbers.iter().map(|&v| bf16::from_f32(v).to_f32()).collect(),
                 Compute::F32 => numbers.to_vec(),
-            }
+            };
+            rounded.into_iter().map(f64::from).collect()
         };
-        let stored = matches!(self.format, Format::Q8_0 | Format::Q4_0);
-        let widen = |numbers: Vec<f32>| numbers.into_iter().map(f64::from).collect();
-        (widen(round(&self.x, false)), widen(round(&self.w, stored)))
+        (round(&self.x, round_activations), round(&self.w, round_weights))
     }
 
     /// Every element within the error bound of a chain of f32 additions.
@@ -134,14 +139,20 @@ fn store(format: Format, row: &[f32], stored: &mut Vec<u8>) {
     }
 }
 
-/// Groups of 32 as multiples of a 127th of the largest.
-fn round_to_int8(row: &[f32]) -> Vec<f32> {
-    let round = |group: &[f32]| {
-        let largest = group.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-        let (scale, inverse) = (largest / 127.0, 127.0 / largest.max(1e-30));
-        group.iter().map(|v| (v * inverse).round_ties_even() * scale).collect::<Vec<_>>()
-    };
-    row.chunks(32).flat_map(round).collect()
+/// A group as multiples of a 127th of the largest magnitude.
+fn round_weights(group: &[f32]) -> Vec<f32> {
+    let largest = group.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let (scale, inverse) = (largest / 127.0, 127.0 / largest.max(1e-30));
+    group.iter().map(|v| (v * inverse).round_ties_even() * scale).collect()
+}
+
+/// A group as 256 steps from the least, or 0, to the largest, or 0.
+fn round_activations(group: &[f32]) -> Vec<f32> {
+    let (low, high) = group.iter().fold((0.0f32, 0.0f32), |(l, h), &v| (l.min(v), h.max(v)));
+    let (scale, inverse) = ((high - low) / 255.0, 255.0 / (high - low).max(1e-30));
+    let zero = (-low * inverse).round_ties_even();
+    let step = |v: &f32| ((v * inverse).round_ties_even() + zero).min(255.0) - zero;
+    group.iter().map(|v| step(v) * scale).collect()
 }
 
 /// Every instruction set of this machine with every type of products that it has.
@@ -188,6 +199,22 @@ fn edges_of_tiles_and_blocks_match_f64() {
             ] {
                 Case::new(rows, outputs, inputs, format, 7).check(&kernels, compute);
             }
+        }
+    }
+}
+
+/// Fast precision must not be slower than exact: without VNNI, AVX-512 is faster in f32.
+#[test]
+fn products_are_of_bytes_only_where_that_is_faster() {
+    for isa in Isa::supported() {
+        let expected = match isa {
+            Isa::Portable | Isa::Avx512 => Compute::F32,
+            _ => Compute::Int8,
+        };
+        for format in FORMATS {
+            let kernels = Kernels::new(isa);
+            assert_eq!(kernels.compute_for(format, Compute::Int8), expected, "{isa}");
+            assert_eq!(kernels.compute_for(format, Compute::F32), Compute::F32, "{isa}");
         }
     }
 }

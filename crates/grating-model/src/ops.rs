@@ -60,8 +60,13 @@ pub trait Ops: Send + Sync {
         maps: [Affine<'_, Self::Weight<'_>>; N],
     ) -> Result<[Self::Tensor; N]>;
 
-    /// `x + y`, element by element.
-    fn add(&self, x: Self::Tensor, y: &Self::Tensor) -> Result<Self::Tensor>;
+    /// `sum + map(x)`: a residual connection around the end of a block. `sum` `[t, out]`, `x` `[t, in]`.
+    fn linear_add(
+        &self,
+        sum: Self::Tensor,
+        x: &Self::Tensor,
+        map: Affine<'_, Self::Weight<'_>>,
+    ) -> Result<Self::Tensor>;
 
     /// `activation(gate) * up`, element by element.
     fn gate(

@@ -3,10 +3,9 @@
 use rayon::prelude::*;
 
 use super::Compute;
-use super::microkernel::{Microkernel, Source};
-use super::pack::{Packed, bytes_of};
-use super::plan::BLOCK_COLUMNS;
-use super::scratch::{Rows, Scratch, UnitBuffer};
+use super::microkernel::Microkernel;
+use super::pack::Packed;
+use super::scratch::UnitBuffer;
 use crate::isa::Isa;
 
 /// The input of linear layers, `[rows, columns]`, prepared by
@@ -17,8 +16,8 @@ pub struct Activations {
     compute: Compute,
     rows: usize,
     layout: Layout,
-    /// Tile by tile `[units, rows]`, then scales and offsets, `[scales, rows]` each. Only the last
-    /// tile may be short.
+    /// Tile by tile the units, then scales and offsets, `[scales, rows]` each. Only the last tile
+    /// may be short.
     packed: UnitBuffer,
 }
 
@@ -57,7 +56,7 @@ pub(super) struct TileOperand<'a> {
     /// First row of the tile.
     pub(super) first: usize,
     pub(super) rows: usize,
-    /// `[units, rows]`.
+    /// As a microkernel takes them.
     pub(super) units: &'a [u32],
     /// Bits of f32, `[scales, rows]`.
     pub(super) scales: &'a [u32],
@@ -136,7 +135,7 @@ impl Activations {
     }
 
     /// Columns `first..first + count` of tile `i`, packed by `micro`. `first` is a multiple of
-    /// [`BLOCK_COLUMNS`].
+    /// [`BLOCK_COLUMNS`](super::plan::BLOCK_COLUMNS).
     pub(super) fn tile(
         &self,
         i: usize,
@@ -165,26 +164,12 @@ impl Activations {
 fn pack_tiles(micro: &Microkernel, layout: Layout, x: &[f32], packed: &mut [u32]) {
     let tiles = packed.chunks_mut(layout.tile_rows * layout.words());
     let x = x.chunks(layout.tile_rows * layout.columns);
-    Scratch::with(|scratch| {
-        x.zip(tiles).for_each(|(x, tile)| pack_tile(micro, layout, x, tile, &mut scratch.rows));
-    });
+    x.zip(tiles).for_each(|(x, tile)| pack_tile(micro, layout, x, tile));
 }
 
-fn pack_tile(micro: &Microkernel, layout: Layout, x: &[f32], tile: &mut [u32], scratch: &mut Rows) {
-    let Layout { columns, .. } = layout;
-    let rows = x.len() / columns;
+fn pack_tile(micro: &Microkernel, layout: Layout, x: &[f32], tile: &mut [u32]) {
+    let rows = x.len() / layout.columns;
     let (units, scales, offsets) = layout.split_mut(rows, tile);
-    for first in (0..columns).step_by(BLOCK_COLUMNS) {
-        let count = BLOCK_COLUMNS.min(columns - first);
-        let stride = columns * size_of::<f32>();
-        let source = Source { bytes: bytes_of(&x[first..]), stride, rows, count };
-        let (first_scale, scale_count) = (micro.scales(first), micro.scales(count));
-        let part = first_scale * rows..(first_scale + scale_count) * rows;
-        let into = Packed {
-            lanes: rows,
-            units: &mut units[micro.units(first) * rows..],
-            scales: &mut scales[part.clone()],
-        };
-        micro.pack_activations(&source, scratch, into, &mut offsets[part]);
-    }
+    let into = Packed { lanes: rows, units, scales, offsets };
+    micro.pack_activations(x, layout.columns, into);
 }

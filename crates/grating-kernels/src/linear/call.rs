@@ -7,6 +7,10 @@ use super::plan::{BLOCK_COLUMNS, Task};
 use super::scratch::{Rows, Scratch};
 use crate::format::Matrix;
 
+/// Tiles of activations that pass one panel before the next: their block stays in the second-level
+/// cache, that of the panel in the first.
+const PASS_TILES: usize = 8;
+
 /// Arguments of a call that were checked: `out` has a row of `w.rows()` elements for every row of
 /// `x`, `out_stride` apart.
 pub(super) struct Call<'a> {
@@ -43,7 +47,7 @@ impl Call<'_> {
                 let count = BLOCK_COLUMNS.min(columns - first);
                 let (units, scales) = (self.micro.units(count), self.micro.scales(count));
                 let block = Block { first, count, units, scales };
-                let len = (units + scales) * self.micro.panel;
+                let len = (units + 2 * scales) * self.micro.panel;
                 let packed = packed.units(task.panels.len() * len);
                 if count > 0 {
                     for (panel, into) in task.panels.clone().zip(packed.chunks_exact_mut(len)) {
@@ -55,7 +59,7 @@ impl Call<'_> {
         });
     }
 
-    /// Packs a block of the weights of one panel: units, then scales.
+    /// Packs a block of the weights of one panel: units, then scales and offsets.
     fn pack(&self, panel: usize, block: Block, scratch: &mut Rows, into: &mut [u32]) {
         let (format, stride) = (self.w.format(), self.w.row_bytes());
         let first = panel * self.micro.panel;
@@ -63,41 +67,51 @@ impl Call<'_> {
         let offset = block.first / format.block_elements() * format.block_bytes();
         let bytes = &self.w.bytes()[first * stride + offset..];
         let source = Source { bytes, stride, rows, count: block.count };
-        let (units, scales) = into.split_at_mut(block.units * self.micro.panel);
-        let into = Packed { lanes: self.micro.panel, units, scales };
+        let (units, steps) = into.split_at_mut(block.units * self.micro.panel);
+        let (scales, offsets) = steps.split_at_mut(block.scales * self.micro.panel);
+        let into = Packed { lanes: self.micro.panel, units, scales, offsets };
         self.micro.pack_weights(format, &source, scratch, into);
     }
 
     /// Adds the products of a block whose weights are `packed`.
     fn pass(&self, task: &Task, block: Block, packed: &[u32]) {
-        let width = self.micro.panel;
-        let panel_len = (block.units + block.scales) * width;
-        for tile in task.tiles.clone() {
-            let x = self.x.tile(tile, block.first, block.count, self.micro);
+        let panel_len = (block.units + 2 * block.scales) * self.micro.panel;
+        for first in task.tiles.clone().step_by(PASS_TILES) {
+            let tiles = first..(first + PASS_TILES).min(task.tiles.end);
             for (i, panel) in task.panels.clone().enumerate() {
-                let column = panel * width;
                 let w = &packed[i * panel_len..][..panel_len];
-                // SAFETY: this tile takes the elements from `column` on of rows that `out` has.
-                let out = unsafe { self.out.add(x.first * self.out_stride + column) };
-                let bias = self.bias.filter(|_| block.first == 0);
-                let tile = Tile {
-                    x: x.units.as_ptr(),
-                    w: w.as_ptr(),
-                    units: block.units,
-                    x_scales: x.scales.as_ptr().cast(),
-                    x_offsets: x.offsets.as_ptr().cast(),
-                    w_scales: w[block.units * width..].as_ptr().cast(),
-                    bias: bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
-                    accumulate: self.accumulate || block.first > 0,
-                    out,
-                    out_stride: self.out_stride,
-                    columns: width.min(self.w.rows() - column),
-                };
-                // SAFETY: `x` and `w` were cut to the units and scales of the block; `bias` and
-                // rows of `out` have `columns` elements, and no other task writes the latter.
-                // `Kernels::new` checked the instructions.
-                unsafe { self.micro.tiles[x.rows - 1](&tile) };
+                for tile in tiles.clone() {
+                    self.multiply(tile, panel, block, w);
+                }
             }
         }
+    }
+
+    /// Adds the products of one tile of activations and a panel's packed weights.
+    fn multiply(&self, tile: usize, panel: usize, block: Block, w: &[u32]) {
+        let width = self.micro.panel;
+        let x = self.x.tile(tile, block.first, block.count, self.micro);
+        let column = panel * width;
+        // SAFETY: this tile takes the elements from `column` on of rows that `out` has.
+        let out = unsafe { self.out.add(x.first * self.out_stride + column) };
+        let bias = self.bias.filter(|_| block.first == 0);
+        let tile = Tile {
+            x: x.units.as_ptr(),
+            w: w.as_ptr(),
+            units: block.units,
+            x_scales: x.scales.as_ptr().cast(),
+            x_zeros: x.offsets.as_ptr().cast(),
+            w_scales: w[block.units * width..].as_ptr().cast(),
+            w_sums: w[(block.units + block.scales) * width..].as_ptr().cast(),
+            bias: bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
+            accumulate: self.accumulate || block.first > 0,
+            out,
+            out_stride: self.out_stride,
+            columns: width.min(self.w.rows() - column),
+        };
+        // SAFETY: `x` and `w` were cut to the units and scales of the block; `bias` and rows of
+        // `out` have `columns` elements, and no other task writes the latter. `Kernels::new`
+        // checked the instructions.
+        unsafe { self.micro.tiles[x.rows - 1](&tile) };
     }
 }

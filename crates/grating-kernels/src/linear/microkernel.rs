@@ -5,7 +5,7 @@ use super::generic;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64;
 use crate::isa::Isa;
-use crate::quant::{DecodeFn, GROUP, QuantizeFn};
+use crate::quant::{DecodeFn, GROUP, QuantizeActivationsFn, QuantizeWeightsFn};
 
 /// One instruction set's way of taking products in one type.
 ///
@@ -32,13 +32,14 @@ pub(super) enum Packing {
         /// Makes f32 of other formats.
         decode: DecodeFn,
     },
-    /// From signed bytes, with a scale for each [`GROUP`] of them.
+    /// From bytes, with a scale for each [`GROUP`] of them. Units of activations lie row after row
+    /// within a group, `[groups, rows, units of a group]`.
     Bytes {
-        /// Makes them.
-        quantize: QuantizeFn,
-        /// For activations.
-        x: PackFn,
-        /// For weights.
+        /// Makes units of activations.
+        x: QuantizeActivationsFn,
+        /// Makes signed bytes of weights.
+        quantize: QuantizeWeightsFn,
+        /// Makes units of them.
         w: PackFn,
     },
 }
@@ -65,18 +66,19 @@ pub(super) struct Source<'a> {
 /// order of the units.
 /// Pointers that are not said to be null are valid for what is said to lie there.
 pub(super) struct Tile {
-    /// `[units, rows]`.
+    /// `[units, rows]`; for products of integers `[groups, rows, units of a group]`.
     pub(super) x: *const u32,
     /// `[units, panel]`.
     pub(super) w: *const u32,
     pub(super) units: usize,
-    /// Scales of `x`, `[groups, rows]`. This and the next two: for products of integers only.
+    /// Scales of `x`, `[groups, rows]`. This and the next three: for products of integers only.
     pub(super) x_scales: *const f32,
-    /// -128 times the sums of `x`, `[groups, rows]`.
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "bytes are x86-64's"))]
-    pub(super) x_offsets: *const i32,
+    /// What stands for 0 in `x`, `[groups, rows]`, 0 to 255.
+    pub(super) x_zeros: *const i32,
     /// Scales of `w`, `[groups, panel]`.
     pub(super) w_scales: *const f32,
+    /// Minus the sums of `w`, `[groups, panel]`, each within 16 bits.
+    pub(super) w_sums: *const i32,
     /// Added once to every row, `columns` elements; null: nothing.
     pub(super) bias: *const f32,
     /// Whether the sums are added to what `out` holds.

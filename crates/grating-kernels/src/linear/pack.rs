@@ -4,7 +4,7 @@ use super::microkernel::{Microkernel, PackFn, Packing, Source};
 use super::plan::BLOCK_COLUMNS;
 use super::scratch::Rows;
 use crate::format::Format;
-use crate::quant::{DecodeFn, GROUP, QuantizeFn};
+use crate::quant::{DecodeFn, GROUP, QuantizeActivationsFn, QuantizeWeightsFn};
 
 /// Where packed rows go.
 pub(super) struct Packed<'a> {
@@ -14,6 +14,8 @@ pub(super) struct Packed<'a> {
     pub(super) units: &'a mut [u32],
     /// Bits of f32, `[groups, lanes]`; nothing for products of floats.
     pub(super) scales: &'a mut [u32],
+    /// Bits of i32, `[groups, lanes]`; likewise.
+    pub(super) offsets: &'a mut [u32],
 }
 
 impl Microkernel {
@@ -23,7 +25,7 @@ impl Microkernel {
         format: Format,
         source: &Source<'_>,
         rows: &mut Rows,
-        into: Packed<'_>,
+        mut into: Packed<'_>,
     ) {
         match self.packing {
             Packing::Floats { packs: [f32, f16, bf16], decode } => match format {
@@ -38,36 +40,48 @@ impl Microkernel {
                 }
             },
             Packing::Bytes { quantize, w, .. } => {
-                quantize_all(quantize, format, source, rows, &mut *into.scales, into.lanes);
+                quantize_all(quantize, format, source, rows, &mut into);
                 self.pack_bytes(w, source, rows, into);
             }
         }
     }
 
-    /// Packs activations, which are f32; at most [`BLOCK_COLUMNS`] elements a row. `offsets`,
-    /// `[groups, lanes]`, become the bits of -128 times the sums of the integers.
-    pub(super) fn pack_activations(
-        &self,
-        source: &Source<'_>,
-        rows: &mut Rows,
-        into: Packed<'_>,
-        offsets: &mut [u32],
-    ) {
+    /// Packs whole rows of activations, `[rows, columns]`, as many as there are lanes.
+    pub(super) fn pack_activations(&self, x: &[f32], columns: usize, mut into: Packed<'_>) {
         match self.packing {
-            Packing::Floats { packs, .. } => self.pack_units(packs[0], 4, source, into),
-            Packing::Bytes { quantize, x, .. } => {
-                quantize_all(quantize, Format::F32, source, rows, &mut *into.scales, into.lanes);
-                let (quants, _) = rows.quants(source.rows);
-                for (row, quants) in quants.chunks(BLOCK_COLUMNS).enumerate() {
-                    let groups = quants.as_chunks::<GROUP>().0;
-                    let offsets = offsets[row..].iter_mut().step_by(into.lanes);
-                    for (offset, group) in offsets.zip(groups) {
-                        let sum: i32 = group.iter().map(|&q| i32::from(q)).sum();
-                        *offset = (-128 * sum).cast_unsigned();
-                    }
-                }
-                self.pack_bytes(x, source, rows, into);
+            Packing::Floats { packs, .. } => {
+                let stride = columns * size_of::<f32>();
+                let rows = into.lanes;
+                let source = Source { bytes: bytes_of(x), stride, rows, count: columns };
+                self.pack_units(packs[0], 4, &source, into);
             }
+            Packing::Bytes { x: quantize, .. } => {
+                for (row, x) in x.chunks(columns).enumerate() {
+                    self.quantize_row(quantize, x, row, &mut into);
+                }
+            }
+        }
+    }
+
+    /// Quantizes row `row` of a tile.
+    fn quantize_row(
+        &self,
+        quantize: QuantizeActivationsFn,
+        x: &[f32],
+        row: usize,
+        into: &mut Packed<'_>,
+    ) {
+        let units = into.units.chunks_exact_mut(GROUP / self.group).skip(row).step_by(into.lanes);
+        for (group, (x, units)) in x.chunks(GROUP).zip(units).enumerate() {
+            let mut last = [0.0; GROUP];
+            let x = x.try_into().unwrap_or_else(|_| {
+                last[..x.len()].copy_from_slice(x);
+                &last
+            });
+            // SAFETY: `Kernels::new` checked the instructions.
+            let step = unsafe { quantize(x, units) };
+            into.scales[group * into.lanes + row] = step.scale.to_bits();
+            into.offsets[group * into.lanes + row] = step.offset.cast_unsigned();
         }
     }
 
@@ -105,27 +119,28 @@ fn decode_all<'r>(
     floats
 }
 
-/// Quantizes the rows of `source` into `rows`, and writes their scales, `[groups, lanes]`.
+/// Quantizes the rows of `source` into `rows`, and writes their scales and offsets.
 fn quantize_all(
-    quantize: QuantizeFn,
+    quantize: QuantizeWeightsFn,
     format: Format,
     source: &Source<'_>,
     rows: &mut Rows,
-    into: &mut [u32],
-    lanes: usize,
+    into: &mut Packed<'_>,
 ) {
     let groups = source.count.div_ceil(GROUP);
-    if source.rows < lanes {
-        into.fill(0);
+    if source.rows < into.lanes {
+        into.scales.fill(0);
+        into.offsets.fill(0);
     }
-    let (quants, scales) = rows.quants(source.rows);
-    let scales = scales.chunks_mut(BLOCK_COLUMNS / GROUP);
-    for (row, (quants, scales)) in quants.chunks_mut(BLOCK_COLUMNS).zip(scales).enumerate() {
-        let (quants, scales) = (&mut quants[..groups * GROUP], &mut scales[..groups]);
+    let (quants, steps) = rows.quants(source.rows);
+    let steps = steps.chunks_mut(BLOCK_COLUMNS / GROUP);
+    for (row, (quants, steps)) in quants.chunks_mut(BLOCK_COLUMNS).zip(steps).enumerate() {
+        let (quants, steps) = (&mut quants[..groups * GROUP], &mut steps[..groups]);
         // SAFETY: `Kernels::new` checked the instructions.
-        unsafe { quantize(format, stored(format, source, row), source.count, quants, scales) };
-        for (into, scale) in into[row..].iter_mut().step_by(lanes).zip(scales) {
-            *into = scale.to_bits();
+        unsafe { quantize(format, stored(format, source, row), source.count, quants, steps) };
+        for (group, step) in steps.iter().enumerate() {
+            into.scales[group * into.lanes + row] = step.scale.to_bits();
+            into.offsets[group * into.lanes + row] = step.offset.cast_unsigned();
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::plan::BLOCK_COLUMNS;
-use crate::quant::GROUP;
+use crate::quant::{GROUP, Step};
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
@@ -22,7 +22,7 @@ pub(super) struct Scratch {
 pub(super) struct Rows {
     floats: Vec<f32>,
     quants: Vec<i8>,
-    scales: Vec<f32>,
+    steps: Vec<Step>,
 }
 
 impl Scratch {
@@ -40,12 +40,12 @@ impl Rows {
         &mut self.floats[..len]
     }
 
-    /// `rows` rows of [`BLOCK_COLUMNS`] signed bytes, and their scales.
-    pub(super) fn quants(&mut self, rows: usize) -> (&mut [i8], &mut [f32]) {
-        let (len, scales) = (rows * BLOCK_COLUMNS, rows * (BLOCK_COLUMNS / GROUP));
+    /// `rows` rows of [`BLOCK_COLUMNS`] signed bytes, and their steps.
+    pub(super) fn quants(&mut self, rows: usize) -> (&mut [i8], &mut [Step]) {
+        let (len, steps) = (rows * BLOCK_COLUMNS, rows * (BLOCK_COLUMNS / GROUP));
         self.quants.resize(self.quants.len().max(len), 0);
-        self.scales.resize(self.scales.len().max(scales), 0.0);
-        (&mut self.quants[..len], &mut self.scales[..scales])
+        self.steps.resize(self.steps.len().max(steps), Step::default());
+        (&mut self.quants[..len], &mut self.steps[..steps])
     }
 }
 

@@ -1,73 +1,113 @@
-//! Rows as signed bytes with a scale for every 32 of them: the operands of products in int8.
+//! Numbers as bytes with a scale for every [`GROUP`] of a row: the operands of products in int8.
+//!
+//! Weights are signed and symmetric around zero. Activations are unsigned with a zero of their own for every group, so
+//! that one-sided ones, as non-linearities make them, use all of the 256 steps.
 
-use super::decode::{decode, q4_0, q8_0};
+use super::decode::decode;
 use crate::format::Format;
 
-/// Elements that share a scale: a block of [`Format::Q8_0`], which is taken as it is stored.
-pub(crate) const GROUP: usize = 32;
+/// Elements that share a scale.
+pub(crate) const GROUP: usize = 128;
 
-/// [`quantize_rows`], compiled for some instruction set that the machine must have.
-pub(crate) type QuantizeFn = unsafe fn(Format, &[u8], usize, &mut [i8], &mut [f32]);
+/// Whole groups, and whole blocks of every format.
+const STEP: usize = 256;
 
-/// Quantizes `count` elements, stored in `format` and beginning with a whole block. `quants` and
-/// `scales` have room for the elements and for one scale a group; what follows the last element
-/// in its group becomes zero.
+/// Adding it leaves the nearest whole number, ties to even, in the low bits.
+const MAGIC: f32 = 12_582_912.0;
+
+/// What stands for the elements of a group beside its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Step {
+    /// What one step is worth. Not a number where an element is none.
+    pub(crate) scale: f32,
+    /// Of activations, the byte that stands for 0; of weights, minus the sum of the bytes, which
+    /// is what that zero is multiplied by.
+    pub(crate) offset: i32,
+}
+
+/// [`quantize_weights`], compiled for some instruction set that the machine must have.
+pub(crate) type QuantizeWeightsFn = unsafe fn(Format, &[u8], usize, &mut [i8], &mut [Step]);
+
+/// Quantizes a group of activations into units of an instruction set's own. The machine must have
+/// the instructions.
+pub(crate) type QuantizeActivationsFn = unsafe fn(&[f32; GROUP], &mut [u32]) -> Step;
+
+/// Quantizes `count` weights, stored in `format` and beginning with a whole block, the largest
+/// magnitude of a group being 127 steps. `quants` and `steps` are as long as the groups; what
+/// follows the last element in its group becomes zero.
 ///
 /// Inlined into functions that enable instructions; the result is the same with all of them.
 #[inline(always)]
-pub(crate) fn quantize_rows(
+pub(crate) fn quantize_weights(
     format: Format,
     bytes: &[u8],
     count: usize,
     quants: &mut [i8],
-    scales: &mut [f32],
+    steps: &mut [Step],
 ) {
-    let groups = quants.as_chunks_mut::<GROUP>().0.iter_mut().zip(scales);
-    match format {
-        Format::Q8_0 => {
-            for ((quants, scale), block) in groups.zip(bytes.as_chunks().0) {
-                (*scale, *quants) = q8_0(block);
-            }
-        }
-        Format::Q4_0 => {
-            for ((quants, scale), block) in groups.zip(bytes.as_chunks().0) {
-                (*scale, *quants) = q4_0(block);
-            }
-        }
-        Format::F32 | Format::F16 | Format::Bf16 => {
-            let block_bytes = GROUP * format.block_bytes();
-            for (i, ((quants, scale), bytes)) in groups.zip(bytes.chunks(block_bytes)).enumerate() {
-                let mut values = [0.0; GROUP];
-                let valid = GROUP.min(count - i * GROUP);
-                decode(format, bytes, &mut values[..valid]);
-                (*scale, *quants) = quantize(&values);
-            }
-        }
-        Format::Q4K => {
-            let mut groups = groups;
-            for bytes in bytes.chunks(format.block_bytes()) {
-                let mut values = [0.0; 256];
-                decode(format, bytes, &mut values);
-                for (values, (quants, scale)) in values.as_chunks().0.iter().zip(&mut groups) {
-                    (*scale, *quants) = quantize(values);
-                }
-            }
+    let step_bytes = STEP / format.block_elements() * format.block_bytes();
+    let quants = quants.chunks_mut(STEP).zip(steps.chunks_mut(STEP / GROUP));
+    for (i, ((quants, steps), bytes)) in quants.zip(bytes.chunks(step_bytes)).enumerate() {
+        let mut values = [0.0; STEP];
+        decode(format, bytes, &mut values[..STEP.min(count - i * STEP)]);
+        let groups = quants.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0);
+        for ((quants, values), step) in groups.zip(steps) {
+            *step = quantize(values, quants);
         }
     }
 }
 
-/// Scale and nearest steps, ties to even. The largest magnitude is 127 steps.
+/// Nearest steps.
 #[inline(always)]
-fn quantize(values: &[f32; GROUP]) -> (f32, [i8; GROUP]) {
-    /// Adding it leaves the nearest whole number in the low bits.
-    const MAGIC: f32 = 12_582_912.0;
+fn quantize(values: &[f32; GROUP], quants: &mut [i8; GROUP]) -> Step {
     // Magnitudes order as their bits do, and integers have a maximum in vectors.
     let largest = values.iter().fold(0, |largest, x| largest.max(x.abs().to_bits()));
-    let largest = f32::from_bits(largest);
-    let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-    let mut quants = [0; GROUP];
+    let (scale, inverse) = scale(f32::from_bits(largest), 127.0);
     for (quant, x) in quants.iter_mut().zip(values) {
         *quant = (x * inverse + MAGIC).to_bits() as i8;
     }
-    (largest / 127.0, quants)
+    let sum: i32 = quants.iter().map(|&q| i32::from(q)).sum();
+    Step { scale, offset: -sum }
+}
+
+/// What one of `steps` steps of `range` is worth, and how many steps one is.
+#[inline(always)]
+pub(crate) fn scale(range: f32, steps: f32) -> (f32, f32) {
+    /// Less is nothing, so that its inverse is finite.
+    const LEAST: f32 = 1e-30;
+    (range / steps, if range > LEAST { steps / range } else { 0.0 })
+}
+
+/// The step of activations between two bounds that have 0 between them, and its inverse.
+#[inline(always)]
+pub(crate) fn affine(lowest: f32, highest: f32) -> (Step, f32) {
+    let (scale, inverse) = scale(highest - lowest, 255.0);
+    let zero = (MAGIC - lowest * inverse).to_bits() as u8;
+    (Step { scale, offset: i32::from(zero) }, inverse)
+}
+
+/// Nearest steps of activations, the lowest (or 0) being byte 0, the highest (or 0) byte 255, as
+/// pairs of 16 bits.
+///
+/// Inlined into functions that enable instructions; the result is the same with all of them.
+#[inline(always)]
+pub(crate) fn quantize_pairs(values: &[f32; GROUP], units: &mut [u32]) -> Step {
+    // Positive numbers order as their bits do as signed integers, negative ones the other way
+    // round as unsigned ones; numbers that are none are beyond all others.
+    let (mut highest, mut lowest) = (0, 0);
+    for bits in values.map(f32::to_bits) {
+        highest = bits.cast_signed().max(highest);
+        lowest = bits.max(lowest);
+    }
+    let highest = f32::from_bits(highest.cast_unsigned());
+    let lowest = if lowest >> 31 == 1 { f32::from_bits(lowest) } else { 0.0 };
+    let (step, inverse) = affine(lowest, highest);
+    let quant = |x: f32| {
+        let steps = (x * inverse + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits());
+        steps.wrapping_add(step.offset.cast_unsigned()).min(255)
+    };
+    for (unit, &[first, second]) in units.iter_mut().zip(values.as_chunks().0) {
+        *unit = quant(first) | quant(second) << 16;
+    }
+    step
 }

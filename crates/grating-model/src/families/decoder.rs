@@ -195,7 +195,7 @@ impl<'w, O: Ops> DecoderAttention<'w, O> {
         };
         let prefix = chunk.prefix().map(|p| (&p.k, &p.v));
         let attended = ops.attention(q, &own.k, &own.v, prefix, heads, spans)?;
-        ops.add(x, &self.o_proj.forward(ops, &attended)?)
+        self.o_proj.forward_add(ops, x, &attended)
     }
 }
 
@@ -216,6 +216,6 @@ impl<'w, O: Ops> DecoderFeedForward<'w, O> {
         drop(normed);
         let gated = ops.gate(gate, &up, config.activation)?;
         drop(up);
-        ops.add(x, &self.down_proj.forward(ops, &gated)?)
+        self.down_proj.forward_add(ops, x, &gated)
     }
 }

@@ -153,7 +153,7 @@ impl<'w, O: Ops> EncoderAttention<'w, O> {
         };
         let attended = ops.attention(q, &k, &v, None, heads, spans)?;
         drop((k, v));
-        let x = ops.add(x, &self.output.forward(ops, &attended)?)?;
+        let x = self.output.forward_add(ops, x, &attended)?;
         self.norm.forward(ops, x, config.norm_eps)
     }
 }
@@ -175,7 +175,7 @@ impl<'w, O: Ops> EncoderFeedForward<'w, O> {
 
     pub(crate) fn forward(&self, ops: &O, config: &ModelConfig, x: O::Tensor) -> Result<O::Tensor> {
         let wide = ops.activate(self.intermediate.forward(ops, &x)?, config.activation)?;
-        let x = ops.add(x, &self.output.forward(ops, &wide)?)?;
+        let x = self.output.forward_add(ops, x, &wide)?;
         self.norm.forward(ops, x, config.norm_eps)
     }
 }

@@ -49,4 +49,9 @@ impl<'w, O: Ops> Linear<'w, O> {
         let [y] = ops.linear(x, [self.map()])?;
         Ok(y)
     }
+
+    /// `sum + self(x)`.
+    pub(crate) fn forward_add(&self, ops: &O, sum: O::Tensor, x: &O::Tensor) -> Result<O::Tensor> {
+        ops.linear_add(sum, x, self.map())
+    }
 }

@@ -86,8 +86,9 @@ impl Ops for CandleOps {
         Ok(outputs.try_into().expect("one output for each map"))
     }
 
-    fn add(&self, x: Tensor, y: &Tensor) -> Result<Tensor> {
-        Ok((x + y)?)
+    fn linear_add(&self, sum: Tensor, x: &Tensor, map: Affine<'_, Tensor>) -> Result<Tensor> {
+        let [y] = self.linear(x, [map])?;
+        Ok((sum + y)?)
     }
 
     fn gate(&self, gate: Tensor, up: &Tensor, activation: Activation) -> Result<Tensor> {

@@ -118,6 +118,22 @@ impl CpuOps {
         PACKED + scratch_bytes(heads, KEYS)
     }
 
+    /// Memory for prepared inputs, to be given back.
+    fn prepared(&self) -> Activations {
+        let mut spare = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, prepared: Activations) {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
+    }
+
+    fn prepare(&self, x: &CpuTensor, compute: Compute, into: &mut Activations) {
+        self.clock.time(Operation::Prepare, || {
+            self.kernels.prepare(&x.data, x.rows, x.columns, compute, into);
+        });
+    }
+
     fn matrix<'w>(&self, view: TensorView<'w>, precision: Precision) -> Result<CpuWeight<'w>> {
         let found = view.dtype();
         let format = format_of(found)
@@ -149,6 +165,13 @@ impl CpuWeight<'_> {
         match self {
             CpuWeight::Vector(elements) => elements,
             CpuWeight::Matrix(..) => unreachable!("models use norms and biases as vectors"),
+        }
+    }
+
+    fn matrix(&self) -> (&Matrix<'_>, Compute) {
+        match self {
+            CpuWeight::Matrix(matrix, compute) => (matrix, *compute),
+            CpuWeight::Vector(_) => unreachable!("models use matrices as matrices"),
         }
     }
 }
@@ -186,19 +209,13 @@ impl Ops for CpuOps {
         x: &CpuTensor,
         maps: [Affine<'_, CpuWeight<'_>>; N],
     ) -> Result<[CpuTensor; N]> {
-        let mut spare = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut prepared = spare.pop().unwrap_or_default();
-        drop(spare);
+        let mut prepared = self.prepared();
         let mut ready = None;
         let outputs = maps.map(|Affine { weight, bias }| {
-            let CpuWeight::Matrix(matrix, compute) = weight else {
-                unreachable!("models use matrices as matrices")
-            };
-            if ready != Some(*compute) {
-                self.clock.time(Operation::Prepare, || {
-                    self.kernels.prepare(&x.data, x.rows, x.columns, *compute, &mut prepared);
-                });
-                ready = Some(*compute);
+            let (matrix, compute) = weight.matrix();
+            if ready != Some(compute) {
+                self.prepare(x, compute, &mut prepared);
+                ready = Some(compute);
             }
             let mut out = self.scratch(x.rows, matrix.rows());
             let bias = bias.map(CpuWeight::vector);
@@ -207,14 +224,25 @@ impl Ops for CpuOps {
             });
             out
         });
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
+        self.give_back(prepared);
         Ok(outputs)
     }
 
-    fn add(&self, mut x: CpuTensor, y: &CpuTensor) -> Result<CpuTensor> {
-        self.clock
-            .time(Operation::Residual, || rows::add(self.kernels.isa(), &mut x.data, &y.data));
-        Ok(x)
+    fn linear_add(
+        &self,
+        mut sum: CpuTensor,
+        x: &CpuTensor,
+        Affine { weight, bias }: Affine<'_, CpuWeight<'_>>,
+    ) -> Result<CpuTensor> {
+        let (matrix, compute) = weight.matrix();
+        let mut prepared = self.prepared();
+        self.prepare(x, compute, &mut prepared);
+        let bias = bias.map(CpuWeight::vector);
+        self.clock.time(Operation::Linear, || {
+            self.kernels.linear_add(&prepared, matrix, bias, &mut sum.data, matrix.rows());
+        });
+        self.give_back(prepared);
+        Ok(sum)
     }
 
     fn gate(

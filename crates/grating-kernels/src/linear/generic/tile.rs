@@ -50,21 +50,24 @@ pub(super) unsafe fn int8<const M: usize>(tile: &Tile) {
     let groups = tile.units / GROUP_UNITS;
     // SAFETY: the caller promises `units` units and as many scales as groups, of `M` rows and of
     // a panel.
-    let (x, w, x_scales, w_scales) = unsafe {
+    let (x, w, x_scales, w_scales, x_zeros, w_sums) = unsafe {
         (
-            from_raw_parts(tile.x.cast::<[[[i16; 2]; M]; GROUP_UNITS]>(), groups),
+            from_raw_parts(tile.x.cast::<[[[i16; 2]; GROUP_UNITS]; M]>(), groups),
             from_raw_parts(tile.w.cast::<[[[i16; 2]; PANEL]; GROUP_UNITS]>(), groups),
             from_raw_parts(tile.x_scales.cast::<[f32; M]>(), groups),
             from_raw_parts(tile.w_scales.cast::<[f32; PANEL]>(), groups),
+            from_raw_parts(tile.x_zeros.cast::<[i32; M]>(), groups),
+            from_raw_parts(tile.w_sums.cast::<[i32; PANEL]>(), groups),
         )
     };
     let mut sums = [[0.0; PANEL]; M];
     for group in 0..groups {
         for (row, sums) in sums.iter_mut().enumerate() {
-            let dots = dots(|unit| x[group][unit][row], &w[group]);
+            let zeros = w_sums[group].map(|sum| x_zeros[group][row] * sum);
+            let dots = dots(&x[group][row], &w[group], zeros);
             for ((sum, dot), w_scale) in sums.iter_mut().zip(dots).zip(w_scales[group]) {
                 // Fused as with all instructions, so that the result is theirs.
-                *sum = (dot as f32).mul_add(x_scales[group][row] * w_scale, *sum);
+                *sum = (dot as f32 * x_scales[group][row]).mul_add(w_scale, *sum);
             }
         }
     }
@@ -72,12 +75,15 @@ pub(super) unsafe fn int8<const M: usize>(tile: &Tile) {
     unsafe { store::<M>(tile, &sums) };
 }
 
-/// Dot products of one row's group with those of a panel.
+/// Dot products of one row's group with those of a panel, added to `dots`.
 #[inline(always)]
-fn dots(x: impl Fn(usize) -> [i16; 2], w: &[[[i16; 2]; PANEL]; GROUP_UNITS]) -> [i32; PANEL] {
-    let mut dots = [0; PANEL];
-    for (unit, w) in w.iter().enumerate() {
-        let x = x(unit).map(i32::from);
+fn dots(
+    x: &[[i16; 2]; GROUP_UNITS],
+    w: &[[[i16; 2]; PANEL]; GROUP_UNITS],
+    mut dots: [i32; PANEL],
+) -> [i32; PANEL] {
+    for (x, w) in x.iter().zip(w) {
+        let x = x.map(i32::from);
         for (dot, w) in dots.iter_mut().zip(w) {
             *dot += x[0] * i32::from(w[0]) + x[1] * i32::from(w[1]);
         }

@@ -34,5 +34,5 @@ pub(in super::super) static INT8: Microkernel = Microkernel {
     group: 2,
     panel: PANEL,
     tiles: &[tile::int8::<1> as TileFn, tile::int8::<2>, tile::int8::<3>, tile::int8::<4>],
-    packing: Packing::Bytes { quantize: convert::quantize, x: pack::pairs, w: pack::pairs },
+    packing: Packing::Bytes { x: convert::pairs, quantize: convert::quantize, w: pack::pairs },
 };

@@ -4,6 +4,7 @@
 mod convert;
 mod int8;
 mod pack;
+mod quantize;
 mod tile;
 
 use super::super::microkernel::{Microkernel, Packing, TileFn};
@@ -47,8 +48,8 @@ pub(in super::super) static INT8: Microkernel = Microkernel {
     panel: PANEL,
     tiles: tiles!(int8::tile: 1 2 3 4 5 6 7),
     packing: Packing::Bytes {
-        quantize: convert::quantize,
-        x: pack::bytes,
-        w: pack::unsigned_bytes,
+        x: quantize::activations,
+        quantize: quantize::weights,
+        w: pack::bytes,
     },
 };

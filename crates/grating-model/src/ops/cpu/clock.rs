@@ -12,12 +12,10 @@ pub(super) enum Operation {
     Norm,
     Rope,
     Activation,
-    Residual,
 }
 
 /// As reports call them, in the order of [`Operation`].
-const NAMES: [&str; 7] =
-    ["prepare inputs", "linear", "attention", "norm", "rope", "activation", "residual"];
+const NAMES: [&str; 6] = ["prepare inputs", "linear", "attention", "norm", "rope", "activation"];
 
 /// Time by operation. Operations follow one another; each is shared out over the threads by itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

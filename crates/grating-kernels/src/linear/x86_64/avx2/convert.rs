@@ -1,7 +1,7 @@
 //! Conversions that are written once, compiled with these instructions.
 
 use crate::format::Format;
-use crate::quant;
+use crate::quant::{self, GROUP, Step};
 
 /// [`quant::decode`].
 ///
@@ -13,7 +13,7 @@ pub(super) unsafe fn decode(format: Format, bytes: &[u8], out: &mut [f32]) {
     quant::decode(format, bytes, out);
 }
 
-/// [`quant::quantize_rows`].
+/// [`quant::quantize_weights`].
 ///
 /// # Safety
 ///
@@ -24,7 +24,17 @@ pub(super) unsafe fn quantize(
     bytes: &[u8],
     count: usize,
     quants: &mut [i8],
-    scales: &mut [f32],
+    steps: &mut [Step],
 ) {
-    quant::quantize_rows(format, bytes, count, quants, scales);
+    quant::quantize_weights(format, bytes, count, quants, steps);
+}
+
+/// [`quant::quantize_pairs`].
+///
+/// # Safety
+///
+/// The machine must have the instructions.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn pairs(values: &[f32; GROUP], units: &mut [u32]) -> Step {
+    quant::quantize_pairs(values, units)
 }

@@ -70,26 +70,33 @@ unsafe fn add_int8<const M: usize>(tile: &Tile, into: &mut [[__m256; 2]; M]) {
     // SAFETY: the caller promises so many units and scales of `M` rows and of a panel.
     unsafe {
         for group in 0..tile.units / GROUP_UNITS {
+            let w_sums = tile.w_sums.add(group * 16).cast::<__m256i>();
+            let w_sums = [_mm256_loadu_si256(w_sums), _mm256_loadu_si256(w_sums.add(1))];
             let mut dots = [[_mm256_setzero_si256(); 2]; M];
-            for _ in 0..GROUP_UNITS {
+            for (row, dots) in dots.iter_mut().enumerate() {
+                // The upper halves of zeros are 0.
+                let zero = _mm256_set1_epi32(tile.x_zeros.add(group * M + row).read());
+                *dots = w_sums.map(|sums| _mm256_madd_epi16(zero, sums));
+            }
+            for unit in 0..GROUP_UNITS {
                 let low = _mm256_load_si256(w.cast());
                 let high = _mm256_load_si256(w.add(8).cast());
                 for (row, dots) in dots.iter_mut().enumerate() {
-                    let x = _mm256_set1_epi32(x.add(row).read().cast_signed());
+                    let x = x.add(row * GROUP_UNITS + unit).read().cast_signed();
+                    let x = _mm256_set1_epi32(x);
                     dots[0] = _mm256_add_epi32(dots[0], _mm256_madd_epi16(x, low));
                     dots[1] = _mm256_add_epi32(dots[1], _mm256_madd_epi16(x, high));
                 }
-                x = x.add(M);
                 w = w.add(16);
             }
+            x = x.add(M * GROUP_UNITS);
             let w_scales = tile.w_scales.add(group * 16);
             let w_scales = [_mm256_loadu_ps(w_scales), _mm256_loadu_ps(w_scales.add(8))];
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x_scale = _mm256_broadcast_ss(&*tile.x_scales.add(group * M + row));
                 for half in 0..2 {
-                    let scale = _mm256_mul_ps(x_scale, w_scales[half]);
-                    let dot = _mm256_cvtepi32_ps(dots[row][half]);
-                    sums[half] = _mm256_fmadd_ps(dot, scale, sums[half]);
+                    let dot = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[row][half]), x_scale);
+                    sums[half] = _mm256_fmadd_ps(dot, w_scales[half], sums[half]);
                 }
             }
         }

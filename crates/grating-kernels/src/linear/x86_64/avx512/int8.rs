@@ -1,5 +1,5 @@
-//! Products of bytes: weights are unsigned, which is 128 too much, and what that adds to a sum is
-//! where the sum starts below zero.
+//! Products of bytes: activations are unsigned, and what their zero adds to a sum is where the sum
+//! starts below zero.
 
 use std::arch::x86_64::*;
 
@@ -36,29 +36,36 @@ unsafe fn add_products<const M: usize>(tile: &Tile, into: &mut [[__m512; 2]; M])
     // SAFETY: the caller promises so many units and scales of `M` rows and of a panel.
     unsafe {
         for group in 0..tile.units / GROUP_UNITS {
-            let mut dots = [[_mm512_setzero_si512(); 2]; M];
+            let nothing = _mm512_setzero_si512();
+            let w_sums = tile.w_sums.add(group * 32);
+            let (low, high) =
+                (_mm512_load_si512(w_sums.cast()), _mm512_load_si512(w_sums.add(16).cast()));
+            let mut dots = [[nothing; 2]; M];
             for (row, dots) in dots.iter_mut().enumerate() {
-                *dots = [_mm512_set1_epi32(tile.x_offsets.add(group * M + row).read()); 2];
+                // Pairs of 16 bits: the upper halves of zeros are 0.
+                let zero = _mm512_set1_epi32(tile.x_zeros.add(group * M + row).read());
+                dots[0] = _mm512_dpwssd_epi32(nothing, zero, low);
+                dots[1] = _mm512_dpwssd_epi32(nothing, zero, high);
             }
-            for _ in 0..GROUP_UNITS {
+            for unit in 0..GROUP_UNITS {
                 let low = _mm512_load_si512(w.cast());
                 let high = _mm512_load_si512(w.add(16).cast());
                 for (row, dots) in dots.iter_mut().enumerate() {
-                    let x = _mm512_set1_epi32(x.add(row).read().cast_signed());
-                    dots[0] = _mm512_dpbusd_epi32(dots[0], low, x);
-                    dots[1] = _mm512_dpbusd_epi32(dots[1], high, x);
+                    let x = x.add(row * GROUP_UNITS + unit).read().cast_signed();
+                    let x = _mm512_set1_epi32(x);
+                    dots[0] = _mm512_dpbusd_epi32(dots[0], x, low);
+                    dots[1] = _mm512_dpbusd_epi32(dots[1], x, high);
                 }
-                x = x.add(M);
                 w = w.add(32);
             }
+            x = x.add(M * GROUP_UNITS);
             let w_scales = tile.w_scales.add(group * 32);
             let w_scales = [_mm512_load_ps(w_scales), _mm512_load_ps(w_scales.add(16))];
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x_scale = _mm512_set1_ps(tile.x_scales.add(group * M + row).read());
                 for half in 0..2 {
-                    let scale = _mm512_mul_ps(x_scale, w_scales[half]);
-                    let dot = _mm512_cvtepi32_ps(dots[row][half]);
-                    sums[half] = _mm512_fmadd_ps(dot, scale, sums[half]);
+                    let dot = _mm512_mul_ps(_mm512_cvtepi32_ps(dots[row][half]), x_scale);
+                    sums[half] = _mm512_fmadd_ps(dot, w_scales[half], sums[half]);
                 }
             }
         }

@@ -47,7 +47,6 @@ pack!(f32_as_bf16, "avx512f,avx512bw,avx512vl,avx512bf16", pairs_of_f32, 4, 2);
 pack!(f16_as_bf16, "avx512f,avx512bw,avx512vl,avx512bf16", pairs_of_f16, 2, 2);
 pack!(bf16_as_bf16, "avx512f,avx512bw,avx512vl", pairs_of_bf16, 2, 2);
 pack!(bytes, "avx512f,avx512bw,avx512vl", load_bytes, 1, 4);
-pack!(unsigned_bytes, "avx512f,avx512bw,avx512vl", load_unsigned_bytes, 1, 4);
 
 /// The first `count` of 16 lanes.
 #[inline]
@@ -55,9 +54,14 @@ fn mask(count: usize) -> __mmask16 {
     if count >= 16 { !0 } else { (1 << count) - 1 }
 }
 
+/// Up to 16 elements, widened; zeros after them.
+///
+/// # Safety
+///
+/// So many elements must lie there.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load_f32(from: *const u8, count: usize) -> __m512i {
+pub(super) unsafe fn load_f32(from: *const u8, count: usize) -> __m512i {
     // SAFETY: `count` elements lie there, the mask leaves the rest alone.
     _mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(count), from.cast()) })
 }
@@ -70,16 +74,26 @@ unsafe fn load_16(from: *const u8, count: usize) -> __m256i {
     unsafe { _mm256_maskz_loadu_epi16(mask(count), from.cast()) }
 }
 
+/// As [`load_f32`].
+///
+/// # Safety
+///
+/// As for [`load_f32`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn load_f16(from: *const u8, count: usize) -> __m512i {
+pub(super) unsafe fn load_f16(from: *const u8, count: usize) -> __m512i {
     // SAFETY: as above.
     _mm512_castps_si512(_mm512_cvtph_ps(unsafe { load_16(from, count) }))
 }
 
+/// As [`load_f32`].
+///
+/// # Safety
+///
+/// As for [`load_f32`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn load_bf16(from: *const u8, count: usize) -> __m512i {
+pub(super) unsafe fn load_bf16(from: *const u8, count: usize) -> __m512i {
     // SAFETY: as above.
     _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(unsafe { load_16(from, count) }))
 }
@@ -120,14 +134,6 @@ unsafe fn load_bytes(from: *const u8, count: usize) -> __m512i {
     let mask = if count >= 64 { !0 } else { (1 << count) - 1 };
     // SAFETY: as above.
     unsafe { _mm512_maskz_loadu_epi8(mask, from.cast()) }
-}
-
-/// Signed bytes plus 128.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn load_unsigned_bytes(from: *const u8, count: usize) -> __m512i {
-    // SAFETY: as above.
-    _mm512_xor_si512(unsafe { load_bytes(from, count) }, _mm512_set1_epi8(-128))
 }
 
 /// 32 f32 as bfloat16, to nearest even.
