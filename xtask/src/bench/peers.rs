@@ -46,13 +46,14 @@ pub(super) struct Peer {
 const TORCH: &[&str] = &["torch", "transformers", "accelerate"];
 
 #[rustfmt::skip]
-const PEERS: [Peer; 9] = [
+const PEERS: [Peer; 10] = [
     Peer { name: "transformers, f32", script: "transformers_peer.py", variant: "f32", requirements: None, modules: TORCH, weight_bytes: Some(4.0) },
     Peer { name: "transformers, bf16", script: "transformers_peer.py", variant: "bf16", requirements: None, modules: TORCH, weight_bytes: Some(2.0) },
     Peer { name: "transformers + accelerate, bf16, disk offload", script: "transformers_peer.py", variant: "offload", requirements: None, modules: TORCH, weight_bytes: Some(2.0) },
     Peer { name: "transformers, dynamic int8", script: "transformers_peer.py", variant: "int8", requirements: None, modules: TORCH, weight_bytes: Some(5.0) },
     Peer { name: "sentence-transformers", script: "sentence_transformers_peer.py", variant: "f32", requirements: Some("requirements-sentence-transformers.txt"), modules: &["sentence_transformers"], weight_bytes: Some(4.0) },
     Peer { name: "ONNX Runtime, f32", script: "onnx_peer.py", variant: "f32", requirements: Some("requirements-onnx.txt"), modules: &["onnxruntime", "onnxscript"], weight_bytes: Some(4.0) },
+    Peer { name: "ONNX Runtime, dynamic int8", script: "onnx_peer.py", variant: "int8", requirements: Some("requirements-onnx.txt"), modules: &["onnxruntime", "onnxscript"], weight_bytes: Some(4.0) },
     Peer { name: "llama.cpp, bf16", script: "llama_peer.py", variant: "bf16", requirements: Some("requirements-llama.txt"), modules: &["llama_cpp", "gguf"], weight_bytes: Some(2.0) },
     Peer { name: "llama.cpp, q8_0", script: "llama_peer.py", variant: "q8_0", requirements: Some("requirements-llama.txt"), modules: &["llama_cpp", "gguf"], weight_bytes: Some(1.1) },
     Peer { name: "llama.cpp, q4_0", script: "llama_peer.py", variant: "q4_0", requirements: Some("requirements-llama.txt"), modules: &["llama_cpp", "gguf"], weight_bytes: Some(0.6) },
