@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use grating_prune::calibrate::{Family, FrontierPoint, Grid, PolicyRun, Sweep};
+use grating_prune::calibrate::{Family, FrontierPoint, Grid, PolicyRun, Sweep, learned};
 use grating_prune::{Mode, Policy, ScoreTrace};
 use serde_json::json;
 
@@ -138,11 +138,23 @@ fn papers() -> Result<Family> {
     Ok(Family::new(vec![grid.collect()])?)
 }
 
+/// The standard grid, and policies whose gaps are learned from every second trace.
+fn ours(traces: &[ScoreTrace], k: usize) -> Result<Family> {
+    let layers = traces.first().context("there is no trace to choose by")?.layers();
+    let standard = Grid::standard(layers, Mode::Select).family()?;
+    let half: Vec<ScoreTrace> =
+        traces.iter().step_by(2).filter(|trace| trace.candidates() > k).cloned().collect();
+    let mut chains = standard.chains().to_vec();
+    if !half.is_empty() {
+        chains.extend_from_slice(learned(&half, k, Mode::Select)?.chains());
+    }
+    Ok(Family::new(chains)?)
+}
+
 /// The cheapest policies of our family that keep each point's agreement, and `count` of each family's
 /// frontier for a sweep.
 fn choose(traces: &[ScoreTrace], k: usize, count: usize) -> Result<Points> {
-    let layers = traces.first().context("there is no trace to choose by")?.layers();
-    let ours = frontier(&Grid::standard(layers, Mode::Select).family()?, traces, k)?;
+    let ours = frontier(&ours(traces, k)?, traces, k)?;
     let papers = frontier(&papers()?, traces, k)?;
     // The frontier is dearest first, and what costs less agrees less.
     let keeping = |agreement: f64| {

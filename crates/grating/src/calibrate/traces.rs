@@ -97,6 +97,11 @@ impl Traces {
         self.traces.get(key)
     }
 
+    /// The keys of all queries, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.traces.keys().map(String::as_str)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.traces.len()
