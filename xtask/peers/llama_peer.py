@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from common import CONFIG, DECODER, JOB, STARTED, answer, decoder_inputs, prepared, skip, timed
+from common import BATCH, CONFIG, DECODER, JOB, STARTED, answer, decoder_inputs, prepared, skip, timed
 
 if not DECODER:
     skip("decoders only: this peer converts no encoders")
@@ -17,7 +17,6 @@ if CONFIG["model_type"] != "qwen3":
 
 VARIANT = JOB["variant"]
 FILE = os.path.join(JOB["scratch"], VARIANT + ".gguf")
-SEQUENCES = 4
 
 if not os.path.exists(FILE):
     script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "to_gguf.py")
@@ -56,8 +55,8 @@ lib.llama_log_set(quiet, None)
 lib.llama_backend_init()
 model = lib.llama_model_load_from_file(FILE.encode(), lib.llama_model_default_params())
 params = lib.llama_context_default_params()
-params.n_ctx = params.n_batch = params.n_ubatch = longest * SEQUENCES
-params.n_seq_max = SEQUENCES
+params.n_ctx = params.n_batch = params.n_ubatch = longest * BATCH
+params.n_seq_max = BATCH
 params.n_threads = params.n_threads_batch = JOB["threads"]
 params.embeddings = True
 params.pooling_type = lib.LLAMA_POOLING_TYPE_LAST
@@ -65,14 +64,15 @@ params.kv_unified = True
 context = lib.llama_init_from_model(model, params)
 if not context:
     skip("llama.cpp could not make a context")
-batch = lib.llama_batch_init(longest * SEQUENCES, 0, 1)
+batch = lib.llama_batch_init(longest * BATCH, 0, 1)
 load_s = time.perf_counter() - STARTED
 
 
 def run():
+    inputs, _, _ = decoder_inputs()
     scores = []
-    for start in range(0, len(inputs), SEQUENCES):
-        group = inputs[start : start + SEQUENCES]
+    for start in range(0, len(inputs), BATCH):
+        group = inputs[start : start + BATCH]
         lib.llama_memory_clear(lib.llama_get_memory(context), True)
         n = 0
         for sequence, ids in enumerate(group):

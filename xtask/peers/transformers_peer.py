@@ -3,15 +3,12 @@
 import tempfile
 import time
 
-from common import CONFIG, DECODER, JOB, STARTED, answer, decoder_inputs, pair_batch, skip, timed
+from common import BATCH, CONFIG, DECODER, JOB, STARTED, answer, decoder_inputs, pair_batch, skip, timed
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 VARIANT = JOB["variant"]
-# Candidates that go through the model together; 4 needs the least memory at full speed.
-BATCH = 4
-
 torch.set_num_threads(JOB["threads"])
 dtype = torch.float32 if VARIANT in ("f32", "int8") else torch.bfloat16
 kind = AutoModelForCausalLM if DECODER else AutoModelForSequenceClassification

@@ -14,6 +14,7 @@ mod measure;
 mod model;
 mod peers;
 mod points;
+mod quantized;
 mod report;
 mod settings;
 mod stats;

@@ -30,6 +30,9 @@ pub(super) struct Model {
     pub(super) info: Value,
 }
 
+/// Weights of more than this make a model heavy.
+const HEAVY_BYTES: u64 = 4 << 30;
+
 impl Model {
     /// The name with the mark that planted models carry wherever they appear.
     pub(super) fn shown(&self) -> String {
@@ -47,6 +50,11 @@ impl Model {
     /// Bytes of all weights as stored.
     pub(super) fn weight_bytes(&self) -> u64 {
         self.info["weight_bytes"].as_u64().unwrap_or(0)
+    }
+
+    /// Whether a pass takes minutes, so that only few are worth their time.
+    pub(super) fn is_heavy(&self) -> bool {
+        self.weight_bytes() > HEAVY_BYTES
     }
 
     /// Tokens around a text: the template and a short query.

@@ -17,6 +17,7 @@ use super::Bench;
 use super::cells::digest;
 use super::child;
 use super::machine::memory;
+use super::measure::ENOUGH_S;
 use super::model::Model;
 use super::stats::Summary;
 use super::workload::Workload;
@@ -84,7 +85,7 @@ pub(super) enum PeerMeasured {
     Skipped(String),
 }
 
-/// Several runs in one process, after loading and one run to warm up.
+/// Several runs in one process, after loading and one batch to warm up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PeerRun {
     load_s: f64,
@@ -274,7 +275,7 @@ impl Bench {
             let limit = model.info["max_length"].as_u64().unwrap_or(MAX_LENGTH);
             let run = |prepare: bool| {
                 let job = json!({
-                    "model": folder, "query": work.query, "texts": work.texts, "runs": runs,
+                    "model": folder, "query": work.query, "texts": work.texts, "runs": runs, "enough_s": ENOUGH_S,
                     "max_length": limit, "threads": threads, "variant": peer.variant,
                     "scratch": scratch, "prepare": prepare,
                 });

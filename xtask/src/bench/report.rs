@@ -16,9 +16,10 @@ use crate::process::root;
 /// Arguments of `cargo xtask bench report`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// Folder that `bench` wrote [default: docs/benchmarks, the tables of the page as it is]
+    /// Folder that `bench` wrote; of several, equal tables are put together [default: docs/benchmarks,
+    /// the tables of the page as it is]
     #[arg(long, value_name = "DIR")]
-    from: Option<PathBuf>,
+    from: Vec<PathBuf>,
     /// Leave files as they are; fail where they would change
     #[arg(long)]
     check: bool,
@@ -42,9 +43,9 @@ pub(super) fn write_table(folder: &Path, table: &Table) -> Result<()> {
 /// Makes the page anew.
 pub(super) fn run(args: &ReportArgs) -> Result<()> {
     let kept = root().join(KEPT);
-    let from = args.from.as_deref().unwrap_or(&kept);
+    let from = if args.from.is_empty() { std::slice::from_ref(&kept) } else { &args.from };
     let tables = read_tables(from)?;
-    ensure!(!tables.is_empty(), "{} holds no measured table", from.display());
+    ensure!(!tables.is_empty(), "there is no measured table in {from:?}");
     let mut files = vec![(root().join(PAGE), page::page(&tables))];
     for table in &tables {
         let path = |suffix: &str| kept.join(format!("{}{suffix}", table.name));
@@ -65,14 +66,20 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
     Ok(())
 }
 
-/// The tables of a folder, in the order of the page.
-fn read_tables(folder: &Path) -> Result<Vec<Table>> {
-    let mut tables = Vec::new();
+/// The tables of all folders, in the order of the page.
+fn read_tables(folders: &[PathBuf]) -> Result<Vec<Table>> {
+    let mut tables: Vec<Table> = Vec::new();
     for name in super::tables::names() {
-        let path = folder.join(format!("{name}.json"));
-        let Ok(text) = fs::read_to_string(&path) else { continue };
-        let table = serde_json::from_str(&text);
-        tables.push(table.with_context(|| format!("{} is no table", path.display()))?);
+        for folder in folders {
+            let path = folder.join(format!("{name}.json"));
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let table: Table = serde_json::from_str(&text)
+                .with_context(|| format!("{} is no table", path.display()))?;
+            match tables.last_mut().filter(|last| last.name == name) {
+                Some(last) => last.join(table).with_context(|| format!("{}", path.display()))?,
+                None => tables.push(table),
+            }
+        }
     }
     Ok(tables)
 }
@@ -82,6 +89,6 @@ fn read_tables(folder: &Path) -> Result<Vec<Table>> {
 #[test]
 fn the_page_is_generated() {
     if root().join(PAGE).exists() {
-        run(&ReportArgs { from: None, check: true }).unwrap();
+        run(&ReportArgs { from: Vec::new(), check: true }).unwrap();
     }
 }

@@ -10,6 +10,16 @@ use super::points::Points;
 pub(super) struct Setting {
     pub(super) name: String,
     pub(super) flags: Vec<String>,
+    pub(super) weights: Weights,
+}
+
+/// Whose weights are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) enum Weights {
+    /// The model's own.
+    Own,
+    /// Its copy in blocks of 8-bit integers.
+    Quantized,
 }
 
 /// A pass over every layer for every candidate.
@@ -21,19 +31,19 @@ pub(super) const STREAMED: &[&str] = &["--window", "2", "--row-cache", "all", "-
 /// Two layers and a tenth of the embedding rows in memory.
 pub(super) const LEAN: &[&str] = &["--window", "2", "--row-cache", "10%"];
 /// Products of 8-bit integers.
-const QUANTIZED: &[&str] = &["--precision", "fast"];
+const INT8: &[&str] = &["--precision", "fast"];
 
 impl Setting {
     pub(super) fn new(name: impl Into<String>, flags: &[&[&str]]) -> Self {
         let flags = flags.concat().into_iter().map(str::to_owned).collect();
-        Self { name: name.into(), flags }
+        Self { name: name.into(), flags, weights: Weights::Own }
     }
 
     /// The same with more options.
     pub(super) fn with(&self, name: impl Into<String>, flags: &[&str]) -> Self {
         let mut all = self.flags.clone();
         all.extend(flags.iter().map(|&flag| flag.to_owned()));
-        Self { name: name.into(), flags: all }
+        Self { name: name.into(), flags: all, weights: self.weights }
     }
 }
 
@@ -63,7 +73,7 @@ pub(super) fn policy_json(policy: &Policy) -> String {
     serde_json::to_string(policy).expect("a policy has finite numbers and plain names")
 }
 
-/// The settings of the first table, each also with quantized products.
+/// The settings of the first table, each also with quantized weights and products.
 pub(super) fn micro(points: &Points) -> Vec<Setting> {
     let mut settings = vec![
         full_resident(),
@@ -71,7 +81,10 @@ pub(super) fn micro(points: &Points) -> Vec<Setting> {
         pruned(PRECISION_FIRST, &points.precision_first),
         pruned(LATENCY_FIRST, &points.latency_first),
     ];
-    let quantized = |s: &Setting| s.with(format!("{}, quantized", s.name), QUANTIZED);
+    let quantized = |s: &Setting| Setting {
+        weights: Weights::Quantized,
+        ..s.with(format!("{}, quantized", s.name), INT8)
+    };
     settings.extend(settings.clone().iter().map(quantized));
     settings
 }

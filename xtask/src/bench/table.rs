@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::Bench;
@@ -85,6 +86,35 @@ pub(super) struct Chart {
 pub(super) struct Series {
     pub(super) name: String,
     pub(super) points: Vec<(f64, f64)>,
+}
+
+impl Table {
+    /// Takes up the rows of another run of the same table.
+    ///
+    /// # Errors
+    /// When it was measured on another machine, with another binary or in another form.
+    pub(super) fn join(&mut self, other: Self) -> Result<()> {
+        let same = |a: &Self, b: &Self| {
+            (a.machine.shown(), &a.machine.binary) == (b.machine.shown(), &b.machine.binary)
+                && (&a.columns, a.seed, a.quick) == (&b.columns, b.seed, b.quick)
+        };
+        ensure!(
+            same(self, &other),
+            "it was measured on another machine, with another binary or in another form"
+        );
+        self.command.push_str("\n$ ");
+        self.command.push_str(&other.command);
+        self.machine.peers.extend(other.machine.peers);
+        self.rows.extend(other.rows);
+        self.notes.extend(other.notes);
+        for chart in other.charts {
+            match self.charts.iter_mut().find(|own| own.name == chart.name) {
+                Some(own) => own.series.extend(chart.series),
+                None => self.charts.push(chart),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Row {
@@ -184,5 +214,58 @@ impl Table {
             line.points.sort_by(|a, b| a.0.total_cmp(&b.0));
         }
         lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(command: &str, binary: &str, model: &str) -> Table {
+        let machine = Machine {
+            processor: "p".into(),
+            threads: 2,
+            memory_bytes: None,
+            system: "s".into(),
+            commit: "c".into(),
+            rustc: "r".into(),
+            binary: binary.into(),
+            peers: BTreeMap::from([(model.to_owned(), "1".to_owned())]),
+        };
+        let line = |name: &str| Series { name: name.to_owned(), points: vec![(1.0, 2.0)] };
+        let chart = Chart {
+            name: "times".into(),
+            title: String::new(),
+            x: String::new(),
+            y: String::new(),
+            log_x: false,
+            series: vec![line(model)],
+        };
+        Table {
+            name: "micro".into(),
+            title: String::new(),
+            about: String::new(),
+            command: command.into(),
+            machine,
+            seed: 0,
+            quick: false,
+            columns: Vec::new(),
+            rows: vec![Row::default().text("model", model)],
+            charts: vec![chart],
+            notes: vec![format!("of {model}")],
+        }
+    }
+
+    #[test]
+    fn runs_of_one_binary_are_put_together() {
+        let mut joined = table("one", "b", "small");
+        joined.join(table("two", "b", "large")).unwrap();
+        assert_eq!(joined.command, "one\n$ two");
+        let models: Vec<_> = joined.rows.iter().filter_map(|row| row.words("model")).collect();
+        assert_eq!(models, ["small", "large"]);
+        assert_eq!((joined.charts.len(), joined.charts[0].series.len()), (1, 2));
+        assert_eq!((joined.notes.len(), joined.machine.peers.len()), (2, 2));
+        assert!(joined.join(table("three", "other", "small")).is_err());
+        assert_eq!(joined.rows.len(), 2, "what was refused left nothing");
     }
 }

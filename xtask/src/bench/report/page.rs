@@ -141,7 +141,7 @@ fn reading(table: &Table) -> &'static str {
     match table.name.as_str() {
         "micro" => {
             "**Shows** what one query costs from the user's side, by system, on one machine. Peers are \
-             timed after loading and one run to warm up, GRATING in a fresh process each time, so \
+             timed after loading and one batch to warm up, GRATING in a fresh process each time, so \
              starting costs count against GRATING and loading does not count against peers; the \
              column of the whole process has both. **Does not show** throughput over many queries, or \
              graphics processors.\n"

@@ -29,8 +29,6 @@ const ABOUT: &str = "Full passes within budgets, from one that is refused to one
 const BUDGETS: [u64; 6] = [60, 100, 150, 200, 300, 600];
 /// Pools, where none are asked for.
 const POOLS: [usize; 3] = [20, 200, 1000];
-/// Weights above this are worth one pool and few budgets only: a pass takes minutes.
-const HEAVY_BYTES: u64 = 4 << 30;
 
 pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let mut table = Table::new(bench, "budgets", "Memory budgets", ABOUT).columns(&COLUMNS);
@@ -54,7 +52,7 @@ fn points(bench: &Bench, model: &Model) -> Vec<(usize, u64)> {
         (true, true) => vec![10],
         (true, false) => POOLS.to_vec(),
     };
-    let budgets: &[u64] = match (model.weight_bytes() > HEAVY_BYTES, bench.args.quick) {
+    let budgets: &[u64] = match (model.is_heavy(), bench.args.quick) {
         (true, _) => &[600, 1024],
         (false, true) => &[60, 150],
         (false, false) => &BUDGETS,

@@ -102,7 +102,7 @@ fn budgeted(setting: &Setting, bytes: u64) -> Setting {
         }
     }
     flags.extend(["--memory-budget".to_owned(), format!("{}MiB", bytes >> 20)]);
-    Setting { name: setting.name.replace(", streamed", ""), flags }
+    Setting { name: setting.name.replace(", streamed", ""), flags, ..setting.clone() }
 }
 
 fn row(model: &Model, point: &Point, setting: &Setting, measured: &Measured) -> Row {

@@ -1,0 +1,35 @@
+//! Copies of the models with 8-bit weights, made by `grating quantize` on demand.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use super::Bench;
+use super::cells::digest;
+use super::model::Model;
+use crate::process::{root, stdout_of};
+
+impl Bench {
+    /// The folder of the model's copy in Q8_0, beside the planted checkpoints.
+    pub(super) fn quantized(&self, model: &Model) -> Result<PathBuf> {
+        // Weights, seed and profile: a checkpoint that was written anew has another copy.
+        let source = json!({
+            "model": model, "planted": model.planted.as_ref().map(|p| (&p.profile, p.seed)),
+        });
+        let name = format!(
+            "{}-q8_0-{}",
+            model.name.replace('/', "-"),
+            digest(source.to_string().as_bytes())
+        );
+        let out = root().join(&self.args.models_dir).join(name);
+        if out.join("model.gguf").exists() {
+            return Ok(out);
+        }
+        self.progress.set_message(format!("{}: quantizing", model.name));
+        let mut command = self.binary.command(&["quantize"]);
+        command.args(&model.argument).args(["--format", "q8_0", "--out"]).arg(&out);
+        stdout_of(command).with_context(|| format!("cannot quantize {}", model.name))?;
+        Ok(out)
+    }
+}
