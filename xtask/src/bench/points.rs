@@ -22,41 +22,63 @@ use crate::models::planted::{self, PlantedArgs};
 /// Mean agreement that each point keeps on the traces.
 const PRECISION_FIRST: f64 = 0.99;
 const LATENCY_FIRST: f64 = 0.95;
-/// Pool of the traced queries.
-const POOL: usize = 60;
+/// Pool of the traced queries where the measured ones have many sizes.
+pub(super) const POOL: usize = 60;
 /// Traced queries of each data set at most.
 const QUERIES: usize = 24;
 /// Seeds of made queries for tracing begin here, far from those that are measured.
 const SEEDS: u64 = 1_000_000;
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 
-/// Policies for one model and K.
+/// Policies for one model, K and pool.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Points {
-    pub(super) precision_first: Policy,
-    pub(super) latency_first: Policy,
+    pub(super) precision_first: FrontierPoint,
+    pub(super) latency_first: FrontierPoint,
     /// Of each family the policies that no other of it beats, from bold to cautious.
     pub(super) sweep: Vec<(&'static str, Policy)>,
+    /// Queries whose traces they were chosen by.
+    queries: usize,
+}
+
+impl Points {
+    /// The two points in words.
+    pub(super) fn shown(&self) -> String {
+        let point = |name: &str, point: &FrontierPoint| {
+            format!(
+                "{name} is {} (agreement {:.3}, {:.0} % of the candidate-layers)",
+                point.policy,
+                point.agreement,
+                100.0 * point.cost
+            )
+        };
+        format!(
+            "chosen on {} other queries, {}; {}",
+            self.queries,
+            point("precision-first", &self.precision_first),
+            point("latency-first", &self.latency_first)
+        )
+    }
 }
 
 /// Names of the families in the sweep.
 const FAMILIES: [&str; 2] = ["paper's policy", "GRATING's policies"];
 
 impl Bench {
-    /// Chooses the policies for top-`k` selections.
-    pub(super) fn points(&self, model: &Model, k: usize) -> Result<Points> {
-        let traces = self.traces(model)?;
+    /// Chooses the policies for top-`k` selections out of `pool` candidates.
+    pub(super) fn points(&self, model: &Model, k: usize, pool: usize) -> Result<Points> {
+        let traces = self.traces(model, pool)?;
         choose(&traces, k, if self.args.quick { 2 } else { 6 })
     }
 
     /// Score traces of queries that are not measured; of a planted model from a twin of the same depth and
     /// profile that is small.
-    fn traces(&self, model: &Model) -> Result<Vec<ScoreTrace>> {
+    fn traces(&self, model: &Model, pool: usize) -> Result<Vec<ScoreTrace>> {
         let program = match &self.args.traces {
             Some(program) => program.clone(),
             None => built("grating-examples", "traces")?,
         };
-        let works = self.calibration(model);
+        let works = self.calibration(model, pool);
         let names: Vec<&str> = works.iter().map(|work| work.name.as_str()).collect();
         let key = json!({
             "program": digest(&std::fs::read(&program)?), "model": model, "texts": names,
@@ -86,11 +108,11 @@ impl Bench {
     }
 
     /// Queries of the data that no table measures; made ones for planted models and where there are none.
-    fn calibration(&self, model: &Model) -> Vec<Workload> {
+    fn calibration(&self, model: &Model, pool: usize) -> Vec<Workload> {
         let count = if self.args.quick { 4 } else { QUERIES };
         let held_out = |set: &super::data::DataSet| -> Vec<Workload> {
             let queries = set.between(self.args.queries()).into_iter().take(count);
-            queries.map(|query| query.workload(&set.name, POOL)).collect()
+            queries.map(|query| query.workload(&set.name, pool)).collect()
         };
         let works: Vec<Workload> = match model.planted {
             Some(_) => Vec::new(),
@@ -100,7 +122,7 @@ impl Bench {
             return works;
         }
         let seeds = (0..count as u64).map(|i| SEEDS + self.args.seed + i);
-        seeds.map(|seed| made(model, POOL, self.args.tokens(), seed)).collect()
+        seeds.map(|seed| made(model, pool, self.args.tokens(), seed)).collect()
     }
 }
 
@@ -159,7 +181,8 @@ fn choose(traces: &[ScoreTrace], k: usize, count: usize) -> Result<Points> {
     // The frontier is dearest first, and what costs less agrees less.
     let keeping = |agreement: f64| {
         let good = ours.iter().rfind(|point| point.agreement >= agreement);
-        good.map_or(Policy::never(), |point| point.policy.clone())
+        let all = FrontierPoint { policy: Policy::never(), agreement: 1.0, cost: 1.0 };
+        good.cloned().unwrap_or(all)
     };
     let [first, second] = FAMILIES;
     let sweep = spread(&papers, count).map(|policy| (first, policy));
@@ -167,6 +190,7 @@ fn choose(traces: &[ScoreTrace], k: usize, count: usize) -> Result<Points> {
         precision_first: keeping(PRECISION_FIRST),
         latency_first: keeping(LATENCY_FIRST),
         sweep: sweep.chain(spread(&ours, count).map(|policy| (second, policy))).collect(),
+        queries: traces.len(),
     })
 }
 
@@ -228,10 +252,11 @@ mod tests {
             let agreement = run.agreement.iter().sum::<f64>() / 8.0;
             (agreement, run.candidate_layers.iter().sum::<u64>())
         };
-        let (precise, careful) = run(&points.precision_first);
-        let (rough, bold) = run(&points.latency_first);
+        let (precise, careful) = run(&points.precision_first.policy);
+        let (rough, bold) = run(&points.latency_first.policy);
         assert!(precise >= PRECISION_FIRST && rough >= LATENCY_FIRST);
         assert!(bold <= careful && careful < 8 * 60);
+        assert!(points.shown().starts_with("chosen on 8 other queries, precision-first is "));
     }
 
     #[test]
@@ -258,7 +283,7 @@ mod tests {
         let scores = (0..20).map(|i| if i < 10 { i as f32 } else { (20 - i) as f32 });
         let trace = ScoreTrace::from_vec(2, 10, scores.collect()).unwrap();
         let points = choose(std::slice::from_ref(&trace), 5, 2).unwrap();
-        let run = PolicyRun::measure(&points.latency_first, &[trace], 5).unwrap();
+        let run = PolicyRun::measure(&points.latency_first.policy, &[trace], 5).unwrap();
         assert_eq!(run.agreement, [1.0]);
     }
 }

@@ -22,11 +22,13 @@ impl Bench {
             model.name.replace('/', "-"),
             digest(source.to_string().as_bytes())
         );
-        let out = root().join(&self.args.models_dir).join(name);
+        let folder = root().join(&self.args.models_dir);
+        let out = folder.join(name);
         if out.join("model.gguf").exists() {
             return Ok(out);
         }
         self.progress.set_message(format!("{}: quantizing", model.name));
+        std::fs::create_dir_all(&folder)?;
         let mut command = self.binary.command(&["quantize"]);
         command.args(&model.argument).args(["--format", "q8_0", "--out"]).arg(&out);
         stdout_of(command).with_context(|| format!("cannot quantize {}", model.name))?;

@@ -78,8 +78,8 @@ pub(super) fn micro(points: &Points) -> Vec<Setting> {
     let mut settings = vec![
         full_resident(),
         full_streamed(),
-        pruned(PRECISION_FIRST, &points.precision_first),
-        pruned(LATENCY_FIRST, &points.latency_first),
+        pruned(PRECISION_FIRST, &points.precision_first.policy),
+        pruned(LATENCY_FIRST, &points.latency_first.policy),
     ];
     let quantized = |s: &Setting| Setting {
         weights: Weights::Quantized,

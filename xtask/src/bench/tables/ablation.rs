@@ -64,9 +64,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     bench.expect(bench.models.len() * 7);
     for model in &bench.models {
         let work = made(model, pool, bench.args.tokens(), bench.args.seed);
-        let point = bench.points(model, bench.args.top_k())?.precision_first;
+        let point = bench.points(model, bench.args.top_k(), pool)?.precision_first;
         let mut first: Option<(f64, f64)> = None;
-        for step in &steps(&point, 2 * bench.args.tokens()) {
+        for step in &steps(&point.policy, 2 * bench.args.tokens()) {
             let measured =
                 bench.measure(model, step, &work, bench.args.top_k(), bench.args.runs())?;
             let figures = measured.request().zip(measured.peak());

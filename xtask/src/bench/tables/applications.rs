@@ -15,6 +15,7 @@ use crate::bench::cells::digest;
 use crate::bench::child;
 use crate::bench::data::DataSet;
 use crate::bench::model::Model;
+use crate::bench::points::POOL;
 use crate::bench::settings::policy_json;
 use crate::bench::stats::{Summary, change_percent};
 use crate::bench::table::{Row, Table, Unit};
@@ -123,8 +124,8 @@ fn rows(
     model: &Model,
 ) -> Result<()> {
     let mut full: Option<(f64, f64)> = None;
-    let point = bench.points(model, bench.args.top_k())?.precision_first;
-    for (name, policy) in [("full", None), ("pruned", Some(&point))] {
+    let point = bench.points(model, bench.args.top_k(), POOL)?.precision_first;
+    for (name, policy) in [("full", None), ("pruned", Some(&point.policy))] {
         bench.progress.set_message(format!("{}: {}, {name}", application.name, set.name));
         let ran = run(bench, program, folder, model, policy)
             .with_context(|| format!("{} on {}", application.name, set.name))?;

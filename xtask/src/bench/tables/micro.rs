@@ -77,7 +77,8 @@ fn one_pool(bench: &Bench, table: &mut Table, model: &Model, work: &Workload) ->
     // The reference ranks everybody, so that peers' scores can be compared too.
     let reference = bench.measure(model, &full(), work, work.texts.len(), runs)?;
     let ranking = reference.selected().unwrap_or_default();
-    let points = bench.points(model, k)?;
+    let points = bench.points(model, k, work.texts.len())?;
+    table.note(format!("{}, {} candidates: {}.", model.name, work.texts.len(), points.shown()));
     let mut rows = Vec::new();
     let start = |name: &str| {
         Row::default()

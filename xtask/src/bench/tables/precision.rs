@@ -45,7 +45,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     for model in &bench.models {
         for (set, queries) in workloads(bench, model, pool) {
             bench.expect(queries.len() * (1 + 2 * ks.len()));
-            one_set(bench, &mut table, model, &set, &queries, &ks)?;
+            one_set(bench, &mut table, model, &set, &queries)?;
         }
     }
     if bench.data.is_empty() {
@@ -67,14 +67,15 @@ fn one_set(
     model: &Model,
     set: &str,
     queries: &[Judged<'_>],
-    ks: &[usize],
 ) -> Result<()> {
+    let (pool, ks) = sizes(bench);
     let settings = ks
         .iter()
         .map(|&k| {
-            let points = bench.points(model, k)?;
-            let bold = pruned(LATENCY_FIRST, &points.latency_first);
-            Ok([pruned(PRECISION_FIRST, &points.precision_first), bold])
+            let points = bench.points(model, k, pool)?;
+            table.note(format!("{}, K = {k}: {}.", model.name, points.shown()));
+            let bold = pruned(LATENCY_FIRST, &points.latency_first.policy);
+            Ok([pruned(PRECISION_FIRST, &points.precision_first.policy), bold])
         })
         .collect::<Result<Vec<_>>>()?;
     // For each K the full pass, then each setting.

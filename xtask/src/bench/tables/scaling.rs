@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::bench::Bench;
 use crate::bench::measure::Measured;
 use crate::bench::model::Model;
+use crate::bench::points::POOL;
 use crate::bench::settings::{PRECISION_FIRST, Setting, full_streamed, pruned};
 use crate::bench::table::{Chart, Row, Table, Unit};
 use crate::bench::workload::made;
@@ -44,8 +45,8 @@ struct Point {
 pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let mut table = Table::new(bench, "scaling", "Scaling", ABOUT).columns(&COLUMNS);
     for model in &bench.models {
-        let point = bench.points(model, bench.args.top_k())?.precision_first;
-        let settings = [full_streamed(), pruned(PRECISION_FIRST, &point)];
+        let point = bench.points(model, bench.args.top_k(), POOL)?.precision_first;
+        let settings = [full_streamed(), pruned(PRECISION_FIRST, &point.policy)];
         let points = points(bench, model);
         bench.expect(points.len() * settings.len());
         for point in &points {

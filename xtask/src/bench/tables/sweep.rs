@@ -31,7 +31,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let mut table = Table::new(bench, "sweep", title, ABOUT).columns(&COLUMNS[..9]);
     let (pool, k) = (if bench.args.quick { 20 } else { 60 }, bench.args.top_k());
     for model in &bench.models {
-        let policies = bench.points(model, k)?.sweep;
+        let policies = bench.points(model, k, pool)?.sweep;
         for (set, queries) in workloads(bench, model, pool) {
             bench.expect(queries.len() * (1 + policies.len()));
             let row = || Row::default().text("model", model.shown()).text("set", &set);
