@@ -1,5 +1,6 @@
 //! Renderings of measured tables: Markdown and SVG of each, and the page in docs/.
 
+mod headline;
 mod markdown;
 mod page;
 mod svg;

@@ -218,42 +218,56 @@ impl Table {
 }
 
 #[cfg(test)]
+impl Table {
+    /// A table without anything that was measured.
+    pub(super) fn bare(name: &str, binary: &str) -> Self {
+        Self {
+            name: name.into(),
+            title: String::new(),
+            about: String::new(),
+            command: String::new(),
+            machine: Machine {
+                processor: "p".into(),
+                threads: 2,
+                memory_bytes: None,
+                system: "s".into(),
+                commit: "c".into(),
+                rustc: "r".into(),
+                binary: binary.into(),
+                peers: BTreeMap::new(),
+            },
+            seed: 0,
+            quick: false,
+            columns: Vec::new(),
+            rows: Vec::new(),
+            charts: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn table(command: &str, binary: &str, model: &str) -> Table {
-        let machine = Machine {
-            processor: "p".into(),
-            threads: 2,
-            memory_bytes: None,
-            system: "s".into(),
-            commit: "c".into(),
-            rustc: "r".into(),
-            binary: binary.into(),
-            peers: BTreeMap::from([(model.to_owned(), "1".to_owned())]),
-        };
-        let line = |name: &str| Series { name: name.to_owned(), points: vec![(1.0, 2.0)] };
         let chart = Chart {
             name: "times".into(),
             title: String::new(),
             x: String::new(),
             y: String::new(),
             log_x: false,
-            series: vec![line(model)],
+            series: vec![Series { name: model.to_owned(), points: vec![(1.0, 2.0)] }],
         };
-        Table {
-            name: "micro".into(),
-            title: String::new(),
-            about: String::new(),
+        let mut table = Table {
             command: command.into(),
-            machine,
-            seed: 0,
-            quick: false,
-            columns: Vec::new(),
             rows: vec![Row::default().text("model", model)],
             charts: vec![chart],
             notes: vec![format!("of {model}")],
-        }
+            ..Table::bare("micro", binary)
+        };
+        table.machine.peers.insert(model.to_owned(), "1".to_owned());
+        table
     }
 
     #[test]
