@@ -15,7 +15,7 @@ use super::stats::Summary;
 use super::workload::Workload;
 
 /// A cell whose runs took this long together, in seconds, is not run again.
-pub(super) const ENOUGH_S: f64 = 60.0;
+pub(super) const ENOUGH_S: f64 = 30.0;
 /// A run that takes longer has hung.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 

@@ -33,8 +33,8 @@ const ABOUT: &str = "One query, its candidates, the K best. \"Request\" is the t
     end. Memory is the resident set of the whole process, largest and mean. Changes are against \
     transformers in bf16 where it was measured, else against the full pass with resident weights. \
     Quantized settings read a copy in Q8_0 (`grating quantize`) and multiply 8-bit integers. Agreement \
-    is the overlap of the selected with the K best of GRATING's full pass. Runs are repeated until a \
-    minute is spent. Models of more than 4 GiB are measured with the smallest pool and at most 128 \
+    is the overlap of the selected with the K best of GRATING's full pass. Runs are repeated until \
+    half a minute is spent. Models of more than 4 GiB are measured with the smallest pool and at most 128 \
     tokens.";
 
 /// Tokens of a candidate of models whose pass would take minutes.
