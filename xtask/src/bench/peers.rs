@@ -25,6 +25,8 @@ use crate::process::root;
 
 /// A Python that has the packages already.
 const PYTHON: &str = "GRATING_PEERS_PYTHON";
+/// Why a peer is skipped whose weights alone are too large.
+pub(super) const DOES_NOT_FIT: &str = "it does not fit into memory";
 /// A run that takes longer has hung.
 const LIMIT: Duration = Duration::from_secs(3 * 3600);
 /// Longest candidate with its template, as GRATING's own default for decoders.
@@ -241,7 +243,7 @@ impl Bench {
         let measured = if let Some(reason) = peers.missing.get(requirements) {
             skipped(reason.clone())
         } else if !fits(peer, model) {
-            skipped("it does not fit into memory".into())
+            skipped(DOES_NOT_FIT.into())
         } else if let Some(folder) = &model.folder {
             self.peer_cell(peers, peer, model, folder, work, runs)
         } else {

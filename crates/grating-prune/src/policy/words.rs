@@ -8,6 +8,9 @@ use crate::dispersion::Dispersion;
 use crate::routing::Gap;
 use crate::scale::ScoreScale;
 
+/// More layers than this are told by their range.
+const MANY: usize = 8;
+
 impl fmt::Display for Policy {
     /// Like "CV of probabilities from 0.4, 3 clusters, an edge"; settings that change nothing are left out.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -30,11 +33,7 @@ impl fmt::Display for Policy {
             Gap::Edge => write!(f, ", an edge")?,
             Gap::Deviations(width) => write!(f, ", a gap of {} std", short(*width))?,
             Gap::Score(width) => write!(f, ", a gap of {}", short(*width))?,
-            Gap::Layers(gaps) => {
-                let widths: Vec<String> =
-                    gaps.widths().iter().map(|width| short(*width).to_string()).collect();
-                write!(f, ", gaps of {}", widths.join(", "))?;
-            }
+            Gap::Layers(gaps) => write!(f, ", {}", by_layer(gaps.widths()))?,
         }
         if self.first_layer > 0 {
             write!(f, ", after layer {}", self.first_layer)?;
@@ -44,6 +43,17 @@ impl fmt::Display for Policy {
         }
         Ok(())
     }
+}
+
+/// Widths one by one, of many layers their range.
+fn by_layer(widths: &[f64]) -> String {
+    if widths.len() > MANY {
+        let low = widths.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = widths.iter().copied().fold(0.0, f64::max);
+        return format!("gaps of {} to {} by layer", short(low), short(high));
+    }
+    let widths: Vec<String> = widths.iter().map(|width| short(*width).to_string()).collect();
+    format!("gaps of {}", widths.join(", "))
 }
 
 /// Three significant digits.
@@ -70,5 +80,8 @@ mod tests {
         let layers = Policy::paper(0.0).with_gap(Gap::Layers(vec![4.0, 1.0 / 3.0].into()));
         let words = "CV of probabilities from 0, 3 clusters, gaps of 4, 0.333";
         assert_eq!(layers.to_string(), words);
+        let deep = Policy::paper(0.0)
+            .with_gap(Gap::Layers((1..=9).map(f64::from).collect::<Vec<_>>().into()));
+        assert!(deep.to_string().ends_with(", gaps of 1 to 9 by layer"));
     }
 }

@@ -6,8 +6,8 @@ use grating_prune::metrics::overlap_at_k;
 use crate::bench::Bench;
 use crate::bench::measure::Measured;
 use crate::bench::model::Model;
-use crate::bench::peers::{Peer, PeerMeasured, needed_bytes};
-use crate::bench::settings::{full, micro};
+use crate::bench::peers::{DOES_NOT_FIT, Peer, PeerMeasured, needed_bytes};
+use crate::bench::settings::{Setting, full, micro};
 use crate::bench::stats::change_percent;
 use crate::bench::table::{Row, Table, Unit};
 use crate::bench::workload::{Workload, made};
@@ -34,9 +34,11 @@ const ABOUT: &str = "One query, its candidates, the K best. \"Request\" is the t
     transformers in bf16 where it was measured, else against the full pass with resident weights. \
     Quantized settings read a copy in Q8_0 (`grating quantize`) and multiply 8-bit integers. Agreement \
     is the overlap of the selected with the K best of GRATING's full pass. Runs are repeated until \
-    half a minute is spent. Models of more than 4 GiB are measured with the smallest pool and at most 128 \
-    tokens.";
+    half a minute is spent. Models of more than 4 GiB are measured with the smallest pool, at most 128 \
+    tokens and without resident weights.";
 
+/// What the names of settings have that keep a whole model in memory.
+const RESIDENT: &str = "resident";
 /// Tokens of a candidate of models whose pass would take minutes.
 const HEAVY_TOKENS: usize = 128;
 
@@ -88,7 +90,8 @@ fn one_pool(bench: &Bench, table: &mut Table, model: &Model, work: &Workload) ->
             .text("setting", name)
     };
     rows.push(figures(start("GRATING, full"), &reference));
-    for setting in micro(&points) {
+    let worth = |setting: &Setting| !(model.is_heavy() && setting.name.contains(RESIDENT));
+    for setting in micro(&points).into_iter().filter(worth) {
         let measured = bench.measure(model, &setting, work, k, runs)?;
         let mut row = figures(start(&format!("GRATING, {}", setting.name)), &measured);
         if let (Some(selected), false) = (measured.selected(), ranking.is_empty()) {
@@ -137,7 +140,7 @@ fn peer_row(
             // What it needs is known even where it does not fit.
             let needed = needed_bytes(peer, model).map(|bytes| bytes as f64);
             match needed {
-                Some(bytes) if reason.contains("does not fit") => row
+                Some(bytes) if reason == DOES_NOT_FIT => row
                     .number("peak", bytes)
                     .text("note", "computed: the bytes of its weights alone; it does not fit here"),
                 _ => row,
