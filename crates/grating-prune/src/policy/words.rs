@@ -56,8 +56,11 @@ fn by_layer(widths: &[f64]) -> String {
     format!("gaps of {}", widths.join(", "))
 }
 
-/// Three significant digits.
+/// Three significant digits; what is next to nothing is 0.
 fn short(value: f64) -> f64 {
+    if value.abs() < 1e-9 {
+        return 0.0;
+    }
     format!("{value:.2e}").parse().unwrap_or(value)
 }
 
@@ -83,5 +86,7 @@ mod tests {
         let deep = Policy::paper(0.0)
             .with_gap(Gap::Layers((1..=9).map(f64::from).collect::<Vec<_>>().into()));
         assert!(deep.to_string().ends_with(", gaps of 1 to 9 by layer"));
+        let least = Policy::paper(0.5).with_gap(Gap::Score(0_f64.next_up()));
+        assert!(least.to_string().ends_with(", a gap of 0"));
     }
 }
