@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from common import DECODER, JOB, STARTED, answer, prepared, skip, timed
+from common import BATCH, DECODER, JOB, STARTED, answer, prepared, skip, timed
 
 if DECODER:
     skip("encoders only: an export of a decoder of this size does not fit into one ONNX file")
@@ -69,7 +69,6 @@ tokenizer = Tokenizer.from_file(os.path.join(JOB["model"], "tokenizer.json"))
 tokenizer.enable_truncation(JOB["max_length"], strategy="only_second")
 load_s = time.perf_counter() - STARTED
 PAD = tokenizer.token_to_id("<pad>") or 0
-BATCH = 4
 
 
 def run():

@@ -1,9 +1,8 @@
 //! The sweep as a picture: time against agreement with the full model, and against judgments.
 
-use std::fmt::Write;
-
 use crate::study::{Kind, Point, Study, Timed};
 use crate::sweep::{precision, timed_points};
+use crate::tables::put;
 
 /// Of one panel, pixels.
 const WIDTH: f64 = 440.0;
@@ -117,8 +116,4 @@ fn text(svg: &mut String, x: f64, y: f64, anchor: &str, colour: &str, words: &st
             r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" fill="{colour}">{words}</text>"#
         ),
     );
-}
-
-fn put(svg: &mut String, element: std::fmt::Arguments<'_>) {
-    writeln!(svg, "{element}").expect("a string takes everything");
 }

@@ -41,34 +41,30 @@ pub(super) fn beside_the_paper(tables: &[Table]) -> String {
     out
 }
 
+/// How a figure of `row` changes from the peer `baseline` with the same model and pool, percent.
+fn cut(table: &Table, row: &Row, key: &str, baseline: &str) -> Option<f64> {
+    let peer = table.rows.iter().find(|peer| {
+        peer.words("setting") == Some(baseline)
+            && peer.words("model") == row.words("model")
+            && peer.value("pool") == row.value("pool")
+    })?;
+    Some(change_percent(row.value(key)?, peer.value(key)?))
+}
+
 /// The largest cut of a pruned row against a peer's row of the same model and pool.
 fn best_against(table: &Table, key: &str, baseline: &str) -> Option<String> {
     let pruned =
         |row: &&Row| row.words("setting").is_some_and(|name| name.contains("precision-first"));
-    let same = |a: &Row, b: &Row| {
-        a.words("model") == b.words("model") && a.value("pool") == b.value("pool")
-    };
-    let mut best: Option<(f64, String)> = None;
-    for row in table.rows.iter().filter(pruned) {
-        let peer = table.rows.iter().find(|r| r.words("setting") == Some(baseline) && same(r, row));
-        let (Some(ours), Some(theirs)) = (row.value(key), peer.and_then(|peer| peer.value(key)))
-        else {
-            continue;
-        };
-        let change = change_percent(ours, theirs);
-        if best.as_ref().is_none_or(|(least, _)| change < *least) {
-            let model = row.words("model").unwrap_or_default();
-            let pool = row.value("pool").unwrap_or_default();
-            let agreement = row
-                .value("agreement")
-                .map_or(String::new(), |agreement| format!(", agreement {agreement:.3}"));
-            let setting = row.words("setting").unwrap_or_default().trim_start_matches("GRATING, ");
-            let place =
-                format!("{change:.1} % ({model}, {pool:.0} candidates, {setting}{agreement})");
-            best = Some((change, place));
-        }
-    }
-    best.map(|(_, place)| place)
+    let cuts = table.rows.iter().filter(pruned);
+    let cuts = cuts.filter_map(|row| Some((cut(table, row, key, baseline)?, row)));
+    let (change, row) = cuts.min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let model = row.words("model").unwrap_or_default();
+    let pool = row.value("pool").unwrap_or_default();
+    let agreement = row
+        .value("agreement")
+        .map_or(String::new(), |agreement| format!(", agreement {agreement:.3}"));
+    let setting = row.words("setting").unwrap_or_default().trim_start_matches("GRATING, ");
+    Some(format!("{change:.1} % ({model}, {pool:.0} candidates, {setting}{agreement})"))
 }
 
 /// Of each model the mean cut in latency over its pools, precision-first, with its own weights and
@@ -77,16 +73,11 @@ fn means_by_model(table: &Table, baseline: &str) -> Option<String> {
     let mut models: Vec<&str> = table.rows.iter().filter_map(|row| row.words("model")).collect();
     models.dedup();
     let means = models.into_iter().filter_map(|model| {
-        let of_model = |row: &&Row| row.words("model") == Some(model);
-        let rows: Vec<&Row> = table.rows.iter().filter(of_model).collect();
         let mean_of = |setting: &str| {
-            let of_setting = rows.iter().filter(|row| row.words("setting") == Some(setting));
-            let changes = of_setting.filter_map(|row| {
-                let mut peers = rows.iter().filter(|r| r.words("setting") == Some(baseline));
-                let peer = peers.find(|peer| peer.value("pool") == row.value("pool"))?;
-                Some(change_percent(row.value("request")?, peer.value("request")?))
+            let rows = table.rows.iter().filter(|row| {
+                row.words("model") == Some(model) && row.words("setting") == Some(setting)
             });
-            mean(changes)
+            mean(rows.filter_map(|row| cut(table, row, "request", baseline)))
         };
         let own = mean_of("GRATING, pruned, precision-first")?;
         let quantized = mean_of("GRATING, pruned, precision-first, quantized")?;
