@@ -2,6 +2,7 @@
 
 use grating_io::Dtype;
 use grating_kernels::{Format, quant};
+use half::slice::HalfFloatSliceExt;
 
 use crate::error::{ModelError, Result};
 
@@ -76,8 +77,13 @@ pub(crate) fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
             }
         }
         Dtype::F16 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                *o = half::f16::from_le_bytes([b[0], b[1]]).to_f32();
+            // Some at a time, for which `half` takes the machine's instructions.
+            let mut some = [half::f16::ZERO; 64];
+            for (out, bytes) in out.chunks_mut(some.len()).zip(bytes.chunks(2 * some.len())) {
+                for (f16, b) in some.iter_mut().zip(bytes.chunks_exact(2)) {
+                    *f16 = half::f16::from_le_bytes([b[0], b[1]]);
+                }
+                some[..out.len()].convert_to_f32_slice(out);
             }
         }
         Dtype::BF16 => {

@@ -7,11 +7,8 @@ use crate::predict::{Window as TimedWindow, kept_chunks};
 use crate::settings::{Settings, Spill, Window};
 use crate::shape::{F32, ModelShape, PoolShape};
 
-/// Tokens of a chunk where nothing speaks against it, for a model as wide as this: matrix products gain nothing from
-/// more. A narrower model does less for each token, so its chunks are longer.
+/// Tokens of a chunk where nothing speaks against it: matrix products gain nothing from more.
 pub(crate) const CHUNK_TARGET: usize = 1024;
-const CHUNK_WIDTH: usize = 1024;
-const LONGEST_CHUNK: usize = 4096;
 /// Smaller chunks to choose from under a budget; each is raised to the longest candidate.
 const CHUNK_SIZES: [usize; 6] = [CHUNK_TARGET, 768, 512, 384, 256, 1];
 /// One chunk computing, one being written, one being read.
@@ -116,7 +113,7 @@ fn cached_row_bytes(model: &ModelShape) -> u64 {
 pub(crate) fn all(model: &ModelShape, pool: &PoolShape, settings: &Settings) -> Vec<Layout> {
     let windows = windows(model, settings.window);
     let mut layouts = Vec::new();
-    for chunk_tokens in chunk_sizes(model, pool, settings.chunk_tokens) {
+    for chunk_tokens in chunk_sizes(pool, settings.chunk_tokens) {
         let chunks = chunk::plan(&pool.lengths, chunk_tokens).len();
         for resident_chunks in resident_chunks(chunks, settings.spill) {
             let spill = settings.spill == Spill::Always || resident_chunks < chunks;
@@ -142,7 +139,7 @@ pub(crate) fn unbudgeted(model: &ModelShape, pool: &PoolShape, settings: &Settin
         Window::Slots(slots) => slots_of_layers(model, slots),
         Window::All => (BlockUnit::Layer, Vec::new()),
     };
-    let chunk_tokens = settings.chunk_tokens.unwrap_or_else(|| chunk_target(model));
+    let chunk_tokens = settings.chunk_tokens.unwrap_or(CHUNK_TARGET);
     let chunk_tokens = chunk_tokens.max(pool.smallest_chunk());
     let chunks = chunk::plan(&pool.lengths, chunk_tokens).len();
     let spill = settings.spill == Spill::Always;
@@ -186,21 +183,15 @@ fn windows(model: &ModelShape, window: Window) -> Vec<(BlockUnit, Vec<u64>)> {
     }
 }
 
-fn chunk_sizes(model: &ModelShape, pool: &PoolShape, asked: Option<usize>) -> Vec<usize> {
+fn chunk_sizes(pool: &PoolShape, asked: Option<usize>) -> Vec<usize> {
     let floor = pool.smallest_chunk();
     let sizes = match asked {
         Some(tokens) => vec![tokens],
-        None => [&[chunk_target(model)], &CHUNK_SIZES[..]].concat(),
+        None => CHUNK_SIZES.to_vec(),
     };
     let mut sizes: Vec<usize> = sizes.into_iter().map(|tokens| tokens.max(floor)).collect();
     sizes.dedup();
     sizes
-}
-
-/// The work of a chunk is that of `CHUNK_TARGET` tokens at `CHUNK_WIDTH`; linear layers go with the square of the width.
-fn chunk_target(model: &ModelShape) -> usize {
-    let width = (model.hidden_bytes(1) as usize / F32 as usize).max(1);
-    (CHUNK_TARGET * CHUNK_WIDTH * CHUNK_WIDTH / (width * width)).clamp(CHUNK_TARGET, LONGEST_CHUNK)
 }
 
 /// Numbers of chunks to keep in memory: all, or where spilling is allowed also three and quarters of the pool.

@@ -52,7 +52,7 @@ fn a_large_pool_needs_no_more_memory_than_a_small_one() {
 fn with_room_everything_stays() {
     let plan = within(&minilm_l6(), &twenty(), 1024 * MIB);
     assert!(plan.slots.is_empty() && plan.pinned_layers == 6 && !plan.spill);
-    assert_eq!(plan.chunk_tokens, 4096);
+    assert_eq!(plan.chunk_tokens, 1024);
     assert_eq!(plan.prediction.bytes_read, 0);
     assert!(matches!(plan.reasons[0], Reason::AllResident { .. }));
     assert_eq!(plan.row_cache_rows, 3053, "a tenth of the vocabulary");
