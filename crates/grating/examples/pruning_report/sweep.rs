@@ -36,33 +36,50 @@ pub(crate) fn frontiers(out: &mut String, sets: &[Study]) {
 
 /// Of the paper's points on the test half, how many one of ours is at or left of, with no less agreement.
 fn dominance(out: &mut String, sets: &[Study]) {
-    let (mut beaten, mut all, mut beyond) = (0, 0, Vec::new());
+    let mut tally = Tally::default();
     for (set, of_k) in each(sets) {
         for paper in of(of_k, Kind::Paper) {
-            all += 1;
-            let better = |ours: &Point| {
+            let better = of(of_k, Kind::Ours).any(|ours| {
                 ours.test.agreement >= paper.test.agreement && ours.test.saved >= paper.test.saved
-            };
-            // The full model agrees with itself and is everybody's.
-            match paper.test.saved <= 0.0 || of(of_k, Kind::Ours).any(better) {
-                true => beaten += 1,
-                false => beyond.push(format!(
-                    "{} K = {} at {:.3} computed and overlap {:.3}",
-                    set.name,
-                    of_k.k,
-                    1.0 - paper.test.saved,
-                    paper.test.agreement
-                )),
-            }
+            });
+            let computed = 1.0 - paper.test.saved;
+            tally.count(set, of_k, paper, better, &format!("{computed:.3} computed"));
         }
     }
-    let beyond = if beyond.is_empty() { "none".into() } else { beyond.join("; ") };
+    let told = tally.told();
     put(
         out,
         format_args!(
-            "\nOn the test half one of our points computes no more and agrees no less than the paper's in {beaten} of {all} points. The others: {beyond}.\n"
+            "\nOn the test half one of our points computes no more and agrees no less than the paper's in {told}\n"
         ),
     );
+}
+
+/// How many of the paper's points one of ours is at least as good as.
+#[derive(Default)]
+struct Tally {
+    beaten: usize,
+    all: usize,
+    beyond: Vec<String>,
+}
+
+impl Tally {
+    fn count(&mut self, set: &Study, of_k: &OfK, paper: &Point, better: bool, cost: &str) {
+        self.all += 1;
+        // The full model agrees with itself and is everybody's.
+        if better || paper.test.saved <= 0.0 {
+            self.beaten += 1;
+        } else {
+            let agreement = paper.test.agreement;
+            let place = format!("{} K = {} at {cost}", set.name, of_k.k);
+            self.beyond.push(format!("{place} and overlap {agreement:.3}"));
+        }
+    }
+
+    fn told(&self) -> String {
+        let beyond = if self.beyond.is_empty() { "none".into() } else { self.beyond.join("; ") };
+        format!("{} of {} points. The others: {beyond}.", self.beaten, self.all)
+    }
 }
 
 /// Time at given agreements.
@@ -122,7 +139,22 @@ fn latencies(out: &mut String, sets: &[Study]) {
             put(out, format_args!("| {} | {name} | {} |", set.name, cells.join(", ")));
         }
     }
-    out.push('\n');
+    let mut tally = Tally::default();
+    for (set, of_k) in each(sets).filter(|(_, of_k)| of_k.k == 10) {
+        for (paper_time, paper) in timed_points(set, of_k, Kind::Paper) {
+            let better = timed_points(set, of_k, Kind::Ours).any(|(time, ours)| {
+                ours.test.agreement >= paper.test.agreement && time.share <= paper_time.share
+            });
+            tally.count(set, of_k, paper, better, &format!("{:.2} of the time", paper_time.share));
+        }
+    }
+    let told = tally.told();
+    put(
+        out,
+        format_args!(
+            "\nOne of our points takes no longer and agrees no less than the paper's in {told}\n"
+        ),
+    );
 }
 
 /// The points of the sweep that were timed.

@@ -1,0 +1,96 @@
+"""Times grating and peers in turn on the same texts, and prints a Markdown table.
+
+    paired.py GRATING MODEL TEXTS.jsonl MAX_LENGTH ROUNDS PEER,PEER... NAME=ARGS...
+
+PEER is a variant of transformers_peer.py (f32, bf16, int8), `sentence-transformers`, `candding`, `onnx-f32` or
+`onnx-int8`; NAME=ARGS is a row for grating with those arguments, split as a shell does. Every round runs each row once: grating
+as a fresh process that answers one request, a peer as a fresh process that answers one or two after a batch to warm up,
+whose times are those of the requests alone. So whatever else the machine does falls on all of them. The ratio is to the
+first peer, the median over the rounds.
+"""
+
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+QUERY = "what is the capital"
+SCRIPTS = {
+    "sentence-transformers": ("sentence_transformers_peer.py", ""),
+    "candding": ("candding_peer.py", ""),
+    "onnx-f32": ("onnx_peer.py", "f32"),
+    "onnx-int8": ("onnx_peer.py", "int8"),
+}
+
+
+def measured(command, text):
+    """Standard output of a process that ended well, and its peak of resident memory in MiB."""
+    with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+") as out:
+        given.write(text)
+        given.seek(0)
+        process = subprocess.Popen(command, stdin=given, stdout=out, stderr=subprocess.PIPE, text=True)
+        errors = process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"{shlex.join(command)}: {errors[-2000:]}")
+        out.seek(0)
+        return out.read(), usage.ru_maxrss / 1024
+
+
+def ours(binary, arguments, max_length, texts):
+    command = [binary, "rerank", "-q", QUERY, "--json", "--no-prune", "-k", "10"]
+    command += ["--max-length", str(max_length), *shlex.split(arguments), texts]
+    out, peak = measured(command, "")
+    return [json.loads(out)["stats"]["total_ms"] / 1e3], peak
+
+
+def peer(name, job):
+    script, variant = SCRIPTS.get(name, ("transformers_peer.py", name))
+    command = [sys.executable, os.path.join(FOLDER, script)]
+    if script == "onnx_peer.py":
+        measured(command, json.dumps(job | {"variant": variant, "prepare": True}))
+    out, peak = measured(command, json.dumps(job | {"variant": variant}))
+    answer = json.loads(out.strip().splitlines()[-1])
+    if "skip" in answer:
+        sys.exit(f"{name}: {answer['skip']}")
+    return answer["seconds"], peak
+
+
+def main():
+    if len(sys.argv) < 8:
+        sys.exit(__doc__)
+    binary, model, texts, max_length, rounds, peers, *rows = sys.argv[1:]
+    rows = dict(row.split("=", 1) for row in rows)
+    seconds, peaks = {}, {}
+    with open(texts) as lines, tempfile.TemporaryDirectory() as scratch:
+        job = {
+            "model": model, "query": QUERY, "texts": [json.loads(line)["text"] for line in lines],
+            "max_length": int(max_length), "threads": os.cpu_count(), "runs": 2, "enough_s": 10,
+            "scratch": scratch, "prepare": False,
+        }
+        for _ in range(int(rounds)):
+            for name, arguments in rows.items():
+                times, peak = ours(binary, arguments, max_length, texts)
+                seconds.setdefault(name, []).append(times)
+                peaks.setdefault(name, []).append(peak)
+            for name in peers.split(","):
+                times, peak = peer(name, job)
+                seconds.setdefault(name, []).append(times)
+                peaks.setdefault(name, []).append(peak)
+    base = [statistics.median(times) for times in seconds[peers.split(",")[0]]]
+    print("| system | s | fastest, slowest | ratio | peak MiB |\n| --- | --- | --- | --- | --- |")
+    for name, rounds_of in seconds.items():
+        times = sum(rounds_of, [])
+        ratio = statistics.median(statistics.median(t) / b for t, b in zip(rounds_of, base))
+        print(
+            f"| {name} | {statistics.median(times):.2f} | {min(times):.2f}, {max(times):.2f} "
+            f"| {ratio:.2f} | {statistics.median(peaks[name]):.0f} |"
+        )
+
+
+main()
