@@ -96,9 +96,12 @@ fn largest_loss(table: &Table) -> Option<String> {
                 && ["model", "set"].iter().all(|key| full.words(key) == row.words(key))
                 && full.value("k") == row.value("k")
         })?;
-        pruned.then(|| Some(full.value("precision")? - row.value("precision")?)).flatten()
+        pruned.then(|| Some((full.value("precision")? - row.value("precision")?, row))).flatten()
     });
-    losses.reduce(f64::max).map(|loss| format!("{loss:.3}"))
+    let (loss, row) = losses.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let (set, k) = (row.words("set").unwrap_or_default(), row.value("k").unwrap_or_default());
+    let queries = row.value("queries").unwrap_or_default();
+    Some(format!("{loss:.3} ({set}, K = {k:.0}, {queries:.0} queries)"))
 }
 
 fn last_step(table: &Table) -> Option<String> {
