@@ -75,15 +75,27 @@ pub fn quantize_q4_k(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> 
 ///
 /// [`MatrixError::Length`] if the bytes are no whole number of blocks.
 pub fn dequantize(format: Format, bytes: &[u8], out: &mut Vec<f32>) -> Result<(), MatrixError> {
-    let count = bytes.len() / format.block_bytes() * format.block_elements();
-    let expected = format.row_bytes(count);
-    if expected != Some(bytes.len()) {
-        let (rows, found) = (1, bytes.len());
-        return Err(MatrixError::Length { format, rows, columns: count, expected, found });
-    }
     let first = out.len();
-    out.resize(first + count, 0.0);
-    decode(format, bytes, &mut out[first..]);
+    out.resize(first + bytes.len() / format.block_bytes() * format.block_elements(), 0.0);
+    let written = dequantize_into(format, bytes, &mut out[first..]);
+    if written.is_err() {
+        out.truncate(first);
+    }
+    written
+}
+
+/// The numbers that `bytes` stand for, written to `out`.
+///
+/// # Errors
+///
+/// [`MatrixError::Length`] if the bytes are not those of as many numbers as `out` has.
+pub fn dequantize_into(format: Format, bytes: &[u8], out: &mut [f32]) -> Result<(), MatrixError> {
+    let expected = format.row_bytes(out.len());
+    if expected != Some(bytes.len()) {
+        let (rows, columns, found) = (1, out.len(), bytes.len());
+        return Err(MatrixError::Length { format, rows, columns, expected, found });
+    }
+    decode(format, bytes, out);
     Ok(())
 }
 

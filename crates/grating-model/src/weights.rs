@@ -2,7 +2,6 @@
 
 use grating_io::Dtype;
 use grating_kernels::{Format, quant};
-use half::slice::HalfFloatSliceExt;
 
 use crate::error::{ModelError, Result};
 
@@ -70,34 +69,8 @@ impl<'a> TensorView<'a> {
 /// If the lengths do not fit each other, or for a type that [`is_supported`] refuses.
 pub(crate) fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     assert_eq!(dtype.byte_len(&[out.len()]), Some(bytes.len()), "bytes and elements differ");
-    match dtype {
-        Dtype::F32 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(4)) {
-                *o = f32::from_le_bytes([b[0], b[1], b[2], b[3]]);
-            }
-        }
-        Dtype::F16 => {
-            // Some at a time, for which `half` takes the machine's instructions.
-            let mut some = [half::f16::ZERO; 64];
-            for (out, bytes) in out.chunks_mut(some.len()).zip(bytes.chunks(2 * some.len())) {
-                for (f16, b) in some.iter_mut().zip(bytes.chunks_exact(2)) {
-                    *f16 = half::f16::from_le_bytes([b[0], b[1]]);
-                }
-                some[..out.len()].convert_to_f32_slice(out);
-            }
-        }
-        Dtype::BF16 => {
-            for (o, b) in out.iter_mut().zip(bytes.chunks_exact(2)) {
-                *o = half::bf16::from_le_bytes([b[0], b[1]]).to_f32();
-            }
-        }
-        other => {
-            let format = format_of(other).expect("other types are refused when a model is loaded");
-            let mut elements = Vec::with_capacity(out.len());
-            quant::dequantize(format, bytes, &mut elements).expect("the bytes are whole blocks");
-            out.copy_from_slice(&elements);
-        }
-    }
+    let format = format_of(dtype).expect("other types are refused when a model is loaded");
+    quant::dequantize_into(format, bytes, out).expect("the bytes are those of the elements");
 }
 
 /// How the kernels call this type, if they can compute on it.
