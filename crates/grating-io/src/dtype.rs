@@ -57,12 +57,22 @@ pub enum Dtype {
     Q8_0,
     /// GGML's blocks of 32: an f16 scale, 32 half-bytes.
     Q4_0,
+    /// GGML's blocks of 32: f16 scale and minimum, 32 half-bytes.
+    Q4_1,
+    /// GGML's blocks of 32: an f16 scale, 32 numbers of 5 bits.
+    Q5_0,
+    /// GGML's blocks of 32: f16 scale and minimum, 32 numbers of 5 bits.
+    Q5_1,
     /// GGML's blocks of 256: f16 scales of eight scales and minima of 6 bits, 256 half-bytes.
     Q4K,
+    /// GGML's blocks of 256: f16 scales of eight scales and minima of 6 bits, 256 numbers of 5 bits.
+    Q5K,
+    /// GGML's blocks of 256: 256 numbers of 6 bits, 16 scales of 8 bits, an f16 scale of them.
+    Q6K,
 }
 
 /// Every type, its name in a file, elements and bytes of a block: the one place that knows them.
-const TABLE: [(Dtype, &str, usize, usize); 25] = [
+const TABLE: [(Dtype, &str, usize, usize); 30] = [
     (Dtype::F64, "F64", 1, 8),
     (Dtype::F32, "F32", 1, 4),
     (Dtype::F16, "F16", 1, 2),
@@ -87,7 +97,12 @@ const TABLE: [(Dtype, &str, usize, usize); 25] = [
     (Dtype::F4, "F4", 2, 1),
     (Dtype::Q8_0, "Q8_0", 32, 2 + 32),
     (Dtype::Q4_0, "Q4_0", 32, 2 + 16),
+    (Dtype::Q4_1, "Q4_1", 32, 2 + 2 + 16),
+    (Dtype::Q5_0, "Q5_0", 32, 2 + 4 + 16),
+    (Dtype::Q5_1, "Q5_1", 32, 2 + 2 + 4 + 16),
     (Dtype::Q4K, "Q4_K", 256, 2 + 2 + 12 + 128),
+    (Dtype::Q5K, "Q5_K", 256, 2 + 2 + 12 + 32 + 128),
+    (Dtype::Q6K, "Q6_K", 256, 128 + 64 + 16 + 2),
 ];
 
 impl Dtype {
@@ -101,7 +116,8 @@ impl Dtype {
     /// Whether this is one of GGML's block formats, whose rows are whole blocks. Safetensors files
     /// do not have them.
     pub fn is_quantized(self) -> bool {
-        matches!(self, Dtype::Q8_0 | Dtype::Q4_0 | Dtype::Q4K)
+        use Dtype::{Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+        matches!(self, Q8_0 | Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q4K | Q5K | Q6K)
     }
 
     /// Bytes of a tensor of this shape. `None` if its elements (each of its rows, in a block

@@ -5,9 +5,6 @@ use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};
 use half::{bf16, f16};
 use proptest::prelude::*;
 
-const FORMATS: [Format; 6] =
-    [Format::F32, Format::F16, Format::Bf16, Format::Q8_0, Format::Q4_0, Format::Q4K];
-
 /// Elements that share a scale in int8.
 const GROUP: usize = 128;
 
@@ -128,12 +125,22 @@ fn store(format: Format, row: &[f32], stored: &mut Vec<u8>) {
         Format::Bf16 => stored.extend(row.iter().flat_map(|&w| bf16::from_f32(w).to_le_bytes())),
         Format::Q8_0 => quantize_q8_0(row, stored).expect("whole blocks"),
         Format::Q4_0 => quantize_q4_0(row, stored).expect("whole blocks"),
-        Format::Q4K => {
+        Format::Q4_1 | Format::Q5_0 | Format::Q5_1 | Format::Q4K | Format::Q5K | Format::Q6K => {
             // Any bytes are a block, given scales that are numbers.
-            for block in row.as_chunks::<256>().0 {
-                let scales = [block[0], block[1].abs()].map(|scale| f16::from_f32(scale / 64.0));
-                stored.extend(scales.iter().flat_map(|scale| scale.to_le_bytes()));
-                stored.extend(block[2..142].iter().map(|w| (w * 127.0) as i8 as u8));
+            for numbers in row.chunks_exact(format.block_elements()) {
+                let mut noise = Noise(u64::from(numbers[0].to_bits()));
+                let bytes = noise.take(format.block_bytes());
+                let mut block: Vec<u8> = bytes.iter().map(|w| (w * 127.0) as i8 as u8).collect();
+                let scales: &[usize] = match format {
+                    Format::Q5_0 => &[0],
+                    Format::Q6K => &[208],
+                    _ => &[0, 2],
+                };
+                for (&at, scale) in scales.iter().zip(numbers) {
+                    let scale = f16::from_f32(scale / 64.0);
+                    block[at..at + 2].copy_from_slice(&scale.to_le_bytes());
+                }
+                stored.extend(block);
             }
         }
     }
@@ -187,7 +194,7 @@ fn adding_starts_from_what_is_there() {
 #[test]
 fn edges_of_tiles_and_blocks_match_f64() {
     for (kernels, compute) in kernels() {
-        for format in FORMATS {
+        for format in Format::ALL {
             for (rows, outputs, inputs) in [
                 (1, 1, 1),
                 (1, 33, 2),
@@ -211,7 +218,7 @@ fn products_are_of_bytes_only_where_that_is_faster() {
             Isa::Portable | Isa::Avx512 => Compute::F32,
             _ => Compute::Int8,
         };
-        for format in FORMATS {
+        for format in Format::ALL {
             let kernels = Kernels::new(isa);
             assert_eq!(kernels.compute_for(format, Compute::Int8), expected, "{isa}");
             assert_eq!(kernels.compute_for(format, Compute::F32), Compute::F32, "{isa}");
@@ -229,7 +236,7 @@ fn no_inputs_give_the_bias() {
 
 #[test]
 fn int8_gives_the_same_bits_with_all_instructions() {
-    for format in FORMATS {
+    for format in Format::ALL {
         let case = Case::new(9, 50, 1200, format, 3);
         let all: Vec<usize> = (0..9).collect();
         let bits = |isa| -> Vec<u32> {
@@ -262,7 +269,7 @@ proptest! {
     #[test]
     fn awkward_sizes_match_f64(
         rows in 1usize..70, outputs in 1usize..100, inputs in 1usize..300,
-        format in prop::sample::select(&FORMATS[..]), seed: u64,
+        format in prop::sample::select(&Format::ALL[..]), seed: u64,
     ) {
         for (kernels, compute) in kernels() {
             Case::new(rows, outputs, inputs, format, seed).check(&kernels, compute);
@@ -275,7 +282,7 @@ proptest! {
     fn a_row_does_not_depend_on_the_call(
         picked in prop::collection::vec(0usize..40, 1..40),
         outputs in 1usize..200, inputs in 1usize..1500, threads in 1usize..6, gap in 0usize..20,
-        format in prop::sample::select(&FORMATS[..]), seed: u64,
+        format in prop::sample::select(&Format::ALL[..]), seed: u64,
     ) {
         let case = Case::new(40, outputs, inputs, format, seed);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -29,11 +29,17 @@ fn q4_0_has_the_bytes_of_ggml() {
 
 #[test]
 fn blocks_stand_for_the_numbers_of_ggml() {
-    let cases: [(Format, &[u8], &[u8]); 3] = [
+    let cases: [(Format, &[u8], &[u8]); 8] = [
         (Format::Q8_0, include_bytes!("ggml/q8_0.bin"), include_bytes!("ggml/q8_0.f32")),
         (Format::Q4_0, include_bytes!("ggml/q4_0.bin"), include_bytes!("ggml/q4_0.f32")),
+        (Format::Q4_1, include_bytes!("ggml/q4_1.bin"), include_bytes!("ggml/q4_1.f32")),
+        (Format::Q5_0, include_bytes!("ggml/q5_0.bin"), include_bytes!("ggml/q5_0.f32")),
+        (Format::Q5_1, include_bytes!("ggml/q5_1.bin"), include_bytes!("ggml/q5_1.f32")),
         (Format::Q4K, include_bytes!("ggml/q4_k.bin"), include_bytes!("ggml/q4_k.f32")),
+        (Format::Q5K, include_bytes!("ggml/q5_k.bin"), include_bytes!("ggml/q5_k.f32")),
+        (Format::Q6K, include_bytes!("ggml/q6_k.bin"), include_bytes!("ggml/q6_k.f32")),
     ];
+    assert_eq!(cases.len(), Format::ALL.iter().filter(|f| f.block_elements() > 1).count());
     for (format, stored, expected) in cases {
         let mut numbers = Vec::new();
         dequantize(format, stored, &mut numbers).unwrap();

@@ -89,7 +89,8 @@ pub enum ModelError {
     },
     /// A tensor is stored in a type that this crate cannot compute on.
     #[error(
-        "tensor `{tensor}` is stored as {found}; supported are F32, F16, BF16, Q8_0, Q4_0 and Q4_K"
+        "tensor `{tensor}` is stored as {found}; supported are F32, F16, BF16, and of GGUF Q8_0, Q4_0, Q4_1, Q5_0, \
+         Q5_1, Q4_K, Q5_K and Q6_K"
     )]
     UnsupportedDtype {
         /// Its name.

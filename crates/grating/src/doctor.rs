@@ -193,14 +193,19 @@ fn first_not_finite(
 }
 
 /// The first block with a float whose exponent has all bits set: NaN or infinite. Quantized blocks
-/// begin with their scale, those of `Q4K` with two.
+/// begin with their scale, some with a second for their minima; those of `Q6K` end with it.
 fn position_not_finite(dtype: Dtype, bytes: &[u8]) -> Option<usize> {
     let is_set = |b: &[u8], mask: u16| u16::from_le_bytes([b[0], b[1]]) & mask == mask;
     let mut blocks = bytes.chunks_exact(dtype.block().1);
     match dtype {
         Dtype::BF16 => blocks.position(|b| is_set(b, 0x7f80)),
-        Dtype::F16 | Dtype::Q8_0 | Dtype::Q4_0 => blocks.position(|b| is_set(b, 0x7c00)),
-        Dtype::Q4K => blocks.position(|b| is_set(b, 0x7c00) || is_set(&b[2..], 0x7c00)),
+        Dtype::F16 | Dtype::Q8_0 | Dtype::Q4_0 | Dtype::Q5_0 => {
+            blocks.position(|b| is_set(b, 0x7c00))
+        }
+        Dtype::Q4_1 | Dtype::Q5_1 | Dtype::Q4K | Dtype::Q5K => {
+            blocks.position(|b| is_set(b, 0x7c00) || is_set(&b[2..], 0x7c00))
+        }
+        Dtype::Q6K => blocks.position(|b| is_set(&b[b.len() - 2..], 0x7c00)),
         Dtype::F32 => blocks.position(|b| {
             u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & 0x7f80_0000 == 0x7f80_0000
         }),

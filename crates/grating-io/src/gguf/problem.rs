@@ -47,7 +47,7 @@ pub enum GgufProblem {
     },
     /// A type that cannot be computed on, or that GGUF does not have.
     #[error(
-        "tensor {} is stored as {found}, expected one of {}; fetch the Q8_0, Q4_0, F16 or BF16 \
+        "tensor {} is stored as {found}, expected one of {}; fetch the Q8_0, Q4_K_M, F16 or BF16 \
          file of the model, or quantize the original with `grating quantize`",
         quote(.tensor), types::names()
     )]

@@ -249,7 +249,7 @@ fn tensors_are_judged_one_by_one() {
     let name = |name: &str| name.to_string();
     let rank = GgufProblem::Rank { tensor: name("b"), found: 5 };
     assert_eq!(with(tensor("b", &[1; 5], F32, 32)), rank);
-    for (kind, found) in [(14, "Q6_K"), (99, "type 99")] {
+    for (kind, found) in [(10, "Q2_K"), (99, "type 99")] {
         let expected = GgufProblem::Type { tensor: name("b"), found: name(found) };
         assert_eq!(with(tensor("b", &[2], kind, 32)), expected);
     }
@@ -305,7 +305,9 @@ fn contents() -> impl Strategy<Value = Contents> {
         Dtype::I8,
         Dtype::Q8_0,
         Dtype::Q4_0,
+        Dtype::Q5_1,
         Dtype::Q4K,
+        Dtype::Q6K,
     ];
     let shape = (select(dtypes.to_vec()), vec(0_usize..5, 0..4), 1..3_usize).prop_map(
         |(dtype, mut shape, blocks)| {

@@ -25,7 +25,7 @@ const SHAPES: [(usize, usize, &str); 9] = [
 const ROWS: [usize; 4] = [64, 256, 1024, 4096];
 
 /// Weights and products; only the first ones with `--brief`.
-const KINDS: [(Format, Compute); 9] = [
+const KINDS: [(Format, Compute); 12] = [
     (Format::Bf16, Compute::F32),
     (Format::Bf16, Compute::Bf16),
     (Format::Q8_0, Compute::Int8),
@@ -35,6 +35,9 @@ const KINDS: [(Format, Compute); 9] = [
     (Format::Q8_0, Compute::F32),
     (Format::Q4_0, Compute::Int8),
     (Format::Q4K, Compute::Int8),
+    (Format::Q5_0, Compute::Int8),
+    (Format::Q5K, Compute::Int8),
+    (Format::Q6K, Compute::Int8),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -32,7 +32,8 @@ impl Microkernel {
                 Format::F32 => self.pack_units(f32, 4, source, into),
                 Format::F16 => self.pack_units(f16, 2, source, into),
                 Format::Bf16 => self.pack_units(bf16, 2, source, into),
-                Format::Q8_0 | Format::Q4_0 | Format::Q4K => {
+                // Blocks.
+                _ => {
                     let floats = decode_all(decode, format, source, rows);
                     let stride = BLOCK_COLUMNS * size_of::<f32>();
                     let decoded = Source { bytes: bytes_of(floats), stride, ..*source };

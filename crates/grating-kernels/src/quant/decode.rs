@@ -1,5 +1,8 @@
 //! Stored elements as f32.
 
+mod blocks_256;
+mod blocks_32;
+
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
@@ -26,92 +29,31 @@ pub(crate) fn decode(format: Format, bytes: &[u8], out: &mut [f32]) {
                 *out = f32::from_bits(u32::from(u16::from_le_bytes(stored)) << 16);
             }
         }
-        Format::Q8_0 => {
-            for (out, block) in out.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
-                decode_q8_0(block, out);
-            }
-        }
-        Format::Q4_0 => {
-            for (out, block) in out.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
-                decode_q4_0(block, out);
-            }
-        }
-        Format::Q4K => {
-            for (out, block) in out.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
-                decode_q4_k(block, out);
-            }
-        }
+        Format::Q8_0 => each(bytes, out, blocks_32::q8_0),
+        Format::Q4_0 => each(bytes, out, blocks_32::q4_0),
+        Format::Q4_1 => each(bytes, out, blocks_32::q4_1),
+        Format::Q5_0 => each(bytes, out, blocks_32::q5_0),
+        Format::Q5_1 => each(bytes, out, blocks_32::q5_1),
+        Format::Q4K => each(bytes, out, blocks_256::q4_k),
+        Format::Q5K => each(bytes, out, blocks_256::q5_k),
+        Format::Q6K => each(bytes, out, blocks_256::q6_k),
     }
 }
 
-/// Scale and bytes of a block of [`Format::Q8_0`].
+/// Decodes blocks of `BYTES` bytes one by one.
 #[inline(always)]
-pub(super) fn q8_0(block: &[u8; 2 + BLOCK]) -> (f32, [i8; BLOCK]) {
-    let mut quants = [0; BLOCK];
-    for (quant, &stored) in quants.iter_mut().zip(&block[2..]) {
-        *quant = stored.cast_signed();
-    }
-    (scale(block[0], block[1]), quants)
-}
-
-/// Scale and steps of a block of [`Format::Q4_0`].
-#[inline(always)]
-pub(super) fn q4_0(block: &[u8; 2 + BLOCK / 2]) -> (f32, [i8; BLOCK]) {
-    let mut quants = [0; BLOCK];
-    let (first, second) = quants.split_at_mut(BLOCK / 2);
-    for ((first, second), &stored) in first.iter_mut().zip(second).zip(&block[2..]) {
-        *first = (stored & 15).cast_signed() - 8;
-        *second = (stored >> 4).cast_signed() - 8;
-    }
-    (scale(block[0], block[1]), quants)
-}
-
-#[inline(always)]
-fn decode_q8_0(block: &[u8; 2 + BLOCK], out: &mut [f32; BLOCK]) {
-    let (scale, quants) = q8_0(block);
-    for (out, quant) in out.iter_mut().zip(quants) {
-        *out = scale * f32::from(quant);
+fn each<const BYTES: usize, const ELEMENTS: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    decode: impl Fn(&[u8; BYTES], &mut [f32; ELEMENTS]),
+) {
+    for (out, block) in out.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+        decode(block, out);
     }
 }
 
 #[inline(always)]
-fn decode_q4_0(block: &[u8; 2 + BLOCK / 2], out: &mut [f32; BLOCK]) {
-    let (scale, quants) = q4_0(block);
-    for (out, quant) in out.iter_mut().zip(quants) {
-        *out = scale * f32::from(quant);
-    }
-}
-
-#[inline(always)]
-fn decode_q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
-    let (scale_of_scales, scale_of_minima) = (scale(block[0], block[1]), scale(block[2], block[3]));
-    for (pair, (out, stored)) in out.chunks_exact_mut(64).zip(block[16..].chunks(32)).enumerate() {
-        let (low, high) = out.split_at_mut(32);
-        for (half, out) in [low, high].into_iter().enumerate() {
-            let (scale, minimum) = six_bits(&block[4..16], 2 * pair + half);
-            let (scale, minimum) = (scale_of_scales * scale, scale_of_minima * minimum);
-            for (out, &stored) in out.iter_mut().zip(stored) {
-                *out = scale * f32::from(stored >> (4 * half) & 15) - minimum;
-            }
-        }
-    }
-}
-
-/// Scale and minimum `i` of a block of [`Format::Q4K`]: the first four lie in the low six bits of
-/// a byte each, the last four in half-bytes whose upper two bits are those left over.
-#[inline(always)]
-fn six_bits(stored: &[u8], i: usize) -> (f32, f32) {
-    let (scale, minimum) = if i < 4 {
-        (stored[i] & 63, stored[i + 4] & 63)
-    } else {
-        let upper = |byte: u8| byte >> 6 << 4;
-        (stored[i + 4] & 15 | upper(stored[i - 4]), stored[i + 4] >> 4 | upper(stored[i]))
-    };
-    (f32::from(scale), f32::from(minimum))
-}
-
-#[inline(always)]
-fn scale(low: u8, high: u8) -> f32 {
+fn f16_of(low: u8, high: u8) -> f32 {
     f16::from_le_bytes([low, high]).to_f32()
 }
 

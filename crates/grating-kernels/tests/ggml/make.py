@@ -19,8 +19,19 @@ for name, kind in (("q8_0", Type.Q8_0), ("q4_0", Type.Q4_0)):
     blocks.tofile(f"{name}.bin")
     gguf.quants.dequantize(blocks, kind).astype(np.float32).tofile(f"{name}.f32")
 
-# Any bytes are blocks, given scales that are numbers.
-blocks = random.integers(0, 256, (2, 144), dtype=np.uint8)
-blocks[:, :4] = random.standard_normal((2, 2)).astype(np.float16).view(np.uint8)
-blocks.tofile("q4_k.bin")
-gguf.quants.dequantize(blocks, Type.Q4_K).astype(np.float32).tofile("q4_k.f32")
+for name, kind in (("q4_1", Type.Q4_1), ("q5_0", Type.Q5_0), ("q5_1", Type.Q5_1)):
+    blocks = gguf.quants.quantize(row, kind)
+    blocks.tofile(f"{name}.bin")
+    gguf.quants.dequantize(blocks, kind).astype(np.float32).tofile(f"{name}.f32")
+
+# Any bytes are blocks, given scales that are numbers: so many of them, from there.
+for name, kind, length, first, scales in (
+    ("q4_k", Type.Q4_K, 144, 0, 2),
+    ("q5_k", Type.Q5_K, 176, 0, 2),
+    ("q6_k", Type.Q6_K, 210, 208, 1),
+):
+    blocks = random.integers(0, 256, (2, length), dtype=np.uint8)
+    numbers = random.standard_normal((2, scales)).astype(np.float16)
+    blocks[:, first : first + 2 * scales] = numbers.view(np.uint8)
+    blocks.tofile(f"{name}.bin")
+    gguf.quants.dequantize(blocks, kind).astype(np.float32).tofile(f"{name}.f32")

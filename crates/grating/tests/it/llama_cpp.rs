@@ -3,9 +3,12 @@
 //! `tests/llama_cpp` comes from `xtask/goldens/to_llama_cpp.py`: golden checkpoints under the names of the `gguf`
 //! package.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use grating::{ModelSource, Request, Reranker, WeightFormat};
+use grating::{ModelSource, Precision, Request, Reranker, WeightFormat};
+use grating_io::{Checkpoint, Dtype, GgufTensor, GgufWriter};
+use grating_model::TensorView;
 use serde_json::Value;
 
 use crate::{copy_of, golden};
@@ -85,4 +88,108 @@ fn an_encoder_without_its_head_is_refused() {
     let report = grating::inspect(&ModelSource::Path(folder.path().into())).unwrap();
     let problem = report.problem.unwrap();
     assert!(problem.contains("classifier.out_proj.weight"), "{problem}");
+}
+
+/// Blocks with any bits but small scales.
+fn blocks(dtype: Dtype, rows: usize, columns: usize) -> Vec<u8> {
+    let scales: &[usize] = match dtype {
+        Dtype::Q4_1 | Dtype::Q5_1 | Dtype::Q4K | Dtype::Q5K => &[0, 2],
+        Dtype::Q6K => &[208],
+        _ => &[0],
+    };
+    let mut bytes: Vec<u8> = (0..dtype.byte_len(&[rows, columns]).unwrap())
+        .map(|i| ((i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+        .collect();
+    for block in bytes.chunks_mut(dtype.block().1) {
+        for &at in scales {
+            // Between 2^-10 and 2^-9, of either sign.
+            block[at + 1] = 0x14 | block[at + 1] & 0x80;
+        }
+    }
+    bytes
+}
+
+/// A tensor to be written and its data.
+type Stored = (GgufTensor, Vec<u8>);
+
+fn write(folder: &Path, tensors: &[Stored]) {
+    for name in ["config.json", "tokenizer.json"] {
+        std::fs::copy(default_model().join(name), folder.join(name)).unwrap();
+    }
+    let file = std::fs::File::create(folder.join("model.gguf")).unwrap();
+    let entries: Vec<GgufTensor> = tensors.iter().map(|(tensor, _)| tensor.clone()).collect();
+    let mut writer = GgufWriter::new(file, "model.gguf", &BTreeMap::new(), &entries).unwrap();
+    for (_, bytes) in tensors {
+        writer.write(bytes).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+fn default_model() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/default")
+}
+
+#[test]
+fn every_kind_of_block_scores_as_the_numbers_that_it_stands_for() {
+    const SMALL: [Dtype; 5] = [Dtype::Q4_1, Dtype::Q5_0, Dtype::Q5_1, Dtype::Q8_0, Dtype::Q4_0];
+    const LARGE: [Dtype; 3] = [Dtype::Q6K, Dtype::Q5K, Dtype::Q4K];
+    // The shape of the default model, with blocks for its matrices, all kinds in turn: files as Q4_K_M mix them too.
+    let original = Checkpoint::open(default_model()).unwrap();
+    let mut tensors: Vec<Stored> = Vec::new();
+    let (mut small, mut large) = (SMALL.iter().cycle(), LARGE.iter().cycle());
+    for tensor in original.tensors() {
+        let (name, shape) = (tensor.name.clone(), tensor.shape.clone());
+        let (dtype, bytes) = match shape[..] {
+            [rows, columns] if columns % 32 == 0 && !name.starts_with("classifier") => {
+                let turn = if columns % 256 == 0 { large.next() } else { small.next() };
+                let dtype = *turn.unwrap();
+                (dtype, blocks(dtype, rows, columns))
+            }
+            _ => {
+                let mut bytes = vec![0; tensor.byte_len() as usize];
+                original.read(tensor, &mut bytes).unwrap();
+                (tensor.dtype, bytes)
+            }
+        };
+        tensors.push((GgufTensor { name, dtype, shape }, bytes));
+    }
+    for dtype in SMALL.iter().chain(&LARGE) {
+        assert!(tensors.iter().any(|(tensor, _)| tensor.dtype == *dtype), "{dtype}");
+    }
+    let narrow = tempfile::tempdir().unwrap();
+    write(narrow.path(), &tensors);
+    for (tensor, bytes) in &mut tensors {
+        let numbers = TensorView::new(tensor.dtype, &tensor.shape, bytes).unwrap().to_f32();
+        (tensor.dtype, *bytes) =
+            (Dtype::F32, numbers.iter().flat_map(|x| x.to_le_bytes()).collect());
+    }
+    let wide = tempfile::tempdir().unwrap();
+    write(wide.path(), &tensors);
+
+    for precision in [Precision::Exact, Precision::Fast] {
+        let [expected, found] = [&wide, &narrow].map(|folder| {
+            let model = Reranker::builder().model(folder.path().to_str().unwrap());
+            let reranker = model.precision(precision).build().unwrap();
+            let texts = ["Paris is the capital of France.", "Bananas are rich in potassium."];
+            let results = reranker.rerank("What is the capital of France?", &texts, 2).unwrap();
+            results.results.iter().map(|r| (r.index, r.raw_score.0)).collect::<Vec<_>>()
+        });
+        assert_eq!(expected, found, "{precision}");
+    }
+
+    // Not a number as a scale, which lies behind the numbers in a block of Q6_K.
+    let source = ModelSource::Path(narrow.path().into());
+    let tensors = grating::inspect(&source).unwrap().tensors;
+    let path = narrow.path().join("model.gguf");
+    let intact = std::fs::read(&path).unwrap();
+    for (dtype, at) in [("Q4_1", 2), ("Q5_0", 0), ("Q5_1", 2), ("Q5_K", 0), ("Q6_K", 208)] {
+        let tensor = tensors.iter().find(|t| t.dtype == dtype).unwrap();
+        let mut bytes = intact.clone();
+        bytes[tensor.offset as usize + at..][..2].copy_from_slice(&[0xff, 0xff]);
+        std::fs::write(&path, bytes).unwrap();
+        let checks = grating::doctor(&source).checks;
+        let named =
+            |c: &grating::Check| c.detail.contains("NaN") && c.detail.contains(&tensor.name);
+        assert!(checks.iter().any(named), "{dtype}: {checks:?}");
+    }
 }
