@@ -42,6 +42,10 @@ pub(crate) struct BenchArgs {
     /// Queries of each data set at most [default: 40, with --quick 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) queries: Option<u16>,
+    /// Queries of each cell of the first table that selects otherwise than the full pass may
+    /// [default: 8, with --quick 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) micro_queries: Option<u16>,
     /// Candidates of the pools in the timed tables [default: 20 and 60, with --quick 10]
     #[arg(long, value_name = "N")]
     pub(super) pool: Vec<usize>,
@@ -128,6 +132,10 @@ impl BenchArgs {
         self.queries.map_or(if self.quick { 3 } else { 40 }, usize::from)
     }
 
+    pub(super) fn micro_queries(&self) -> usize {
+        self.micro_queries.map_or(if self.quick { 2 } else { 8 }, usize::from)
+    }
+
     pub(super) fn pools(&self) -> Vec<usize> {
         match (self.pool.is_empty(), self.quick) {
             (false, _) => self.pool.clone(),
@@ -160,6 +168,7 @@ impl BenchArgs {
             (self.quick, "--quick".to_owned()),
             (self.runs.is_some(), format!("--runs {}", self.runs())),
             (self.queries.is_some(), format!("--queries {}", self.queries())),
+            (self.micro_queries.is_some(), format!("--micro-queries {}", self.micro_queries())),
             (self.tokens.is_some(), format!("--tokens {}", self.tokens())),
             (self.top_k != 10, format!("--top-k {}", self.top_k)),
             (self.threads.is_some(), format!("--threads {}", self.threads())),

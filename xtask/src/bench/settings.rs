@@ -23,7 +23,8 @@ pub(super) enum Weights {
 }
 
 /// A pass over every layer for every candidate.
-const FULL: &[&str] = &["--no-prune"];
+const NO_PRUNE: &str = "--no-prune";
+const FULL: &[&str] = &[NO_PRUNE];
 /// All weights and embedding rows in memory.
 pub(super) const RESIDENT: &[&str] = &["--window", "all", "--row-cache", "all", "--spill", "never"];
 /// Two layers in memory, and all embedding rows.
@@ -37,6 +38,11 @@ impl Setting {
     pub(super) fn new(name: impl Into<String>, flags: &[&[&str]]) -> Self {
         let flags = flags.concat().into_iter().map(str::to_owned).collect();
         Self { name: name.into(), flags, weights: Weights::Own }
+    }
+
+    /// Whether it selects what the full pass selects, to the bit: it only runs it otherwise.
+    pub(super) fn is_full_pass(&self) -> bool {
+        self.weights == Weights::Own && self.flags.iter().any(|flag| flag == NO_PRUNE)
     }
 
     /// The same with more options.

@@ -8,6 +8,7 @@
 mod arena;
 mod clock;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grating_kernels::attention::{Heads, KeysValues, Span, attention, scratch_bytes};
@@ -30,6 +31,8 @@ pub struct CpuOps {
     kernels: Kernels,
     precision: Precision,
     arena: Arc<Arena>,
+    /// Most rows of a tensor since the last trim.
+    most_rows: AtomicUsize,
     /// Prepared inputs of linear layers, reused.
     prepared: Mutex<Vec<Activations>>,
     clock: Clock,
@@ -62,6 +65,7 @@ impl CpuOps {
             kernels: Kernels::new(isa),
             precision,
             arena: Arc::default(),
+            most_rows: AtomicUsize::new(0),
             prepared: Mutex::default(),
             clock: Clock::default(),
         }
@@ -81,12 +85,16 @@ impl CpuOps {
     pub fn trim(&self) {
         self.clock.reset();
         self.arena.trim();
+        self.most_rows.store(0, Ordering::Relaxed);
         self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// A tensor to be written; what it holds is unspecified.
     pub fn scratch(&self, rows: usize, columns: usize) -> CpuTensor {
-        CpuTensor { data: self.arena.take(rows * columns), rows, columns }
+        // Chunks differ in their rows; what the largest fits in does for all that are not far smaller.
+        let most = self.most_rows.fetch_max(rows, Ordering::Relaxed).max(rows);
+        let room = if 2 * rows >= most { most } else { rows };
+        CpuTensor { data: self.arena.take(rows * columns, room * columns), rows, columns }
     }
 
     /// Most bytes that a layer of such a model needs for each token of a chunk, the hidden state itself not counted.

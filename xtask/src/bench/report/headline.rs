@@ -60,9 +60,10 @@ fn best_against(table: &Table, key: &str, baseline: &str) -> Option<String> {
     let (change, row) = cuts.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let model = row.words("model").unwrap_or_default();
     let pool = row.value("pool").unwrap_or_default();
+    let queries = row.value("queries").map_or(String::new(), |n| format!(" over {n:.0} queries"));
     let agreement = row
         .value("agreement")
-        .map_or(String::new(), |agreement| format!(", agreement {agreement:.3}"));
+        .map_or(String::new(), |agreement| format!(", agreement {agreement:.3}{queries}"));
     let setting = row.words("setting").unwrap_or_default().trim_start_matches("GRATING, ");
     Some(format!("{change:.1} % ({model}, {pool:.0} candidates, {setting}{agreement})"))
 }

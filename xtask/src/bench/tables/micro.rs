@@ -8,15 +8,16 @@ use crate::bench::measure::Measured;
 use crate::bench::model::Model;
 use crate::bench::peers::{DOES_NOT_FIT, Peer, PeerMeasured, needed_bytes};
 use crate::bench::settings::{Setting, full, micro};
-use crate::bench::stats::change_percent;
+use crate::bench::stats::{change_percent, mean};
 use crate::bench::table::{Row, Table, Unit};
 use crate::bench::workload::{Workload, made};
 
-const COLUMNS: [(&str, &str, Unit); 12] = [
+const COLUMNS: [(&str, &str, Unit); 13] = [
     ("model", "model", Unit::Text),
     ("pool", "candidates", Unit::Count),
     ("tokens", "tokens each", Unit::Count),
     ("setting", "system", Unit::Text),
+    ("queries", "queries", Unit::Count),
     ("request", "request s", Unit::Seconds),
     ("process", "whole process s", Unit::Seconds),
     ("peak", "peak MiB", Unit::Mib),
@@ -27,14 +28,15 @@ const COLUMNS: [(&str, &str, Unit); 12] = [
     ("note", "", Unit::Text),
 ];
 
-const ABOUT: &str = "One query, its candidates, the K best. \"Request\" is the time from the query \
+const ABOUT: &str = "A query, its candidates, the K best. \"Request\" is the time from the query \
     to the answer after the program has started and, for peers, loaded the model; GRATING's streamed \
     settings read the weights within it. \"Whole process\" is from the start of the program to its \
     end. Memory is the resident set of the whole process, largest and mean. Changes are against \
     transformers in bf16 where it was measured, else against the full pass with resident weights. \
     Quantized settings read a copy in Q8_0 (`grating quantize`) and multiply 8-bit integers. Agreement \
-    is the overlap of the selected with the K best of GRATING's full pass. Runs are repeated until \
-    half a minute is spent. Models of more than 4 GiB are measured with the smallest pool, at most 128 \
+    is the overlap of the selected with the K best of GRATING's full pass, the mean over the queries; \
+    what selects as the full pass does, to the bit, and the peers were measured with the first query alone. \
+    Medians, smallest and largest are over all runs of all queries, which are repeated until half a minute is spent. Models of more than 4 GiB are measured with the smallest pool, at most 128 \
     tokens and without resident weights.";
 
 /// What the names of settings have that keep a whole model in memory.
@@ -48,10 +50,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let peers = bench.peers.as_ref().map_or(0, |peers| peers.all().len());
     for model in &bench.models {
         let (pools, tokens) = sizes(bench, model);
-        bench.expect(pools.len() * (9 + peers));
+        bench.expect(pools.len() * (2 + 7 * bench.args.micro_queries() + peers));
         for pool in pools {
-            let work = made(model, pool, tokens, bench.args.seed);
-            one_pool(bench, &mut table, model, &work)?;
+            one_pool(bench, &mut table, model, pool, tokens)?;
         }
         if model.planted.is_some() {
             table.note(format!(
@@ -74,39 +75,87 @@ fn sizes(bench: &Bench, model: &Model) -> (Vec<usize>, usize) {
 }
 
 /// All rows of one model and pool.
-fn one_pool(bench: &Bench, table: &mut Table, model: &Model, work: &Workload) -> Result<()> {
-    let (k, runs) = (bench.args.top_k(), bench.args.runs());
-    // The reference ranks everybody, so that peers' scores can be compared too.
-    let reference = bench.measure(model, &full(), work, work.texts.len(), runs)?;
-    let ranking = reference.selected().unwrap_or_default();
-    let points = bench.points(model, k, work.texts.len())?;
-    table.note(format!("{}, {} candidates: {}.", model.name, work.texts.len(), points.shown()));
-    let mut rows = Vec::new();
-    let start = |name: &str| {
+fn one_pool(
+    bench: &Bench,
+    table: &mut Table,
+    model: &Model,
+    pool: usize,
+    tokens: usize,
+) -> Result<()> {
+    let works: Vec<Workload> = (0..bench.args.micro_queries() as u64)
+        .map(|query| made(model, pool, tokens, bench.args.seed + query))
+        .collect();
+    let k = bench.args.top_k();
+    let points = bench.points(model, k, pool)?;
+    table.note(format!("{}, {pool} candidates: {}.", model.name, points.shown()));
+    let worth = |setting: &Setting| !(model.is_heavy() && setting.name.contains(RESIDENT));
+    let settings: Vec<Setting> = micro(&points).into_iter().filter(worth).collect();
+    let mut reference = Collected::default();
+    let mut collected: Vec<Collected> = settings.iter().map(|_| Collected::default()).collect();
+    // Query by query, so that slow minutes of the machine fall on all settings.
+    for (query, work) in works.iter().enumerate() {
+        let runs = if query == 0 { bench.args.runs() } else { 1 };
+        // The reference ranks everybody, so that peers' scores can be compared too.
+        let full = bench.measure(model, &full(), work, pool, runs)?;
+        let ranking = full.selected();
+        reference.add(full, None);
+        for (setting, collected) in settings.iter().zip(&mut collected) {
+            if query == 0 || !setting.is_full_pass() {
+                let measured = bench.measure(model, setting, work, k, runs)?;
+                let overlap = |selected: Vec<usize>| {
+                    ranking.as_ref().map(|ranking| overlap_at_k(&selected, ranking, k))
+                };
+                let agreement = measured.selected().and_then(overlap);
+                collected.add(measured, agreement);
+            }
+        }
+    }
+    let tokens = reference.measured.as_ref().and_then(tokens_each);
+    let start = |name: &str, queries: usize| {
         Row::default()
             .text("model", model.shown())
-            .number("pool", work.texts.len() as f64)
-            .number("tokens", tokens_each(&reference))
+            .number("pool", pool as f64)
+            .number("tokens", tokens)
             .text("setting", name)
+            .number("queries", queries as f64)
     };
-    rows.push(figures(start("GRATING, full"), &reference));
-    let worth = |setting: &Setting| !(model.is_heavy() && setting.name.contains(RESIDENT));
-    for setting in micro(&points).into_iter().filter(worth) {
-        let measured = bench.measure(model, &setting, work, k, runs)?;
-        let mut row = figures(start(&format!("GRATING, {}", setting.name)), &measured);
-        if let (Some(selected), false) = (measured.selected(), ranking.is_empty()) {
-            row = row.number("agreement", overlap_at_k(&selected, &ranking, k));
-        }
-        rows.push(row);
-    }
+    let mut rows = vec![figures(start("GRATING, full", reference.queries), &reference)];
+    rows.extend(settings.iter().zip(&collected).map(|(setting, collected)| {
+        figures(start(&format!("GRATING, {}", setting.name), collected.queries), collected)
+    }));
     if let Some(peers) = &bench.peers {
+        let ranking = reference.first_ranking();
         for peer in peers.all() {
-            let measured = bench.measure_peer(peers, peer, model, work, runs)?;
-            rows.push(peer_row(start(peer.name), peer, &measured, model, &ranking, k));
+            let measured = bench.measure_peer(peers, peer, model, &works[0], bench.args.runs())?;
+            rows.push(peer_row(start(peer.name, 1), peer, &measured, model, &ranking, k));
         }
     }
     table.rows.extend(against_baseline(rows));
     Ok(())
+}
+
+/// What one setting did on the queries so far.
+#[derive(Default)]
+struct Collected {
+    measured: Option<Measured>,
+    agreements: Vec<f64>,
+    queries: usize,
+}
+
+impl Collected {
+    fn add(&mut self, measured: Measured, agreement: Option<f64>) {
+        self.agreements.extend(agreement);
+        self.queries += 1;
+        self.measured = Some(match self.measured.take() {
+            Some(before) => before.and(measured),
+            None => measured,
+        });
+    }
+
+    /// What the first query's first run selected, best first.
+    fn first_ranking(&self) -> Vec<usize> {
+        self.measured.as_ref().and_then(Measured::selected).unwrap_or_default()
+    }
 }
 
 fn tokens_each(measured: &Measured) -> Option<f64> {
@@ -114,15 +163,17 @@ fn tokens_each(measured: &Measured) -> Option<f64> {
     Some(stats["tokens"].as_f64()? / stats["distinct_candidates"].as_f64()?)
 }
 
-fn figures(row: Row, measured: &Measured) -> Row {
+fn figures(row: Row, collected: &Collected) -> Row {
+    let Some(measured) = &collected.measured else { return row };
     let row = row
         .summary("request", measured.request())
         .summary("process", measured.process())
         .summary("peak", measured.peak())
-        .summary("mean", measured.mean_memory());
-    match measured {
-        Measured::NotAvailable(reason) => row.text("note", reason),
-        Measured::Runs(_) => row,
+        .summary("mean", measured.mean_memory())
+        .number("agreement", mean(collected.agreements.iter().copied()));
+    match measured.reason() {
+        Some(reason) => row.text("note", reason),
+        None => row,
     }
 }
 

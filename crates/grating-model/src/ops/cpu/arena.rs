@@ -66,11 +66,12 @@ impl Memory {
 }
 
 impl Arena {
-    /// A buffer of `len` elements: the smallest free one that holds them without wasting half of itself, or a new one
-    /// in place of the largest that is too small.
-    pub(super) fn take(self: &Arc<Self>, len: usize) -> Buffer {
+    /// A buffer of `len` elements: the smallest free one that holds them and is at most twice as large as `room`, or a
+    /// new one of `room` elements, for larger tensors to come, in place of the largest that is too small.
+    pub(super) fn take(self: &Arc<Self>, len: usize, room: usize) -> Buffer {
         let mut state = self.lock();
-        let fits = |b: &&Memory| b.len() >= len && b.len() <= 2 * len.max(1 << 12);
+        let room = room.max(len);
+        let fits = |b: &&Memory| b.len() >= len && b.len() <= 2 * room.max(1 << 12);
         let best = state.free.iter().filter(fits).map(Memory::len).min();
         let data = match best.and_then(|size| state.free.iter().position(|b| b.len() == size)) {
             Some(index) => state.free.swap_remove(index),
@@ -80,8 +81,8 @@ impl Arena {
                     let dropped = state.free.swap_remove(index);
                     state.held -= dropped.len();
                 }
-                state.hold(len);
-                Memory::new(len)
+                state.hold(room);
+                Memory::new(room)
             }
         };
         Buffer { data, used: len, home: Arc::clone(self) }
@@ -141,10 +142,10 @@ mod tests {
     #[test]
     fn a_buffer_is_used_again() {
         let arena = Arc::new(Arena::default());
-        let first = arena.take(10_000);
+        let first = arena.take(10_000, 0);
         let address = first.as_ptr();
         drop(first);
-        let second = arena.take(9_000);
+        let second = arena.take(9_000, 0);
         assert_eq!((second.as_ptr(), second.len()), (address, 9_000));
         assert_eq!(arena.peak_bytes(), 40_000);
     }
@@ -152,10 +153,13 @@ mod tests {
     #[test]
     fn a_larger_need_replaces_a_small_free_buffer() {
         let arena = Arc::new(Arena::default());
-        drop(arena.take(10_000));
-        drop(arena.take(30_000));
+        drop(arena.take(10_000, 0));
+        drop(arena.take(30_000, 0));
         assert_eq!(arena.peak_bytes(), 120_000, "the small one was given back first");
         arena.trim();
         assert_eq!(arena.peak_bytes(), 0);
+        drop(arena.take(7_000, 10_000));
+        let larger = arena.take(9_000, 10_000);
+        assert_eq!((larger.len(), arena.peak_bytes()), (9_000, 40_000), "it has the room");
     }
 }
