@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use grating::{Policy, Pruning, Reranker};
+use grating::{Policy, Precision, Pruning, Reranker};
 
 /// How to rerank.
 #[derive(Debug, Clone, clap::Args)]
@@ -14,6 +14,9 @@ pub struct RerankerOptions {
     /// Threads that compute
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// In what products are taken: exact or fast
+    #[arg(long, value_name = "PRECISION", default_value_t = Precision::Exact)]
+    pub precision: Precision,
     /// Prune from this coefficient of variation of the scores on
     #[arg(long, value_name = "CV")]
     pub threshold: Option<f64>,
@@ -32,7 +35,7 @@ impl RerankerOptions {
     /// # Errors
     /// Those of [`grating::RerankerBuilder::build`].
     pub fn build(&self) -> Result<Reranker> {
-        let mut builder = Reranker::builder();
+        let mut builder = Reranker::builder().precision(self.precision);
         if let Some(model) = &self.model {
             builder = builder.model(model);
         }

@@ -16,6 +16,7 @@ use super::binary::built;
 use super::cells::digest;
 use super::child;
 use super::model::Model;
+use super::settings::{INT8, Weights};
 use super::workload::{Workload, made};
 use crate::models::planted::{self, PlantedArgs};
 
@@ -26,6 +27,8 @@ const LATENCY_FIRST: f64 = 0.95;
 pub(super) const POOL: usize = 60;
 /// Traced queries of each data set at most.
 const QUERIES: usize = 36;
+/// Traced queries of a planted model's quantized copy, which has no small twin.
+const QUANTIZED_QUERIES: usize = 12;
 /// Every third trace teaches gaps; policies are chosen by the others.
 const TEACHES: usize = 3;
 /// Seeds of made queries for tracing begin here, far from those that are measured.
@@ -69,21 +72,35 @@ const FAMILIES: [&str; 2] = ["paper's policy", "GRATING's policies"];
 impl Bench {
     /// Chooses the policies for top-`k` selections out of `pool` candidates.
     pub(super) fn points(&self, model: &Model, k: usize, pool: usize) -> Result<Points> {
-        let traces = self.traces(model, pool)?;
+        self.points_with(model, Weights::Own, k, pool)
+    }
+
+    /// As [`Self::points`], for a model's own weights or its quantized copy, whose scores settle otherwise.
+    pub(super) fn points_with(
+        &self,
+        model: &Model,
+        weights: Weights,
+        k: usize,
+        pool: usize,
+    ) -> Result<Points> {
+        let traces = self.traces(model, weights, pool)?;
         choose(&traces, k, if self.args.quick { 2 } else { 6 })
     }
 
-    /// Score traces of queries that are not measured; of a planted model from a twin of the same depth and
-    /// profile that is small.
-    fn traces(&self, model: &Model, pool: usize) -> Result<Vec<ScoreTrace>> {
+    /// Score traces of queries that are not measured; of a planted model's own weights from a twin of the same depth
+    /// and profile that is small.
+    fn traces(&self, model: &Model, weights: Weights, pool: usize) -> Result<Vec<ScoreTrace>> {
         let program = match &self.args.traces {
             Some(program) => program.clone(),
             None => built("grating-examples", "traces")?,
         };
-        let works = self.calibration(model, pool);
+        let mut works = self.calibration(model, pool);
+        if weights == Weights::Quantized && model.planted.is_some() {
+            works.truncate(QUANTIZED_QUERIES);
+        }
         let names: Vec<&str> = works.iter().map(|work| work.name.as_str()).collect();
         let key = json!({
-            "program": digest(&std::fs::read(&program)?), "model": model, "texts": names,
+            "program": digest(&std::fs::read(&program)?), "model": model, "weights": weights, "texts": names,
             "planted": model.planted.as_ref().map(|p| &p.profile), "twin": TWIN,
         });
         self.cells.get_or("traces", key, || {
@@ -91,14 +108,17 @@ impl Bench {
             let twin = tempfile::tempdir().context("cannot make a temporary folder")?;
             let mut command = Command::new(&program);
             command.args(["--threads", &self.args.threads().to_string()]);
-            match (&model.planted, &model.argument) {
-                (Some(_), _) => {
+            match (weights, &model.planted, &model.argument) {
+                (Weights::Quantized, ..) => {
+                    command.arg("--model").arg(self.quantized(model)?).args(INT8);
+                }
+                (Weights::Own, Some(_), _) => {
                     command.arg("--model").arg(plant_twin(model, twin.path())?);
                 }
-                (None, Some(argument)) => {
+                (Weights::Own, None, Some(argument)) => {
                     command.args(["--model", argument]);
                 }
-                (None, None) => {}
+                (Weights::Own, None, None) => {}
             }
             let pools = works
                 .iter()

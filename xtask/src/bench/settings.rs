@@ -32,7 +32,7 @@ pub(super) const STREAMED: &[&str] = &["--window", "2", "--row-cache", "all", "-
 /// Two layers and a tenth of the embedding rows in memory.
 pub(super) const LEAN: &[&str] = &["--window", "2", "--row-cache", "10%"];
 /// Products of 8-bit integers.
-const INT8: &[&str] = &["--precision", "fast"];
+pub(super) const INT8: &[&str] = &["--precision", "fast"];
 
 impl Setting {
     pub(super) fn new(name: impl Into<String>, flags: &[&[&str]]) -> Self {
@@ -79,20 +79,22 @@ pub(super) fn policy_json(policy: &Policy) -> String {
     serde_json::to_string(policy).expect("a policy has finite numbers and plain names")
 }
 
-/// The settings of the first table, each also with quantized weights and products.
-pub(super) fn micro(points: &Points) -> Vec<Setting> {
-    let mut settings = vec![
-        full_resident(),
-        full_streamed(),
-        pruned(PRECISION_FIRST, &points.precision_first.policy),
-        pruned(LATENCY_FIRST, &points.latency_first.policy),
-    ];
-    let quantized = |s: &Setting| Setting {
+/// The settings of the first table, by the operating points of the model's own weights; then the same with quantized
+/// weights and products, by theirs.
+pub(super) fn micro(own: &Points, quantized: &Points) -> Vec<Setting> {
+    let by = |points: &Points| {
+        [
+            full_resident(),
+            full_streamed(),
+            pruned(PRECISION_FIRST, &points.precision_first.policy),
+            pruned(LATENCY_FIRST, &points.latency_first.policy),
+        ]
+    };
+    let int8 = |s: Setting| Setting {
         weights: Weights::Quantized,
         ..s.with(format!("{}, quantized", s.name), INT8)
     };
-    settings.extend(settings.clone().iter().map(quantized));
-    settings
+    by(own).into_iter().chain(by(quantized).map(int8)).collect()
 }
 
 /// Names of the two operating points.

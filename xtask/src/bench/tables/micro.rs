@@ -7,7 +7,7 @@ use crate::bench::Bench;
 use crate::bench::measure::Measured;
 use crate::bench::model::Model;
 use crate::bench::peers::{DOES_NOT_FIT, Peer, PeerMeasured, needed_bytes};
-use crate::bench::settings::{Setting, full, micro};
+use crate::bench::settings::{Setting, Weights, full, micro};
 use crate::bench::stats::{change_percent, mean};
 use crate::bench::table::{Row, Table, Unit};
 use crate::bench::workload::{Workload, made};
@@ -88,8 +88,10 @@ fn one_pool(
     let k = bench.args.top_k();
     let points = bench.points(model, k, pool)?;
     table.note(format!("{}, {pool} candidates: {}.", model.name, points.shown()));
+    let of_copy = bench.points_with(model, Weights::Quantized, k, pool)?;
+    table.note(format!("{}, quantized, {pool} candidates: {}.", model.name, of_copy.shown()));
     let worth = |setting: &Setting| !(model.is_heavy() && setting.name.contains(RESIDENT));
-    let settings: Vec<Setting> = micro(&points).into_iter().filter(worth).collect();
+    let settings: Vec<Setting> = micro(&points, &of_copy).into_iter().filter(worth).collect();
     let mut reference = Collected::default();
     let mut collected: Vec<Collected> = settings.iter().map(|_| Collected::default()).collect();
     // Query by query, so that slow minutes of the machine fall on all settings.
