@@ -145,8 +145,8 @@ pub(crate) struct PruningArgs {
     /// grating-profile.json says, if it has one.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["threshold", "policy"])]
     pub(crate) profile: Option<PathBuf>,
-    /// Compute every layer for every candidate, whatever the model ships.
-    #[arg(long, conflicts_with_all = ["threshold", "policy", "profile"])]
+    /// Compute every layer for every candidate, whatever the model ships and other options say.
+    #[arg(long)]
     pub(crate) no_prune: bool,
     /// Run this share of the requests, 0 to 1, in full and say what pruning would have done.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = units::share)]

@@ -55,6 +55,10 @@ fn a_profile_is_made_and_used() {
     assert!(json["results"].as_array().unwrap().iter().all(|r| r["decided_after_layer"].is_u64()));
 
     fails(&rerank[..7], texts, 1, &["K = 2", "--no-prune", "--top-k 10"]);
+    // As that message advises, with nothing taken away.
+    let full = grating(&[&rerank[..7], &["--no-prune", "--json"]].concat(), texts);
+    let json: Value = serde_json::from_slice(&full.stdout).unwrap();
+    assert_eq!(json["results"].as_array().unwrap().len(), 5);
     let other = golden("qwen3-tied-f32");
     let other = ["rerank", "-q", "x", "-k", "2", "-m", other.to_str().unwrap(), "--profile", &out];
     fails(&other, texts, 1, &["was made for the model", "grating calibrate"]);
