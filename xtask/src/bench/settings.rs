@@ -22,8 +22,9 @@ pub(super) enum Weights {
     Quantized,
 }
 
-/// A pass over every layer for every candidate.
+/// Whatever else is said, nothing is pruned.
 const NO_PRUNE: &str = "--no-prune";
+/// A pass over every layer for every candidate.
 const FULL: &[&str] = &[NO_PRUNE];
 /// All weights and embedding rows in memory.
 pub(super) const RESIDENT: &[&str] = &["--window", "all", "--row-cache", "all", "--spill", "never"];
