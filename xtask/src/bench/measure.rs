@@ -144,7 +144,7 @@ impl Bench {
         let threads = self.args.threads();
         let key = json!({
             "binary": self.binary.digest, "machine": self.machine.shown(), "model": model,
-            "planted": model.planted.as_ref().map(|p| &p.profile), "setting": setting,
+            "planted": model.planted_as(), "setting": setting,
             "texts": work.name, "k": k, "runs": runs, "threads": threads,
             "warm": self.args.warm_page_cache,
         });

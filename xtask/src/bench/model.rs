@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::args::BenchArgs;
 use super::binary::Binary;
-use crate::models::planted::{self, DESCRIPTION, Description, PlantedArgs, Profile};
+use crate::models::planted::{self, CONSTRUCTION, DESCRIPTION, Description, PlantedArgs, Profile};
 use crate::models::shape_names;
 use crate::process::{root, stdout_of};
 
@@ -34,6 +34,11 @@ pub(super) struct Model {
 const HEAVY_BYTES: u64 = 4 << 30;
 
 impl Model {
+    /// What tells planted weights of this shape from others, as part of a cell's key.
+    pub(super) fn planted_as(&self) -> Option<(&Profile, u64, u32)> {
+        self.planted.as_ref().map(|p| (&p.profile, p.seed, p.construction))
+    }
+
     /// The name with the mark that planted models carry wherever they appear.
     pub(super) fn shown(&self) -> String {
         match self.planted {
@@ -110,12 +115,16 @@ fn description(folder: &Path) -> Result<Option<Description>> {
     Ok(Some(read.with_context(|| format!("{} is not what was written", path.display()))?))
 }
 
-/// The planted checkpoint of a shape; written anew when its seed or profile is another.
+/// The planted checkpoint of a shape; written anew when its seed, profile or construction is another.
 fn plant(shape: &str, args: &BenchArgs) -> Result<PathBuf> {
     let models = root().join(&args.models_dir);
     let out = models.join(format!("planted-{shape}"));
     let kept = description(&out).ok().flatten();
-    if kept.is_some_and(|kept| kept.seed == args.seed && kept.profile == Profile::default_model()) {
+    let is_meant = |kept: &Description| {
+        let made_so = (kept.seed, kept.construction) == (args.seed, CONSTRUCTION);
+        made_so && kept.profile == Profile::default_model()
+    };
+    if kept.as_ref().is_some_and(is_meant) {
         return Ok(out);
     }
     eprintln!("bench: writing planted weights of {shape}");

@@ -269,7 +269,7 @@ impl Bench {
         let key = json!({
             "peer": peer.name, "script": digest(&code), "versions": peers.versions,
             "machine": self.machine.shown(), "model": model,
-            "planted": model.planted.as_ref().map(|p| &p.profile), "texts": work.name,
+            "planted": model.planted_as(), "texts": work.name,
             "runs": runs, "threads": threads,
         });
         self.cells.get_or("peer", key, || {

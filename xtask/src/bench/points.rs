@@ -101,7 +101,7 @@ impl Bench {
         let names: Vec<&str> = works.iter().map(|work| work.name.as_str()).collect();
         let key = json!({
             "program": digest(&std::fs::read(&program)?), "model": model, "weights": weights, "texts": names,
-            "planted": model.planted.as_ref().map(|p| &p.profile), "twin": TWIN,
+            "planted": model.planted_as(), "twin": TWIN,
         });
         self.cells.get_or("traces", key, || {
             self.progress.set_message(format!("{}: score traces", model.name));

@@ -15,7 +15,7 @@ impl Bench {
     pub(super) fn quantized(&self, model: &Model) -> Result<PathBuf> {
         // Weights, seed and profile: a checkpoint that was written anew has another copy.
         let source = json!({
-            "model": model, "planted": model.planted.as_ref().map(|p| (&p.profile, p.seed)),
+            "model": model, "planted": model.planted_as(),
         });
         let name = format!(
             "{}-q8_0-{}",

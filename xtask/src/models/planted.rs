@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::shapes::{Dtype, SHAPES, Shape};
 use super::{Weights, tokenizer, write_checkpoint};
-pub(crate) use construct::{MARKER_SHARE, MOST_RELEVANT, TOPIC_WORDS, Tokens};
+pub(crate) use construct::{CONSTRUCTION, MARKER_SHARE, MOST_RELEVANT, TOPIC_WORDS, Tokens};
 pub(crate) use patch::Patch;
 pub(crate) use profile::Profile;
 
@@ -89,6 +89,9 @@ pub(crate) struct Description {
     pub(crate) note: String,
     pub(crate) shape: String,
     pub(crate) seed: u64,
+    /// Which [`CONSTRUCTION`] wrote it; 0 from before they were counted.
+    #[serde(default)]
+    pub(crate) construction: u32,
     /// The scores' way through the layers, as it was asked for.
     pub(crate) profile: Profile,
     /// Words that make a text relevant.
@@ -140,6 +143,7 @@ fn describe(shape: &Shape, seed: u64, profile: Profile) -> Result<(Description, 
         ),
         shape: shape.name.to_owned(),
         seed,
+        construction: CONSTRUCTION,
         profile,
         plus: Vec::new(),
         minus: Vec::new(),

@@ -3,10 +3,11 @@
 //! The hidden state has a few reserved dimensions. A word's embedding holds, in `RELEVANCE`, how
 //! relevant it makes a text, in `CONSTANT` a one, and in the noise dimensions random numbers. No
 //! weight writes to them, so they are the same in every layer. In each layer the first attention head
-//! looks at all positions alike (its queries are zero), so one channel of its values is a mean over
-//! the whole text of any mixture of these dimensions; that channel is the only thing that is ever
-//! added to `SCORE`, the one dimension that the head reads. Mixtures are chosen so that the score
-//! after layer i is
+//! looks at all positions alike (its queries are zero), so its values can hold a mean over the whole
+//! text of any mixture of these dimensions; that mean is the only thing that is ever added to `SCORE`,
+//! the one dimension that the head reads. It lies along a random direction of some channels, as what a
+//! trained model knows does: in a single one, rounding that number to 8 bits would be most of the
+//! error of quantized runs. Mixtures are chosen so that the score after layer i is
 //!
 //! ```text
 //! mean_i + std_i * (correlation_i * relevance + sqrt(1 - correlation_i^2) * noise_i)
@@ -24,6 +25,9 @@ use super::super::tensors::{Fill, TensorSpec, tensors};
 use super::patch::Patch;
 use super::profile::{Profile, Settling};
 use crate::random::Random;
+
+/// Counts the changes to this file that make other weights of the same seed and profile.
+pub(crate) const CONSTRUCTION: u32 = 1;
 
 /// Where a word's relevance lies.
 const RELEVANCE: usize = 0;
@@ -48,8 +52,10 @@ const BACKGROUND: f32 = 0.25;
 const TYPICAL_TOKENS: f64 = 500.0;
 /// Root mean square that a block adds to a residual stream of unit root mean square.
 const BRANCH: f64 = 0.02;
-/// Size of the mixture in its value channel, small beside the other channels.
+/// Size of the mixture in a value channel, small beside the other channels.
 const CHANNEL: f64 = 0.02;
+/// One of so many channels of the first head carries the mixture.
+const CHANNELS_PER_CARRIER: usize = 4;
 /// What a logit of one is in the score dimension, which must stay small beside the whole state.
 const DECODER_UNIT: f64 = 0.2;
 const ENCODER_UNIT: f64 = 0.1;
@@ -83,7 +89,8 @@ pub(crate) fn construct(shape: &Shape, profile: &Profile, tokens: &Tokens) -> Co
             spec.fill = Fill::Normal(std as f32);
         }
     }
-    let planter = Planter { shape, tokens, mixtures: mixtures(shape, profile) };
+    let direction = direction(shape.head_dim / CHANNELS_PER_CARRIER);
+    let planter = Planter { shape, tokens, mixtures: mixtures(shape, profile), direction };
     let patches =
         list.iter().filter_map(|spec| Some((spec.name.clone(), planter.patch(spec)?))).collect();
     Construction { tensors: list, patches }
@@ -119,7 +126,7 @@ fn quiet_std(shape: &Shape, name: &str) -> Option<f64> {
     name.ends_with(".output.dense.weight").then_some(BRANCH / (inner * wide * 0.6))
 }
 
-/// For each layer what its value channel reads: weights of the reserved dimensions, in logits of
+/// For each layer what its carriers read: weights of the reserved dimensions, in logits of
 /// the score that it adds.
 fn mixtures(shape: &Shape, profile: &Profile) -> Vec<Vec<f64>> {
     let dims = noise_dimensions(shape);
@@ -152,10 +159,20 @@ fn mixtures(shape: &Shape, profile: &Profile) -> Vec<Vec<f64>> {
     layers.collect()
 }
 
+/// A random direction of `channels` channels, at least one, whose root mean square is one.
+fn direction(channels: usize) -> Vec<f64> {
+    let mut random = Random::new(channels as u64);
+    let drawn: Vec<f64> = (0..channels.max(1)).map(|_| random.normal()).collect();
+    let square = drawn.iter().map(|x| x * x).sum::<f64>() / drawn.len() as f64;
+    drawn.into_iter().map(|x| x / square.sqrt()).collect()
+}
+
 struct Planter<'a> {
     shape: &'a Shape,
     tokens: &'a Tokens,
     mixtures: Vec<Vec<f64>>,
+    /// What the mixture is multiplied by in the first channels of the values.
+    direction: Vec<f64>,
 }
 
 impl Planter<'_> {
@@ -192,6 +209,7 @@ impl Planter<'_> {
     fn layer(&self, layer: usize, part: &str, patch: Patch) -> Option<Patch> {
         let reserved = reserved(self.shape);
         let head = 0..self.shape.head_dim;
+        let carriers = 0..self.direction.len();
         match part {
             // Queries of zero: the first head looks at every position alike.
             "self_attn.q_proj.weight" | "attention.self.query.weight" => {
@@ -199,18 +217,29 @@ impl Planter<'_> {
             }
             "self_attn.q_proj.bias" | "attention.self.query.bias" => Some(patch.zero_columns(head)),
             "self_attn.v_proj.weight" | "attention.self.value.weight" => {
-                let weights = self.mixtures[layer].iter().enumerate();
-                Some(weights.fold(patch.zero_rows(0..1), |patch, (dimension, weight)| {
-                    patch.element(0, dimension, (weight * CHANNEL) as f32)
-                }))
+                let mut patch = patch.zero_rows(carriers);
+                for (channel, part) in self.direction.iter().enumerate() {
+                    for (dimension, weight) in self.mixtures[layer].iter().enumerate() {
+                        let weight = weight * part * CHANNEL;
+                        patch = patch.element(channel, dimension, weight as f32);
+                    }
+                }
+                Some(patch)
             }
-            "self_attn.v_proj.bias" | "attention.self.value.bias" => Some(patch.element(0, 0, 0.0)),
+            "self_attn.v_proj.bias" | "attention.self.value.bias" => {
+                Some(patch.zero_columns(carriers))
+            }
             "self_attn.o_proj.weight" | "attention.output.dense.weight" => {
                 let unit = match self.shape.family.is_decoder() {
                     true => DECODER_UNIT,
                     false => ENCODER_UNIT,
                 };
-                Some(patch.zero_rows(reserved).element(SCORE, 0, (unit / CHANNEL) as f32))
+                // Parts are 1 in the mean square, so their products with themselves give the mixture back.
+                let unit = unit / (CHANNEL * self.direction.len() as f64);
+                let carriers = self.direction.iter().enumerate();
+                Some(carriers.fold(patch.zero_rows(reserved), |patch, (channel, part)| {
+                    patch.element(SCORE, channel, (unit * part) as f32)
+                }))
             }
             "mlp.down_proj.weight" | "output.dense.weight" => Some(patch.zero_rows(reserved)),
             "attention.output.dense.bias" | "output.dense.bias" => {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use grating::{Request, Reranker};
+use grating::{Precision, Request, Reranker};
 use grating_prune::ScoreTrace;
 use grating_prune::metrics::overlap_at_k;
 
@@ -117,6 +117,29 @@ fn a_decoder_settles_as_its_profile_says() {
 #[test]
 fn an_encoder_settles_as_its_profile_says() {
     follows_the_profile("bert-tiny", 6);
+}
+
+/// As a trained model's: on the built-in one, products of 8-bit integers move scores by a hundredth of their spread.
+#[test]
+fn bytes_round_the_signal_little() {
+    let root = tempfile::tempdir().unwrap();
+    let description = plant("qwen3-tiny", 8, root.path());
+    let texts = description.texts(CANDIDATES, WORDS, 0);
+    let [exact, fast] = [Precision::Exact, Precision::Fast].map(|precision| {
+        let folder = root.path().join("model");
+        let model = Reranker::builder().model(folder.to_str().unwrap()).precision(precision);
+        let trace = trace(&model.build().unwrap(), &texts);
+        trace.layer(trace.layers() - 1).to_vec()
+    });
+    let moved: Vec<f32> = fast.iter().zip(&exact).map(|(fast, exact)| fast - exact).collect();
+    let (moved, spread) = (deviation(&moved), deviation(&exact));
+    assert!(moved < 0.02 * spread, "{moved} of {spread}");
+}
+
+fn deviation(of: &[f32]) -> f32 {
+    let n = of.len() as f32;
+    let mean = of.iter().sum::<f32>() / n;
+    (of.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / n).sqrt()
 }
 
 #[test]
