@@ -2,7 +2,8 @@
 //! instruction peak measured in the same run. Times are those of the fastest call, preparation of
 //! the activations included.
 //!
-//! `cargo run --release -p grating-kernels --example linear_speed -- [--brief] [ISA [FORMAT]]`
+//! `cargo run --release -p grating-kernels --example linear_speed -- [--brief] [ISA [FORMAT [SHAPE]]]`
+//! with a format such as Q8_0 and a shape such as 1024x3072.
 
 mod peak;
 
@@ -45,7 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let brief = arguments.iter().any(|a| a == "--brief");
     let mut names = arguments.iter().filter(|a| !a.starts_with("--"));
     let kernels = Kernels::new(Isa::from_name(names.next().map_or("native", |name| name))?);
-    let only = names.next();
+    let (only, shape) = (names.next(), names.next());
     println!("{}, {} threads; Gop/s", kernels.isa(), rayon::current_num_threads());
     let (kinds, shapes) =
         if brief { (&KINDS[..4], &SHAPES[..2]) } else { (&KINDS[..], &SHAPES[..]) };
@@ -61,7 +62,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         println!("rows, and beside them the part of the peak: {ROWS:?}");
         for &(inputs, outputs, place) in shapes {
-            if inputs % format.block_elements() != 0 {
+            let other = shape.is_some_and(|shape| format!("{inputs}x{outputs}") != *shape);
+            if other || inputs % format.block_elements() != 0 {
                 continue;
             }
             print!("{format:?} {inputs:4} -> {outputs:4}:");
