@@ -104,7 +104,8 @@ pub(crate) struct EngineArgs {
     /// Whether hidden states go to disk between layers.
     #[arg(long, value_enum, default_value_t = SpillArg::Auto)]
     pub(crate) spill: SpillArg,
-    /// Folder of the hidden states' nameless temporary file; by default the system's.
+    /// Folder of the hidden states' nameless temporary file; by default the system's, or /var/tmp where that lies in
+    /// memory.
     #[arg(long, value_name = "DIR")]
     pub(crate) spill_folder: Option<PathBuf>,
     /// Embedding rows to keep: a number, a share of the vocabulary such as `10%`, `all`, or `auto`.

@@ -95,7 +95,7 @@ mod sync;
 mod tensor;
 
 pub use checkpoint::{Checkpoint, Shard};
-pub use disk::free_bytes;
+pub use disk::{free_bytes, in_memory};
 pub use dtype::Dtype;
 pub use error::IoError;
 pub use gguf::{GgufProblem, GgufTensor, GgufValue, GgufWriter};

@@ -1,10 +1,10 @@
 //! From settings to a [`Reranker`].
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use grating_io::{IoMode, Storage};
+use grating_io::{IoMode, Storage, in_memory};
 use grating_model::{CpuOps, Isa, LoadedModel, Precision};
 use grating_sched::{RowCache, Settings, Spill, Window};
 
@@ -145,8 +145,8 @@ impl RerankerBuilder {
         self
     }
 
-    /// Folder of the hidden states' temporary file; by default the system's. The file has no name and is gone with
-    /// the process, whatever happens.
+    /// Folder of the hidden states' temporary file; by default the system's, or `/var/tmp` where that lies in memory.
+    /// The file has no name and is gone with the process, whatever happens.
     pub fn spill_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.spill_folder = Some(folder.into());
         self
@@ -289,7 +289,7 @@ impl RerankerBuilder {
             + embedded;
         let options = EngineOptions {
             settings: Settings { base_bytes, ..self.settings },
-            spill_folder: self.spill_folder.unwrap_or_else(std::env::temp_dir),
+            spill_folder: self.spill_folder.unwrap_or_else(default_spill_folder),
             io: self.io,
             savings: self.savings,
             threads,
@@ -380,6 +380,17 @@ fn check_readouts(reranker: &Reranker, profile: &Profile) -> Result<()> {
     let (layers, hidden) = (reranker.info.layers, reranker.info.hidden);
     let readouts = profile.readouts.as_ref();
     Ok(readouts.map_or(Ok(()), |readouts| readouts.validate(layers, hidden))?)
+}
+
+/// The system's folder for temporary files, unless that would put in memory what has no room there.
+fn default_spill_folder() -> PathBuf {
+    /// For files that may be large (Filesystem Hierarchy Standard 3.0, 5.15).
+    const LARGE: &str = "/var/tmp";
+    let usual = std::env::temp_dir();
+    match in_memory(&usual) == Some(true) && in_memory(Path::new(LARGE)) == Some(false) {
+        true => PathBuf::from(LARGE),
+        false => usual,
+    }
 }
 
 fn setting(setting: &'static str, expected: &str, found: usize) -> Error {
