@@ -26,12 +26,30 @@ const BLOCK: usize = 32;
 ///
 /// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
 pub fn quantize_q8_0(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
-    for block in blocks::<BLOCK>(Format::Q8_0, row)? {
-        let largest = block.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    quantize_q8_0_by(BLOCK, row, out)
+}
+
+/// Appends `row` to `out` as blocks of [`Format::Q8_0`] of which four neighbours have one step: products of integers,
+/// which take a scale for every 128 weights, find the weights' own steps in them and round nothing again.
+///
+/// # Errors
+///
+/// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
+pub fn quantize_q8_0_in_groups(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
+    quantize_q8_0_by(GROUP, row, out)
+}
+
+/// One step for every `group` elements, whole blocks.
+fn quantize_q8_0_by(group: usize, row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
+    let blocks = blocks::<BLOCK>(Format::Q8_0, row)?;
+    for (group, blocks) in row.chunks(group).zip(blocks.chunks(group / BLOCK)) {
+        let largest = group.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
         let scale = largest / 127.0;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        out.extend(f16::from_f32(scale).to_le_bytes());
-        out.extend(block.iter().map(|x| (x * inverse).round() as i8 as u8));
+        for block in blocks {
+            out.extend(f16::from_f32(scale).to_le_bytes());
+            out.extend(block.iter().map(|x| (x * inverse).round() as i8 as u8));
+        }
     }
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! Block formats against GGML: `ggml/make.py` wrote what its functions give.
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
-use grating_kernels::quant::{dequantize, quantize_q4_0, quantize_q4_k, quantize_q8_0};
+use grating_kernels::quant::{
+    dequantize, quantize_q4_0, quantize_q4_k, quantize_q8_0, quantize_q8_0_in_groups,
+};
 use grating_kernels::{Format, MatrixError};
 use proptest::prelude::*;
 
@@ -110,6 +112,22 @@ proptest! {
             prop_assert!((x - y).abs() <= allowed, "{x} {y} {allowed}");
         }
     }
+    /// Whole steps of which the largest magnitude of every 128 is 127: quantized again by 128, none is rounded.
+    #[test]
+    fn groups_of_blocks_have_one_step(row in prop::collection::vec(-100f32..100.0, 320)) {
+        let (mut stored, mut numbers) = (vec![], vec![]);
+        quantize_q8_0_in_groups(&row, &mut stored).unwrap();
+        dequantize(Format::Q8_0, &stored, &mut numbers).unwrap();
+        for (group, numbers) in row.chunks(128).zip(numbers.chunks(128)) {
+            let largest = numbers.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+            for (x, y) in group.iter().zip(numbers) {
+                let steps = y * (127.0 / largest);
+                prop_assert!((steps - steps.round()).abs() < 1e-3, "{steps}");
+                prop_assert!((x - y).abs() <= largest * (0.5 / 127.0 + 1.0 / 1024.0));
+            }
+        }
+    }
+
     /// Half a step of the largest magnitude of a block, and the rounding of the scale to f16.
     #[test]
     fn blocks_come_back_within_half_a_step(row in prop::collection::vec(-100f32..100.0, 64)) {

@@ -91,15 +91,15 @@ pub(crate) fn format_of(dtype: Dtype) -> Option<Format> {
     }
 }
 
-/// Appends `elements` to `out` as blocks of `dtype`, byte for byte as GGML does (`Q4_K`: as close, see
-/// [`quant::quantize_q4_k`]).
+/// Appends `elements` to `out` as blocks of `dtype` that GGML reads: `Q8_0` with steps that products of integers keep
+/// ([`quant::quantize_q8_0_in_groups`]), `Q4_0` byte for byte as GGML does, `Q4_K` as close ([`quant::quantize_q4_k`]).
 ///
 /// # Errors
 /// [`ModelError::UnsupportedDtype`] for types that are no blocks, [`ModelError::Backend`] where `elements` are no
 /// whole number of blocks.
 pub fn quantize(dtype: Dtype, elements: &[f32], out: &mut Vec<u8>) -> Result<()> {
     let quantized = match dtype {
-        Dtype::Q8_0 => quant::quantize_q8_0(elements, out),
+        Dtype::Q8_0 => quant::quantize_q8_0_in_groups(elements, out),
         Dtype::Q4_0 => quant::quantize_q4_0(elements, out),
         Dtype::Q4K => quant::quantize_q4_k(elements, out),
         found => {
