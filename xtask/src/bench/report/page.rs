@@ -21,7 +21,9 @@ const PLANTED: &str = "## Planted weights\n\n\
     with the model's shape and random weights in which a relevance signal is planted: after each layer \
     the scores agree with the final ones as far as a profile says that was measured on score traces \
     of the built-in model and stretched over the shape's depth (`cargo xtask models planted`, \
-    `xtask/src/models/planted/`). All matrix products are computed. Such rows tell time and memory of \
+    `xtask/src/models/planted/`). The signal lies along many channels, as a trained model's does: in a \
+    single one, the rounding of that one number would be most of what 8-bit products do to the scores. \
+    All matrix products are computed. Such rows tell time and memory of \
     that shape under that profile; they do not tell how well the real model ranks, nor how early its own \
     scores settle. With real weights (`--model Qwen/Qwen3-Reranker-0.6B`) the same command gives the \
     real thing.\n";
