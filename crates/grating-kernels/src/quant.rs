@@ -1,7 +1,8 @@
 //! Block formats of GGML: numbers to blocks and back.
 //!
 //! Quantizing to [`Format::Q8_0`] and [`Format::Q4_0`] gives the same bytes as the reference implementation of GGML; to
-//! [`Format::Q4K`], blocks that GGML reads, found by a search of our own.
+//! [`Format::Q8_0`] in groups and [`Format::Q4K`], blocks that GGML reads: the former with steps of products of integers,
+//! the latter found by a search of our own.
 
 mod decode;
 mod int8;

@@ -13,10 +13,8 @@ use crate::process::{root, stdout_of};
 impl Bench {
     /// The folder of the model's copy in Q8_0, beside the planted checkpoints.
     pub(super) fn quantized(&self, model: &Model) -> Result<PathBuf> {
-        // Weights, seed and profile: a checkpoint that was written anew has another copy.
-        let source = json!({
-            "model": model, "planted": model.planted_as(),
-        });
+        // A checkpoint that was written anew has another copy.
+        let source = json!({ "model": model, "planted": model.planted_as() });
         let name = format!(
             "{}-q8_0-{}",
             model.name.replace('/', "-"),

@@ -129,17 +129,11 @@ fn bytes_round_the_signal_little() {
         let folder = root.path().join("model");
         let model = Reranker::builder().model(folder.to_str().unwrap()).precision(precision);
         let trace = trace(&model.build().unwrap(), &texts);
-        trace.layer(trace.layers() - 1).to_vec()
+        trace.layer(trace.layers() - 1).mapv(f64::from).to_vec()
     });
-    let moved: Vec<f32> = fast.iter().zip(&exact).map(|(fast, exact)| fast - exact).collect();
-    let (moved, spread) = (deviation(&moved), deviation(&exact));
+    let moved: Vec<f64> = fast.iter().zip(&exact).map(|(fast, exact)| fast - exact).collect();
+    let ((_, moved), (_, spread)) = (profile::moments(&moved), profile::moments(&exact));
     assert!(moved < 0.02 * spread, "{moved} of {spread}");
-}
-
-fn deviation(of: &[f32]) -> f32 {
-    let n = of.len() as f32;
-    let mean = of.iter().sum::<f32>() / n;
-    (of.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / n).sqrt()
 }
 
 #[test]
