@@ -37,6 +37,9 @@ struct Options {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    /// Write each question with the turns that were reranked, as JSON lines, e.g. for `grating calibrate`
+    #[arg(long, value_name = "FILE")]
+    pools: Option<PathBuf>,
     #[command(flatten)]
     reranker: RerankerOptions,
 }
@@ -84,7 +87,7 @@ fn main() -> Result<()> {
         let after = found(&recalled.turns, &question.relevant);
         queries.push(recalled.asked.with_found(after, first));
     }
-    Report { queries }.print(options.json)
+    Report { queries }.print(options.json, options.pools.as_deref())
 }
 
 /// The part of an id that names its conversation.
@@ -122,6 +125,7 @@ impl Memory {
         let mut turns: Vec<usize> = selection.results.iter().map(|r| by_words[r.index]).collect();
         // A memory reads in the order in which it happened.
         turns.sort_unstable();
-        Ok(Recalled { by_words, turns, asked: Asked::since(start, rerank) })
+        let asked = Asked::since(start, rerank).with_pool(query, &candidates);
+        Ok(Recalled { by_words, turns, asked })
     }
 }

@@ -10,5 +10,5 @@ mod segments;
 pub use beir::{DataSet, Question};
 pub use bm25::Bm25;
 pub use options::{Evaluation, RerankerOptions};
-pub use report::{Asked, Report, found};
+pub use report::{Asked, Pool, Report, found};
 pub use segments::{approximate_tokens, segments};

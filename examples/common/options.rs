@@ -60,4 +60,7 @@ pub struct Evaluation {
     /// Print one JSON object
     #[arg(long)]
     pub json: bool,
+    /// Write each question with the texts that were reranked, as JSON lines, e.g. for `grating calibrate`
+    #[arg(long, value_name = "FILE", requires = "data")]
+    pub pools: Option<PathBuf>,
 }

@@ -1,10 +1,21 @@
 //! What an example says of its time and of what it found.
 
 use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use serde::Serialize;
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+/// A question with the texts that were reranked; as a line of JSON what `grating calibrate` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The question.
+    pub query: String,
+    /// The texts in the first stage's order.
+    pub texts: Vec<String>,
+}
 
 /// Figures of one question.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -17,6 +28,9 @@ pub struct Asked {
     pub found: Option<f64>,
     /// The same without the reranker.
     pub found_by_first_stage: Option<f64>,
+    /// What was reranked; nothing where the first stage found nothing.
+    #[serde(skip)]
+    pub pool: Option<Pool>,
 }
 
 /// Figures of several questions.
@@ -42,7 +56,15 @@ impl Asked {
             rerank_ms: ms(rerank),
             found: None,
             found_by_first_stage: None,
+            pool: None,
         }
+    }
+
+    /// The same with what was reranked.
+    #[must_use]
+    pub fn with_pool<T: AsRef<str>>(self, query: &str, texts: &[T]) -> Self {
+        let texts = texts.iter().map(|text| text.as_ref().to_owned()).collect();
+        Self { pool: Some(Pool { query: query.to_owned(), texts }), ..self }
     }
 
     /// The same with what was found.
@@ -62,11 +84,17 @@ impl Asked {
 }
 
 impl Report {
-    /// Prints the report: one JSON object, or means for people.
+    /// Prints the report, one JSON object or means for people, and writes the pools where there is a file for them.
     ///
     /// # Errors
-    /// Standard output cannot be written.
-    pub fn print(&self, json: bool) -> Result<()> {
+    /// Standard output or the file cannot be written.
+    pub fn print(&self, json: bool, pools: Option<&Path>) -> Result<()> {
+        if let Some(file) = pools {
+            let pools = self.queries.iter().filter_map(|asked| asked.pool.as_ref());
+            let lines: Vec<String> = pools.map(serde_json::to_string).collect::<Result<_, _>>()?;
+            fs::write(file, lines.join("\n") + "\n")
+                .with_context(|| format!("cannot write {}", file.display()))?;
+        }
         if json {
             serde_json::to_writer(std::io::stdout().lock(), self)?;
             println!();

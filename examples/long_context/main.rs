@@ -72,7 +72,7 @@ fn select(
     let best = selection.results.iter().map(|result| result.index);
     let mut kept = within_budget(best, segments, options.budget);
     kept.sort_unstable();
-    Ok((kept, Asked::since(start, rerank)))
+    Ok((kept, Asked::since(start, rerank).with_pool(query, segments)))
 }
 
 /// The first of `numbers` whose segments fit into the budget together.
@@ -119,7 +119,7 @@ fn evaluate(options: &Options, reranker: &Reranker, data: &Path) -> Result<()> {
         let after = found(&texts(&kept), &relevant);
         queries.push(asked.with_found(after, found(&texts(&beginning), &relevant)));
     }
-    Report { queries }.print(options.evaluation.json)
+    Report { queries }.print(options.evaluation.json, options.evaluation.pools.as_deref())
 }
 
 #[cfg(test)]

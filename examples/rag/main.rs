@@ -88,7 +88,7 @@ fn ask(
     let candidates: Vec<&str> = retrieved.iter().map(|&number| texts[number]).collect();
     let reranking = Instant::now();
     let selection = reranker.rerank(query, &candidates, options.top_k)?;
-    let asked = Asked::since(start, reranking.elapsed());
+    let asked = Asked::since(start, reranking.elapsed()).with_pool(query, &candidates);
     let selected = selection.results.iter().map(|result| retrieved[result.index]).collect();
     Ok(Answer { retrieved, selected, asked })
 }
@@ -105,7 +105,7 @@ fn evaluate(options: &Options, reranker: &Reranker, data: &Path) -> Result<()> {
         let after = found(&answer.selected, &question.relevant);
         queries.push(answer.asked.with_found(after, first));
     }
-    Report { queries }.print(options.evaluation.json)
+    Report { queries }.print(options.evaluation.json, options.evaluation.pools.as_deref())
 }
 
 /// All passages below a folder, in the order of the files' names.

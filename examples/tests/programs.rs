@@ -63,7 +63,13 @@ fn rag_finds_the_passage_in_a_folder_and_measures_itself() {
     assert!(context.contains("b.md") && context.contains("The Seine"), "{context}");
     let set = root.path().join("set");
     write_set(&set, "");
-    assert_eq!(measured(program, &set, &["--top-k", "2"])["found"], 1.0);
+    let pools = root.path().join("pools.jsonl");
+    let more = ["--top-k", "2", "--pools", pools.to_str().unwrap()];
+    assert_eq!(measured(program, &set, &more)["found"], 1.0);
+    let pool: grating_examples::Pool =
+        serde_json::from_str(&fs::read_to_string(pools).unwrap()).unwrap();
+    assert_eq!(pool.query, QUESTION);
+    assert!(pool.texts.iter().any(|text| text == TEXTS[0]), "{pool:?}");
 }
 
 #[test]

@@ -10,8 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Parser;
 use grating::{Pruning, Request, Reranker};
-use grating_examples::{DataSet, RerankerOptions};
-use serde::Deserialize;
+use grating_examples::{DataSet, Pool, RerankerOptions};
 
 /// Print every text's score after every layer
 #[derive(Parser)]
@@ -28,12 +27,6 @@ struct Options {
     pool: usize,
     #[command(flatten)]
     reranker: RerankerOptions,
-}
-
-#[derive(Deserialize)]
-struct Pool {
-    query: String,
-    texts: Vec<String>,
 }
 
 fn main() -> Result<()> {

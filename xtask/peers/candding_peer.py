@@ -44,5 +44,4 @@ def ranked():
     return [score for _, score in sorted(model.rerank(JOB["query"], JOB["texts"]))]
 
 
-seconds, scores = timed(ranked)
-answer(load_s, seconds, scores, ["candding"])
+answer(load_s, timed(ranked), ["candding"])

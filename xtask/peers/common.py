@@ -2,18 +2,19 @@
 
 A job arrives as JSON on standard input:
   model       folder of the checkpoint
-  query       the query
-  texts       the candidates
+  requests    what is asked, each with a query and its texts
   max_length  most tokens of a candidate with its template
   threads     threads that may compute
-  runs        timed runs at most
-  enough_s    seconds after which no further run begins
+  runs        timed runs of each request at most
+  enough_s    seconds after which a request is not run again
   variant     which way of running, where the peer has several
   scratch     a folder for files that the peer makes
   prepare     whether to make those files and end, so that making them is not measured
-The answer goes to standard output as JSON: load_s, seconds (one a run), scores (one a candidate,
-higher is more relevant, logits where the peer gives them), versions, and note. An answer with `skip`
-alone says why the peer cannot do the job.
+The answer goes to standard output as JSON: load_s, requests (each with seconds, one a run, and scores, one
+a text, higher is more relevant, logits where the peer gives them), versions, and note. An answer with
+`skip` alone says why the peer cannot do the job.
+
+While a request runs, JOB holds its query and its texts.
 """
 
 import json
@@ -64,8 +65,8 @@ def template():
     return json.load(open(path))["template"] if os.path.exists(path) else TEMPLATE
 
 
-def decoder_inputs():
-    """Token ids of every candidate, and the ids of the two answers."""
+def decoder_inputs(request=JOB):
+    """Token ids of every text of a request, and the ids of the two answers."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(os.path.join(JOB["model"], "tokenizer.json"))
@@ -76,10 +77,10 @@ def decoder_inputs():
 
     def one(text):
         body = parts["body"].replace("{instruction}", parts["default_instruction"])
-        body = body.replace("{query}", JOB["query"]).replace("{document}", text)
+        body = body.replace("{query}", request["query"]).replace("{document}", text)
         return prefix + ids(body)[:room] + suffix
 
-    return [one(text) for text in JOB["texts"]], tokenizer.token_to_id(parts["yes"]), tokenizer.token_to_id(parts["no"])
+    return [one(text) for text in request["texts"]], tokenizer.token_to_id(parts["yes"]), tokenizer.token_to_id(parts["no"])
 
 
 def pair_batch(tokenizer, texts):
@@ -91,27 +92,28 @@ def pair_batch(tokenizer, texts):
 
 
 def timed(run, prepare=lambda: None):
-    """Calls `run` for one batch to warm up and then as often as the job says; the seconds and the last scores."""
-    texts = JOB["texts"]
-    JOB["texts"] = texts[:BATCH]
+    """Calls `run` for one batch to warm up and then for each request as often as the job says; what it took and the last scores."""
+    first = JOB["requests"][0]
+    JOB.update(query=first["query"], texts=first["texts"][:BATCH])
     prepare()
     run()
-    JOB["texts"] = texts
-    seconds, scores = [], None
+    return [timed_one(request, run, prepare) for request in JOB["requests"]]
+
+
+def timed_one(request, run, prepare):
+    JOB.update(request)
+    seconds = []
     while len(seconds) < JOB["runs"] and sum(seconds) < JOB["enough_s"]:
         prepare()
         start = time.perf_counter()
         scores = run()
         seconds.append(time.perf_counter() - start)
-    return seconds, scores
+    return {"seconds": seconds, "scores": [float(score) for score in scores]}
 
 
-def answer(load_s, seconds, scores, packages, note=None):
+def answer(load_s, requests, packages, note=None):
     """Prints the answer."""
     from importlib.metadata import version
 
     versions = {package: version(package) for package in packages}
-    scores = [float(score) for score in scores]
-    print(json.dumps({
-        "load_s": load_s, "seconds": seconds, "scores": scores, "versions": versions, "note": note,
-    }))
+    print(json.dumps({"load_s": load_s, "requests": requests, "versions": versions, "note": note}))

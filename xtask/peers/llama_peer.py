@@ -43,9 +43,9 @@ def head_rows(yes, no):
         return [rows[i : i + 1].float().numpy()[0] for i in (yes, no)]
 
 
-inputs, yes, no = decoder_inputs()
-difference = numpy.subtract(*head_rows(yes, no))
-longest = max(len(ids) for ids in inputs)
+asked = [decoder_inputs(request) for request in JOB["requests"]]
+difference = numpy.subtract(*head_rows(*asked[0][1:]))
+longest = max(len(ids) for inputs, _, _ in asked for ids in inputs)
 
 @lib.llama_log_callback
 def quiet(level, text, data):
@@ -91,5 +91,4 @@ def run():
     return scores
 
 
-seconds, scores = timed(run)
-answer(load_s, seconds, scores, ["llama-cpp-python"])
+answer(load_s, timed(run), ["llama-cpp-python"])

@@ -91,5 +91,4 @@ def run():
     return scores
 
 
-seconds, scores = timed(run)
-answer(load_s, seconds, scores, ["onnxruntime"])
+answer(load_s, timed(run), ["onnxruntime"])

@@ -58,7 +58,7 @@ def peer(name, job):
     answer = json.loads(out.strip().splitlines()[-1])
     if "skip" in answer:
         sys.exit(f"{name}: {answer['skip']}")
-    return answer["seconds"], peak
+    return answer["requests"][0]["seconds"], peak
 
 
 def main():
@@ -68,10 +68,10 @@ def main():
     rows = dict(row.split("=", 1) for row in rows)
     seconds, peaks = {}, {}
     with open(texts) as lines, tempfile.TemporaryDirectory() as scratch:
+        request = {"query": QUERY, "texts": [json.loads(line)["text"] for line in lines]}
         job = {
-            "model": model, "query": QUERY, "texts": [json.loads(line)["text"] for line in lines],
-            "max_length": int(max_length), "threads": os.cpu_count(), "runs": 2, "enough_s": 10,
-            "scratch": scratch, "prepare": False,
+            "model": model, "requests": [request], "max_length": int(max_length),
+            "threads": os.cpu_count(), "runs": 2, "enough_s": 10, "scratch": scratch, "prepare": False,
         }
         for _ in range(int(rounds)):
             for name, arguments in rows.items():

@@ -65,5 +65,4 @@ def encoder():
 
 if not DECODER:
     tokenizer = AutoTokenizer.from_pretrained(JOB["model"])
-seconds, scores = timed(decoder if DECODER else encoder)
-answer(load_s, seconds, scores, packages)
+answer(load_s, timed(decoder if DECODER else encoder), packages)

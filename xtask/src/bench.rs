@@ -6,6 +6,7 @@
 
 mod args;
 mod binary;
+mod budget;
 mod cells;
 mod child;
 mod data;

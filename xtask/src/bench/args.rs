@@ -64,9 +64,9 @@ pub(crate) struct BenchArgs {
     /// Measure this binary instead of building one
     #[arg(long, value_name = "PATH")]
     pub(super) grating: Option<PathBuf>,
-    /// Take score traces with this program instead of building the example `traces`
-    #[arg(long, value_name = "PATH", hide = true)]
-    pub(super) traces: Option<PathBuf>,
+    /// Take the example programs from this folder instead of building them
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub(super) programs: Option<PathBuf>,
     /// Where planted checkpoints are kept
     #[arg(long, value_name = "DIR", default_value = "target/bench-models")]
     pub(super) models_dir: PathBuf,

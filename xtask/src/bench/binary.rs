@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::Bench;
 use super::cells::digest;
 use crate::process::{cargo, stdout_of};
 
@@ -48,8 +49,18 @@ impl Binary {
     }
 }
 
+impl Bench {
+    /// The example program `name`: where the arguments say, or a release build.
+    pub(super) fn program(&self, name: &str) -> Result<PathBuf> {
+        match &self.args.programs {
+            Some(folder) => Ok(folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))),
+            None => built("grating-examples", name),
+        }
+    }
+}
+
 /// Builds a binary of the workspace in release form; where it lies.
-pub(super) fn built(package: &str, binary: &str) -> Result<PathBuf> {
+fn built(package: &str, binary: &str) -> Result<PathBuf> {
     build(package, binary, &["--release"])
 }
 

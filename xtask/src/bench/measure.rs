@@ -17,7 +17,7 @@ use super::workload::Workload;
 /// A cell whose runs took this long together, in seconds, is not run again.
 pub(super) const ENOUGH_S: f64 = 30.0;
 /// A run that takes longer has hung.
-const LIMIT: Duration = Duration::from_secs(3 * 3600);
+pub(super) const LIMIT: Duration = Duration::from_secs(3 * 3600);
 
 /// One run of one system.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -63,6 +63,11 @@ const PEERS: [Peer; 11] = [
     Peer { name: "llama.cpp, q4_0", script: "llama_peer.py", variant: "q4_0", requirements: Some("requirements-llama.txt"), modules: &["llama_cpp", "gguf"], weight_bytes: Some(0.6) },
 ];
 
+/// Whether a row of this name is another system's.
+pub(super) fn is_peer(name: &str) -> bool {
+    PEERS.iter().any(|peer| peer.name == name)
+}
+
 impl Peer {
     /// Whether it makes a file of its own from the checkpoint.
     fn prepares(&self) -> bool {
@@ -88,20 +93,28 @@ pub(super) enum PeerMeasured {
     Skipped(String),
 }
 
-/// Several runs in one process, after loading and one batch to warm up.
+/// Requests in one process, after loading and one batch to warm up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct PeerRun {
     load_s: f64,
-    seconds: Vec<f64>,
-    /// One a candidate; higher is more relevant.
-    pub(super) scores: Vec<f64>,
+    /// As they were asked.
+    pub(super) requests: Vec<PeerRequest>,
     pub(super) process_s: f64,
     pub(super) peak_rss_bytes: u64,
     pub(super) mean_rss_bytes: Option<u64>,
 }
 
-impl PeerRun {
-    pub(super) fn request(&self) -> Option<Summary> {
+/// What one request took and gave.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct PeerRequest {
+    /// One a run.
+    seconds: Vec<f64>,
+    /// One a candidate; higher is more relevant.
+    scores: Vec<f64>,
+}
+
+impl PeerRequest {
+    pub(super) fn time(&self) -> Option<Summary> {
         Summary::of(self.seconds.iter().copied())
     }
 
@@ -118,7 +131,7 @@ impl PeerRun {
 #[serde(untagged)]
 enum Answer {
     Skip { skip: String },
-    Done { load_s: f64, seconds: Vec<f64>, scores: Vec<f64> },
+    Done { load_s: f64, requests: Vec<PeerRequest> },
 }
 
 impl Peers {
@@ -229,13 +242,13 @@ pub(super) fn needed_bytes(peer: &Peer, model: &Model) -> Option<u64> {
 }
 
 impl Bench {
-    /// Measures one peer on `work`, or finds the cell among the finished ones.
+    /// Measures one peer on `works`, one after the other in one process, or finds the cell among the finished ones.
     pub(super) fn measure_peer(
         &self,
         peers: &Peers,
         peer: &Peer,
         model: &Model,
-        work: &Workload,
+        works: &[Workload],
         runs: usize,
     ) -> Result<PeerMeasured> {
         self.progress.set_message(format!("{}: {}", model.name, peer.name));
@@ -246,7 +259,7 @@ impl Bench {
         } else if !fits(peer, model) {
             skipped(DOES_NOT_FIT.into())
         } else if let Some(folder) = &model.folder {
-            self.peer_cell(peers, peer, model, folder, work, runs)
+            self.peer_cell(peers, peer, model, folder, works, runs)
         } else {
             skipped("peers read model folders, not hub ids".into())
         };
@@ -260,25 +273,30 @@ impl Bench {
         peer: &Peer,
         model: &Model,
         folder: &Path,
-        work: &Workload,
+        works: &[Workload],
         runs: usize,
     ) -> Result<PeerMeasured> {
         let script = scripts().join(peer.script);
         let code = [fs::read(&script)?, fs::read(scripts().join("common.py"))?].concat();
         let threads = self.args.threads();
+        let texts: Vec<&str> = works.iter().map(|work| work.name.as_str()).collect();
         let key = json!({
             "peer": peer.name, "script": digest(&code), "versions": peers.versions,
             "machine": self.machine.shown(), "model": model,
-            "planted": model.planted_as(), "texts": work.name,
+            "planted": model.planted_as(), "texts": texts,
             "runs": runs, "threads": threads,
         });
         self.cells.get_or("peer", key, || {
             let scratch = self.out.join("scratch").join(model.name.replace('/', "-"));
             fs::create_dir_all(&scratch)?;
             let limit = model.info["max_length"].as_u64().unwrap_or(MAX_LENGTH);
+            let requests: Vec<_> = works
+                .iter()
+                .map(|work| json!({"query": work.query, "texts": work.texts}))
+                .collect();
             let run = |prepare: bool| {
                 let job = json!({
-                    "model": folder, "query": work.query, "texts": work.texts, "runs": runs, "enough_s": ENOUGH_S,
+                    "model": folder, "requests": requests, "runs": runs, "enough_s": ENOUGH_S,
                     "max_length": limit, "threads": threads, "variant": peer.variant,
                     "scratch": scratch, "prepare": prepare,
                 });
@@ -300,10 +318,9 @@ impl Bench {
                 .with_context(|| format!("{} prints other JSON than expected", peer.script))?;
             Ok(match answer {
                 Answer::Skip { skip } => PeerMeasured::Skipped(skip),
-                Answer::Done { load_s, seconds, scores } => PeerMeasured::Done(PeerRun {
+                Answer::Done { load_s, requests } => PeerMeasured::Done(PeerRun {
                     load_s,
-                    seconds,
-                    scores,
+                    requests,
                     process_s: finished.wall.as_secs_f64(),
                     peak_rss_bytes: finished.peak_rss_bytes,
                     mean_rss_bytes: finished.mean_rss_bytes,
@@ -352,19 +369,13 @@ mod tests {
     fn answers_and_skips_are_told_apart() {
         let skip = serde_json::from_str(r#"{"skip": "no"}"#).unwrap();
         assert!(matches!(skip, Answer::Skip { skip } if skip == "no"));
-        let done = r#"{"load_s": 1.5, "seconds": [2.0], "scores": [0.5, 2.0, 0.5], "note": null}"#;
-        let Answer::Done { scores, seconds, load_s } = serde_json::from_str(done).unwrap() else {
+        let done =
+            r#"{"load_s": 1.5, "requests": [{"seconds": [2.0], "scores": [0.5, 2.0, 0.5]}]}"#;
+        let Answer::Done { requests, load_s } = serde_json::from_str(done).unwrap() else {
             panic!("it is an answer");
         };
-        let run = PeerRun {
-            load_s,
-            seconds,
-            scores,
-            process_s: 4.0,
-            peak_rss_bytes: 1,
-            mean_rss_bytes: None,
-        };
-        assert_eq!(run.ranked(), [1, 0, 2]);
-        assert_eq!(run.request().unwrap().median, 2.0);
+        assert_eq!((requests.len(), load_s), (1, 1.5));
+        assert_eq!(requests[0].ranked(), [1, 0, 2]);
+        assert_eq!(requests[0].time().unwrap().median, 2.0);
     }
 }

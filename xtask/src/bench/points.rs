@@ -12,11 +12,10 @@ use grating_prune::{Mode, Policy, ScoreTrace};
 use serde_json::json;
 
 use super::Bench;
-use super::binary::built;
 use super::cells::digest;
 use super::child;
 use super::model::Model;
-use super::settings::{INT8, Weights};
+use super::settings::Weights;
 use super::workload::{Workload, made};
 use crate::models::planted::{self, PlantedArgs};
 
@@ -90,10 +89,7 @@ impl Bench {
     /// Score traces of queries that are not measured; of a planted model's own weights from a twin of the same depth
     /// and profile that is small.
     fn traces(&self, model: &Model, weights: Weights, pool: usize) -> Result<Vec<ScoreTrace>> {
-        let program = match &self.args.traces {
-            Some(program) => program.clone(),
-            None => built("grating-examples", "traces")?,
-        };
+        let program = self.program("traces")?;
         let mut works = self.calibration(model, pool);
         if weights == Weights::Quantized && model.planted.is_some() {
             works.truncate(QUANTIZED_QUERIES);
@@ -108,17 +104,11 @@ impl Bench {
             let twin = tempfile::tempdir().context("cannot make a temporary folder")?;
             let mut command = Command::new(&program);
             command.args(["--threads", &self.args.threads().to_string()]);
-            match (weights, &model.planted, &model.argument) {
-                (Weights::Quantized, ..) => {
-                    command.arg("--model").arg(self.quantized(model)?).args(INT8);
-                }
-                (Weights::Own, Some(_), _) => {
+            match (weights, &model.planted) {
+                (Weights::Own, Some(_)) => {
                     command.arg("--model").arg(plant_twin(model, twin.path())?);
                 }
-                (Weights::Own, None, Some(argument)) => {
-                    command.args(["--model", argument]);
-                }
-                (Weights::Own, None, None) => {}
+                _ => drop(command.args(self.opening(model, weights)?)),
             }
             let pools = works
                 .iter()

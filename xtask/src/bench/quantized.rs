@@ -1,5 +1,6 @@
 //! Copies of the models with 8-bit weights, made by `grating quantize` on demand.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -8,6 +9,7 @@ use serde_json::json;
 use super::Bench;
 use super::cells::digest;
 use super::model::Model;
+use super::settings::{INT8, Weights};
 use crate::process::{root, stdout_of};
 
 impl Bench {
@@ -31,5 +33,16 @@ impl Bench {
         command.args(&model.argument).args(["--format", "q8_0", "--out"]).arg(&out);
         stdout_of(command).with_context(|| format!("cannot quantize {}", model.name))?;
         Ok(out)
+    }
+
+    /// Options with which our programs open the model, or its copy with products of 8-bit integers.
+    pub(super) fn opening(&self, model: &Model, weights: Weights) -> Result<Vec<OsString>> {
+        let folder = match weights {
+            Weights::Own => model.argument.clone().map(OsString::from),
+            Weights::Quantized => Some(self.quantized(model)?.into_os_string()),
+        };
+        let products = if weights == Weights::Quantized { INT8 } else { &[] };
+        let model = folder.into_iter().flat_map(|folder| ["--model".into(), folder]);
+        Ok(model.chain(products.iter().map(OsString::from)).collect())
     }
 }

@@ -1,5 +1,6 @@
 //! Renderings of measured tables: Markdown and SVG of each, and the page in docs/.
 
+mod bars;
 mod headline;
 mod markdown;
 mod page;
@@ -30,15 +31,33 @@ pub(crate) struct ReportArgs {
 const KEPT: &str = "docs/benchmarks";
 const PAGE: &str = "docs/benchmarks.md";
 
+/// A drawing of a table.
+struct Figure {
+    file: String,
+    title: String,
+    svg: String,
+}
+
+/// Its lines and its bars.
+fn figures(table: &Table) -> Result<Vec<Figure>> {
+    let figure = |name: &str, title: &str, svg: String| Figure {
+        file: format!("{}-{name}.svg", table.name),
+        title: title.to_owned(),
+        svg,
+    };
+    let lines = table.charts.iter().map(|c| Ok(figure(&c.name, &c.title, svg::draw(c)?)));
+    let bars = bars::of(table);
+    let bars = bars.iter().map(|b| Ok(figure(&b.name, &b.title, svg::draw_bars(b)?)));
+    lines.chain(bars).collect()
+}
+
 /// Writes NAME.json, NAME.md and the figures of one table.
 pub(super) fn write_table(folder: &Path, table: &Table) -> Result<()> {
     let path = |suffix: &str| folder.join(format!("{}{suffix}", table.name));
+    let figures = figures(table)?;
     write_whole(&path(".json"), &(serde_json::to_string_pretty(table)? + "\n"))?;
-    write_whole(&path(".md"), &markdown::table(table, ""))?;
-    for chart in &table.charts {
-        write_whole(&path(&format!("-{}.svg", chart.name)), &svg::draw(chart)?)?;
-    }
-    Ok(())
+    write_whole(&path(".md"), &markdown::table(table, &figures, ""))?;
+    figures.iter().try_for_each(|figure| write_whole(&folder.join(&figure.file), &figure.svg))
 }
 
 /// Makes the page anew.
@@ -47,13 +66,15 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
     let from = if args.from.is_empty() { std::slice::from_ref(&kept) } else { &args.from };
     let tables = read_tables(from)?;
     ensure!(!tables.is_empty(), "there is no measured table in {from:?}");
-    let mut files = vec![(root().join(PAGE), page::page(&tables))];
-    for table in &tables {
-        let path = |suffix: &str| kept.join(format!("{}{suffix}", table.name));
-        files.push((path(".json"), serde_json::to_string_pretty(table)? + "\n"));
-        for chart in &table.charts {
-            files.push((path(&format!("-{}.svg", chart.name)), svg::draw(chart)?));
-        }
+    let drawn: Vec<(Table, Vec<Figure>)> = tables
+        .into_iter()
+        .map(|table| figures(&table).map(|figures| (table, figures)))
+        .collect::<Result<_>>()?;
+    let mut files = vec![(root().join(PAGE), page::page(&drawn))];
+    for (table, figures) in &drawn {
+        let json = serde_json::to_string_pretty(table)? + "\n";
+        files.push((kept.join(format!("{}.json", table.name)), json));
+        files.extend(figures.iter().map(|figure| (kept.join(&figure.file), figure.svg.clone())));
     }
     for (path, text) in &files {
         if args.check {

@@ -24,6 +24,7 @@ pub(super) enum Weights {
 
 /// Whatever else is said, nothing is pruned.
 const NO_PRUNE: &str = "--no-prune";
+const BUDGET: &str = "--memory-budget";
 /// A pass over every layer for every candidate.
 const FULL: &[&str] = &[NO_PRUNE];
 /// All weights and embedding rows in memory.
@@ -41,9 +42,25 @@ impl Setting {
         Self { name: name.into(), flags, weights: Weights::Own }
     }
 
-    /// Whether it selects what the full pass selects, to the bit: it only runs it otherwise.
-    pub(super) fn is_full_pass(&self) -> bool {
-        self.weights == Weights::Own && self.flags.iter().any(|flag| flag == NO_PRUNE)
+    /// Whether it selects what another setting does, to the bit, and only runs it otherwise: a full pass, or
+    /// what is pruned within a budget.
+    pub(super) fn is_another_way(&self) -> bool {
+        let has = |option: &str| self.flags.iter().any(|flag| flag == option);
+        (self.weights == Weights::Own && has(NO_PRUNE)) || has(BUDGET)
+    }
+
+    /// The same without a window of its own: the planner chooses within the budget.
+    pub(super) fn within(&self, bytes: u64) -> Self {
+        let mut flags = Vec::new();
+        let mut given = self.flags.iter();
+        while let Some(flag) = given.next() {
+            match flag.as_str() {
+                "--window" | "--row-cache" => drop(given.next()),
+                _ => flags.push(flag.clone()),
+            }
+        }
+        flags.extend([BUDGET.to_owned(), format!("{}MiB", bytes >> 20)]);
+        Self { name: self.name.replace(", streamed", ""), flags, ..self.clone() }
     }
 
     /// The same with more options.
@@ -80,14 +97,17 @@ pub(super) fn policy_json(policy: &Policy) -> String {
     serde_json::to_string(policy).expect("a policy has finite numbers and plain names")
 }
 
-/// The settings of the first table, by the operating points of the model's own weights; then the same with quantized
-/// weights and products, by theirs.
-pub(super) fn micro(own: &Points, quantized: &Points) -> Vec<Setting> {
-    let by = |points: &Points| {
+/// The settings of the first table, by the operating points of the model's own weights and within their least
+/// budget in bytes; then the same with quantized weights and products, by theirs.
+pub(super) fn micro(own: (&Points, u64), quantized: (&Points, u64)) -> Vec<Setting> {
+    let by = |(points, budget): (&Points, u64)| {
+        let careful = pruned(PRECISION_FIRST, &points.precision_first.policy);
+        let least = Setting { name: LEAST_MEMORY.to_owned(), ..careful.within(budget) };
         [
             full_resident(),
             full_streamed(),
-            pruned(PRECISION_FIRST, &points.precision_first.policy),
+            careful,
+            least,
             pruned(LATENCY_FIRST, &points.latency_first.policy),
         ]
     };
@@ -101,3 +121,21 @@ pub(super) fn micro(own: &Points, quantized: &Points) -> Vec<Setting> {
 /// Names of the two operating points.
 pub(super) const PRECISION_FIRST: &str = "pruned, precision-first";
 pub(super) const LATENCY_FIRST: &str = "pruned, latency-first";
+/// The first of them within the least budget.
+const LEAST_MEMORY: &str = "pruned, precision-first, least memory";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_replaces_the_window() {
+        let policy = Policy::paper(0.5);
+        let within = pruned("pruned, streamed", &policy).within(200 << 20);
+        let json = policy_json(&policy);
+        assert_eq!(within.name, "pruned");
+        assert_eq!(within.flags, ["--policy", &json, "--memory-budget", "200MiB"]);
+        assert!(within.is_another_way() && full_streamed().is_another_way());
+        assert!(!pruned("pruned", &policy).is_another_way());
+    }
+}

@@ -52,27 +52,15 @@ fn a_quick_run_measures_tables_and_goes_on_where_it_stopped() {
     write_small_set(&set);
     let out = root.path().join("out");
     let binary = program("grating-cli", "grating");
-    let traces = program("grating-examples", "traces");
+    let examples = ["traces", "rag", "agent_memory", "long_context"];
+    let examples = examples.map(|name| program("grating-examples", name));
+    let paths = [&set, &out, &binary, examples[0].parent().unwrap()].map(|p| p.to_str().unwrap());
+    let [set, out_words, binary, programs] = paths;
     let words = [
-        "micro",
-        "precision",
-        "chunks",
-        "--quick",
-        "--runs",
-        "1",
-        "--pool",
-        "4",
-        "--tokens",
-        "48",
-        "--data",
-        set.to_str().unwrap(),
-        "--out",
-        out.to_str().unwrap(),
-        "--grating",
-        binary.to_str().unwrap(),
-        "--traces",
-        traces.to_str().unwrap(),
+        &["--quick", "--runs", "1", "--pool", "4", "--tokens", "48", "--data", set][..],
+        &["--out", out_words, "--grating", binary, "--programs", programs],
     ];
+    let words = words.concat();
     run(typed(&words)).unwrap();
 
     let micro = read(&out, "micro");
@@ -86,6 +74,22 @@ fn a_quick_run_measures_tables_and_goes_on_where_it_stopped() {
     for row in &micro.rows {
         assert!(row.value("request").is_some() || row.words("note").is_some(), "{row:?}");
     }
+    // Every table is there, with a drawing.
+    for name in tables::names() {
+        let table = read(&out, &name);
+        assert!(!table.rows.is_empty(), "{name}");
+        let drawn = std::fs::read_dir(&out).unwrap().any(|entry| {
+            let file = entry.unwrap().file_name().into_string().unwrap();
+            file.starts_with(&format!("{name}-")) && file.ends_with(".svg")
+        });
+        assert!(drawn, "{name} has no figure");
+    }
+    let programs: Vec<String> = read(&out, "applications")
+        .rows
+        .iter()
+        .filter_map(|r| r.words("application").map(str::to_owned))
+        .collect();
+    assert_eq!(programs.len(), 6, "two programs, three ways to rerank: {programs:?}");
     let precision = read(&out, "precision");
     assert_eq!(
         (precision.rows[0].value("queries"), precision.rows[0].value("overlap")),

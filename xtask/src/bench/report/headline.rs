@@ -16,8 +16,8 @@ const PAPER: [(&str, &str); 6] = [
 ];
 
 /// The paper's headline figures and ours, each against the same kind of baseline.
-pub(super) fn beside_the_paper(tables: &[Table]) -> String {
-    let table = |name: &str| tables.iter().find(|table| table.name == name);
+pub(super) fn beside_the_paper<'a>(tables: impl Iterator<Item = &'a Table> + Clone) -> String {
+    let table = |name: &str| tables.clone().find(|table| table.name == name);
     let micro = table("micro");
     let ours = [
         micro.and_then(|t| {
@@ -113,13 +113,31 @@ fn last_step(table: &Table) -> Option<String> {
     Some(format!("{latency:.1} %, {peak:.1} % ({model}, at \"{step}\")"))
 }
 
+/// Over the applications, what the pruned reranker cuts against transformers, or against our full pass
+/// where that was not measured.
 fn range_of_changes(table: &Table) -> Option<String> {
-    let pruned = |row: &&Row| row.words("setting") == Some("pruned");
-    let changes: Vec<f64> =
-        table.rows.iter().filter(pruned).filter_map(|row| row.value("change")).collect();
-    let (low, high) =
-        (changes.iter().copied().reduce(f64::min)?, changes.into_iter().reduce(f64::max)?);
-    Some(format!("latency {high:.1} % to {low:.1} %, pruned against our own full pass"))
+    let range = |key: &str, setting: &str| {
+        let rows = table.rows.iter().filter(|row| row.words("setting") == Some(setting));
+        let changes: Vec<f64> = rows.filter_map(|row| row.value(key)).collect();
+        let (low, high) =
+            (changes.iter().copied().reduce(f64::min)?, changes.into_iter().reduce(f64::max)?);
+        Some(format!("{high:.1} % to {low:.1} %"))
+    };
+    let own = range("change", "pruned")?;
+    let against = |setting: &str| {
+        Some(format!(
+            "latency {}, peak {}",
+            range("latency_change", setting)?,
+            range("peak_change", setting)?
+        ))
+    };
+    Some(match (against("pruned"), against("pruned, quantized")) {
+        (Some(pruned), Some(quantized)) => format!(
+            "pruned {pruned}; quantized {quantized}, against transformers bf16 (pruned against our \
+             own full pass: latency {own})"
+        ),
+        _ => format!("latency {own}, pruned against our own full pass"),
+    })
 }
 
 #[cfg(test)]
@@ -159,8 +177,25 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_said() {
-        let table = beside_the_paper(&[micro()]);
+        let table = beside_the_paper([&micro()].into_iter());
         let ablation = table.lines().find(|line| line.contains("ablation")).unwrap();
         assert!(ablation.ends_with("| not measured |"));
+    }
+
+    #[test]
+    fn applications_are_against_transformers_where_it_was_measured() {
+        let row = |setting: &str, change: f64| {
+            Row::default().text("setting", setting).number("change", change)
+        };
+        let own = vec![row("pruned", -10.0), row("full", 0.0), row("pruned", -30.5)];
+        let alone = Table { rows: own.clone(), ..Table::bare("applications", "b") };
+        let words = "latency -10.0 % to -30.5 %, pruned against our own full pass";
+        assert_eq!(range_of_changes(&alone).unwrap(), words);
+        let both = |row: Row| row.number("latency_change", -80.0).number("peak_change", -90.0);
+        let rows = own.into_iter().chain([row("pruned, quantized", -50.0)]).map(both).collect();
+        let words = range_of_changes(&Table { rows, ..Table::bare("applications", "b") }).unwrap();
+        assert!(
+            words.starts_with("pruned latency -80.0 % to -80.0 %, peak -90.0 % to -90.0 %; quant")
+        );
     }
 }

@@ -2,18 +2,18 @@
 
 use std::fmt::Write as _;
 
+use super::Figure;
 use crate::bench::table::{Cell, Table, Unit};
 
-/// The whole table with its head, its figures (found under `figures`) and its notes.
-pub(super) fn table(table: &Table, figures: &str) -> String {
+/// The whole table with its head, its figures (found in `folder`) and its notes.
+pub(super) fn table(table: &Table, figures: &[Figure], folder: &str) -> String {
     let mut out = format!("## {}\n\n{}\n\n", table.title, table.about);
     if table.quick {
         out.push_str("Measured with `--quick`: a look, not a result.\n\n");
     }
     out.push_str(&rows(table));
-    for chart in &table.charts {
-        let file = format!("{figures}{}-{}.svg", table.name, chart.name);
-        let _ = writeln!(out, "\n![{}]({file})", chart.title);
+    for figure in figures {
+        let _ = writeln!(out, "\n![{}]({folder}{})", figure.title, figure.file);
     }
     if !table.notes.is_empty() {
         out.push('\n');
@@ -62,7 +62,7 @@ fn rows(table: &Table) -> String {
 }
 
 /// A value in its unit; of several runs the median and the range.
-fn shown(cell: &Cell, unit: Unit) -> String {
+pub(super) fn shown(cell: &Cell, unit: Unit) -> String {
     match cell {
         Cell::Text(text) => text.replace('|', "\\|"),
         Cell::Number(number) => in_unit(*number, unit),

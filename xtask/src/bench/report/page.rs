@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::{headline, markdown};
+use super::{Figure, headline, markdown};
 use crate::bench::table::{Row, Table};
 
 const HEAD: &str = "# Benchmarks\n\n\
@@ -29,14 +29,15 @@ const PLANTED: &str = "## Planted weights\n\n\
     real thing.\n";
 
 /// The whole page.
-pub(super) fn page(tables: &[Table]) -> String {
+pub(super) fn page(tables: &[(Table, Vec<Figure>)]) -> String {
     let mut out = HEAD.to_owned();
-    out.push_str(&headline::beside_the_paper(tables));
-    for table in tables {
-        let _ = write!(out, "\n{}\n{}", markdown::table(table, "benchmarks/"), reading(table));
+    out.push_str(&headline::beside_the_paper(tables.iter().map(|(table, _)| table)));
+    for (table, figures) in tables {
+        let words = markdown::table(table, figures, "benchmarks/");
+        let _ = write!(out, "\n{words}\n{}", reading(table));
     }
     let planted = |row: &Row| row.words("model").is_some_and(|model| model.contains("planted"));
-    if tables.iter().any(|table| table.rows.iter().any(planted)) {
+    if tables.iter().any(|(table, _)| table.rows.iter().any(planted)) {
         let _ = write!(out, "\n{PLANTED}");
     }
     out

@@ -1,9 +1,10 @@
-//! A figure as SVG: lines with points, a legend, linear or logarithmic x.
+//! Figures as SVG: lines with points, a legend, linear or logarithmic x; bars in panels.
 
 use anyhow::{Result, anyhow};
 use plotters::coord::ranged1d::{AsRangedCoord, Ranged, ValueFormatter};
 use plotters::prelude::*;
 
+use super::bars::{Bars, Panel};
 use crate::bench::table::{Chart, Series};
 
 const SIZE: (u32, u32) = (760, 420);
@@ -19,7 +20,7 @@ const COLOURS: [RGBColor; 8] = [
     RGBColor(120, 120, 120),
 ];
 
-/// Draws the figure.
+/// Draws lines.
 pub(super) fn draw(chart: &Chart) -> Result<String> {
     let mut svg = String::new();
     {
@@ -53,12 +54,7 @@ fn ranges(series: &[Series]) -> ((f64, f64), (f64, f64)) {
     (x, (y_low.min(0.0), top))
 }
 
-fn lines<X>(
-    chart: &Chart,
-    area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
-    x: X,
-    y: (f64, f64),
-) -> Result<()>
+fn lines<X>(chart: &Chart, area: &Area<'_>, x: X, y: (f64, f64)) -> Result<()>
 where
     X: AsRangedCoord<Value = f64>,
     X::CoordDescType: Ranged<ValueType = f64> + ValueFormatter<f64>,
@@ -104,6 +100,63 @@ where
     Ok(())
 }
 
+/// Measures of a figure of bars, in pixels.
+const BAR: i32 = 20;
+const HEAD: i32 = 62;
+const LABELS: i32 = 330;
+const PANEL: i32 = 270;
+/// Room for the number behind the longest bar.
+const NUMBER: i32 = 70;
+
+/// Draws bars, each panel on a scale from 0 to its largest value.
+pub(super) fn draw_bars(figure: &Bars) -> Result<String> {
+    let width = LABELS + PANEL * figure.panels.len() as i32 + 12;
+    let height = HEAD + BAR * figure.labels.len() as i32 + 12;
+    let mut svg = String::new();
+    {
+        let size = (width.unsigned_abs(), height.unsigned_abs());
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        area.fill(&WHITE).map_err(failed)?;
+        write(&area, &figure.title, (12, 10), 17)?;
+        for (i, label) in figure.labels.iter().enumerate() {
+            write(&area, &label.text, (12, HEAD + BAR * i as i32 + 3), 12)?;
+        }
+        for (i, panel) in figure.panels.iter().enumerate() {
+            let peers = figure.labels.iter().map(|label| label.peer);
+            bars(&area, panel, LABELS + PANEL * i as i32, peers)?;
+        }
+        area.present().map_err(failed)?;
+    }
+    Ok(svg)
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn bars(
+    area: &Area<'_>,
+    panel: &Panel,
+    left: i32,
+    peers: impl Iterator<Item = bool>,
+) -> Result<()> {
+    write(area, &panel.title, (left, HEAD - 22), 13)?;
+    let largest = panel.values.iter().flatten().map(|value| value.0).fold(0.0, f64::max);
+    for (i, (value, peer)) in panel.values.iter().zip(peers).enumerate() {
+        let Some((value, shown)) = value else { continue };
+        let part = if largest > 0.0 { value.max(0.0) / largest } else { 0.0 };
+        let right = left + (part * f64::from(PANEL - NUMBER)).round() as i32;
+        let top = HEAD + BAR * i as i32;
+        let colour = if peer { COLOURS[7] } else { COLOURS[0] };
+        let corners = [(left, top + 3), (right, top + BAR - 3)];
+        area.draw(&Rectangle::new(corners, colour.filled())).map_err(failed)?;
+        write(area, shown, (right + 5, top + 3), 12)?;
+    }
+    Ok(())
+}
+
+fn write(area: &Area<'_>, text: &str, at: (i32, i32), size: u32) -> Result<()> {
+    area.draw(&Text::new(text, at, ("sans-serif", size))).map_err(failed)
+}
+
 fn failed(error: impl std::fmt::Display) -> anyhow::Error {
     anyhow!("cannot draw the figure: {error}")
 }
@@ -134,5 +187,29 @@ mod tests {
         }
         assert!(draw(&chart(vec![(5.0, 2.0)], false)).is_ok());
         assert!(draw(&chart(Vec::new(), false)).is_ok());
+    }
+
+    #[test]
+    fn bars_are_as_long_as_their_values() {
+        use super::super::bars::Label;
+
+        let label = |text: &str, peer| Label { text: text.into(), peer };
+        let value = |value: f64| Some((value, value.to_string()));
+        let figure = Bars {
+            name: "n".into(),
+            title: "A title".into(),
+            labels: vec![label("ours", false), label("theirs", true), label("gone", true)],
+            panels: vec![Panel { title: "s".into(), values: vec![value(1.0), value(4.0), None] }],
+        };
+        let svg = draw_bars(&figure).unwrap();
+        for part in ["A title", "ours", "theirs", "gone"] {
+            assert!(svg.contains(part), "{part}");
+        }
+        let widths: Vec<i32> = svg
+            .lines()
+            .filter(|line| line.contains("<rect") && line.contains("height=\"14\""))
+            .filter_map(|line| line.split("width=\"").nth(1)?.split('"').next()?.parse().ok())
+            .collect();
+        assert_eq!(widths, [50, 200]);
     }
 }

@@ -3,12 +3,14 @@
 use anyhow::Result;
 use grating_prune::metrics::overlap_at_k;
 
+use super::against;
 use crate::bench::Bench;
+use crate::bench::budget::MIB;
 use crate::bench::measure::Measured;
 use crate::bench::model::Model;
-use crate::bench::peers::{DOES_NOT_FIT, Peer, PeerMeasured, needed_bytes};
+use crate::bench::peers::{DOES_NOT_FIT, Peer, PeerMeasured, PeerRequest, needed_bytes};
 use crate::bench::settings::{Setting, Weights, full, micro};
-use crate::bench::stats::{change_percent, mean};
+use crate::bench::stats::mean;
 use crate::bench::table::{Row, Table, Unit};
 use crate::bench::workload::{Workload, made};
 
@@ -35,10 +37,14 @@ const ABOUT: &str = "A query, its candidates, the K best. \"Request\" is the tim
     transformers in bf16 where it was measured, else against the full pass with resident weights. \
     Quantized settings read a copy in Q8_0 (`grating quantize`) and multiply 8-bit integers. Agreement \
     is the overlap of the selected with the K best of GRATING's full pass, the mean over the queries; \
-    what selects as the full pass does, to the bit, and the peers were measured with the first query alone. \
+    what selects as another row does, to the bit, and the peers were measured with the first query alone. \
+    \"Least memory\" runs within the least budget that `grating plan` takes for this pool, where the others have \
+    a window of two layers. \
     Medians, smallest and largest are over all runs of all queries, which are repeated until half a minute is spent. Models of more than 4 GiB are measured with the smallest pool, at most 128 \
     tokens and without resident weights.";
 
+/// What the others are compared with: the first that was measured.
+const BASELINES: [&str; 3] = ["transformers, bf16", "GRATING, full, resident", "GRATING, full"];
 /// What the names of settings have that keep a whole model in memory.
 const RESIDENT: &str = "resident";
 /// Tokens of a candidate of models whose pass would take minutes.
@@ -50,7 +56,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let peers = bench.peers.as_ref().map_or(0, |peers| peers.all().len());
     for model in &bench.models {
         let (pools, tokens) = sizes(bench, model);
-        bench.expect(pools.len() * (2 + 7 * bench.args.micro_queries() + peers));
+        bench.expect(pools.len() * (4 + 7 * bench.args.micro_queries() + peers));
         for pool in pools {
             one_pool(bench, &mut table, model, pool, tokens)?;
         }
@@ -91,7 +97,10 @@ fn one_pool(
     let of_copy = bench.points_with(model, Weights::Quantized, k, pool)?;
     table.note(format!("{}, quantized, {pool} candidates: {}.", model.name, of_copy.shown()));
     let worth = |setting: &Setting| !(model.is_heavy() && setting.name.contains(RESIDENT));
-    let settings: Vec<Setting> = micro(&points, &of_copy).into_iter().filter(worth).collect();
+    let least = |weights| bench.least_budget(model, weights, pool, tokens).map(|mib| mib * MIB);
+    let (own, quantized) = (least(Weights::Own)?, least(Weights::Quantized)?);
+    let settings = micro((&points, own), (&of_copy, quantized)).into_iter().filter(worth);
+    let settings: Vec<Setting> = settings.collect();
     let mut reference = Collected::default();
     let mut collected: Vec<Collected> = settings.iter().map(|_| Collected::default()).collect();
     // Query by query, so that slow minutes of the machine fall on all settings.
@@ -102,7 +111,7 @@ fn one_pool(
         let ranking = full.selected();
         reference.add(full, None);
         for (setting, collected) in settings.iter().zip(&mut collected) {
-            if query == 0 || !setting.is_full_pass() {
+            if query == 0 || !setting.is_another_way() {
                 let measured = bench.measure(model, setting, work, k, runs)?;
                 let overlap = |selected: Vec<usize>| {
                     ranking.as_ref().map(|ranking| overlap_at_k(&selected, ranking, k))
@@ -128,11 +137,12 @@ fn one_pool(
     if let Some(peers) = &bench.peers {
         let ranking = reference.first_ranking();
         for peer in peers.all() {
-            let measured = bench.measure_peer(peers, peer, model, &works[0], bench.args.runs())?;
+            let measured =
+                bench.measure_peer(peers, peer, model, &works[..1], bench.args.runs())?;
             rows.push(peer_row(start(peer.name, 1), peer, &measured, model, &ranking, k));
         }
     }
-    table.rows.extend(against_baseline(rows));
+    table.rows.extend(against(&BASELINES, "request", rows));
     Ok(())
 }
 
@@ -200,37 +210,18 @@ fn peer_row(
             }
         }
         PeerMeasured::Done(done) => {
-            let ranked = done.ranked();
+            let request = done.requests.first();
             let row = row
-                .summary("request", done.request())
+                .summary("request", request.and_then(PeerRequest::time))
                 .number("process", done.process_s)
                 .number("peak", done.peak_rss_bytes as f64)
                 .number("mean", done.mean_rss_bytes.map(|bytes| bytes as f64));
-            match full.is_empty() {
-                true => row,
-                false => row.number("agreement", overlap_at_k(&ranked, full, k)),
-            }
+            let agreement = request
+                .filter(|_| !full.is_empty())
+                .map(|request| overlap_at_k(&request.ranked(), full, k));
+            row.number("agreement", agreement)
         }
     }
-}
-
-/// Adds the changes against transformers in bf16, or the resident full pass where that is missing.
-fn against_baseline(mut rows: Vec<Row>) -> Vec<Row> {
-    let figures = |name: &str| {
-        let row = rows.iter().find(|row| row.words("setting") == Some(name))?;
-        row.value("peak").map(|peak| (row.value("request"), peak))
-    };
-    let baseline = ["transformers, bf16", "GRATING, full, resident", "GRATING, full"]
-        .into_iter()
-        .find_map(figures);
-    let Some((request, peak)) = baseline else { return rows };
-    for row in &mut rows {
-        let change = |key: &str, baseline: f64| Some(change_percent(row.value(key)?, baseline));
-        let latency = request.and_then(|baseline| change("request", baseline));
-        let memory = change("peak", peak);
-        *row = std::mem::take(row).number("latency_change", latency).number("peak_change", memory);
-    }
-    rows
 }
 
 #[cfg(test)]
@@ -243,10 +234,10 @@ mod tests {
             Row::default().text("setting", name).number("request", request).number("peak", peak)
         };
         let own = [row("GRATING, full, resident", 4.0, 400.0), row("GRATING, pruned", 1.0, 100.0)];
-        let rows = against_baseline(own.to_vec());
+        let rows = against(&BASELINES, "request", own.to_vec());
         assert_eq!(rows[1].value("latency_change"), Some(-75.0));
         let with_peer = [own.as_slice(), &[row("transformers, bf16", 10.0, 1000.0)]].concat();
-        let rows = against_baseline(with_peer);
+        let rows = against(&BASELINES, "request", with_peer);
         assert_eq!(rows[1].value("latency_change"), Some(-90.0));
         assert_eq!(rows[0].value("peak_change"), Some(-60.0));
     }

@@ -3,18 +3,20 @@
 use anyhow::Result;
 
 use crate::bench::Bench;
+use crate::bench::budget::{MIB, resident};
 use crate::bench::measure::Measured;
 use crate::bench::model::Model;
 use crate::bench::points::POOL;
-use crate::bench::settings::{PRECISION_FIRST, Setting, full_streamed, pruned};
+use crate::bench::settings::{PRECISION_FIRST, Setting, Weights, full_streamed, pruned};
 use crate::bench::table::{Chart, Row, Table, Unit};
 use crate::bench::workload::made;
 
-const COLUMNS: [(&str, &str, Unit); 11] = [
+const COLUMNS: [(&str, &str, Unit); 12] = [
     ("model", "model", Unit::Text),
     ("axis", "varied", Unit::Text),
     ("setting", "setting", Unit::Text),
     ("pool", "candidates", Unit::Count),
+    ("k", "K", Unit::Count),
     ("tokens", "tokens each", Unit::Count),
     ("budget", "budget MiB", Unit::Mib),
     ("request", "request s", Unit::Seconds),
@@ -24,15 +26,18 @@ const COLUMNS: [(&str, &str, Unit); 11] = [
     ("note", "", Unit::Text),
 ];
 
-const ABOUT: &str = "From 10 to 1000 candidates of 128 tokens, from 64 to 8192 tokens in ten \
-    candidates, and from a budget that is refused to one that holds the model. One run a row.";
+const ABOUT: &str = "From 10 to 1000 candidates of 128 tokens, from 64 tokens in each of ten candidates to \
+    what the model reads at most (8192 are measured), and from a budget that is refused over the least \
+    that `grating plan` takes to one that holds the model. One run a row.";
 
 const POOLS: [usize; 5] = [10, 30, 100, 300, 1000];
-const TOKENS: [usize; 5] = [64, 256, 1024, 4096, 8192];
+const TOKENS: [usize; 7] = [64, 256, 512, 1024, 2048, 4096, 8192];
 const TOKENS_IN_POOLS: usize = 128;
 const POOL_OF_TOKENS: usize = 10;
-/// Budgets, as parts of what the resident full pass takes.
-const BUDGETS: [f64; 7] = [0.05, 0.1, 0.15, 0.25, 0.4, 0.7, 1.1];
+/// Candidates while the budget varies.
+const POOL_OF_BUDGETS: usize = 60;
+/// Budgets from the least to the resident one, both included, at equal ratios.
+const BUDGETS: u32 = 5;
 
 /// One point on one axis.
 struct Point {
@@ -45,19 +50,21 @@ struct Point {
 pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let mut table = Table::new(bench, "scaling", "Scaling", ABOUT).columns(&COLUMNS);
     for model in &bench.models {
-        let point = bench.points(model, bench.args.top_k(), POOL)?.precision_first;
-        let settings = [full_streamed(), pruned(PRECISION_FIRST, &point.policy)];
-        let points = points(bench, model);
-        bench.expect(points.len() * settings.len());
+        let points = points(bench, model)?;
+        bench.expect(2 * points.len());
         for point in &points {
             let work = made(model, point.pool, point.tokens, bench.args.seed);
-            for setting in &settings {
+            let k = selected(bench.args.top_k(), point.pool);
+            let chosen = bench.points(model, k, POOL)?;
+            table.note(format!("{}, K = {k}: {}.", model.name, chosen.shown()));
+            let careful = pruned(PRECISION_FIRST, &chosen.precision_first.policy);
+            for setting in [full_streamed(), careful] {
                 let setting = match point.budget {
-                    None => setting.clone(),
-                    Some(bytes) => budgeted(setting, bytes),
+                    None => setting,
+                    Some(bytes) => setting.within(bytes),
                 };
-                let measured = bench.measure(model, &setting, &work, bench.args.top_k(), 1)?;
-                table.rows.push(row(model, point, &setting, &measured));
+                let measured = bench.measure(model, &setting, &work, k, 1)?;
+                table.rows.push(row(model, point, k, &setting, &measured));
             }
         }
         table.charts.extend(charts(&table, model));
@@ -65,7 +72,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     Ok(table)
 }
 
-fn points(bench: &Bench, model: &Model) -> Vec<Point> {
+/// How many are selected: `top_k`, but half of a pool that has no more than that, where nothing could be pruned.
+fn selected(top_k: usize, pool: usize) -> usize {
+    if top_k < pool { top_k } else { pool.div_ceil(2) }
+}
+
+fn points(bench: &Bench, model: &Model) -> Result<Vec<Point>> {
     let quick = bench.args.quick;
     let cut = |all: &[usize]| if quick { all[..2].to_vec() } else { all.to_vec() };
     // What the model reads at most; longer texts would be cut.
@@ -80,39 +92,33 @@ fn points(bench: &Bench, model: &Model) -> Vec<Point> {
         .into_iter()
         .filter(|&tokens| tokens <= longest)
         .map(|tokens| Point { axis: "tokens", pool: POOL_OF_TOKENS, tokens, budget: None });
-    let whole = model.weight_bytes() as f64 + f64::from(128 << 20);
-    let budgets = if quick { &BUDGETS[4..6] } else { &BUDGETS[..] };
-    let by_budget = budgets.iter().map(|part| Point {
-        axis: "budget",
-        pool: if quick { 10 } else { 60 },
-        tokens: bench.args.tokens(),
-        // Whole MiB, so that the option reads well.
-        budget: Some(((part * whole) as u64 >> 20) << 20),
-    });
-    by_pool.chain(by_tokens).chain(by_budget).collect()
+    let pool = if quick { 10 } else { POOL_OF_BUDGETS };
+    let tokens = bench.args.tokens();
+    let least = bench.least_budget(model, Weights::Own, pool, tokens.min(longest))?;
+    let by_budget = budgets(least, resident(model), if quick { 2 } else { BUDGETS })
+        .into_iter()
+        .map(|budget| Point { axis: "budget", pool, tokens, budget: Some(budget * MIB) });
+    Ok(by_pool.chain(by_tokens).chain(by_budget).collect())
 }
 
-/// The setting without a window of its own: the planner chooses within the budget.
-fn budgeted(setting: &Setting, bytes: u64) -> Setting {
-    let mut flags = Vec::new();
-    let mut given = setting.flags.iter();
-    while let Some(flag) = given.next() {
-        match flag.as_str() {
-            "--window" | "--row-cache" => drop(given.next()),
-            _ => flags.push(flag.clone()),
-        }
-    }
-    flags.extend(["--memory-budget".to_owned(), format!("{}MiB", bytes >> 20)]);
-    Setting { name: setting.name.replace(", streamed", ""), flags, ..setting.clone() }
+/// A tenth below `least`, and `count` budgets from it to `resident` at equal ratios, in MiB.
+fn budgets(least: u64, resident: u64, count: u32) -> Vec<u64> {
+    let ratio = resident.max(least) as f64 / least as f64;
+    let step = |i: u32| least as f64 * ratio.powf(f64::from(i) / f64::from(count - 1));
+    let mut all = vec![least - least.div_ceil(10)];
+    all.extend((0..count).map(|i| step(i).round() as u64));
+    all.dedup();
+    all
 }
 
-fn row(model: &Model, point: &Point, setting: &Setting, measured: &Measured) -> Row {
+fn row(model: &Model, point: &Point, k: usize, setting: &Setting, measured: &Measured) -> Row {
     let spilled = measured.stat("spill_bytes_written").filter(|s| s.median > 0.0);
     let row = Row::default()
         .text("model", model.shown())
         .text("axis", point.axis)
         .text("setting", setting.name.clone())
         .number("pool", point.pool as f64)
+        .number("k", k as f64)
         .number("tokens", point.tokens as f64)
         .number("budget", point.budget.map(|bytes| bytes as f64))
         .summary("request", measured.request())
@@ -150,16 +156,15 @@ fn charts(table: &Table, model: &Model) -> Vec<Chart> {
 
 #[cfg(test)]
 mod tests {
-    use grating_prune::Policy;
-
     use super::*;
-    use crate::bench::settings::policy_json;
 
     #[test]
-    fn a_budget_replaces_the_window() {
-        let policy = Policy::paper(0.5);
-        let setting = budgeted(&pruned("pruned", &policy), 200 << 20);
-        let json = policy_json(&policy);
-        assert_eq!(setting.flags, ["--policy", &json, "--memory-budget", "200MiB"]);
+    fn budgets_go_from_one_that_is_refused_to_the_resident_one() {
+        assert_eq!(
+            [selected(10, 60), selected(10, 11), selected(10, 10), selected(10, 1)],
+            [10, 10, 5, 1]
+        );
+        assert_eq!(budgets(100, 400, 3), [90, 100, 200, 400]);
+        assert_eq!(budgets(200, 150, 3), [180, 200], "what is resident may be less than the least");
     }
 }
