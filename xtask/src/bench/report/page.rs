@@ -50,7 +50,8 @@ fn reading(table: &Table) -> &'static str {
             "**Shows** what one query costs from the user's side, by system, on one machine. Peers are \
              timed after loading and one batch to warm up, GRATING in a fresh process each time, so \
              starting costs count against GRATING and loading does not count against peers; the \
-             column of the whole process has both. **Does not show** throughput over many queries, or \
+             column of the whole process has both. Less memory than two layers take costs waiting for the \
+             disk: the rows \"least memory\" are the end of that exchange. **Does not show** throughput over many queries, or \
              graphics processors.\n"
         }
         "precision" => {
@@ -73,14 +74,16 @@ fn reading(table: &Table) -> &'static str {
              their effect alone: each step builds on the ones above it.\n"
         }
         "scaling" => {
-            "**Shows** how time grows with the work and how memory keeps to the budget. Rows without a \
-             time were refused by the planner, which is what a budget below the minimum asks for. \
+            "**Shows** how time grows with the work and how memory keeps to the budget: with the number \
+             of candidates in proportion, with their length faster, as attention does, and hardly with less \
+             memory. Rows without a time were refused by the planner, which is what a budget below the minimum asks for. \
              **Does not show** spread: one run a row.\n"
         }
         "applications" => {
             "**Shows** what the reranker takes of a retrieval pipeline and what it brings: relevant \
-             texts found, with and without it. **Does not show** the answers of a language model, or the \
-             time of one.\n"
+             texts found, with and without it; and what the same program takes with another system in its \
+             place. **Does not show** the answers of a language model, or the time of one. A few questions \
+             a set: shares found are coarse.\n"
         }
         "streaming" => {
             "**Shows** what reading weights while computing costs beside weights that stay in memory. \
