@@ -1,6 +1,7 @@
 //! Memory budgets: the least that the planner takes, and what holds a whole model.
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
 use super::Bench;
 use super::child;
@@ -19,7 +20,8 @@ pub(super) fn resident(model: &Model) -> u64 {
 
 impl Bench {
     /// The least budget in MiB that the planner takes for such a pool, and a fiftieth, as texts take a little more or
-    /// less than a plan assumes.
+    /// less than a plan assumes. It is kept as a cell: what a process takes before it plans differs a little from
+    /// time to time.
     pub(super) fn least_budget(
         &self,
         model: &Model,
@@ -28,9 +30,16 @@ impl Bench {
         tokens: usize,
     ) -> Result<u64> {
         self.progress.set_message(format!("{}: least budget", model.name));
-        let planned = |mib| self.plans(model, weights, candidates, tokens, mib * MIB);
-        let least = least(resident(model), planned)?;
-        Ok(least + least.div_ceil(50))
+        let key = json!({
+            "binary": self.binary.digest, "machine": self.machine.shown(), "model": model,
+            "planted": model.planted_as(), "weights": weights, "candidates": candidates,
+            "tokens": tokens, "threads": self.args.threads(),
+        });
+        self.cells.get_or("least", key, || {
+            let planned = |mib| self.plans(model, weights, candidates, tokens, mib * MIB);
+            let least = least(resident(model), planned)?;
+            Ok(least + least.div_ceil(50))
+        })
     }
 
     /// Whether the planner takes a budget in bytes for such a pool.

@@ -102,5 +102,6 @@ fn a_quick_run_measures_tables_and_goes_on_where_it_stopped() {
     let cells = || std::fs::read_dir(out.join("cells")).unwrap().count();
     let before = cells();
     run(typed(&words)).unwrap();
-    assert_eq!((cells(), read(&out, "micro")), (before, micro));
+    assert_eq!(cells(), before);
+    assert!(read(&out, "micro") == micro, "the table is another");
 }
