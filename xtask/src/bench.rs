@@ -36,6 +36,7 @@ use data::DataSet;
 use machine::Machine;
 use model::Model;
 use peers::Peers;
+use points::Chosen;
 
 /// What every table needs.
 struct Bench {
@@ -47,6 +48,8 @@ struct Bench {
     data: Vec<DataSet>,
     peers: Option<Peers>,
     cells: Cells,
+    /// Policies that were chosen already.
+    chosen: Chosen,
     progress: ProgressBar,
     /// The command as one would type it again.
     command: String,
@@ -82,6 +85,7 @@ impl Bench {
         Ok(Self {
             command: args.shown(),
             cells: Cells::open(&out)?,
+            chosen: Chosen::default(),
             machine: Machine::of(&binary)?,
             progress: progress(),
             out,

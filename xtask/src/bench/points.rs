@@ -1,6 +1,8 @@
 //! Operating points: which policy keeps how much agreement, by replaying families of them on score
 //! traces of queries that the tables do not measure.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::AtomicBool;
@@ -68,6 +70,9 @@ impl Points {
 /// Names of the families in the sweep.
 const FAMILIES: [&str; 2] = ["paper's policy", "GRATING's policies"];
 
+/// Points by the model's argument, weights, K and pool: replaying the families takes longer than some cells that they are for.
+pub(super) type Chosen = RefCell<HashMap<(Option<String>, Weights, usize, usize), Points>>;
+
 impl Bench {
     /// Chooses the policies for top-`k` selections out of `pool` candidates.
     pub(super) fn points(&self, model: &Model, k: usize, pool: usize) -> Result<Points> {
@@ -82,8 +87,14 @@ impl Bench {
         k: usize,
         pool: usize,
     ) -> Result<Points> {
+        let key = (model.argument.clone(), weights, k, pool);
+        if let Some(points) = self.chosen.borrow().get(&key) {
+            return Ok(points.clone());
+        }
         let traces = self.traces(model, weights, pool)?;
-        choose(&traces, k, if self.args.quick { 2 } else { 6 })
+        let points = choose(&traces, k, if self.args.quick { 2 } else { 6 })?;
+        self.chosen.borrow_mut().insert(key, points.clone());
+        Ok(points)
     }
 
     /// Score traces of queries that are not measured; of a planted model's own weights from a twin of the same depth

@@ -14,7 +14,7 @@ pub(super) struct Setting {
 }
 
 /// Whose weights are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub(super) enum Weights {
     /// The model's own.
     Own,
