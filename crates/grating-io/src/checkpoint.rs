@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{IoError, Result};
-use crate::gguf::{self, GgufValue};
+use crate::error::{IoError, Result, quote};
+use crate::gguf::{self, GgufValue, PartOf};
 use crate::header;
 use crate::index::Index;
 use crate::locate::{Located, locate};
@@ -64,8 +64,9 @@ impl Checkpoint {
     /// Opens a checkpoint on disk.
     ///
     /// `path` is a folder with `model.safetensors`, or with `model.safetensors.index.json` and the
-    /// shards it lists (the single file wins where both exist), or with `model.gguf` or one other
-    /// `.gguf` file; or one `.safetensors` or `.gguf` file, or one index file.
+    /// shards it lists (the single file wins where both exist), or with `model.gguf`, or with one model in
+    /// safetensors or GGUF under any other name, all its parts (`-00001-of-00003`) counted as one; or one
+    /// `.safetensors` or `.gguf` file (one part stands for all), or one index file.
     ///
     /// # Errors
     /// Every way in which the files can be missing, of another format, damaged, inconsistent or
@@ -74,6 +75,11 @@ impl Checkpoint {
         match locate(path.as_ref())? {
             Located::Single(file) => Self::from_storage(Arc::new(FileStorage::open(file)?)),
             Located::Gguf(file) => Self::from_gguf(Arc::new(FileStorage::open(file)?)),
+            Located::Parts(files) => {
+                let open =
+                    |file| -> Result<Arc<dyn Storage>> { Ok(Arc::new(FileStorage::open(file)?)) };
+                Self::from_parts(files.into_iter().map(open).collect::<Result<_>>()?)
+            }
             Located::Index(index) => {
                 let folder = index.parent().unwrap_or(Path::new(""));
                 let open = |shard: &str| -> Result<Arc<dyn Storage>> {
@@ -98,9 +104,46 @@ impl Checkpoint {
     }
 
     fn from_gguf(storage: Arc<dyn Storage>) -> Result<Self> {
-        let gguf::Contents { tensors, metadata } = gguf::read(&*storage)?;
+        let whole = PartOf { number: 0, count: 1 };
+        let gguf::Contents { tensors, metadata } = gguf::read(&*storage, whole)?;
         let name = storage.name().to_string();
         Ok(Self::new(name, tensors, vec![Shard { storage }], metadata))
+    }
+
+    /// Opens a model that was split into parts of one kind, all of them in order. What a GGUF file says of itself
+    /// stands in its first part.
+    fn from_parts(parts: Vec<Arc<dyn Storage>>) -> Result<Self> {
+        let count = parts.len();
+        let (mut tensors, mut metadata) = (Vec::new(), BTreeMap::new());
+        for (number, storage) in parts.iter().enumerate() {
+            if gguf::has_magic(&**storage) {
+                let contents = gguf::read(&**storage, PartOf { number, count })?;
+                tensors.extend(contents.tensors);
+                if number == 0 {
+                    metadata = contents.metadata;
+                }
+            } else {
+                tensors.extend(header::read(&**storage, number)?);
+            }
+        }
+        tensors.sort_unstable_by(|a, b| (&a.name, a.shard).cmp(&(&b.name, b.shard)));
+        let disagree = |shard: usize, reason: String| IoError::PartsDisagree {
+            file: parts[shard].name().to_string(),
+            reason,
+        };
+        if let Some([_, second]) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
+            let reason = format!("tensor {} is in another part too", quote(&second.name));
+            return Err(disagree(second.shard, reason));
+        }
+        if let Some(expected) = gguf::tensors_of_all_parts(&metadata)
+            && expected != tensors.len() as u64
+        {
+            let reason = format!("the parts hold {} tensors, expected {expected}", tensors.len());
+            return Err(disagree(0, reason));
+        }
+        let name = parts[0].name().to_string();
+        let shards = parts.into_iter().map(|storage| Shard { storage }).collect();
+        Ok(Self::new(name, tensors, shards, metadata))
     }
 
     /// Opens a sharded checkpoint from wherever its index and shards are stored.

@@ -50,7 +50,7 @@ pub enum IoError {
     /// The folder holds none of the files that make a checkpoint.
     #[error(
         "{}: no checkpoint: looked for {}; {}",
-        .folder.display(), .looked_for.join(" and "), candidates_hint(.candidates)
+        .folder.display(), .looked_for.join(" and "), candidates_hint(.folder, .candidates)
     )]
     NoCheckpoint {
         /// The folder.
@@ -59,6 +59,26 @@ pub enum IoError {
         looked_for: Vec<&'static str>,
         /// Other files of weights in the folder, sorted; any of them can be opened by itself.
         candidates: Vec<String>,
+    },
+    /// A part of a model that was split, and another one is not beside it.
+    #[error(
+        "{file}: one of {count} parts, of which {} is not beside it; fetch that too", quote(.missing)
+    )]
+    MissingPart {
+        /// The part that is there.
+        file: String,
+        /// Parts in all.
+        count: usize,
+        /// The first that is not.
+        missing: String,
+    },
+    /// The parts of a model that was split do not make one.
+    #[error("{file}: {reason}; fetch all parts again, from the same place")]
+    PartsDisagree {
+        /// The part.
+        file: String,
+        /// What does not fit.
+        reason: String,
     },
     /// Weights as a Python pickle, which can run code when loaded; this crate never reads one.
     #[error(

@@ -48,8 +48,16 @@ pub(crate) fn has_magic(storage: &dyn Storage) -> bool {
     storage.len() >= magic.len() as u64 && storage.read_at(0, &mut magic).is_ok() && magic == MAGIC
 }
 
-/// Reads and checks the header of one file.
-pub(crate) fn read(storage: &dyn Storage) -> Result<Contents> {
+/// Where a file stands among the parts of a model that was split.
+#[derive(Clone, Copy)]
+pub(crate) struct PartOf {
+    /// Counted from 0.
+    pub(crate) number: usize,
+    pub(crate) count: usize,
+}
+
+/// Reads and checks the header of one file, a whole model or one part.
+pub(crate) fn read(storage: &dyn Storage, part: PartOf) -> Result<Contents> {
     let file = storage.name();
     let fail = |problem| IoError::Gguf { file: file.to_string(), problem };
     if storage.is_empty() {
@@ -68,9 +76,7 @@ pub(crate) fn read(storage: &dyn Storage) -> Result<Contents> {
     }
     let (tensors, keys) = (cursor.u64()?, cursor.u64()?);
     let metadata = metadata::read(&mut cursor, keys)?;
-    if let Some(GgufValue::Unsigned(count @ 2..)) = metadata.get("split.count") {
-        return Err(fail(GgufProblem::Split { count: *count }));
-    }
+    check_part(&metadata, part).map_err(fail)?;
     let alignment = alignment(&metadata).map_err(fail)?;
     // A count is a claim: entries are read one by one until the file ends.
     let mut entries = Vec::new();
@@ -79,7 +85,41 @@ pub(crate) fn read(storage: &dyn Storage) -> Result<Contents> {
     }
     let header_bytes = cursor.position();
     let place = Place { file, header_bytes, alignment, file_bytes: storage.len() };
-    Ok(Contents { tensors: layout::check(entries, place)?, metadata })
+    let mut tensors = layout::check(entries, place)?;
+    tensors.iter_mut().for_each(|tensor| tensor.shard = part.number);
+    Ok(Contents { tensors, metadata })
+}
+
+/// Tensors of all parts together, by what the first part says.
+pub(crate) fn tensors_of_all_parts(metadata: &BTreeMap<String, GgufValue>) -> Option<u64> {
+    match metadata.get("split.tensors.count") {
+        Some(GgufValue::Unsigned(n)) => Some(*n),
+        // llama-gguf-split writes an i32.
+        Some(GgufValue::Signed(n)) => u64::try_from(*n).ok(),
+        _ => None,
+    }
+}
+
+/// A part says which of how many it is; a whole model says nothing, or that it is the only one.
+fn check_part(metadata: &BTreeMap<String, GgufValue>, part: PartOf) -> Result<(), GgufProblem> {
+    let number = |key: &str, default: u64| match metadata.get(key) {
+        Some(&GgufValue::Unsigned(n)) => n,
+        _ => default,
+    };
+    let (count, expected) = (number("split.count", 1).max(1), part.count as u64);
+    if count != expected && expected == 1 {
+        return Err(GgufProblem::Split { count });
+    }
+    let at = number("split.no", 0);
+    if count != expected || at != part.number as u64 {
+        let reason = format!(
+            "it is part {} of {count}, its name says {} of {expected}",
+            at.saturating_add(1),
+            part.number + 1
+        );
+        return Err(GgufProblem::Key { key: "split.no".into(), reason });
+    }
+    Ok(())
 }
 
 fn alignment(metadata: &BTreeMap<String, GgufValue>) -> Result<u64, GgufProblem> {

@@ -1,5 +1,6 @@
 //! Which files make up the checkpoint that a path means.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use crate::error::{IoError, Result};
 
-/// One GGUF file; a folder with exactly one of another name is as good.
+/// One GGUF file.
 const GGUF: &str = "model.gguf";
 /// One file with all tensors; it wins over an index beside it, as in `transformers`.
 const SINGLE: &str = "model.safetensors";
@@ -16,12 +17,14 @@ const INDEX: &str = "model.safetensors.index.json";
 
 #[derive(Debug, PartialEq)]
 pub(crate) enum Located {
-    /// One safetensors file.
+    /// One file, safetensors or GGUF by its content.
     Single(PathBuf),
     /// An index; its shards lie beside it.
     Index(PathBuf),
     /// One GGUF file.
     Gguf(PathBuf),
+    /// All parts of a model that was split and has no index, in order.
+    Parts(Vec<PathBuf>),
 }
 
 /// Decides by names alone; what the files hold is for others to check.
@@ -36,11 +39,18 @@ pub(crate) fn locate(path: &Path) -> Result<Located> {
 fn locate_file(path: &Path) -> Result<Located> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     refuse_foreign(&name, path)?;
-    Ok(match () {
-        () if name.ends_with(".index.json") => Located::Index(path.into()),
-        () if is_gguf(&name) => Located::Gguf(path.into()),
-        () => Located::Single(path.into()),
-    })
+    if name.ends_with(".index.json") {
+        return Ok(Located::Index(path.into()));
+    }
+    let folder = path.parent().unwrap_or(Path::new(""));
+    if PartName::parse(&name).is_some() {
+        // One part stands for all of them; an index beside it says more.
+        if !is_gguf(&name) && folder.join(INDEX).exists() {
+            return Ok(Located::Index(folder.join(INDEX)));
+        }
+        return parts(folder, &name);
+    }
+    Ok(one(path.into()))
 }
 
 fn locate_in_folder(folder: &Path) -> Result<Located> {
@@ -57,13 +67,17 @@ fn locate_in_folder(folder: &Path) -> Result<Located> {
     }
     let names = list(folder)
         .map_err(|source| IoError::Open { path: folder.into(), source: Arc::new(source) })?;
-    let candidates: Vec<_> =
-        names.iter().filter(|n| n.ends_with(".safetensors") || is_gguf(n)).cloned().collect();
-    if let [only] = candidates.as_slice()
-        && is_gguf(only)
-    {
-        return Ok(Located::Gguf(folder.join(only)));
+    let candidates = models(&names);
+    if let [only] = candidates.as_slice() {
+        return match PartName::parse(only) {
+            Some(_) => parts(folder, only),
+            None => Ok(one(folder.join(only))),
+        };
     }
+    let candidates = match candidates.is_empty() {
+        true => names.iter().filter(|name| has_ending(name)).cloned().collect(),
+        false => candidates,
+    };
     if candidates.is_empty() {
         for name in names.iter().filter(|name| may_be_weights(name)) {
             refuse_foreign(name, &folder.join(name))?;
@@ -76,6 +90,74 @@ fn locate_in_folder(folder: &Path) -> Result<Located> {
     })
 }
 
+/// Files that can be a model each; of one that is in parts, its first part that is there. Sorted.
+fn models(names: &[String]) -> Vec<String> {
+    let mut models = BTreeMap::new();
+    for name in names.iter().filter(|name| is_weights(name)) {
+        let key = match PartName::parse(name) {
+            Some(PartName { stem, count, ending, .. }) => format!("{stem}-of-{count}{ending}"),
+            None => name.clone(),
+        };
+        models.entry(key).or_insert_with(|| name.clone());
+    }
+    let mut models: Vec<String> = models.into_values().collect();
+    models.sort_unstable();
+    models
+}
+
+fn one(path: PathBuf) -> Located {
+    match is_gguf(&path.to_string_lossy()) {
+        true => Located::Gguf(path),
+        false => Located::Single(path),
+    }
+}
+
+/// All parts of the model that the file of this name is one of.
+fn parts(folder: &Path, name: &str) -> Result<Located> {
+    let Some(part) = PartName::parse(name) else { return Ok(one(folder.join(name))) };
+    let paths: Vec<PathBuf> = (1..=part.count).map(|number| folder.join(part.of(number))).collect();
+    if let Some(missing) = paths.iter().position(|path| !path.exists()) {
+        let file = folder.join(name).display().to_string();
+        let missing = part.of(missing + 1);
+        return Err(IoError::MissingPart { file, count: part.count, missing });
+    }
+    match paths.as_slice() {
+        [only] => Ok(one(only.clone())),
+        _ => Ok(Located::Parts(paths)),
+    }
+}
+
+/// `model-00001-of-00003.gguf`: the name that splitting gives a part, of safetensors as of GGUF.
+#[derive(Debug, PartialEq)]
+struct PartName<'a> {
+    stem: &'a str,
+    count: usize,
+    ending: &'a str,
+}
+
+/// More parts than any model has.
+const MAX_PARTS: usize = 10_000;
+
+impl<'a> PartName<'a> {
+    fn parse(name: &'a str) -> Option<Self> {
+        let (rest, ending) = name.split_at(name.rfind('.')?);
+        let (rest, count) = rest.rsplit_once("-of-")?;
+        let (stem, number) = rest.rsplit_once('-')?;
+        let digits = |text: &str| {
+            let all = text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+            all.then(|| text.parse::<usize>().ok()).flatten()
+        };
+        let (number, count) = (digits(number)?, digits(count)?);
+        let valid = (1..=count).contains(&number) && count <= MAX_PARTS && is_weights(name);
+        valid.then_some(PartName { stem, count, ending })
+    }
+
+    /// The name of another part.
+    fn of(&self, number: usize) -> String {
+        format!("{}-{number:05}-of-{:05}{}", self.stem, self.count, self.ending)
+    }
+}
+
 fn list(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = fs::read_dir(folder)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
@@ -86,6 +168,16 @@ fn list(folder: &Path) -> io::Result<Vec<String>> {
 
 fn is_gguf(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(".gguf")
+}
+
+/// Whether the name is a model's; adapters, projectors and importance matrices come beside one.
+fn is_weights(name: &str) -> bool {
+    let beside = ["adapter_", "mmproj", "imatrix"];
+    has_ending(name) && !beside.iter().any(|start| name.to_ascii_lowercase().starts_with(start))
+}
+
+fn has_ending(name: &str) -> bool {
+    name.ends_with(".safetensors") || is_gguf(name)
 }
 
 /// Whether the file is not one of those that training leaves behind under the endings of weights.
@@ -103,5 +195,42 @@ fn refuse_foreign(name: &str, path: &Path) -> Result<()> {
     match pickles.iter().any(|ending| name.ends_with(ending)) {
         true => Err(IoError::Pickle { file }),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_known_by_their_names() {
+        let part = PartName::parse("a-b-00002-of-00003.gguf").unwrap();
+        assert_eq!((part.stem, part.count, part.ending), ("a-b", 3, ".gguf"));
+        assert_eq!(part.of(1), "a-b-00001-of-00003.gguf");
+        for name in [
+            "model.gguf",
+            "a-00000-of-00003.gguf",
+            "a-00004-of-00003.gguf",
+            "a-1-of-3.gguf",
+            "00001-of-00003.gguf",
+            "a-00001-of-00003.txt",
+            "a-+0001-of-00003.gguf",
+        ] {
+            assert_eq!(PartName::parse(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_comes_beside_a_model_is_none() {
+        let names =
+            |names: &[&str]| models(&names.iter().map(|n| n.to_string()).collect::<Vec<_>>());
+        assert_eq!(
+            names(&["mmproj-a.gguf", "adapter_model.safetensors", "a.gguf", "x.json"]),
+            ["a.gguf"]
+        );
+        assert_eq!(
+            names(&["a-00001-of-00002.gguf", "a-00002-of-00002.gguf", "b.safetensors"]),
+            ["a-00001-of-00002.gguf", "b.safetensors"]
+        );
     }
 }

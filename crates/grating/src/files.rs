@@ -43,38 +43,55 @@ pub(crate) fn open(
 ) -> Result<ModelFiles> {
     match source {
         ModelSource::Default => crate::default_model::open(),
-        ModelSource::Path(path) => open_folder(path),
+        ModelSource::Path(path) => open_path(path),
         ModelSource::Hub { id, revision } => {
-            let mut files = open_folder(&fetch(id, revision.as_deref())?)?;
+            let mut files = open_path(&fetch(id, revision.as_deref())?)?;
             files.name = source.to_string();
             Ok(files)
         }
     }
 }
 
-fn open_folder(folder: &Path) -> Result<ModelFiles> {
-    if !folder.is_dir() {
-        let reason = match folder.exists() {
-            true => "it is a file; name the folder that holds it",
-            false => "there is no such folder",
-        };
-        return Err(Error::ModelFile { path: folder.into(), reason: reason.into() });
-    }
+/// A folder, or one of several models in a folder by the file of its weights; the other files lie beside it.
+fn open_path(path: &Path) -> Result<ModelFiles> {
+    let folder = match path.is_dir() {
+        true => path,
+        false if path.exists() => weights_folder(path)?,
+        false => {
+            let reason = "there is no such folder or file".into();
+            return Err(Error::ModelFile { path: path.into(), reason });
+        }
+    };
     let config = read(&folder.join("config.json"))?;
-    let checkpoint = Checkpoint::open(folder)?;
+    let checkpoint = Checkpoint::open(path)?;
     let tokenizer = read(&folder.join("tokenizer.json"))?;
     let optional = |name: &str| {
         let path = folder.join(name);
         path.exists().then(|| read(&path)).transpose()
     };
     Ok(ModelFiles {
-        name: folder.display().to_string(),
+        name: path.display().to_string(),
         config,
         tokenizer,
         grating: optional("grating.json")?,
         profile: optional(crate::profile::SHIPPED)?,
         checkpoint,
     })
+}
+
+/// The folder of a file of weights.
+fn weights_folder(file: &Path) -> Result<&Path> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    // Pickles and index files are for the checkpoint to judge.
+    let weights = [".safetensors", ".gguf", ".index.json", ".bin", ".pt", ".pth", ".ckpt", ".pkl"];
+    match (weights.iter().any(|ending| name.ends_with(ending)), file.parent()) {
+        (true, Some(folder)) if folder.as_os_str().is_empty() => Ok(Path::new(".")),
+        (true, Some(folder)) => Ok(folder),
+        _ => {
+            let reason = "it is no file of weights; name the folder that holds it".into();
+            Err(Error::ModelFile { path: file.into(), reason })
+        }
+    }
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {

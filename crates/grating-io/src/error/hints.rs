@@ -1,6 +1,7 @@
 //! The parts of messages that depend on what was found.
 
 use std::fmt;
+use std::path::Path;
 
 /// Characters of a name from a file that a message shows.
 const SHOWN_CHARS: usize = 120;
@@ -21,16 +22,26 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-pub(super) fn candidates_hint(candidates: &[String]) -> String {
+/// Names shown of the files that can be chosen from.
+const SHOWN_CANDIDATES: usize = 12;
+
+pub(super) fn candidates_hint(folder: &Path, candidates: &[String]) -> String {
     match candidates {
         [] => "name the folder that holds one of them, or a .safetensors or .gguf file".to_string(),
         [one] => format!("it holds {}: name that file itself to open it", quote(one)),
-        [first, rest @ ..] => format!(
-            "it holds {} and {} more files of weights but no index: fetch the index, \
-             or name one of the files to open it alone",
-            quote(first),
-            rest.len()
-        ),
+        [first, ..] => {
+            let shown = candidates.iter().take(SHOWN_CANDIDATES);
+            let list: Vec<String> = shown.map(|name| quote(name).to_string()).collect();
+            let more = match candidates.len() - list.len() {
+                0 => String::new(),
+                n => format!(" and {n} more"),
+            };
+            format!(
+                "it holds several models: {}{more}; name one by its file, as in {}",
+                list.join(", "),
+                folder.join(first).display()
+            )
+        }
     }
 }
 
@@ -73,6 +84,10 @@ mod tests {
         };
         assert!(message(&[]).starts_with("m: no checkpoint: looked for a and b; name the folder"));
         assert!(message(&["x.safetensors"]).contains("holds \"x.safetensors\": name that file"));
-        assert!(message(&["x", "y", "z"]).contains("\"x\" and 2 more"));
+        let several = message(&["x.gguf", "y.gguf"]);
+        assert!(
+            several.contains("\"x.gguf\", \"y.gguf\"; name one by its file, as in m"),
+            "{several}"
+        );
     }
 }

@@ -20,8 +20,11 @@ pub enum GgufProblem {
     /// Numbers are stored for another kind of machine.
     #[error("a big-endian GGUF file; fetch the little-endian one")]
     BigEndian,
-    /// One of several files.
-    #[error("one of {count} parts; join them: llama-gguf-split --merge FIRST-PART model.gguf")]
+    /// One of several files, by itself.
+    #[error(
+        "one of {count} parts under another name; give the parts their own names back, \
+         as in model-00001-of-{count:05}.gguf, or join them: llama-gguf-split --merge FIRST-PART model.gguf"
+    )]
     Split {
         /// Files that the model is split into.
         count: u64,

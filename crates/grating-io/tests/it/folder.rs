@@ -40,7 +40,7 @@ fn a_folder_without_weights_says_what_was_looked_for() {
 }
 
 #[test]
-fn other_safetensors_files_are_offered() {
+fn an_adapter_is_offered_and_not_taken_for_a_model() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path(), "adapter_model.safetensors", vectors(&[("a", 2)]));
     write(folder.path(), "pytorch_model.bin", "");
@@ -112,4 +112,40 @@ fn a_named_pipe_is_refused_without_waiting() {
     std::thread::spawn(move || done.send(FileStorage::open(pipe).map(drop)));
     let outcome = outcome.recv_timeout(std::time::Duration::from_secs(20));
     assert_eq!(variant(&outcome.expect("it must not wait").unwrap_err()), "NotAFile");
+}
+
+#[test]
+fn one_model_under_any_name_is_the_folders() {
+    for name in ["weights.safetensors", "model-00001-of-00001.safetensors"] {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), name, vectors(&[("a", 2)]));
+        write(folder.path(), "adapter_model.safetensors", "beside it");
+        for path in [folder.path().into(), folder.path().join(name)] {
+            assert_eq!(Checkpoint::open(path).unwrap().tensors().count(), 1, "{name}");
+        }
+        write(folder.path(), "another.safetensors", vectors(&[("a", 2)]));
+        let message = Checkpoint::open(folder.path()).unwrap_err().to_string();
+        let named = folder.path().join("another.safetensors").display().to_string();
+        assert!(message.contains(name) && message.contains(&named), "{message}");
+    }
+}
+
+#[test]
+fn all_parts_without_an_index_make_one_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = |n: usize| format!("x-{n:05}-of-00002.safetensors");
+    write(folder.path(), &part(1), vectors(&[("b", 2)]));
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(
+        matches!(&error, IoError::MissingPart { missing, .. } if *missing == part(2)),
+        "{error}"
+    );
+    write(folder.path(), &part(2), vectors(&[("a", 3)]));
+    for path in [folder.path().into(), folder.path().join(part(2))] {
+        let checkpoint = Checkpoint::open(path).unwrap();
+        let shards = ["a", "b"].map(|name| checkpoint.tensor(name).unwrap().shard);
+        assert_eq!(shards, [1, 0]);
+    }
+    write(folder.path(), &part(2), vectors(&[("b", 3)]));
+    assert_eq!(variant(&Checkpoint::open(folder.path()).unwrap_err()), "PartsDisagree");
 }

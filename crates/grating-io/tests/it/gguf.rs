@@ -193,6 +193,39 @@ fn other_versions_and_files_are_told_apart() {
 }
 
 #[test]
+fn parts_are_put_together_and_must_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = |n: usize| format!("m-{n:05}-of-00002.gguf");
+    let part = |number: u16, count: u16, tensors: i32, name: &str| {
+        let mut file = File::good();
+        file.keys.push(key("split.no", 2, &number.to_le_bytes()));
+        file.keys.push(key("split.count", 2, &count.to_le_bytes()));
+        file.keys.push(key("split.tensors.count", 5, &tensors.to_le_bytes()));
+        file.tensors = vec![tensor(name, &[3], I8, 0)];
+        file.data.truncate(3);
+        file.bytes()
+    };
+    let open = |second: Vec<u8>| {
+        write(folder.path(), &name(1), part(0, 2, 2, "a"));
+        write(folder.path(), &name(2), second);
+        Checkpoint::open(folder.path())
+    };
+    let checkpoint = open(part(1, 2, 2, "b")).unwrap();
+    assert_eq!(["a", "b"].map(|name| checkpoint.tensor(name).unwrap().shard), [0, 1]);
+    assert_eq!(checkpoint.metadata()["general.name"], GgufValue::Text("x".into()));
+    assert_eq!(Checkpoint::open(folder.path().join(name(2))).unwrap().tensors().count(), 2);
+    for wrong in [part(0, 2, 2, "b"), part(1, 3, 2, "b")] {
+        let error = open(wrong).unwrap_err();
+        assert!(error.to_string().contains("split.no"), "{error}");
+    }
+    assert_eq!(variant(&open(part(1, 2, 2, "a")).unwrap_err()), "PartsDisagree");
+    write(folder.path(), &name(1), part(0, 2, 3, "a"));
+    write(folder.path(), &name(2), part(1, 2, 3, "b"));
+    let error = Checkpoint::open(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("hold 2 tensors, expected 3"), "{error}");
+}
+
+#[test]
 fn every_shorter_length_is_refused() {
     let whole = File::good().bytes();
     for length in 4..whole.len() {

@@ -7,6 +7,7 @@ mod engine;
 mod faults;
 mod golden;
 mod llama_cpp;
+mod named_files;
 mod quantize;
 mod requests;
 
