@@ -11,7 +11,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grating-prune", &[]),
     ("grating-kernels", &[]),
     ("grating-model", &["grating-io", "grating-kernels"]),
-    ("grating", &["grating-io", "grating-model", "grating-prune", "grating-sched"]),
+    ("grating-default-model", &[]),
+    (
+        "grating",
+        &["grating-default-model", "grating-io", "grating-model", "grating-prune", "grating-sched"],
+    ),
     ("grating-cli", &["grating"]),
 ];
 
@@ -158,8 +162,13 @@ mod tests {
         .unwrap()
     }
 
-    const GRATING: &[(&str, &str)] =
-        &[("grating-io", ""), ("grating-model", ""), ("grating-prune", ""), ("grating-sched", "")];
+    const GRATING: &[(&str, &str)] = &[
+        ("grating-default-model", ""),
+        ("grating-io", ""),
+        ("grating-model", ""),
+        ("grating-prune", ""),
+        ("grating-sched", ""),
+    ];
 
     /// The workspace as it should be, with one crate's dependencies replaced.
     fn with(changed: &str, deps: &[(&str, &str)], outside: &[(&str, &[&str])]) -> Vec<String> {
@@ -169,6 +178,7 @@ mod tests {
             ("grating-prune", &[("ndarray", "")]),
             ("grating-kernels", &[]),
             ("grating-model", &[("grating-io", ""), ("grating-kernels", ""), ("candle-core", "")]),
+            ("grating-default-model", &[]),
             ("grating", GRATING),
             ("grating-cli", &[("grating", ""), ("clap", ""), ("grating-io", "dev")]),
             ("xtask", &[("clap", ""), ("grating-io", "dev")]),

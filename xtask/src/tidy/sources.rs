@@ -38,6 +38,7 @@ pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
         if about.is_file() && is_source(&path) {
             let text = fs::read_to_string(&full).with_context(|| format!("cannot read {path}"))?;
             findings.extend(source(&path, &text));
+            findings.extend(included_from_outside(&path, &text));
         }
     }
     Ok(findings)
@@ -72,6 +73,28 @@ fn source(path: &str, text: &str) -> Vec<String> {
     findings
 }
 
+/// Files that a macro includes from outside of the crate: `cargo package` leaves them behind, and the packaged crate
+/// does not build. The crate's folder is the one above `src`.
+fn included_from_outside(path: &str, text: &str) -> Vec<String> {
+    const MACROS: [&str; 3] = ["include_bytes!(", "include_str!(", "include!("];
+    let parts: Vec<&str> = path.split('/').collect();
+    let Some(src) = parts.iter().position(|&part| part == "src") else { return Vec::new() };
+    // From `src/a/b.rs`, two steps up are the crate's folder, three are outside.
+    let steps_within = parts.len() - src - 1;
+    let starts = MACROS.iter().flat_map(|name| text.match_indices(name));
+    let mut included: Vec<&str> = starts
+        .filter_map(|(at, name)| text[at + name.len()..].split('"').nth(1))
+        .filter(|file| file.split('/').take_while(|&part| part == "..").count() > steps_within)
+        .collect();
+    included.dedup();
+    let finding = |file| {
+        format!(
+            "{path}: includes {file}, which lies outside of its crate and is not packaged with it"
+        )
+    };
+    included.into_iter().map(finding).collect()
+}
+
 /// Whether a manifest says `[lints] workspace = true`, in either spelling.
 fn takes_workspace_lints(manifest: &str) -> bool {
     let mut lines = manifest
@@ -102,6 +125,22 @@ mod tests {
         assert!(!takes_workspace_lints("[package]\nversion.workspace = true\n"));
         assert!(!takes_workspace_lints("[lints]\n[dependencies]\nworkspace = true\n"));
         assert!(!takes_workspace_lints("# [lints]\n# workspace = true\n"));
+    }
+
+    #[test]
+    fn what_a_crate_includes_is_its_own() {
+        let include = |path: &str, file: &str| {
+            let name = "include_bytes"; // in two pieces, for this file is checked as well
+            included_from_outside(
+                path,
+                &format!("const A: &[u8] = {name}!(concat!(\"{file}\", $name));"),
+            )
+        };
+        assert!(include("crates/a/src/lib.rs", "../README.md").is_empty());
+        assert_eq!(include("crates/a/src/lib.rs", "../../b/README.md").len(), 1);
+        assert!(include("xtask/src/b/c.rs", "../../words.txt").is_empty());
+        assert_eq!(include("xtask/src/b/c.rs", "../../../models/default/").len(), 1);
+        assert!(include("crates/a/src/b.rs", "c.txt").is_empty());
     }
 
     #[test]

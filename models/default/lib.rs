@@ -1,0 +1,12 @@
+//! The reranker that GRATING embeds, as bytes: a 6-layer MiniLM cross-encoder in the layout of a model folder.
+//!
+//! A crate of its own, because a crate can package only files below its own folder, and because 45 MB should be left
+//! out by those who bring their own model (`grating` without its feature `default-model`). Where the weights come from
+//! and what they are good for stands in the README.
+
+/// `config.json`.
+pub const CONFIG: &[u8] = include_bytes!("config.json");
+/// `tokenizer.json`.
+pub const TOKENIZER: &[u8] = include_bytes!("tokenizer.json");
+/// `model.safetensors`: f16 tensors under the names of `BertForSequenceClassification`.
+pub static WEIGHTS: &[u8] = include_bytes!("model.safetensors");
