@@ -7,11 +7,12 @@ use anyhow::Result;
 use grating::QuantizeReport;
 
 use crate::args::QuantizeArgs;
-use crate::{model, output};
+use crate::{interrupt, model, output};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
     let source = model::resolve(args.model.as_deref(), args.revision.as_deref())?;
-    let report = grating::quantize(&source, args.format, &args.out)?;
+    let cancel = interrupt::token();
+    let report = grating::quantize_cancellable(&source, args.format, &args.out, &cancel)?;
     let mut out = std::io::stdout().lock();
     match args.json {
         true => output::json(&mut out, &report)?,

@@ -90,6 +90,7 @@ mod locate;
 mod prefetch;
 mod rows;
 mod spill;
+mod staging;
 mod storage;
 mod sync;
 mod tensor;
@@ -103,6 +104,7 @@ pub use header::MAX_HEADER_BYTES;
 pub use prefetch::{Block, Extent, IoMode, Lease, PrefetchOptions, PrefetchStats, Prefetcher};
 pub use rows::{RowCache, RowCacheStats};
 pub use spill::{Buffer, NotSpilled, SpillEvent, SpillFile, SpillOptions, SpillStats, SpillStore};
+pub use staging::Staging;
 pub use storage::{
     DIRECT_ALIGNMENT, DirectStorage, Faults, FaultyStorage, FileStorage, MemoryStorage, Storage,
 };

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::request::CancelToken;
 use crate::source::ModelSource;
 
 pub use error::{QuantizeError, UnknownWeightFormat};
@@ -97,18 +98,32 @@ pub struct StoredAs {
 /// either. The table of token embeddings becomes `Q8_0` unless it is the scoring head as well; norms, biases, position
 /// embeddings and the head stay as they are. A pruning profile is left out: it was measured on other scores.
 ///
-/// Memory is that of a few rows. `out` appears when it is complete; nothing is left behind otherwise.
+/// Memory is that of a few rows. `out` appears when it is complete; nothing is left behind otherwise. (A process that is
+/// killed leaves a hidden folder beside `out`, which the next call with the same parent removes.)
 ///
 /// # Errors
 /// [`QuantizeError`] where `out` exists, the disk is full, or the weights are quantized already or not finite; what
 /// loading the model fails with.
 pub fn quantize(source: &ModelSource, format: WeightFormat, out: &Path) -> Result<QuantizeReport> {
+    quantize_cancellable(source, format, out, &CancelToken::new())
+}
+
+/// [`quantize`], until `cancel` ends it; nothing is left behind then either.
+///
+/// # Errors
+/// As [`quantize`], and [`Error::Cancelled`].
+pub fn quantize_cancellable(
+    source: &ModelSource,
+    format: WeightFormat,
+    out: &Path,
+    cancel: &CancelToken,
+) -> Result<QuantizeReport> {
     write::refuse_existing(out)?;
     let files = files::open(source, crate::builder::fetch_quietly)?;
     let LoadedModel { model, .. } = files
         .load(LoadOptions::default())
         .map_err(|source| Error::of_model(&files.name, source))?;
     let tensors = plan::plan(&model, format)?;
-    write::write(&files, &tensors, format, out)?;
+    write::write(&files, &tensors, format, out, cancel)?;
     Ok(plan::report(&tensors))
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use grating_prune::{Mode, Policy};
 
-/// Stops a request from another thread; clones share the state.
+/// Stops a request or a quantization from another thread; clones share the state.
 #[derive(Debug, Clone, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
@@ -15,8 +15,8 @@ impl CancelToken {
         CancelToken::default()
     }
 
-    /// Ends the requests that carry this token with [`Error::Cancelled`](crate::Error::Cancelled), at the next
-    /// chunk of a layer.
+    /// Ends what carries this token with [`Error::Cancelled`](crate::Error::Cancelled): requests at the next chunk of a
+    /// layer, a quantization at the next million weights.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
     }

@@ -12,7 +12,7 @@ const SLACK_BYTES: u64 = 64 << 20;
 /// A folder under construction; removed when dropped before [`Staging::commit`].
 #[derive(Debug)]
 pub(crate) struct Staging {
-    folder: PathBuf,
+    folder: grating_io::Staging,
     target: PathBuf,
     force: bool,
 }
@@ -29,20 +29,20 @@ impl Staging {
         };
         fs::create_dir_all(parent)
             .with_context(|| format!("cannot create the folder {}", parent.display()))?;
-        let folder =
-            parent.join(format!(".{}.partial-{}", name.to_string_lossy(), std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let prefix = format!(".{}.partial-", name.to_string_lossy());
+        let folder = grating_io::Staging::new(parent, &prefix)
+            .with_context(|| format!("cannot create a folder in {}", parent.display()))?;
         Ok(Self { folder, target, force })
     }
 
     /// Where to write.
     pub(crate) fn folder(&self) -> &Path {
-        &self.folder
+        self.folder.path()
     }
 
     /// An error that says how much is missing when the disk cannot hold `bytes`.
     pub(crate) fn check_space(&self, bytes: u64) -> Result<()> {
-        let Some(free) = free_bytes(&self.folder) else { return Ok(()) };
+        let Some(free) = free_bytes(self.folder()) else { return Ok(()) };
         ensure!(
             bytes + SLACK_BYTES <= free,
             "the model takes {} and the disk of {} has {} free; free some space or choose another \
@@ -62,16 +62,8 @@ impl Staging {
             fs::remove_dir_all(&self.target)
                 .with_context(|| format!("cannot replace {}", self.target.display()))?;
         }
-        fs::rename(&self.folder, &self.target).with_context(|| {
-            format!("cannot rename {} to {}", self.folder.display(), self.target.display())
-        })
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // After a commit the name is gone and this finds nothing.
-        let _ = fs::remove_dir_all(&self.folder);
+        let cannot = || format!("cannot give {} its name", self.target.display());
+        self.folder.commit(&self.target).with_context(cannot)
     }
 }
 
