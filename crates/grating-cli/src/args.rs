@@ -1,7 +1,9 @@
 //! Commands and options.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use grating::{Precision, RowCache, WeightFormat, Window};
 
@@ -37,7 +39,7 @@ pub(crate) struct ModelArgs {
     /// or a hub id (owner/name).
     /// Without it, the model that is built in.
     #[arg(long, short, value_name = "DIR|HUB_ID")]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<OsString>,
     /// Branch, tag or commit of a hub id.
     #[arg(long, value_name = "REV", requires = "model")]
     pub(crate) revision: Option<String>,
@@ -141,7 +143,8 @@ pub(crate) struct PruningArgs {
     #[arg(long, value_name = "CV", value_parser = units::threshold)]
     pub(crate) threshold: Option<f64>,
     /// Prune by this policy: JSON, or a file that holds it, with the fields of a profile's `policy`.
-    #[arg(long, value_name = "JSON|FILE", value_parser = units::policy, conflicts_with = "threshold")]
+    #[arg(long, value_name = "JSON|FILE", value_parser = OsStringValueParser::new().try_map(|text| units::policy(&text)),
+        conflicts_with = "threshold")]
     pub(crate) policy: Option<grating::Policy>,
     /// Prune as `grating calibrate` found for this model and this K. Without it, as the model's own
     /// grating-profile.json says, if it has one.
@@ -274,7 +277,7 @@ pub(crate) enum ModeArg {
 pub(crate) struct InspectArgs {
     /// Folder or hub id; without it, the model that is built in.
     #[arg(value_name = "MODEL")]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<OsString>,
     /// Branch, tag or commit of a hub id.
     #[arg(long, value_name = "REV", requires = "model")]
     pub(crate) revision: Option<String>,
@@ -299,7 +302,7 @@ pub(crate) struct DoctorArgs {
 pub(crate) struct QuantizeArgs {
     /// Folder or hub id; without it, the model that is built in.
     #[arg(value_name = "MODEL")]
-    pub(crate) model: Option<String>,
+    pub(crate) model: Option<OsString>,
     /// Branch, tag or commit of a hub id.
     #[arg(long, value_name = "REV", requires = "model")]
     pub(crate) revision: Option<String>,

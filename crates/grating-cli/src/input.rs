@@ -27,7 +27,7 @@ pub(crate) fn read(file: Option<&Path>, format: Format) -> Result<Vec<Text>> {
     let (name, bytes) = match file.filter(|path| *path != Path::new("-")) {
         Some(path) => {
             let bytes =
-                std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                self::bytes(path).with_context(|| format!("cannot read {}", path.display()))?;
             (path.display().to_string(), bytes)
         }
         None => {
@@ -45,6 +45,28 @@ pub(crate) fn read(file: Option<&Path>, format: Format) -> Result<Vec<Text>> {
         bail!("{name}: there are no texts to rank");
     }
     Ok(texts)
+}
+
+/// All bytes of a regular file, or of an open descriptor by its path, as `<(command)` of a shell is one.
+///
+/// # Errors
+/// The system's; named pipes and devices are refused, since they may wait forever or never end.
+pub(crate) fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    let kind = std::fs::metadata(path)?;
+    if !kind.is_file() && (kind.is_dir() || !is_descriptor(path)) {
+        let kind = if kind.is_dir() { "a folder" } else { "a pipe or device" };
+        let words = format!("it is {kind}, not a regular file; pipes can be read as `-`");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, words));
+    }
+    std::fs::read(path)
+}
+
+/// `/dev/stdin`, `/dev/fd/63`, `/proc/self/fd/0`.
+fn is_descriptor(path: &Path) -> bool {
+    let parent = path.parent().unwrap_or(Path::new(""));
+    path == Path::new("/dev/stdin")
+        || parent == Path::new("/dev/fd")
+        || parent.starts_with("/proc") && parent.ends_with("fd")
 }
 
 fn parse(bytes: &[u8], format: Format) -> Result<Vec<Text>> {

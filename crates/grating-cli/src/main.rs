@@ -1,7 +1,15 @@
 //! The `grating` command: rerank texts, inspect or quantize a model, find out what is wrong with one.
 //!
-//! Exit codes: 0 success, 1 failure (or an unhealthy model), 2 wrong usage.
+//! Exit codes: 0 success, 1 failure (or an unhealthy model), 2 wrong usage, 130 interrupted.
 #![deny(unsafe_code)]
+
+/// As the standard library's, but a closed standard error is no reason to panic.
+macro_rules! eprintln {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        _ = writeln!(std::io::stderr(), $($words)*);
+    }};
+}
 
 mod args;
 mod calibrate;
@@ -9,6 +17,7 @@ mod doctor;
 mod engine;
 mod input;
 mod inspect;
+mod interrupt;
 mod model;
 mod output;
 mod plan;
@@ -37,6 +46,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         // The reader of a pipe has seen enough; that is no failure.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if is_cancelled(&error) => interrupt::exit_code(),
         Err(error) => {
             eprintln!("grating: {}", said_once(&error));
             ExitCode::FAILURE
@@ -58,6 +68,10 @@ fn said_once(error: &anyhow::Error) -> String {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
     io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
+}
+
+fn is_cancelled(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(grating::Error::Cancelled))
 }
 
 #[cfg(test)]

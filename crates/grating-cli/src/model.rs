@@ -1,5 +1,6 @@
 //! From what the user typed to a model's place; hub ids are fetched here, where progress can be shown.
 
+use std::ffi::OsStr;
 use std::io::IsTerminal;
 
 use anyhow::Result;
@@ -8,7 +9,7 @@ use grating::hub::{self, DownloadPhase, HubOptions};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A folder wins over a hub id; nothing is the model that is built in.
-pub(crate) fn resolve(model: Option<&str>, revision: Option<&str>) -> Result<ModelSource> {
+pub(crate) fn resolve(model: Option<&OsStr>, revision: Option<&str>) -> Result<ModelSource> {
     let source = match model {
         None => ModelSource::Default,
         Some(text) => ModelSource::parse(text)?,

@@ -14,7 +14,8 @@ pub(crate) fn terminal_width() -> Option<usize> {
 
 /// One pretty-printed JSON value and a newline.
 pub(crate) fn json(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
+    // As the writer's own error where it is one: a closed pipe must be known for what it is.
+    serde_json::to_writer_pretty(&mut *out, value).map_err(std::io::Error::from)?;
     Ok(writeln!(out)?)
 }
 

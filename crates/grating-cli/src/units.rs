@@ -1,6 +1,10 @@
 //! Sizes, shares and counts as people write them.
 
+use std::ffi::OsStr;
+
 use grating::{Policy, RowCache, Window};
+
+use crate::input;
 
 /// Bytes: `200MiB`, `1.5GB`, `64k`, `4096`. Without an `i` or with a bare letter: K, M, G are powers of 1024 when bare,
 /// of 1000 with a `B`.
@@ -62,15 +66,13 @@ pub(crate) fn threshold(text: &str) -> Result<f64, String> {
 }
 
 /// A policy as JSON, or a file that holds it.
-pub(crate) fn policy(text: &str) -> Result<Policy, String> {
-    let json = match text.trim_start().starts_with('{') {
-        true => text.to_owned(),
-        false => {
-            std::fs::read_to_string(text).map_err(|error| format!("cannot read it: {error}"))?
-        }
+pub(crate) fn policy(text: &OsStr) -> Result<Policy, String> {
+    let json = match text.to_str().filter(|text| text.trim_start().starts_with('{')) {
+        Some(json) => json.as_bytes().to_vec(),
+        None => input::bytes(text.as_ref()).map_err(|error| format!("cannot read it: {error}"))?,
     };
     let example = || serde_json::to_string(&Policy::paper(0.4)).unwrap_or_default();
-    let policy: Policy = serde_json::from_str(&json)
+    let policy: Policy = serde_json::from_slice(&json)
         .map_err(|error| format!("{error}; a policy looks like {}", example()))?;
     policy.validate().map_err(|error| error.to_string())?;
     Ok(policy)
@@ -100,14 +102,16 @@ mod tests {
     fn policies() {
         let paper = Policy::paper(0.4).with_first_layer(2);
         let json = serde_json::to_string(&paper).unwrap();
-        assert_eq!(policy(&json), Ok(paper.clone()));
+        assert_eq!(policy(json.as_ref()), Ok(paper.clone()));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("policy.json");
         std::fs::write(&file, &json).unwrap();
-        assert_eq!(policy(file.to_str().unwrap()), Ok(paper));
-        assert!(policy(r#"{"threshold": 1}"#).unwrap_err().contains("a policy looks like {"));
-        assert!(policy(&json.replace("0.4", "-0.4")).unwrap_err().contains("threshold"));
-        assert!(policy("no-such-file").unwrap_err().contains("cannot read it"));
+        assert_eq!(policy(file.as_os_str()), Ok(paper));
+        assert!(
+            policy(r#"{"threshold": 1}"#.as_ref()).unwrap_err().contains("a policy looks like {")
+        );
+        assert!(policy(json.replace("0.4", "-0.4").as_ref()).unwrap_err().contains("threshold"));
+        assert!(policy("no-such-file".as_ref()).unwrap_err().contains("cannot read it"));
     }
 
     #[test]

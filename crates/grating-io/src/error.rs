@@ -22,7 +22,8 @@ pub(crate) type Result<T, E = IoError> = std::result::Result<T, E>;
 /// Names that come out of a file are quoted, escaped and shortened in messages, so that a hostile
 /// one can neither write control characters to a terminal nor fill a log.
 ///
-/// Clones share the operating system's error, so one failure can be handed to many waiters.
+/// A message holds its cause (`reason`), so [`source`](std::error::Error::source) is none: whoever prints the chain would
+/// print the cause twice. Clones share the operating system's error, so one failure can be handed to many waiters.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum IoError {
@@ -34,12 +35,12 @@ pub enum IoError {
         path: PathBuf,
     },
     /// The operating system refused to open the file or list the folder.
-    #[error("{}: cannot open: {source}; check that this user may read it", .path.display())]
+    #[error("{}: cannot open: {reason}; check that this user may read it", .path.display())]
     Open {
         /// The file or folder.
         path: PathBuf,
         /// The operating system's reason.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
     /// The path is a folder, a pipe or a device where a file was expected.
     #[error("{}: not a regular file; name the file that holds the weights", .path.display())]
@@ -116,7 +117,7 @@ pub enum IoError {
     // Reading.
     /// The operating system failed to read.
     #[error(
-        "{file}: reading {length} bytes at offset {offset} failed: {source}; \
+        "{file}: reading {length} bytes at offset {offset} failed: {reason}; \
          check the disk or network mount"
     )]
     Read {
@@ -127,15 +128,15 @@ pub enum IoError {
         /// Bytes asked for.
         length: u64,
         /// The operating system's reason.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
     /// The operating system failed to write.
-    #[error("{file}: cannot write: {source}; check the free space and that this user may write")]
+    #[error("{file}: cannot write: {reason}; check the free space and that this user may write")]
     Write {
         /// The file.
         file: String,
         /// The operating system's reason.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
     /// The file became shorter after it was opened.
     #[error(
@@ -226,7 +227,7 @@ pub enum IoError {
 
     // Reading ahead.
     /// A block of a prefetcher's schedule, or rows for a row cache, could not be read.
-    #[error("tensor {}: {source}", quote(.label))]
+    #[error("tensor {}: {reason}", quote(.label))]
     Tensor {
         /// The file.
         file: String,
@@ -235,7 +236,7 @@ pub enum IoError {
         /// Where the read failed, within the file.
         offset: u64,
         /// What failed.
-        source: Arc<IoError>,
+        reason: Arc<IoError>,
     },
     /// No slot of a prefetcher is large enough for a block.
     #[error(
@@ -285,33 +286,33 @@ pub enum IoError {
         reason: String,
     },
     /// The operating system refused a thread.
-    #[error("cannot start thread {name:?}: {source}; check the limits on threads and memory")]
+    #[error("cannot start thread {name:?}: {reason}; check the limits on threads and memory")]
     Thread {
         /// The thread's name.
         name: String,
         /// The operating system's reason.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
     /// The operating system refused memory.
-    #[error("cannot reserve {needed} bytes of memory: {source}; use smaller slots or buffers")]
+    #[error("cannot reserve {needed} bytes of memory: {reason}; use smaller slots or buffers")]
     OutOfMemory {
         /// Bytes asked for.
         needed: usize,
         /// The operating system's reason.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
 
     // Spilling.
     /// No temporary file can be made.
     #[error(
-        "{}: cannot make a temporary file: {source}; \
+        "{}: cannot make a temporary file: {reason}; \
          name a folder on a disk with free space in which this user may write", .folder.display()
     )]
     SpillFolder {
         /// The folder.
         folder: PathBuf,
         /// The operating system's reason.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
     /// The disk, or what may be used of it, is full.
     #[error(
@@ -328,7 +329,7 @@ pub enum IoError {
     },
     /// The temporary file cannot be written.
     #[error(
-        "{}: writing {length} bytes at offset {offset} of the temporary file failed: {source}; \
+        "{}: writing {length} bytes at offset {offset} of the temporary file failed: {reason}; \
          check the disk", .folder.display()
     )]
     SpillWrite {
@@ -339,11 +340,11 @@ pub enum IoError {
         /// Bytes to be written.
         length: u64,
         /// The operating system's reason.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
     /// The temporary file cannot be read.
     #[error(
-        "{}: reading {length} bytes at offset {offset} of the temporary file failed: {source}; \
+        "{}: reading {length} bytes at offset {offset} of the temporary file failed: {reason}; \
          check the disk", .folder.display()
     )]
     SpillRead {
@@ -354,7 +355,7 @@ pub enum IoError {
         /// Bytes to be read.
         length: u64,
         /// The operating system's reason.
-        source: Arc<io::Error>,
+        reason: Arc<io::Error>,
     },
     /// Nothing is stored under this key.
     #[error("nothing is stored under key {key}; write it first, and take it once")]
@@ -754,10 +755,10 @@ mod tests {
     }
 
     #[test]
-    fn the_operating_systems_reason_is_the_source() {
-        let source = Arc::new(io::Error::other("EIO"));
-        let error = IoError::Read { file: "f".into(), offset: 1, length: 2, source };
-        assert_eq!(std::error::Error::source(&error.clone()).unwrap().to_string(), "EIO");
+    fn the_operating_systems_reason_is_said_once() {
+        let reason = Arc::new(io::Error::other("EIO"));
+        let error = IoError::Read { file: "f".into(), offset: 1, length: 2, reason };
         assert!(error.to_string().contains("reading 2 bytes at offset 1 failed: EIO"));
+        assert!(std::error::Error::source(&error).is_none());
     }
 }

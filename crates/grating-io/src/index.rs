@@ -35,6 +35,9 @@ impl Index {
         }
         let mut text = vec![0; found as usize];
         storage.read_at(0, &mut text)?;
+        if text.starts_with(b"version https://git-lfs") {
+            return Err(IoError::GitLfsPointer { file: file.to_string(), found });
+        }
         Index::parse(file, &text)
     }
 

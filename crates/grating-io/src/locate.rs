@@ -31,7 +31,7 @@ pub(crate) enum Located {
 pub(crate) fn locate(path: &Path) -> Result<Located> {
     let metadata = fs::metadata(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => IoError::NotFound { path: path.into() },
-        _ => IoError::Open { path: path.into(), source: Arc::new(source) },
+        _ => IoError::Open { path: path.into(), reason: Arc::new(source) },
     })?;
     if metadata.is_dir() { locate_in_folder(path) } else { locate_file(path) }
 }
@@ -66,7 +66,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located> {
         return Ok(Located::Gguf(folder.join(GGUF)));
     }
     let names = list(folder)
-        .map_err(|source| IoError::Open { path: folder.into(), source: Arc::new(source) })?;
+        .map_err(|source| IoError::Open { path: folder.into(), reason: Arc::new(source) })?;
     let candidates = models(&names);
     if let [only] = candidates.as_slice() {
         return match PartName::parse(only) {

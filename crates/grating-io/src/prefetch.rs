@@ -103,7 +103,7 @@ impl Prefetcher {
         thread::Builder::new()
             .name(name.clone())
             .spawn(move || reader::run(&handover, &sources, &counters))
-            .map_err(|source| IoError::Thread { name, source: Arc::new(source) })
+            .map_err(|source| IoError::Thread { name, reason: Arc::new(source) })
     }
 
     /// Appends blocks to the schedule; they are read ahead in this order as slots become free.
@@ -179,7 +179,7 @@ impl Prefetcher {
                 file: source.storage.name().to_string(),
                 label: label(),
                 offset: extent.offset,
-                source: Arc::new(error),
+                reason: Arc::new(error),
             }
         })
     }

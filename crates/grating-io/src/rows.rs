@@ -224,7 +224,7 @@ impl RowCache {
                 file: checkpoint.name().to_string(),
                 label: tensor.name.clone(),
                 offset: checkpoint.extent(tensor).offset + range.start,
-                source: Arc::new(error),
+                reason: Arc::new(error),
             }
         })?;
         self.stats.reads += 1;
@@ -249,7 +249,7 @@ impl RowCache {
 /// Zeros that take no memory until they are written.
 fn reserve(bytes: usize) -> Result<MmapMut> {
     MmapMut::map_anon(bytes.max(1))
-        .map_err(|source| IoError::OutOfMemory { needed: bytes, source: Arc::new(source) })
+        .map_err(|source| IoError::OutOfMemory { needed: bytes, reason: Arc::new(source) })
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl SpillStore {
     /// [`IoError::SpillFolder`], [`IoError::Thread`].
     pub fn create(folder: &Path, options: SpillOptions) -> Result<Self> {
         let fail =
-            |source| IoError::SpillFolder { folder: folder.into(), source: Arc::new(source) };
+            |source| IoError::SpillFolder { folder: folder.into(), reason: Arc::new(source) };
         let file = UnlinkedFile::create(folder).map_err(fail)?;
         Self::over(Box::new(file), folder, options)
     }
@@ -125,7 +125,7 @@ impl SpillStore {
         let thread = thread::Builder::new()
             .name(name.into())
             .spawn(move || worker::run(&its))
-            .map_err(|source| IoError::Thread { name: name.into(), source: Arc::new(source) })?;
+            .map_err(|source| IoError::Thread { name: name.into(), reason: Arc::new(source) })?;
         Ok(SpillStore { shared, thread: Some(thread) })
     }
 

@@ -42,6 +42,17 @@ pub enum Compute {
     Int8,
 }
 
+impl Compute {
+    /// As in reports: `f32`, `bf16` or `int8`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Compute::F32 => "f32",
+            Compute::Bf16 => "bf16",
+            Compute::Int8 => "int8",
+        }
+    }
+}
+
 /// The kernels of one instruction set.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernels {

@@ -145,8 +145,7 @@ pub struct ModelConfig {
 
 #[derive(Deserialize)]
 struct Raw {
-    #[serde(default)]
-    architectures: Vec<String>,
+    architectures: Option<Vec<String>>,
     num_hidden_layers: Option<usize>,
     hidden_size: Option<usize>,
     num_attention_heads: Option<usize>,
@@ -195,6 +194,10 @@ const ARCHITECTURES: [(&str, Family, Form); 8] = [
     ("LlamaForCausalLM", Family::Llama, Form::YesNo),
     ("LlamaForSequenceClassification", Family::Llama, Form::SequenceClassification),
 ];
+
+fn supported() -> String {
+    ARCHITECTURES.map(|(name, ..)| name).join(", ")
+}
 
 /// Sizes past which a `config.json` is taken for damaged rather than large.
 const MAX_LAYERS: usize = 1024;
@@ -308,13 +311,12 @@ impl ModelConfig {
 
 impl Raw {
     fn architecture(&self) -> Result<(String, Family, Form)> {
-        let found = self.architectures.first().cloned().unwrap_or_else(|| "(none stated)".into());
+        let Some(found) = self.architectures.iter().flatten().next().cloned() else {
+            return Err(ModelError::NoArchitecture { supported: supported() });
+        };
         match ARCHITECTURES.iter().find(|(name, ..)| *name == found) {
             Some(&(_, family, form)) => Ok((found, family, form)),
-            None => Err(ModelError::UnknownArchitecture {
-                found,
-                supported: ARCHITECTURES.map(|(name, ..)| name).join(", "),
-            }),
+            None => Err(ModelError::UnknownArchitecture { found, supported: supported() }),
         }
     }
 
@@ -500,6 +502,15 @@ mod tests {
             with(two),
             Err(ModelError::Config { field: "id2label / num_labels", .. })
         ));
+    }
+
+    #[test]
+    fn a_config_without_an_architecture_is_told_what_to_add() {
+        for change in [r#"{"architectures":null}"#, r#"{"architectures":[]}"#] {
+            let error = with(change).unwrap_err();
+            assert!(matches!(error, ModelError::NoArchitecture { .. }), "{error}");
+            assert!(error.to_string().contains(r#"["Qwen3ForCausalLM"]"#), "{error}");
+        }
     }
 
     #[test]

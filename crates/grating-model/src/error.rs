@@ -40,6 +40,16 @@ pub enum ModelError {
         /// The architectures that are.
         supported: String,
     },
+    /// `config.json` names no architecture.
+    #[error(
+        "config.json does not say which model this is: `architectures` is missing or empty. Take config.json from the \
+         model's own repository, or add the class that the model was saved as, for example \
+         \"architectures\": [\"Qwen3ForCausalLM\"]; supported are {supported}"
+    )]
+    NoArchitecture {
+        /// The architectures that are.
+        supported: String,
+    },
     /// A plain decoder without a `grating.json`.
     #[error(
         "`{architecture}` is a plain language model: which prompt makes it a reranker is not known; \

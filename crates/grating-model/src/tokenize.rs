@@ -6,6 +6,7 @@
 
 mod control;
 mod error;
+mod guard;
 mod pair;
 mod prompt;
 mod unigram;
@@ -13,6 +14,7 @@ mod vocabulary;
 mod window;
 
 pub use self::error::TokenizeError;
+use self::guard::guarded;
 use self::pair::Pair;
 use self::prompt::Prompt;
 use self::vocabulary::Tokenizer;
@@ -101,10 +103,18 @@ impl TextEncoder {
     /// not count.
     ///
     /// # Errors
-    /// [`TokenizeError::TokenizerJson`], [`TokenizeError::GratingJson`] for a template whose body lacks a place,
+    /// [`TokenizeError::TokenizerJson`], [`TokenizeError::Panicked`], [`TokenizeError::GratingJson`] for a template whose body lacks a place,
     /// [`TokenizeError::MissingToken`] where the tokenizer does not have the template's control tokens, and
     /// [`TokenizeError::LimitTooSmall`].
     pub fn new(
+        tokenizer_json: &[u8],
+        template: Template,
+        options: EncodeOptions,
+    ) -> Result<Self, TokenizeError> {
+        guarded(|| Self::prepare(tokenizer_json, template, options))
+    }
+
+    fn prepare(
         tokenizer_json: &[u8],
         template: Template,
         options: EncodeOptions,
@@ -145,7 +155,7 @@ impl TextEncoder {
     /// # Errors
     /// [`TokenizeError::AnswerNotOneToken`].
     pub fn answer_id(&self, answer: &str) -> Result<u32, TokenizeError> {
-        prompt::answer_id(&self.tokenizer, answer)
+        guarded(|| prompt::answer_id(&self.tokenizer, answer))
     }
 
     /// The ids of a yes/no template's two answers.
@@ -172,21 +182,25 @@ impl TextEncoder {
         query: &str,
         instruction: Option<&str>,
     ) -> Result<EncodedQuery, TokenizeError> {
-        match &self.form {
+        guarded(|| match &self.form {
             Form::Prompt(prompt) => {
                 let instruction = instruction.unwrap_or(&prompt.default_instruction);
                 self.prompt_query(prompt, query, instruction)
             }
             Form::Pair(pair) => self.pair_query(pair, query),
-        }
+        })
     }
 
     /// Encodes one candidate of a query of this encoder. Where it is too long the text is cut at its end; nothing else
     /// ever is.
     ///
     /// # Errors
-    /// [`TokenizeError::Encode`] if the tokenizer fails.
+    /// [`TokenizeError::Encode`] or [`TokenizeError::Panicked`] if the tokenizer fails.
     pub fn encode(&self, query: &EncodedQuery, text: &str) -> Result<Encoding, TokenizeError> {
+        guarded(|| self.encode_text(query, text))
+    }
+
+    fn encode_text(&self, query: &EncodedQuery, text: &str) -> Result<Encoding, TokenizeError> {
         let (end, types) = match &self.form {
             Form::Prompt(prompt) => (prompt.suffix.as_slice(), false),
             Form::Pair(pair) => (std::slice::from_ref(&pair.end), pair.types),

@@ -1,5 +1,6 @@
 //! From settings to a [`Reranker`].
 
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,7 +51,7 @@ pub struct RerankerBuilder {
 enum SourceSetting {
     Given(ModelSource),
     /// Text is read at `build`, where an error can be returned.
-    Text(String),
+    Text(OsString),
 }
 
 type Wrap = dyn Fn(Arc<dyn Storage>) -> Arc<dyn Storage> + Send + Sync;
@@ -82,7 +83,7 @@ const MAX_THREADS: usize = 1024;
 
 impl RerankerBuilder {
     /// A local folder, or a hub id of the form `owner/name`; an existing folder wins.
-    pub fn model(mut self, model: impl Into<String>) -> Self {
+    pub fn model(mut self, model: impl Into<OsString>) -> Self {
         self.source = SourceSetting::Text(model.into());
         self
     }
@@ -295,6 +296,7 @@ impl RerankerBuilder {
             threads,
         };
         let ops = CpuOps::new(isa, self.precision);
+        let products = ops.products(&model);
         let engine = Engine::start(name, model, checkpoint, ops, Arc::clone(&pool), options)?;
         let mut reranker = Reranker {
             engine,
@@ -303,6 +305,7 @@ impl RerankerBuilder {
             info,
             fingerprint,
             precision: self.precision,
+            products,
             instruction: self.instruction,
             standing: Standing::Said(self.pruning.clone().unwrap_or(Pruning::Off)),
             auditor: Auditor::new(self.audit),

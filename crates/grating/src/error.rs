@@ -46,6 +46,14 @@ pub enum Error {
         /// The system's words.
         reason: String,
     },
+    /// A file of the model is of another kind than its name says.
+    #[error("{}: {problem}", .path.display())]
+    OtherContent {
+        /// The file.
+        path: PathBuf,
+        /// What it is, and what to do.
+        problem: String,
+    },
     /// No model was given and none is embedded.
     #[error(
         "no model was given, and this build embeds none (feature `default-model` is off); name a folder or hub id"
@@ -79,22 +87,27 @@ pub enum Error {
     Isa(#[from] grating_model::IsaError),
     /// The checkpoint's files are not in order.
     #[error(transparent)]
-    Checkpoint(#[from] IoError),
+    Checkpoint(IoError),
+    /// Hidden states cannot be written to disk, or read again.
+    #[error(
+        "hidden states cannot be kept on disk: {0} (--spill-folder, `RerankerBuilder::spill_folder`), or allow more \
+         memory"
+    )]
+    Spill(IoError),
+    /// The operating system gave no thread or memory for reading.
+    #[error(transparent)]
+    Resources(IoError),
     /// The model cannot be loaded or run.
-    #[error("{model}: {source}")]
+    #[error("{model}: {reason}")]
     Model {
         /// Which model.
         model: String,
         /// What is wrong with it.
-        source: Box<ModelError>,
+        reason: Box<ModelError>,
     },
     /// A text cannot be encoded, or the tokenizer not be used.
-    #[error("{source}")]
-    Tokenize {
-        /// What is wrong.
-        #[from]
-        source: TokenizeError,
-    },
+    #[error(transparent)]
+    Tokenize(#[from] TokenizeError),
     /// Fetching from the hub failed.
     #[cfg(feature = "hub")]
     #[error(transparent)]
@@ -132,9 +145,40 @@ pub enum Error {
     WorkerGone,
 }
 
+/// By whose fault: a full disk of hidden states says nothing of the checkpoint.
+impl From<IoError> for Error {
+    fn from(error: IoError) -> Self {
+        match error {
+            IoError::SpillFolder { .. }
+            | IoError::NoSpace { .. }
+            | IoError::SpillWrite { .. }
+            | IoError::SpillRead { .. }
+            | IoError::UnknownKey { .. } => Error::Spill(error),
+            IoError::Thread { .. } | IoError::OutOfMemory { .. } => Error::Resources(error),
+            other => Error::Checkpoint(other),
+        }
+    }
+}
+
 impl Error {
     /// Names the model that an error is about.
-    pub(crate) fn of_model(model: &str, source: ModelError) -> Self {
-        Error::Model { model: model.to_string(), source: Box::new(source) }
+    pub(crate) fn of_model(model: &str, reason: ModelError) -> Self {
+        Error::Model { model: model.to_string(), reason: Box::new(reason) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_of_hidden_states_says_nothing_of_the_checkpoint() {
+        let full = IoError::NoSpace { folder: "/tmp".into(), needed: 2, free: 1 };
+        let error = Error::from(full);
+        assert!(matches!(error, Error::Spill(_)));
+        let words = error.to_string();
+        assert!(words.contains("/tmp: no space") && words.contains("--spill-folder"), "{words}");
+        let missing = IoError::NotFound { path: "model".into() };
+        assert!(matches!(Error::from(missing), Error::Checkpoint(_)));
     }
 }

@@ -6,6 +6,7 @@ use grating_io::Checkpoint;
 use grating_model::{LoadOptions, LoadedModel, ModelError};
 
 use crate::error::{Error, Result};
+use crate::regular;
 use crate::source::ModelSource;
 
 /// What every model consists of.
@@ -100,5 +101,61 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     if length > MAX_JSON_BYTES {
         return Err(fail(format!("it has {length} bytes, at most {MAX_JSON_BYTES} are expected")));
     }
-    std::fs::read(path).map_err(|e| fail(e.to_string()))
+    let bytes = regular::read(path).map_err(|e| fail(e.to_string()))?;
+    let is_json = path.extension().is_some_and(|ending| ending == "json");
+    if let Some(problem) = not_json(&bytes).filter(|_| is_json) {
+        return Err(Error::OtherContent { path: path.into(), problem });
+    }
+    Ok(match bytes.strip_prefix(BYTE_ORDER_MARK) {
+        Some(text) => text.to_vec(),
+        None => bytes,
+    })
+}
+
+/// Some editors begin UTF-8 files with it; parsers of JSON do not know it.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// What a file that should hold JSON holds instead, where its beginning tells, and what to do.
+fn not_json(bytes: &[u8]) -> Option<String> {
+    let text = bytes.trim_ascii_start();
+    if text.is_empty() {
+        return Some("an empty file; the download or copy did not happen, fetch it again".into());
+    }
+    if text.starts_with(b"version https://git-lfs") {
+        return Some(format!(
+            "a git-lfs pointer of {} bytes, not the file itself; run `git lfs pull` in the repository, or download \
+             the file",
+            bytes.len()
+        ));
+    }
+    if text.starts_with(b"<") {
+        let problem = "a web page under this name, not the file itself; download the file (models with a licence to \
+                       accept need a login)";
+        return Some(problem.into());
+    }
+    let utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    utf16.then(|| "UTF-16 text; save it as UTF-8, or download it again".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_json_is_told_by_its_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tokenizer.json");
+        for (content, words) in [
+            (&b" \n"[..], "empty file"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
+            (b"<!DOCTYPE html>", "web page"),
+            (b"\xff\xfe{\0}\0", "UTF-16"),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains(words) && error.contains("tokenizer.json"), "{error}");
+        }
+        std::fs::write(&path, "\u{feff}{}").unwrap();
+        assert_eq!(read(&path).unwrap(), b"{}");
+    }
 }

@@ -43,6 +43,7 @@ mod inspect;
 mod profile;
 mod quantize;
 mod readouts;
+mod regular;
 mod request;
 mod reranker;
 mod savings;
@@ -67,6 +68,7 @@ pub use profile::{
 };
 pub use quantize::{
     QuantizeError, QuantizeReport, StoredAs, UnknownWeightFormat, WeightFormat, quantize,
+    quantize_cancellable,
 };
 pub use readouts::Readouts;
 pub use request::{CancelToken, Progress, Pruning, Request};

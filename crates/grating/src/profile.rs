@@ -1,5 +1,6 @@
 //! Pruning profiles: a policy with the promise that it was certified for, and how that was found.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use grating_prune::{Calibration, Mode, Policy, Target};
@@ -55,6 +56,10 @@ pub struct ModelStamp {
     pub layers: usize,
     /// See [`Precision`](crate::Precision).
     pub precision: String,
+    /// In which types products with the layers' weights were taken, `int8` for instance: fast and exact precision
+    /// depend on the instructions that the machine has. Files of older versions do not say it.
+    #[serde(default)]
+    pub products: Option<String>,
     /// Most tokens of a candidate.
     pub max_length: usize,
     /// What queries are for, where it was set.
@@ -143,12 +148,12 @@ pub struct Quality {
 #[non_exhaustive]
 pub enum ProfileError {
     /// It cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     File {
         /// The file.
         path: PathBuf,
         /// The system's words.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// It is none.
     #[error("{name} is no pruning profile: {reason}; make one with `grating calibrate`")]
@@ -196,8 +201,8 @@ impl Profile {
     /// # Errors
     /// [`ProfileError::File`], [`ProfileError::Malformed`].
     pub fn read(path: &Path) -> Result<Self, ProfileError> {
-        let bytes = std::fs::read(path);
-        let bytes = bytes.map_err(|source| ProfileError::File { path: path.into(), source })?;
+        let bytes = crate::regular::read(path);
+        let bytes = bytes.map_err(|reason| ProfileError::File { path: path.into(), reason })?;
         let mut profiles = Self::parse(&path.display().to_string(), &bytes)?;
         match (profiles.pop(), profiles.is_empty()) {
             (Some(profile), true) => Ok(profile),
@@ -210,10 +215,10 @@ impl Profile {
     /// # Errors
     /// [`ProfileError::File`].
     pub fn write(&self, path: &Path) -> Result<(), ProfileError> {
-        let fail = |source| ProfileError::File { path: path.into(), source };
+        let fail = |reason| ProfileError::File { path: path.into(), reason };
         let mut json = serde_json::to_vec_pretty(self).map_err(|e| fail(e.into()))?;
         json.push(b'\n');
-        std::fs::write(path, json).map_err(fail)
+        replace(path, &json).map_err(fail)
     }
 
     /// One profile or a list.
@@ -260,6 +265,16 @@ impl Profile {
 }
 
 impl ModelStamp {
+    /// Older files do not say it. Then it was f32, but for fast precision and for processors of AMD with instructions
+    /// for bf16.
+    fn kind_of_products(&self) -> &str {
+        match &self.products {
+            Some(products) => products,
+            None if self.precision == "fast" => "an unknown type",
+            None => "f32",
+        }
+    }
+
     /// The first difference that scores depend on: what, here, there.
     pub(crate) fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
         let text = |instruction: &Option<String>| match instruction {
@@ -267,11 +282,22 @@ impl ModelStamp {
             None => "none".into(),
         };
         if self.hash != other.hash {
-            let named = |m: &Self| format!("{} ({})", &m.hash[..m.hash.len().min(12)], m.name);
+            let named = |m: &Self| {
+                let hash: String = m.hash.chars().take(12).collect();
+                format!("{hash} ({})", m.name)
+            };
             return Some(("the model", named(self), named(other)));
+        }
+        if self.layers != other.layers {
+            let layers = |m: &Self| format!("{} layers", m.layers);
+            return Some(("a model of", layers(self), layers(other)));
         }
         if self.precision != other.precision {
             return Some(("precision", self.precision.clone(), other.precision.clone()));
+        }
+        let (here, there) = (self.kind_of_products(), other.kind_of_products());
+        if here != there {
+            return Some(("products in", here.into(), there.into()));
         }
         if self.max_length != other.max_length {
             let length = |m: &Self| format!("{} tokens", m.max_length);
@@ -282,6 +308,32 @@ impl ModelStamp {
         }
         None
     }
+}
+
+/// Writes a whole file or leaves the one that is there; what is no regular file is written to as it is.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let existing = path.symlink_metadata();
+    if existing.as_ref().is_ok_and(|existing| !existing.is_file()) {
+        return std::fs::write(path, bytes);
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".grating-profile-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666)); // less the process's mask
+    }
+    let mut file = builder.tempfile_in(parent)?;
+    file.write_all(bytes)?;
+    if let Ok(existing) = existing {
+        file.as_file().set_permissions(existing.permissions())?;
+    }
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
 }
 
 fn malformed(name: &str, reason: &str) -> ProfileError {

@@ -34,10 +34,17 @@ pub struct Reranker {
     pub(crate) instruction: Option<String>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) precision: Precision,
+    /// What that comes to on this machine, see [`ModelStamp::products`].
+    pub(crate) products: String,
     pub(crate) standing: Standing,
     pub(crate) auditor: Auditor,
     pub(crate) savings: Savings,
 }
+
+/// Most candidates of a plan: their lengths take 8 MiB.
+const MAX_PLANNED_CANDIDATES: usize = 1 << 20;
+/// Most tokens of a candidate in a plan: more than any model has positions.
+const MAX_PLANNED_TOKENS: usize = 1 << 26;
 
 /// Texts without their repetitions.
 struct Distinct<'a> {
@@ -68,6 +75,7 @@ impl Reranker {
             hash: self.fingerprint.hash()?,
             layers: self.info.layers,
             precision: self.precision.name().into(),
+            products: Some(self.products.clone()),
             max_length: self.info.max_length,
             instruction: self.instruction.clone(),
         })
@@ -231,8 +239,19 @@ impl Reranker {
     /// How a pool of `candidates` texts of `tokens` tokens each (template, query and text) would be run now.
     ///
     /// # Errors
-    /// [`Error::Plan`], for instance when the memory budget is too small, with the minimum.
+    /// [`Error::Plan`], for instance when the memory budget is too small, with the minimum; [`Error::Setting`] for
+    /// more than 1,048,576 candidates, or longer ones than any model takes.
     pub fn plan(&self, candidates: usize, tokens: usize) -> Result<Plan> {
+        // A plan lists the candidates' lengths, so their number must be bounded before.
+        for (setting, found, most) in [
+            ("the number of candidates", candidates, MAX_PLANNED_CANDIDATES),
+            ("the number of tokens of a candidate", tokens, MAX_PLANNED_TOKENS),
+        ] {
+            if !(1..=most).contains(&found) {
+                let (expected, found) = (format!("1 to {most}"), found.to_string());
+                return Err(Error::Setting { setting, expected, found });
+            }
+        }
         self.engine.plan(PoolShape::uniform(candidates, tokens))
     }
 

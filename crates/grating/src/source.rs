@@ -1,5 +1,6 @@
 //! Where a model comes from: a folder, the hub, or the library itself.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -35,15 +36,16 @@ impl ModelSource {
     ///
     /// # Errors
     /// [`Error::NoSuchModel`] when it is neither.
-    pub fn parse(text: &str) -> Result<Self> {
+    pub fn parse(text: impl AsRef<OsStr>) -> Result<Self> {
+        let text = text.as_ref();
         let path = PathBuf::from(text);
         if path.exists() {
             return Ok(ModelSource::Path(path));
         }
-        if is_hub_id(text) {
-            return Ok(ModelSource::Hub { id: text.to_string(), revision: None });
+        match text.to_str().filter(|text| is_hub_id(text)) {
+            Some(id) => Ok(ModelSource::Hub { id: id.to_string(), revision: None }),
+            None => Err(Error::NoSuchModel { model: text.to_string_lossy().into_owned() }),
         }
-        Err(Error::NoSuchModel { model: text.to_string() })
     }
 }
 

@@ -3,6 +3,10 @@
 
 mod calibrate;
 mod memory;
+mod mutations;
+mod refusals;
+#[cfg(unix)]
+mod unix;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -138,7 +138,7 @@ impl<W: Write> GgufWriter<W> {
 
     fn check(&self, outcome: std::io::Result<()>) -> Result<()> {
         outcome
-            .map_err(|source| IoError::Write { file: self.file.clone(), source: Arc::new(source) })
+            .map_err(|source| IoError::Write { file: self.file.clone(), reason: Arc::new(source) })
     }
 }
 

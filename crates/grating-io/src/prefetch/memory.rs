@@ -47,7 +47,7 @@ impl Region {
     /// Reserves `bytes` of address space.
     pub(super) fn allocate(bytes: usize) -> Result<Self> {
         let fail =
-            |source: io::Error| IoError::OutOfMemory { needed: bytes, source: Arc::new(source) };
+            |source: io::Error| IoError::OutOfMemory { needed: bytes, reason: Arc::new(source) };
         let mut map = MmapMut::map_anon(bytes.max(1)).map_err(fail)?;
         prefer_huge_pages(&map);
         let len = map.len();

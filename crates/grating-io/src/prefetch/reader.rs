@@ -81,7 +81,7 @@ fn blame(plan: &Plan, request: &Request, source: &Source, error: IoError) -> IoE
         file: source.storage.name().to_string(),
         label: extent.map_or_else(String::new, |extent| extent.label.to_string()),
         offset: position,
-        source: Arc::new(error),
+        reason: Arc::new(error),
     }
 }
 

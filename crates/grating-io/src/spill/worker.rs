@@ -51,7 +51,7 @@ fn write_error(shared: &Shared, offset: u64, needed: u64, source: io::Error) -> 
             let free = shared.file.free_bytes().unwrap_or(0);
             IoError::NoSpace { folder, needed, free }
         }
-        _ => IoError::SpillWrite { folder, offset, length: needed, source: Arc::new(source) },
+        _ => IoError::SpillWrite { folder, offset, length: needed, reason: Arc::new(source) },
     }
 }
 
@@ -70,8 +70,8 @@ fn read(shared: &Shared, key: u64, offset: u64, len: usize) {
             state.finish(key, Place::Here(buffer));
         }
         Err(source) => {
-            let (folder, source) = (shared.folder.clone(), Arc::new(source));
-            let error = IoError::SpillRead { folder, offset, length: len as u64, source };
+            let (folder, reason) = (shared.folder.clone(), Arc::new(source));
+            let error = IoError::SpillRead { folder, offset, length: len as u64, reason };
             state.finish(key, Place::Failed(error));
             state.keep_spare(buffer, &shared.options);
         }

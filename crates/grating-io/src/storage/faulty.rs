@@ -105,8 +105,8 @@ impl FaultyStorage {
     }
 
     fn broken(&self, offset: u64, length: u64) -> IoError {
-        let source = Arc::new(std::io::Error::other("injected input/output error"));
-        IoError::Read { file: self.name().to_string(), offset, length, source }
+        let reason = Arc::new(std::io::Error::other("injected input/output error"));
+        IoError::Read { file: self.name().to_string(), offset, length, reason }
     }
 
     fn short(&self, offset: u64, expected: u64, found: u64) -> IoError {

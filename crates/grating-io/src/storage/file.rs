@@ -31,7 +31,7 @@ impl FileStorage {
         let path = path.as_ref();
         let fail = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => IoError::NotFound { path: path.into() },
-            _ => IoError::Open { path: path.into(), source: Arc::new(source) },
+            _ => IoError::Open { path: path.into(), reason: Arc::new(source) },
         };
         // Before opening, too: opening a named pipe would wait for somebody to write into it.
         if !fs::metadata(path).map_err(fail)?.is_file() {
@@ -115,7 +115,7 @@ impl PositionalFile {
                         file: name.to_string(),
                         offset: at,
                         length: (needed - filled) as u64,
-                        source: Arc::new(source),
+                        reason: Arc::new(source),
                     });
                 }
             }

@@ -410,5 +410,6 @@ proptest! {
             bytes[at] ^= mask;
         }
         invariants::header(&bytes);
+        invariants::gguf(&bytes[8..]);
     }
 }

@@ -11,6 +11,11 @@ pub(crate) fn header(data: &[u8]) -> bool {
     examine(Checkpoint::from_storage(Arc::new(storage)))
 }
 
+/// Opens `data` as what follows the magic number and version of a GGUF file; whether it is good.
+pub(crate) fn gguf(data: &[u8]) -> bool {
+    header(&[b"GGUF\x03\0\0\0", data].concat())
+}
+
 /// Opens `data` as an index over two good shards: `1` holds `a` and `b`, `2` holds `c`.
 /// Returns whether it is good.
 pub(crate) fn index(data: &[u8]) -> bool {

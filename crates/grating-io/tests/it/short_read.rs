@@ -41,9 +41,9 @@ impl Storage for Dying {
             .reads_left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
         if left.is_err() {
-            let source = Arc::new(io::Error::other("EIO"));
+            let reason = Arc::new(io::Error::other("EIO"));
             let length = buf.len() as u64;
-            return Err(IoError::Read { file: self.name().into(), offset, length, source });
+            return Err(IoError::Read { file: self.name().into(), offset, length, reason });
         }
         self.image.read_at(offset, buf)
     }

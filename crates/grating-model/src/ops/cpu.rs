@@ -8,16 +8,18 @@
 mod arena;
 mod clock;
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grating_kernels::attention::{Heads, KeysValues, Span, attention, scratch_bytes};
 use grating_kernels::rows::{self, Activation};
-use grating_kernels::{Activations, Compute, Isa, Kernels, Matrix};
+use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};
 
 use super::{Affine, Ops};
 use crate::config::ModelConfig;
 use crate::error::{ModelError, Result};
+use crate::model::Model;
 use crate::precision::Precision;
 use crate::weights::{TensorView, format_of};
 use arena::{Arena, Buffer};
@@ -69,6 +71,22 @@ impl CpuOps {
             prepared: Mutex::default(),
             clock: Clock::default(),
         }
+    }
+
+    /// In which types products with the matrices of a model's layers are taken, `f32` for instance, or `f32, int8`. It
+    /// depends on precision, instructions and the weights' types; scores of two machines where it is the same differ by
+    /// no more than rounding in f32.
+    pub fn products(&self, model: &Model) -> String {
+        let layers = 0..model.config().layers;
+        let parts = layers.flat_map(|layer| model.layer_parts(layer));
+        let matrices = parts.filter(|part| part.shape().len() == 2);
+        let formats = matrices.filter_map(|part| format_of(part.dtype()));
+        let kinds: BTreeSet<&str> = formats.map(|format| self.compute(format).name()).collect();
+        Vec::from_iter(kinds).join(", ")
+    }
+
+    fn compute(&self, format: Format) -> Compute {
+        self.kernels.compute_for(format, self.precision.products(format))
     }
 
     /// Most bytes of activations that lived at one time since the last [`Self::trim`].

@@ -10,6 +10,15 @@ pub enum TokenizeError {
         /// Why.
         reason: String,
     },
+    /// The `tokenizers` crate panicked.
+    #[error(
+        "the `tokenizers` crate cannot cope with this tokenizer.json or text, and panicked: {reason}; \
+         take tokenizer.json from the model's own repository, complete"
+    )]
+    Panicked {
+        /// The panic's message.
+        reason: String,
+    },
     /// `grating.json` cannot be used.
     #[error("grating.json cannot be used: {reason}")]
     GratingJson {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use serde_json::Value;
 use tokenizers::models::bpe::BPE;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{
@@ -102,28 +103,45 @@ impl<'de> Visitor<'de> for VocabularyVisitor {
         f.write_str("a tokenizer's model")
     }
 
-    /// All files in use begin with the type. Those that do not, or name none, take the way of `tokenizers`.
+    /// Nearly all files begin with the type. Of those that do not, or name none, a tree of JSON values is made first.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Vocabulary, A::Error> {
         let Some(key) = map.next_key::<String>()? else {
             return Err(serde::de::Error::custom("the tokenizer's model is empty"));
         };
         if key != "type" {
             let all = MapAccessDeserializer::new(After { first: Some(key), map });
-            return ModelWrapper::deserialize(all).map(Vocabulary::Other);
+            let fields = serde_json::Map::deserialize(all)?;
+            return from_fields(fields).map_err(serde::de::Error::custom);
         }
         let kind: String = map.next_value()?;
-        let rest = MapAccessDeserializer::new(map);
-        match kind.as_str() {
-            "Unigram" => Unigram::deserialize(rest).map(Vocabulary::Unigram),
-            "BPE" => BPE::deserialize(rest).map(|bpe| Vocabulary::Other(bpe.into())),
-            "WordPiece" => WordPiece::deserialize(rest).map(|m| Vocabulary::Other(m.into())),
-            "WordLevel" => tokenizers::models::wordlevel::WordLevel::deserialize(rest)
-                .map(|m| Vocabulary::Other(m.into())),
-            other => Err(serde::de::Error::unknown_variant(
-                other,
-                &["BPE", "WordPiece", "WordLevel", "Unigram"],
-            )),
-        }
+        of_kind(&kind, MapAccessDeserializer::new(map))
+    }
+}
+
+/// The model of that type, from its other fields.
+fn of_kind<'de, D: Deserializer<'de>>(kind: &str, rest: D) -> Result<Vocabulary, D::Error> {
+    match kind {
+        "Unigram" => Unigram::deserialize(rest).map(Vocabulary::Unigram),
+        "BPE" => BPE::deserialize(rest).map(|bpe| Vocabulary::Other(bpe.into())),
+        "WordPiece" => WordPiece::deserialize(rest).map(|m| Vocabulary::Other(m.into())),
+        "WordLevel" => tokenizers::models::wordlevel::WordLevel::deserialize(rest)
+            .map(|m| Vocabulary::Other(m.into())),
+        other => Err(serde::de::Error::unknown_variant(
+            other,
+            &["BPE", "WordPiece", "WordLevel", "Unigram"],
+        )),
+    }
+}
+
+/// A model whose type is among its fields, or, in files of before tokenizers 0.13, to be told by them: a vocabulary that
+/// is a list of pieces and scores is a unigram model's; the others are left to `tokenizers`.
+fn from_fields(fields: serde_json::Map<String, Value>) -> serde_json::Result<Vocabulary> {
+    let kind = fields.get("type").and_then(Value::as_str).map(str::to_owned);
+    let kind = kind.or_else(|| fields.get("vocab")?.is_array().then(|| "Unigram".to_owned()));
+    let fields = Value::Object(fields);
+    match kind {
+        Some(kind) => of_kind(&kind, fields),
+        None => ModelWrapper::deserialize(fields).map(Vocabulary::Other),
     }
 }
 

@@ -185,7 +185,7 @@ fn read_file(path: &Path) -> Result<Vec<Query>, CalibrateError> {
 fn judgments(path: &Path) -> Result<HashMap<String, HashMap<String, u32>>, CalibrateError> {
     let mut judged = HashMap::<String, HashMap<String, u32>>::new();
     for (at, line) in lines(path)?.enumerate().skip(1) {
-        let line = line.map_err(|source| CalibrateError::File { path: path.into(), source })?;
+        let line = line.map_err(|reason| CalibrateError::File { path: path.into(), reason })?;
         let fields: Vec<&str> = line.split('\t').collect();
         let wrong = || {
             let reason = "it is not `query-id<TAB>corpus-id<TAB>score`".to_string();
@@ -202,7 +202,7 @@ fn judgments(path: &Path) -> Result<HashMap<String, HashMap<String, u32>>, Calib
 fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, CalibrateError> {
     let mut values = Vec::new();
     for (at, line) in lines(path)?.enumerate() {
-        let line = line.map_err(|source| CalibrateError::File { path: path.into(), source })?;
+        let line = line.map_err(|reason| CalibrateError::File { path: path.into(), reason })?;
         let value = serde_json::from_str(&line).map_err(|error| CalibrateError::Line {
             path: path.into(),
             line: at + 1,
@@ -214,7 +214,7 @@ fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, CalibrateError
 }
 
 fn lines(path: &Path) -> Result<std::io::Lines<BufReader<File>>, CalibrateError> {
-    let file = File::open(path);
-    let file = file.map_err(|source| CalibrateError::File { path: path.into(), source })?;
+    let file = crate::regular::open(path);
+    let file = file.map_err(|reason| CalibrateError::File { path: path.into(), reason })?;
     Ok(BufReader::new(file).lines())
 }

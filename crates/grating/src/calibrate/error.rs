@@ -7,12 +7,12 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum CalibrateError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {reason}")]
     File {
         /// The file.
         path: PathBuf,
         /// The system's words.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A line is not what it should be.
     #[error("{path}, line {line}: {reason}")]
@@ -50,6 +50,21 @@ pub enum CalibrateError {
         found: String,
         /// Of the reranker at hand.
         expected: String,
+    },
+    /// A trace has another shape than the query's pool and the model.
+    #[error(
+        "the trace of query `{query}` is of {found} {what}, but there are {expected}: it is damaged, or of another \
+         model or pool; name another file for the traces, or delete this one to record them again"
+    )]
+    TraceShape {
+        /// The query's id.
+        query: String,
+        /// What is counted.
+        what: &'static str,
+        /// In the trace.
+        found: usize,
+        /// Of the pool or the model.
+        expected: usize,
     },
     /// A query has no trace.
     #[error("there is no trace of query `{query}`: record the traces of these data first")]

@@ -242,11 +242,17 @@ fn family(
 /// The queries that have something to decide, in the order of the split.
 fn ordered<'a>(data: &'a Dataset, traces: &'a Traces, k: usize) -> Result<Vec<Case<'a>>> {
     let mut cases = Vec::new();
+    // As wide as those of the first query that has some.
+    let mut hidden = None;
     for query in data.queries.iter().filter(|query| query.texts.len() > k) {
         let key = query.key();
         let recorded = traces.recorded(&key);
-        let Recorded { trace, states } =
+        let recorded =
             recorded.ok_or_else(|| CalibrateError::NoTrace { query: query.id.clone() })?;
+        let width = recorded.states.as_ref().map(States::hidden);
+        recorded.check(query, traces.model.layers, hidden.or(width))?;
+        hidden = hidden.or(width);
+        let Recorded { trace, states } = recorded;
         cases.push((key, Case { query, trace, states: states.as_ref() }));
     }
     cases.sort_by(|a, b| a.0.cmp(&b.0));

@@ -51,14 +51,19 @@ pub fn record(
             let (file, traces) = TraceFile::open(path, &model)?;
             (Some(file), traces)
         }
-        None => (None, Traces::new(model)),
+        None => (None, Traces::new(model.clone())),
     };
     let queries = data.queries.len();
     for (done, query) in data.queries.iter().enumerate() {
         on_progress(RecordProgress { done, queries, query_share: 0.0 });
         let key = query.key();
-        let enough = |recorded: &Recorded| recorded.states.is_some() || !options.states;
-        if traces.recorded(&key).is_some_and(enough) || query.texts.is_empty() {
+        if let Some(recorded) = traces.recorded(&key) {
+            recorded.check(query, model.layers, Some(reranker.info().hidden))?;
+            if recorded.states.is_some() || !options.states {
+                continue;
+            }
+        }
+        if query.texts.is_empty() {
             continue;
         }
         let request = Request::new(&query.text, &query.texts, 1).trace(true).pruning(Pruning::Off);

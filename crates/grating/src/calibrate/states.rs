@@ -42,6 +42,11 @@ impl States {
         self.layers.len()
     }
 
+    /// Candidates that they are of.
+    pub(super) fn candidates(&self) -> usize {
+        self.candidates
+    }
+
     /// Whether these are of all intermediate layers and all candidates of a trace.
     pub(super) fn fit(&self, trace: &ScoreTrace) -> bool {
         self.candidates == trace.candidates() && self.layers.len() + 1 == trace.layers()
@@ -79,13 +84,16 @@ impl TryFrom<Stored> for States {
         let Stored { candidates, hidden, layers } = stored;
         let numbers = |text: &String| {
             let bytes = STANDARD.decode(text).map_err(|e| format!("states are no base64: {e}"))?;
-            match bytes.len() == 2 * candidates * hidden {
-                true => {
-                    Ok(bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]])).collect())
-                }
-                false => {
-                    Err(format!("{} bytes of states for {candidates} x {hidden}", bytes.len()))
-                }
+            let expected = candidates.checked_mul(hidden).and_then(|n| n.checked_mul(2));
+            if hidden == 0 || Some(bytes.len()) != expected {
+                let found = bytes.len();
+                return Err(format!("{found} bytes of states for {candidates} x {hidden}"));
+            }
+            let numbers = bytes.chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]));
+            let numbers: Vec<f16> = numbers.collect();
+            match numbers.iter().all(|number| number.is_finite()) {
+                true => Ok(numbers),
+                false => Err("states hold NaN or an infinity".to_string()),
             }
         };
         let layers = layers.iter().map(numbers).collect::<Result<_, String>>()?;

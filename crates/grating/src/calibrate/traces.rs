@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use grating_prune::ScoreTrace;
 use serde::{Deserialize, Serialize};
 
-use super::CalibrateError;
 use super::states::States;
+use super::{CalibrateError, Query};
 use crate::profile::ModelStamp;
 
 /// Score traces of queries, by [`Query::key`](super::Query::key), and the model they are of.
@@ -27,6 +27,35 @@ pub(super) struct Recorded {
     /// For readouts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) states: Option<States>,
+}
+
+impl Recorded {
+    /// Refuses a trace that is not of this query's pool and a model of so many layers and, where it is known, this
+    /// width of hidden states. (That a file is of this model its heading says, but not of each line.)
+    pub(super) fn check(
+        &self,
+        query: &Query,
+        layers: usize,
+        hidden: Option<usize>,
+    ) -> Result<(), CalibrateError> {
+        let (trace, pool) = (&self.trace, query.texts.len());
+        let mut counts =
+            vec![("candidates", trace.candidates(), pool), ("layers", trace.layers(), layers)];
+        if let Some(states) = &self.states {
+            counts.push(("candidates in its hidden states", states.candidates(), pool));
+            counts.push(("layers with hidden states", states.layers() + 1, layers));
+            if let Some(hidden) = hidden.filter(|_| states.layers() > 0) {
+                counts.push(("components in its hidden states", states.hidden(), hidden));
+            }
+        }
+        match counts.into_iter().find(|(_, found, expected)| found != expected) {
+            None => Ok(()),
+            Some((what, found, expected)) => {
+                let query = query.id.clone();
+                Err(CalibrateError::TraceShape { query, what, found, expected })
+            }
+        }
+    }
 }
 
 /// The first line of a file of traces.
@@ -57,8 +86,8 @@ impl Traces {
     /// # Errors
     /// [`CalibrateError::File`], [`CalibrateError::Line`].
     pub fn read(path: &Path) -> Result<Self, CalibrateError> {
-        let text = std::fs::read_to_string(path);
-        let text = text.map_err(|source| CalibrateError::File { path: path.into(), source })?;
+        let text = crate::regular::read_to_string(path);
+        let text = text.map_err(|reason| CalibrateError::File { path: path.into(), reason })?;
         Self::parse(path, &text)
     }
 
@@ -131,8 +160,8 @@ pub(super) struct TraceFile {
 impl TraceFile {
     /// Opens or makes the file; returns the traces that it holds already.
     pub(super) fn open(path: &Path, model: &ModelStamp) -> Result<(Self, Traces), CalibrateError> {
-        let fail = |source| CalibrateError::File { path: path.into(), source };
-        let text = match std::fs::read_to_string(path) {
+        let fail = |reason| CalibrateError::File { path: path.into(), reason };
+        let text = match crate::regular::read_to_string(path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(fail(error)),
@@ -160,7 +189,7 @@ impl TraceFile {
     }
 
     fn line(&mut self, value: &impl Serialize) -> Result<(), CalibrateError> {
-        let fail = |source| CalibrateError::File { path: self.path.clone(), source };
+        let fail = |reason| CalibrateError::File { path: self.path.clone(), reason };
         let mut line = serde_json::to_vec(value).map_err(|e| fail(e.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(fail)

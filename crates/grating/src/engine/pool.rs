@@ -179,7 +179,7 @@ impl<'a> Keeper<'a> {
             Err(refused) => {
                 store.recycle(refused.buffer);
                 if !self.may_fall_back {
-                    return Err(Error::Checkpoint(*refused.error));
+                    return Err(Error::from(*refused.error));
                 }
                 self.fallen_back = Some(*refused.error);
                 Ok(Place::Memory(hidden))

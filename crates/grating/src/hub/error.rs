@@ -215,20 +215,20 @@ pub enum HubError {
         found: String,
     },
     /// The cache or the token file cannot be read or written.
-    #[error("cannot {action} {}: {source}{}", .path.display(), io_hint(.source))]
+    #[error("cannot {action} {}: {reason}{}", .path.display(), io_hint(.reason))]
     Io {
         /// What was tried.
         action: &'static str,
         /// The file.
         path: PathBuf,
         /// The system's words.
-        source: io::Error,
+        reason: io::Error,
     },
 }
 
 impl HubError {
-    pub(super) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
-        HubError::Io { action, path: path.to_path_buf(), source }
+    pub(super) fn io(action: &'static str, path: &Path, reason: io::Error) -> Self {
+        HubError::Io { action, path: path.to_path_buf(), reason }
     }
 
     /// The hub cannot be used at all, for now: a complete cached snapshot is the better answer.

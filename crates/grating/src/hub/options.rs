@@ -181,7 +181,7 @@ impl HubOptions {
 
 /// The token file, if it is there.
 fn read_token(path: &Path) -> Result<Option<Token>, HubError> {
-    match std::fs::read_to_string(path) {
+    match crate::regular::read_to_string(path) {
         Ok(text) => Ok(Token::clean(&text)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(HubError::io("read the token file", path, e)),

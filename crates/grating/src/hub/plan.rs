@@ -73,7 +73,7 @@ pub(super) fn shards(path: &Path) -> Result<Vec<String>, HubError> {
         weight_map: std::collections::HashMap<String, String>,
     }
     let bad = |reason: String| HubError::BadIndex { path: path.to_path_buf(), reason };
-    let bytes = std::fs::read(path).map_err(|e| HubError::io("read", path, e))?;
+    let bytes = crate::regular::read(path).map_err(|e| HubError::io("read", path, e))?;
     let index: Index = serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?;
     let shards: BTreeSet<String> = index.weight_map.into_values().collect();
     if shards.is_empty() {

@@ -52,11 +52,11 @@ pub enum QuantizeError {
         element: u64,
     },
     /// The system does not let a file or folder be written.
-    #[error("cannot write {}: {source}", .path.display())]
+    #[error("cannot write {}: {reason}", .path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,
         /// The system's reason.
-        source: Arc<std::io::Error>,
+        reason: Arc<std::io::Error>,
     },
 }

@@ -6,16 +6,18 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use grating_io::{Checkpoint, GgufTensor, GgufValue, GgufWriter, free_bytes};
+use grating_io::{Checkpoint, GgufTensor, GgufValue, GgufWriter, Staging, free_bytes};
 use grating_model::TensorView;
 use rayon::prelude::*;
-use tempfile::TempDir;
 
 use super::plan::Planned;
 use super::{QuantizeError, WeightFormat};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
+use crate::request::CancelToken;
 
+/// What the folder's name begins with until it is complete.
+const HIDDEN: &str = ".grating-quantize-";
 /// Weights in memory at one time.
 const PIECE_ELEMENTS: usize = 1 << 20;
 
@@ -33,6 +35,7 @@ pub(super) fn write(
     tensors: &[Planned],
     format: WeightFormat,
     out: &Path,
+    cancel: &CancelToken,
 ) -> Result<()> {
     let parent = match out.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -57,7 +60,7 @@ pub(super) fn write(
         free_bytes(parent),
     )?;
 
-    let folder = partial_folder(parent)?;
+    let folder = Staging::new(parent, HIDDEN).map_err(failure(parent))?;
     for (name, bytes) in jsons {
         let path = folder.path().join(name);
         if let Some(bytes) = bytes {
@@ -69,13 +72,12 @@ pub(super) fn write(
     let shown = path.display().to_string();
     let mut writer = GgufWriter::new(BufWriter::new(file), &shown, &metadata, &entries)?;
     for tensor in tensors {
-        write_tensor(&files.checkpoint, tensor, &mut writer)?;
+        write_tensor(&files.checkpoint, tensor, &mut writer, cancel)?;
     }
     let file = writer.finish()?.into_inner().map_err(|error| failure(&path)(error.into_error()))?;
     file.sync_all().map_err(failure(&path))?;
     refuse_existing(out)?;
-    fs::rename(folder.path(), out).map_err(failure(out))?;
-    _ = folder.keep(); // It has another name by now.
+    folder.commit(out).map_err(failure(out))?;
     Ok(())
 }
 
@@ -99,27 +101,16 @@ fn check_space(folder: &Path, needed: u64, free: Option<u64>) -> Result<(), Quan
     }
 }
 
-/// A folder that goes when it is dropped, with the permissions of any other.
-fn partial_folder(parent: &Path) -> Result<TempDir, QuantizeError> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".grating-quantize-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o777)); // less the process's mask
-    }
-    builder.tempdir_in(parent).map_err(failure(parent))
-}
-
 fn failure(path: &Path) -> impl Fn(std::io::Error) -> QuantizeError {
     let path = PathBuf::from(path);
-    move |source| QuantizeError::Write { path: path.clone(), source: Arc::new(source) }
+    move |source| QuantizeError::Write { path: path.clone(), reason: Arc::new(source) }
 }
 
 fn write_tensor<W: Write>(
     checkpoint: &Checkpoint,
     tensor: &Planned,
     writer: &mut GgufWriter<W>,
+    cancel: &CancelToken,
 ) -> Result<()> {
     let Planned { from, to } = tensor;
     let columns = from.shape.last().copied().unwrap_or(1);
@@ -127,6 +118,9 @@ fn write_tensor<W: Write>(
     let row_bytes = from.byte_len() / rows.max(1) as u64;
     let piece_rows = (PIECE_ELEMENTS / columns.max(1)).max(1);
     for first in (0..rows).step_by(piece_rows) {
+        if cancel.is_cancelled() {
+            return Err(Error::Cancelled);
+        }
         let count = piece_rows.min(rows - first);
         let mut bytes = vec![0; count * row_bytes as usize];
         checkpoint.read_range(from, first as u64 * row_bytes, &mut bytes)?;

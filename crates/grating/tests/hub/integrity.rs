@@ -33,7 +33,7 @@ fn a_full_disk_is_said_and_leaves_nothing_in_the_snapshot() {
     fs::create_dir_all(setup.partial().parent().unwrap()).unwrap();
     std::os::unix::fs::symlink("/dev/full", setup.partial()).unwrap();
     let error = setup.fetch().unwrap_err();
-    let HubError::Io { source, .. } = &error else { panic!("{error:?}") };
+    let HubError::Io { reason: source, .. } = &error else { panic!("{error:?}") };
     assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
     assert!(error.to_string().contains("free some space"), "{error}");
     setup.check_nothing_partial_is_visible();

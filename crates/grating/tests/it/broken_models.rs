@@ -95,6 +95,57 @@ fn damaged_json_is_named() {
     }
 }
 
+/// Where `tokenizers` itself panics on a file that ends early, that is an error like any other.
+#[test]
+fn a_tokenizer_cut_anywhere_is_an_error() {
+    for case in ["bert-gelu-f32", "xlm-roberta-f32", "qwen3-tied-f32", "llama-f32"] {
+        let folder = copy_of(&golden(case));
+        let path = folder.path().join("tokenizer.json");
+        let whole = fs::read(&path).unwrap();
+        for sixteenth in 0..16 {
+            fs::write(&path, &whole[..whole.len() * sixteenth / 16]).unwrap();
+            let error = error(folder.path());
+            assert!(error.contains("tokenizer"), "{case}, {sixteenth}: {error}");
+        }
+    }
+}
+
+/// Written by a program that sorts fields, or by `tokenizers` before it named the type.
+#[test]
+fn a_unigram_model_is_known_wherever_its_type_stands_and_without_one() {
+    let score = |folder: &Path| {
+        let reranker = Reranker::builder().model(folder.to_str().unwrap()).build().unwrap();
+        let texts = ["a </s> bridge", "the river"];
+        let selection = reranker.rerank("where is the river", &texts, 2).unwrap();
+        selection.results.iter().map(|r| r.raw_score.0).collect::<Vec<_>>()
+    };
+    let folder = copy_of(&golden("xlm-roberta-f32"));
+    let expected = score(folder.path());
+    let path = folder.path().join("tokenizer.json");
+    // `serde_json` sorts fields: `byte_fallback` or `unk_id` comes before `type`.
+    let mut json: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    fs::write(&path, json.to_string()).unwrap();
+    assert!(!json["model"].to_string().starts_with(r#"{"type""#), "its fields are sorted");
+    assert_eq!(score(folder.path()), expected);
+    json["model"].as_object_mut().unwrap().remove("type").unwrap();
+    fs::write(&path, json.to_string()).unwrap();
+    assert_eq!(score(folder.path()), expected);
+}
+
+#[cfg(unix)]
+#[test]
+fn pipes_in_place_of_files_are_refused_at_once() {
+    for name in ["config.json", "tokenizer.json", "grating.json", "model.safetensors"] {
+        let folder = copy_of(&golden("llama-f32"));
+        let path = folder.path().join(name);
+        fs::remove_file(&path).unwrap();
+        // As many bytes as anybody wants, and no end.
+        std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+        let error = error(folder.path());
+        assert!(error.contains(name) && error.contains("not a regular file"), "{error}");
+    }
+}
+
 #[test]
 fn a_plain_decoder_needs_its_template() {
     let folder = copy_of(&golden("llama-f32"));

@@ -7,7 +7,7 @@ use grating::calibrate::{
 };
 use grating::prune::{ScoreTrace, Target, metrics, replay};
 use grating::{
-    Error, Mode, Policy, Precision, Profile, ProfileError, Pruning, Request, Reranker,
+    Error, Isa, Mode, Policy, Precision, Profile, ProfileError, Pruning, Request, Reranker,
     RerankerBuilder,
 };
 
@@ -128,6 +128,35 @@ fn a_profile_of_another_model_or_k_is_refused() {
     assert_eq!(pruning.run(request).unwrap().results.len(), K + 1);
     let off = builder().profile(profile).pruning(Pruning::Off).build().unwrap();
     assert_eq!(off.rerank("window", texts, K + 1).unwrap().stats.candidate_layers, 40);
+}
+
+/// In fast precision AVX2 multiplies bytes and the portable path f32: other scores, so another promise.
+#[test]
+fn a_profile_is_for_the_types_that_products_are_taken_in() {
+    if !Isa::Avx2.is_supported() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path(), 20);
+    let with = |precision, isa| builder().precision(precision).isa(isa);
+    let fast = profile(&with(Precision::Fast, Isa::Avx2).build().unwrap(), &data);
+    assert_eq!(fast.model.products.as_deref(), Some("int8"));
+    match with(Precision::Fast, Isa::Portable).profile(fast.clone()).build() {
+        Err(Error::Profile(ProfileError::OtherModel { what, expected, found })) => {
+            assert_eq!((what, &*expected, &*found), ("products in", "int8", "f32"));
+        }
+        other => panic!("{other:?}"),
+    }
+    with(Precision::Fast, Isa::Avx2).profile(fast.clone()).build().unwrap();
+    // A file of an older version does not say it.
+    let mut old = fast;
+    old.model.products = None;
+    assert!(with(Precision::Fast, Isa::Avx2).profile(old).build().is_err());
+    // Elsewhere instructions change no more than the rounding.
+    let mut full = profile(&with(Precision::Full, Isa::Avx2).build().unwrap(), &data);
+    with(Precision::Full, Isa::Portable).profile(full.clone()).build().unwrap();
+    full.model.products = None;
+    with(Precision::Full, Isa::Portable).profile(full).build().unwrap();
 }
 
 #[test]

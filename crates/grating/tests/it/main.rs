@@ -7,6 +7,7 @@ mod bits;
 mod broken_models;
 mod calibration;
 mod engine;
+mod errors;
 mod faults;
 mod golden;
 mod llama_cpp;

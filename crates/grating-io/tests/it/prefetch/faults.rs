@@ -53,7 +53,9 @@ fn a_bad_sector() {
         outcome
     });
     assert_eq!(served, 4, "blocks before the bad one are served");
-    let IoError::Tensor { file, label, offset, source } = &error else { panic!("{error:?}") };
+    let IoError::Tensor { file, label, offset, reason: source } = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!((&**file, &**label, *offset), ("storage 0", "layers.4.1", 4 * 9000 + 3100));
     assert!(matches!(**source, IoError::Read { .. }));
     let message = error.to_string();
@@ -74,7 +76,9 @@ fn a_file_that_was_cut_while_open() {
         prefetcher.schedule(blocks()).unwrap();
         let (served, error) = within(LIMIT, move || run(&prefetcher));
         assert_eq!(served, 2);
-        let IoError::Tensor { file, label, source, .. } = &error else { panic!("{error:?}") };
+        let IoError::Tensor { file, label, reason: source, .. } = &error else {
+            panic!("{error:?}")
+        };
         assert_eq!((file, &**label), (&path.display().to_string(), "layers.2.2"));
         assert!(matches!(**source, IoError::ShortRead { .. }), "{source:?}");
     }
@@ -104,7 +108,7 @@ fn a_panic_of_the_storage() {
         serves_the_next_schedule(&prefetcher);
         error
     });
-    let IoError::Tensor { source, .. } = &error else { panic!("{error:?}") };
+    let IoError::Tensor { reason: source, .. } = &error else { panic!("{error:?}") };
     assert!(matches!(&**source, IoError::Panicked { reason, .. } if reason.contains("injected")));
 }
 

@@ -1,0 +1,87 @@
+//! Numbers and files that cannot be: an error with its reason, never a panic or an abort.
+
+use serde_json::Value;
+
+use crate::{TEXTS, fails, golden, grating};
+
+#[test]
+fn absurd_sizes_are_errors() {
+    let most = usize::MAX.to_string();
+    let model = golden("bert-gelu-f32");
+    let model = model.to_str().unwrap();
+    let plan = |candidates: &str, tokens: &str, words: &[&str]| {
+        let args = ["plan", "-m", model, "--candidates", candidates, "--tokens", tokens];
+        fails(&args, b"", 1, words);
+    };
+    plan("4294967296", "100", &["the number of candidates is 4294967296", "1 to 1048576"]);
+    plan(&most, "100", &["the number of candidates"]);
+    plan("20", &most, &["the number of tokens of a candidate"]);
+    // Within the limits, but more than any budget holds.
+    let args = ["plan", "-m", model, "--candidates", "1048576", "--tokens", "67108864"];
+    fails(&[&args[..], &["--memory-budget", "1GB"]].concat(), b"", 1, &["too small"]);
+    for option in ["--chunk-tokens", "--window", "--row-cache", "--threads", "-k", "--max-length"] {
+        let output = grating(&["rerank", "-q", "window", "-m", model, option, &most], TEXTS);
+        let code = output.status.code();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(matches!(code, Some(0..=2)), "{option}: {code:?} {error}");
+        assert!(!error.contains("panicked"), "{option}: {error}");
+    }
+}
+
+/// Traces that claim to be of this model, with another number of candidates, layers or components than there are.
+#[test]
+fn traces_of_another_shape_are_refused_with_what_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let line = |q: usize| {
+        let texts: Vec<String> = (0..4).map(|c| format!("a river {q} {c}")).collect();
+        serde_json::json!({ "query": format!("window {q}"), "texts": texts }).to_string()
+    };
+    let (data, traces) = (path("queries.jsonl"), path("traces.jsonl"));
+    std::fs::write(&data, (0..8).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let model = golden("bert-gelu-f32");
+    let out = path("profile.json");
+    let mut args = vec!["calibrate", "-m", model.to_str().unwrap(), "--data", &data, "--out", &out];
+    args.extend(["--top-k", "1", "--target-precision", "0.3", "--traces", &traces]);
+    let good = grating(&args, b"");
+    assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
+    let recorded = std::fs::read_to_string(&traces).unwrap();
+    let damage = |change: &dyn Fn(&mut Value), words: &[&str]| {
+        let mut lines: Vec<Value> =
+            recorded.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        change(&mut lines[3]);
+        let lines: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
+        std::fs::write(&traces, lines.concat()).unwrap();
+        fails(&args, b"", 1, words);
+    };
+    let shorten = |trace: &mut Value, numbers: usize| {
+        trace["scores"].as_array_mut().unwrap().truncate(numbers);
+    };
+    damage(
+        &|line| {
+            line["trace"]["candidates"] = 3.into();
+            shorten(&mut line["trace"], 12);
+        },
+        &["the trace of query `3` is of 3 candidates, but there are 4"],
+    );
+    damage(
+        &|line| {
+            line["trace"]["layers"] = 3.into();
+            shorten(&mut line["trace"], 12);
+        },
+        &["is of 3 layers, but there are 4"],
+    );
+    damage(
+        &|line| _ = line["states"]["layers"].as_array_mut().unwrap().pop(),
+        &["is of 3 layers with hidden states, but there are 4"],
+    );
+    damage(
+        &|line| {
+            // 4 candidates of 42 components as 8 of 21.
+            line["states"]["candidates"] = 8.into();
+            line["states"]["hidden"] = 21.into();
+        },
+        &["is of 8 candidates in its hidden states, but there are 4"],
+    );
+    damage(&|line| line["states"]["hidden"] = u64::MAX.into(), &["bytes of states for 4 x"]);
+}
