@@ -35,8 +35,8 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// Folder with config.json, tokenizer.json and safetensors or GGUF weights, the file of one of several models there,
-    /// or a hub id (owner/name).
+    /// Folder with config.json, tokenizer.json and safetensors weights, or with a GGUF file; the file of one of several
+    /// models; or a hub id (owner/name, owner/name:Q4_K_M).
     /// Without it, the model that is built in.
     #[arg(long, short, value_name = "DIR|HUB_ID")]
     pub(crate) model: Option<OsString>,

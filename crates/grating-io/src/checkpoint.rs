@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{IoError, Result, quote};
-use crate::gguf::{self, GgufValue, PartOf};
+use crate::gguf::{self, GgufList, GgufValue, Metadata, PartOf};
 use crate::header;
 use crate::index::Index;
 use crate::locate::{Located, locate};
@@ -32,8 +32,8 @@ struct Inner {
     /// Sorted by name, each name once.
     tensors: Vec<TensorInfo>,
     shards: Vec<Shard>,
-    /// Of a GGUF file.
-    metadata: BTreeMap<String, GgufValue>,
+    /// Of a GGUF file, the first of several.
+    metadata: Metadata,
 }
 
 /// One file of a checkpoint.
@@ -100,7 +100,7 @@ impl Checkpoint {
             tensors => tensors?,
         };
         let name = storage.name().to_string();
-        Ok(Self::new(name, tensors, vec![Shard { storage }], BTreeMap::new()))
+        Ok(Self::new(name, tensors, vec![Shard { storage }], Metadata::default()))
     }
 
     fn from_gguf(storage: Arc<dyn Storage>) -> Result<Self> {
@@ -114,7 +114,7 @@ impl Checkpoint {
     /// stands in its first part.
     fn from_parts(parts: Vec<Arc<dyn Storage>>) -> Result<Self> {
         let count = parts.len();
-        let (mut tensors, mut metadata) = (Vec::new(), BTreeMap::new());
+        let (mut tensors, mut metadata) = (Vec::new(), Metadata::default());
         for (number, storage) in parts.iter().enumerate() {
             if gguf::has_magic(&**storage) {
                 let contents = gguf::read(&**storage, PartOf { number, count })?;
@@ -135,7 +135,7 @@ impl Checkpoint {
             let reason = format!("tensor {} is in another part too", quote(&second.name));
             return Err(disagree(second.shard, reason));
         }
-        if let Some(expected) = gguf::tensors_of_all_parts(&metadata)
+        if let Some(expected) = gguf::tensors_of_all_parts(&metadata.values)
             && expected != tensors.len() as u64
         {
             let reason = format!("the parts hold {} tensors, expected {expected}", tensors.len());
@@ -177,15 +177,10 @@ impl Checkpoint {
         }
         tensors.sort_unstable_by(|a, b| (&a.name, a.shard).cmp(&(&b.name, b.shard)));
         check_agreement(file, &index, &tensors)?;
-        Ok(Self::new(file.to_string(), tensors, shards, BTreeMap::new()))
+        Ok(Self::new(file.to_string(), tensors, shards, Metadata::default()))
     }
 
-    fn new(
-        name: String,
-        tensors: Vec<TensorInfo>,
-        shards: Vec<Shard>,
-        metadata: BTreeMap<String, GgufValue>,
-    ) -> Self {
+    fn new(name: String, tensors: Vec<TensorInfo>, shards: Vec<Shard>, metadata: Metadata) -> Self {
         debug_assert!(tensors.windows(2).all(|pair| pair[0].name < pair[1].name));
         Checkpoint { inner: Arc::new(Inner { name, tensors, shards, metadata }) }
     }
@@ -207,7 +202,17 @@ impl Checkpoint {
 
     /// What a GGUF file says of itself by key; empty for safetensors.
     pub fn metadata(&self) -> &BTreeMap<String, GgufValue> {
-        &self.inner.metadata
+        &self.inner.metadata.values
+    }
+
+    /// The values of a list in a GGUF file's metadata, read from the file; `None` where the key is absent or no list.
+    ///
+    /// # Errors
+    /// What the storage reports, and [`IoError::Gguf`] for a list of lists.
+    pub fn metadata_list(&self, key: &str) -> Result<Option<GgufList>> {
+        let Some(&position) = self.inner.metadata.lists.get(key) else { return Ok(None) };
+        let Some(first) = self.inner.shards.first() else { return Ok(None) };
+        gguf::read_list(&*first.storage, key, position).map(Some)
     }
 
     /// All tensors, sorted by name.

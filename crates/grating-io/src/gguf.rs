@@ -21,7 +21,8 @@ use crate::tensor::TensorInfo;
 use cursor::Cursor;
 use layout::{Entry, Place};
 
-pub use metadata::GgufValue;
+pub(crate) use metadata::Metadata;
+pub use metadata::{GgufList, GgufValue};
 pub use problem::GgufProblem;
 pub use writer::{GgufTensor, GgufWriter};
 
@@ -39,7 +40,7 @@ const MAX_RANK: u32 = 4;
 /// What a header says; the tensors are sorted by name.
 pub(crate) struct Contents {
     pub(crate) tensors: Vec<TensorInfo>,
-    pub(crate) metadata: BTreeMap<String, GgufValue>,
+    pub(crate) metadata: Metadata,
 }
 
 /// Whether the file begins as a GGUF file does.
@@ -76,8 +77,8 @@ pub(crate) fn read(storage: &dyn Storage, part: PartOf) -> Result<Contents> {
     }
     let (tensors, keys) = (cursor.u64()?, cursor.u64()?);
     let metadata = metadata::read(&mut cursor, keys)?;
-    check_part(&metadata, part).map_err(fail)?;
-    let alignment = alignment(&metadata).map_err(fail)?;
+    check_part(&metadata.values, part).map_err(fail)?;
+    let alignment = alignment(&metadata.values).map_err(fail)?;
     // A count is a claim: entries are read one by one until the file ends.
     let mut entries = Vec::new();
     for _ in 0..tensors {
@@ -88,6 +89,11 @@ pub(crate) fn read(storage: &dyn Storage, part: PartOf) -> Result<Contents> {
     let mut tensors = layout::check(entries, place)?;
     tensors.iter_mut().for_each(|tensor| tensor.shard = part.number);
     Ok(Contents { tensors, metadata })
+}
+
+/// The values of the list that begins at this byte of the file.
+pub(crate) fn read_list(storage: &dyn Storage, key: &str, position: u64) -> Result<GgufList> {
+    metadata::read_list(&mut Cursor::at(storage, position), key)
 }
 
 /// Tensors of all parts together, by what the first part says.

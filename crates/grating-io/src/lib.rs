@@ -71,7 +71,7 @@
 //!
 //! A GGUF file (version 2 or 3) is held to the same: types that [`Dtype`] has, rows of whole blocks, and
 //! tensors one after another with nothing but padding between them. Its metadata is kept
-//! ([`Checkpoint::metadata`]), lists excepted.
+//! ([`Checkpoint::metadata`]), lists excepted, which are read when they are asked for ([`Checkpoint::metadata_list`]).
 //!
 //! In a sharded checkpoint, shard names must be plain file names, and index and shards must list
 //! the same tensors in the same places.
@@ -99,8 +99,9 @@ pub use checkpoint::{Checkpoint, Shard};
 pub use disk::{free_bytes, in_memory};
 pub use dtype::Dtype;
 pub use error::IoError;
-pub use gguf::{GgufProblem, GgufTensor, GgufValue, GgufWriter};
+pub use gguf::{GgufList, GgufProblem, GgufTensor, GgufValue, GgufWriter};
 pub use header::MAX_HEADER_BYTES;
+pub use locate::{PartName, is_model_file};
 pub use prefetch::{Block, Extent, IoMode, Lease, PrefetchOptions, PrefetchStats, Prefetcher};
 pub use rows::{RowCache, RowCacheStats};
 pub use spill::{Buffer, NotSpilled, SpillEvent, SpillFile, SpillOptions, SpillStats, SpillStore};

@@ -93,7 +93,7 @@ fn locate_in_folder(folder: &Path) -> Result<Located> {
 /// Files that can be a model each; of one that is in parts, its first part that is there. Sorted.
 fn models(names: &[String]) -> Vec<String> {
     let mut models = BTreeMap::new();
-    for name in names.iter().filter(|name| is_weights(name)) {
+    for name in names.iter().filter(|name| is_model_file(name)) {
         let key = match PartName::parse(name) {
             Some(PartName { stem, count, ending, .. }) => format!("{stem}-of-{count}{ending}"),
             None => name.clone(),
@@ -128,10 +128,21 @@ fn parts(folder: &Path, name: &str) -> Result<Located> {
 }
 
 /// `model-00001-of-00003.gguf`: the name that splitting gives a part, of safetensors as of GGUF.
-#[derive(Debug, PartialEq)]
-struct PartName<'a> {
-    stem: &'a str,
-    count: usize,
+///
+/// ```
+/// use grating_io::PartName;
+///
+/// let part = PartName::parse("model-00002-of-00003.gguf").unwrap();
+/// assert_eq!((part.stem, part.count), ("model", 3));
+/// assert_eq!(part.of(1), "model-00001-of-00003.gguf");
+/// assert_eq!(PartName::parse("model.gguf"), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartName<'a> {
+    /// What all parts begin with.
+    pub stem: &'a str,
+    /// Parts in all.
+    pub count: usize,
     ending: &'a str,
 }
 
@@ -139,7 +150,8 @@ struct PartName<'a> {
 const MAX_PARTS: usize = 10_000;
 
 impl<'a> PartName<'a> {
-    fn parse(name: &'a str) -> Option<Self> {
+    /// Reads the name of a part; `None` for others.
+    pub fn parse(name: &'a str) -> Option<Self> {
         let (rest, ending) = name.split_at(name.rfind('.')?);
         let (rest, count) = rest.rsplit_once("-of-")?;
         let (stem, number) = rest.rsplit_once('-')?;
@@ -148,12 +160,12 @@ impl<'a> PartName<'a> {
             all.then(|| text.parse::<usize>().ok()).flatten()
         };
         let (number, count) = (digits(number)?, digits(count)?);
-        let valid = (1..=count).contains(&number) && count <= MAX_PARTS && is_weights(name);
+        let valid = (1..=count).contains(&number) && count <= MAX_PARTS && is_model_file(name);
         valid.then_some(PartName { stem, count, ending })
     }
 
-    /// The name of another part.
-    fn of(&self, number: usize) -> String {
+    /// The name of another part, counted from 1.
+    pub fn of(&self, number: usize) -> String {
         format!("{}-{number:05}-of-{:05}{}", self.stem, self.count, self.ending)
     }
 }
@@ -170,10 +182,11 @@ fn is_gguf(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(".gguf")
 }
 
-/// Whether the name is a model's; adapters, projectors and importance matrices come beside one.
-fn is_weights(name: &str) -> bool {
+/// Whether a file of this name, or path, can be a model; adapters, projectors and importance matrices come beside one.
+pub fn is_model_file(name: &str) -> bool {
     let beside = ["adapter_", "mmproj", "imatrix"];
-    has_ending(name) && !beside.iter().any(|start| name.to_ascii_lowercase().starts_with(start))
+    let own = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    has_ending(name) && !beside.iter().any(|start| own.starts_with(start))
 }
 
 fn has_ending(name: &str) -> bool {

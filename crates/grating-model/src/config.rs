@@ -141,6 +141,9 @@ pub struct ModelConfig {
     /// Whether the rotary embedding turns neighbours of a head, not its halves against each other: llama.cpp stores
     /// the rows of Llama's query and key matrices in that order.
     pub rotary_neighbours: bool,
+    /// Whether the rows of the two answers are stored by themselves, and are all that there is of the language-model
+    /// head: llama.cpp's conversion of rerankers does so.
+    pub answers_apart: bool,
 }
 
 #[derive(Deserialize)]
@@ -305,6 +308,7 @@ impl ModelConfig {
                 Family::Qwen3 | Family::Qwen2 => false,
             },
             rotary_neighbours: false,
+            answers_apart: false,
         })
     }
 }

@@ -68,6 +68,24 @@ pub enum ModelError {
         /// The tensor that was looked for.
         tensor: String,
     },
+    /// A BERT whose pooler is gone.
+    #[error(
+        "no pooler: the GGUF file has the classification layer but not the dense layer before it \
+         (`cls.weight`), which llama.cpp's conversion of BERT drops; scores without it would be wrong, use the \
+         model's safetensors"
+    )]
+    NoPooler,
+    /// A GGUF file does not say what its model needs, or says what cannot be used.
+    #[error(
+        "the GGUF file's `{key}` {problem}; the model's own config.json and tokenizer.json beside the file take the \
+         place of what it says"
+    )]
+    Gguf {
+        /// The key of its metadata, or a tensor.
+        key: String,
+        /// What is wrong, in words that follow the key.
+        problem: String,
+    },
     /// A tensor that the configuration calls for is not in the checkpoint.
     #[error(
         "the checkpoint lacks tensor `{tensor}`, which config.json calls for (shape {expected:?})"

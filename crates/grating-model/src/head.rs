@@ -21,6 +21,15 @@ pub struct Answers {
     pub no: u32,
 }
 
+/// The two answers' rows, yes first, where they are stored apart.
+const ANSWER_ROWS: &str = "score.weight";
+
+/// Whether a checkpoint in llama.cpp's names has the answers' rows apart.
+pub(crate) fn answers_are_apart(config: &ModelConfig, checkpoint: &Checkpoint) -> bool {
+    let rows = Spec::new(ANSWER_ROWS, [2, config.hidden]).resolve(checkpoint, "");
+    config.form == Form::YesNo && rows.is_ok()
+}
+
 /// Finds the head's tensors. Of a language-model head only the two answers' rows are ever read.
 pub(crate) fn head_parts(
     config: &ModelConfig,
@@ -30,6 +39,10 @@ pub(crate) fn head_parts(
     let h = config.hidden;
     let part = |prefix: &str, spec: Spec| spec.resolve(checkpoint, prefix);
     let parts = match (config.form, config.family) {
+        (Form::YesNo, _) if config.answers_apart => vec![
+            part("", Spec::new("model.norm.weight", [h]))?,
+            head(checkpoint, Spec::new(ANSWER_ROWS, [2, h]))?,
+        ],
         (Form::YesNo, _) => {
             let answers = answers.ok_or_else(|| ModelError::NoTemplate {
                 architecture: config.architecture.clone(),
@@ -45,6 +58,9 @@ pub(crate) fn head_parts(
                 part("", Spec::new("model.norm.weight", [h]))?,
                 head(checkpoint, Spec::new(table, [config.vocab, h]))?.rows(&rows),
             ]
+        }
+        (Form::SequenceClassification, Family::Bert) if lacks_pooler(checkpoint) => {
+            return Err(ModelError::NoPooler);
         }
         (Form::SequenceClassification, Family::Bert) => vec![
             head(checkpoint, Spec::new("bert.pooler.dense.weight", [h, h]))?,
@@ -65,6 +81,17 @@ pub(crate) fn head_parts(
     };
     check_finite(checkpoint, &parts)?;
     Ok(parts)
+}
+
+/// llama.cpp's conversion drops BERT's pooler and keeps the classification layer, in older releases under the name of
+/// the dense layer of others.
+fn lacks_pooler(checkpoint: &Checkpoint) -> bool {
+    const DENSE: &str = "cls.weight";
+    let is_row = |shape: &[usize]| shape.iter().filter(|&&n| n != 1).count() < 2;
+    match checkpoint.get(DENSE) {
+        Some(dense) => is_row(&dense.shape),
+        None => checkpoint.get("cls.output.weight").is_some(),
+    }
 }
 
 /// A missing head has its own error: the file is whole, but it is no reranker.
@@ -136,6 +163,7 @@ impl<'w, O: Ops> Head<'w, O> {
             (form, _) => {
                 let rows = match (form, config.tied) {
                     (Form::SequenceClassification, _) => "score.weight",
+                    (Form::YesNo, _) if config.answers_apart => ANSWER_ROWS,
                     (Form::YesNo, true) => "model.embed_tokens.weight",
                     (Form::YesNo, false) => "lm_head.weight",
                 };

@@ -11,7 +11,7 @@ use crate::error::{ModelError, Result};
 use crate::families::decoder::{self, DecoderAttention, DecoderFeedForward};
 use crate::families::encoder::{self, EncoderAttention, EncoderFeedForward};
 use crate::gguf_names;
-use crate::head::{Answers, Head, Stem, head_parts, stem_parts};
+use crate::head::{self, Answers, Head, Stem, head_parts, stem_parts};
 use crate::ops::Ops;
 use crate::parts::{Part, Spec};
 use crate::ragged::Ragged;
@@ -104,6 +104,7 @@ impl Model {
     ) -> Result<Self> {
         if gguf_names::are_used(checkpoint) {
             config.follow_llama_cpp();
+            config.answers_apart = head::answers_are_apart(&config, checkpoint);
         }
         let h = config.hidden;
         let (embeddings_prefix, token_table) = match config.family.is_decoder() {

@@ -82,7 +82,7 @@ const RUNNING_BYTES: u64 = 12 << 20;
 const MAX_THREADS: usize = 1024;
 
 impl RerankerBuilder {
-    /// A local folder, or a hub id of the form `owner/name`; an existing folder wins.
+    /// A local folder or file of weights, or a hub id of the form `owner/name` or `owner/name:Q4_K_M`; what exists wins.
     pub fn model(mut self, model: impl Into<OsString>) -> Self {
         self.source = SourceSetting::Text(model.into());
         self

@@ -14,6 +14,7 @@ pub(crate) fn open() -> crate::Result<crate::files::ModelFiles> {
         tokenizer: embedded::TOKENIZER.to_vec(),
         grating: None,
         profile: None,
+        from_metadata: Vec::new(),
         checkpoint: Checkpoint::from_storage(Arc::new(weights))?,
     })
 }

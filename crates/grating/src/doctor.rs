@@ -102,10 +102,11 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
         }
     };
     let tensors = files.checkpoint.tensors().count();
-    report.pass(
-        FILES,
-        format!("config.json, tokenizer.json and {tensors} tensors in {}", shards(&files)),
-    );
+    let beside = match files.from_metadata.as_slice() {
+        [] => "config.json, tokenizer.json".to_string(),
+        parts => format!("{} from the file's metadata", parts.join(", ")),
+    };
+    report.pass(FILES, format!("{beside} and {tensors} tensors in {}", shards(&files)));
 
     let loaded = files.load(LoadOptions::default());
     let encoder = match loaded {

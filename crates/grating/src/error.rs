@@ -30,7 +30,8 @@ pub enum Error {
     },
     /// The model is neither a folder nor a hub id.
     #[error(
-        "no model at `{model}`: it is neither a folder with config.json nor a hub id of the form owner/name"
+        "no model at `{model}`: it is neither a folder or file of weights nor a hub id of the form owner/name or \
+         owner/name:Q4_K_M"
     )]
     NoSuchModel {
         /// As given.
@@ -38,7 +39,7 @@ pub enum Error {
     },
     /// A file of the model cannot be read.
     #[error(
-        "cannot read {path}: {reason}; a model folder needs config.json, tokenizer.json and safetensors or GGUF weights"
+        "cannot read {path}: {reason}; a model folder needs config.json, tokenizer.json and safetensors weights, or a GGUF file"
     )]
     ModelFile {
         /// The file.

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use grating_io::Checkpoint;
-use grating_model::{LoadOptions, LoadedModel, ModelError};
+use grating_io::{Checkpoint, IoError};
+use grating_model::{GgufFiles, LoadOptions, LoadedModel, ModelError, names_an_architecture};
 
 use crate::error::{Error, Result};
 use crate::regular;
@@ -22,6 +22,8 @@ pub(crate) struct ModelFiles {
     pub(crate) grating: Option<Vec<u8>>,
     /// `grating-profile.json`, where there is one.
     pub(crate) profile: Option<Vec<u8>>,
+    /// Which of the files above are the GGUF file's metadata.
+    pub(crate) from_metadata: Vec<&'static str>,
     /// The weights; only the header is read.
     pub(crate) checkpoint: Checkpoint,
 }
@@ -63,21 +65,73 @@ fn open_path(path: &Path) -> Result<ModelFiles> {
             return Err(Error::ModelFile { path: path.into(), reason });
         }
     };
-    let config = read(&folder.join("config.json"))?;
-    let checkpoint = Checkpoint::open(path)?;
-    let tokenizer = read(&folder.join("tokenizer.json"))?;
+    let checkpoint = match Checkpoint::open(path) {
+        // Nothing of a model is there: what it needs says more.
+        Err(IoError::NoCheckpoint { candidates, .. })
+            if candidates.is_empty() && !folder.join("config.json").exists() =>
+        {
+            read(&folder.join("config.json"))?;
+            Checkpoint::open(path)?
+        }
+        opened => opened?,
+    };
     let optional = |name: &str| {
         let path = folder.join(name);
         path.exists().then(|| read(&path)).transpose()
     };
-    Ok(ModelFiles {
-        name: path.display().to_string(),
-        config,
-        tokenizer,
+    let name = path.display().to_string();
+    let written = Written {
+        config: optional("config.json")?,
+        tokenizer: optional("tokenizer.json")?,
         grating: optional("grating.json")?,
+    };
+    let (files, from_metadata) = match GgufFiles::of(&checkpoint) {
+        Some(gguf) => written.completed(&gguf).map_err(|error| Error::of_model(&name, error))?,
+        None => (written, Vec::new()),
+    };
+    let required = |file: Option<Vec<u8>>, name: &str| match file {
+        Some(bytes) => Ok(bytes),
+        None => read(&folder.join(name)),
+    };
+    Ok(ModelFiles {
+        config: required(files.config, "config.json")?,
+        tokenizer: required(files.tokenizer, "tokenizer.json")?,
+        grating: files.grating,
         profile: optional(crate::profile::SHIPPED)?,
+        from_metadata,
+        name,
         checkpoint,
     })
+}
+
+/// The small files that lie beside the weights.
+struct Written {
+    config: Option<Vec<u8>>,
+    tokenizer: Option<Vec<u8>>,
+    grating: Option<Vec<u8>>,
+}
+
+impl Written {
+    /// What is not there is taken from the GGUF file's metadata; so is `config.json` where it is a stub, as in many
+    /// repositories. A prompt in the metadata is the model's own, as its tokenizer is.
+    fn completed(mut self, gguf: &GgufFiles<'_>) -> Result<(Self, Vec<&'static str>), ModelError> {
+        let mut from_metadata = Vec::new();
+        if !self.config.as_deref().is_some_and(names_an_architecture) {
+            self.config = Some(gguf.config()?);
+            from_metadata.push("sizes");
+        }
+        if self.tokenizer.is_none() {
+            self.tokenizer = Some(gguf.tokenizer()?.tokenizer);
+            from_metadata.push("tokenizer");
+        }
+        if self.grating.is_none()
+            && let Some(grating) = gguf.grating()?
+        {
+            self.grating = Some(grating);
+            from_metadata.push("prompt");
+        }
+        Ok((self, from_metadata))
+    }
 }
 
 /// The folder of a file of weights.

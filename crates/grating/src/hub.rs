@@ -5,7 +5,8 @@
 //! [`fetch`] takes an id (`owner/name`), a revision and [`HubOptions`], and returns the snapshot folder, which is
 //! then opened like any other model folder. Only what a reranker needs is downloaded: `config.json`,
 //! `tokenizer.json`, the safetensors weights (one file, or the index and its shards) and, where the repository has
-//! them, `tokenizer_config.json` and `grating.json`.
+//! them, `tokenizer_config.json` and `grating.json`. Of a repository of GGUF files it is one of them (the only one, or
+//! the one named in `owner/name:Q4_K_M` or `owner/name/file.gguf`) and the small files as far as there are any.
 //!
 //! The cache is the one of Python's `huggingface_hub` (`models--owner--name/{blobs,refs,snapshots}`, locks in
 //! `.locks`): what Python fetched is reused, and the other way round. [`HubOptions::from_env`] finds it, the token
@@ -44,6 +45,7 @@
 mod cache;
 mod client;
 mod error;
+mod models;
 mod names;
 mod options;
 mod plan;
@@ -99,7 +101,8 @@ pub struct DownloadProgress<'a> {
 }
 
 /// Makes the snapshot of model `id` at `revision` (a branch, tag or commit; `main` if `None`) complete in the cache
-/// and returns its folder. See the [module](self) for what is downloaded, checked and reused.
+/// and returns its folder, or the file of weights where those go by a name of their own. Of several such,
+/// `owner/name:Q4_K_M` or `owner/name/file.gguf` names one. See the [module](self) for what is downloaded, checked and reused.
 ///
 /// `progress` is called on the calling thread, for every chunk (at most 256 KiB).
 ///
@@ -112,30 +115,29 @@ pub fn fetch(
     mut progress: impl FnMut(DownloadProgress<'_>),
 ) -> Result<PathBuf, HubError> {
     let revision = revision.unwrap_or(DEFAULT_REVISION);
+    let (id, choice) = names::split_choice(id);
     names::check_id(id)?;
+    names::check_choice(id, choice)?;
     names::check_revision(revision)?;
     let cache = RepoCache::new(&options.cache_dir, id, revision);
     if options.offline {
-        return cache.complete_snapshot();
+        return cache.complete_snapshot(choice);
     }
     let client = Client::new(id, revision, options)?;
     let listing = match client.listing() {
         Ok(listing) => listing,
         Err(error) if error.is_outage() => {
-            let Ok(folder) = cache.complete_snapshot() else { return Err(error) };
+            let Ok(folder) = cache.complete_snapshot(choice) else { return Err(error) };
             progress(DownloadProgress::using_cache());
             return Ok(folder);
         }
         Err(error) => return Err(error),
     };
     let session = Session { client: &client, cache: &cache, commit: &listing.commit };
-    session.complete(
-        &plan::small_files(id, &listing)?,
-        plan::weights(id, &listing)?,
-        &mut progress,
-    )?;
+    let (small_files, weights) = plan::files(id, &listing, choice)?;
+    session.complete(&small_files, &weights, &mut progress)?;
     cache.set_ref(&listing.commit)?;
-    Ok(cache.snapshot(&listing.commit))
+    Ok(plan::path(cache.snapshot(&listing.commit), &weights))
 }
 
 impl DownloadProgress<'_> {
@@ -166,7 +168,7 @@ impl Session<'_> {
     fn complete(
         &self,
         small_files: &[&str],
-        weights: Weights,
+        weights: &Weights,
         progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<(), HubError> {
         let mut wanted: Vec<String> = small_files.iter().map(|file| (*file).to_string()).collect();
@@ -177,6 +179,7 @@ impl Session<'_> {
                 self.download_all(&index, progress)?;
                 wanted.extend(plan::shards(&self.cache.snapshot(self.commit).join(plan::INDEX))?);
             }
+            Weights::Model(files) => wanted.extend(files.iter().cloned()),
         }
         self.download_all(&self.describe(&wanted)?, progress)
     }

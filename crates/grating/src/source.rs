@@ -13,11 +13,13 @@ pub enum ModelSource {
     /// The model embedded in the library (feature `default-model`).
     #[default]
     Default,
-    /// A folder with `config.json`, `tokenizer.json` and safetensors or GGUF weights.
+    /// A folder with `config.json`, `tokenizer.json` and safetensors weights, or with a GGUF file; or the file of one of
+    /// several models in a folder.
     Path(PathBuf),
     /// A repository on the Hugging Face hub.
     Hub {
-        /// `owner/name`.
+        /// `owner/name`; one of several GGUF files by its quantization or name, `owner/name:Q4_K_M` or
+        /// `owner/name/file.gguf`.
         id: String,
         /// Branch, tag or commit; `main` where none is given.
         revision: Option<String>,
@@ -25,7 +27,7 @@ pub enum ModelSource {
 }
 
 impl ModelSource {
-    /// Reads what a user typed: an existing folder wins, then `owner/name` is a hub id.
+    /// Reads what a user typed: an existing folder or file wins, then `owner/name` is a hub id.
     ///
     /// ```
     /// use grating::ModelSource;
@@ -68,7 +70,19 @@ fn is_hub_id(text: &str) -> bool {
             && !s.starts_with(['.', '-'])
             && s.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
     };
-    matches!(text.split_once('/'), Some((owner, name)) if part(owner) && part(name))
+    let file = |file: &str| file.split('/').all(part);
+    let (text, choice) = match text.split_once(':') {
+        Some((id, choice)) => (id, Some(choice)),
+        None => (text, None),
+    };
+    match text.splitn(3, '/').collect::<Vec<_>>()[..] {
+        [owner, name] => part(owner) && part(name) && choice.is_none_or(file),
+        [owner, name, rest] => {
+            let model = grating_io::is_model_file(rest) && choice.is_none();
+            part(owner) && part(name) && file(rest) && model
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -80,6 +94,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let text = folder.path().to_str().unwrap();
         assert_eq!(ModelSource::parse(text).unwrap(), ModelSource::Path(folder.path().into()));
+        for id in ["a/b", "a/b:Q4_K_M", "a/b/c-Q8_0.gguf", "a/b/x/c.gguf"] {
+            let hub = ModelSource::Hub { id: id.into(), revision: None };
+            assert_eq!(ModelSource::parse(id).unwrap(), hub);
+        }
+        for bad in ["a/b:", "a/b: x", "a/b/c.gguf:Q8_0", "C:/x", "a/b/../c.gguf"] {
+            assert!(matches!(ModelSource::parse(bad), Err(Error::NoSuchModel { .. })), "{bad}");
+        }
         for bad in ["", "name", "/abs/path", "./a", "../a/b", "a/b/c", "a b/c", "owner/"] {
             assert!(matches!(ModelSource::parse(bad), Err(Error::NoSuchModel { .. })), "{bad}");
         }

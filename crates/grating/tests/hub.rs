@@ -2,6 +2,8 @@
 #![cfg(feature = "hub")]
 #![allow(clippy::unwrap_used)] // helpers of tests; the exemption of clippy.toml covers the tests alone
 
+#[path = "hub/gguf.rs"]
+mod gguf;
 #[path = "hub/integrity.rs"]
 mod integrity;
 #[path = "hub/interruptions.rs"]

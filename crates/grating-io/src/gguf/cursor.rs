@@ -18,7 +18,11 @@ pub(super) struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     pub(super) fn new(storage: &'a dyn Storage) -> Self {
-        Cursor { storage, position: 0, chunk: Vec::new(), chunk_start: 0 }
+        Cursor::at(storage, 0)
+    }
+
+    pub(super) fn at(storage: &'a dyn Storage, position: u64) -> Self {
+        Cursor { storage, position, chunk: Vec::new(), chunk_start: 0 }
     }
 
     /// Bytes passed so far.

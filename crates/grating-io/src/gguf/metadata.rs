@@ -9,8 +9,8 @@ use crate::error::Result;
 
 /// A value of a GGUF file's metadata.
 ///
-/// Lists are counted and not kept: they are the vocabulary in all practice, megabytes that
-/// `tokenizer.json` has as well.
+/// Lists are counted and not kept: they are the vocabulary in all practice, megabytes that are read once, if at all
+/// ([`Checkpoint::metadata_list`](crate::Checkpoint::metadata_list)).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum GgufValue {
@@ -48,12 +48,32 @@ const LIST: u32 = 9;
 /// Lists of lists deeper than this are hostile.
 const MAX_DEPTH: usize = 8;
 
+/// The values of a list in a GGUF file's metadata.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum GgufList {
+    /// Numbers of any kind, and yes or no as 1 and 0; integers beyond 2^53 are rounded.
+    Numbers(Vec<f64>),
+    /// Texts.
+    Texts(Vec<String>),
+}
+
+/// Keys with their values, and where in the file each list begins.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metadata {
+    pub(crate) values: BTreeMap<String, GgufValue>,
+    pub(crate) lists: BTreeMap<String, u64>,
+}
+
 /// Reads `count` keys and their values.
-pub(super) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<BTreeMap<String, GgufValue>> {
-    let mut map = BTreeMap::new();
+pub(super) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<Metadata> {
+    let Metadata { values: mut map, mut lists } = Metadata::default();
     for _ in 0..count {
         let key = cursor.text()?;
         let kind = cursor.u32()?;
+        if kind == LIST {
+            lists.insert(key.clone(), cursor.position());
+        }
         let value = value(cursor, &key, kind)?;
         if map.contains_key(&key) {
             let reason = "it is there twice".to_string();
@@ -61,7 +81,30 @@ pub(super) fn read(cursor: &mut Cursor<'_>, count: u64) -> Result<BTreeMap<Strin
         }
         map.insert(key, value);
     }
-    Ok(map)
+    Ok(Metadata { values: map, lists })
+}
+
+/// The values of the list that begins where the cursor stands. Nothing is allocated that the file has no bytes for.
+pub(super) fn read_list(cursor: &mut Cursor<'_>, key: &str) -> Result<GgufList> {
+    use GgufList::{Numbers, Texts};
+    let (kind, length) = (cursor.u32()?, cursor.u64()?);
+    if kind == TEXT {
+        return Ok(Texts((0..length).map(|_| cursor.text()).collect::<Result<_>>()?));
+    }
+    let mut numbers = Vec::new();
+    for _ in 0..length {
+        numbers.push(match value(cursor, key, kind)? {
+            GgufValue::Unsigned(n) => n as f64,
+            GgufValue::Signed(n) => n as f64,
+            GgufValue::Float(x) => x,
+            GgufValue::Bool(b) => f64::from(u8::from(b)),
+            GgufValue::Text(_) | GgufValue::List(_) => {
+                let reason = "it is a list of lists".to_string();
+                return Err(cursor.fail(GgufProblem::Key { key: key.to_string(), reason }));
+            }
+        });
+    }
+    Ok(Numbers(numbers))
 }
 
 fn value(cursor: &mut Cursor<'_>, key: &str, kind: u32) -> Result<GgufValue> {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use grating_io::{Checkpoint, Dtype, GgufProblem, GgufTensor, GgufValue, GgufWriter, IoError};
+use grating_io::{
+    Checkpoint, Dtype, GgufList, GgufProblem, GgufTensor, GgufValue, GgufWriter, IoError,
+};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -155,6 +157,11 @@ fn every_kind_of_value_is_kept_and_lists_are_counted() {
         assert_eq!(checkpoint.metadata()[key], value, "{key}");
     }
     assert_eq!(read(&checkpoint, "a"), [0, 1, 2], "what follows the metadata is found");
+    let list = |key: &str| checkpoint.metadata_list(key);
+    assert_eq!(list("list").unwrap(), Some(GgufList::Numbers(vec![0.0; 2])));
+    assert_eq!(list("texts").unwrap(), Some(GgufList::Texts(vec!["p".into(), "qq".into()])));
+    assert_eq!((list("u8").unwrap(), list("absent").unwrap()), (None, None));
+    assert_eq!(variant(&list("nested").unwrap_err()), "Gguf");
 }
 
 #[test]

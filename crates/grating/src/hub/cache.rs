@@ -45,8 +45,8 @@ impl RepoCache {
         self.layout.pointer_path(commit)
     }
 
-    /// The snapshot that the revision named last, if it has every file a model needs.
-    pub(super) fn complete_snapshot(&self) -> Result<PathBuf, HubError> {
+    /// The model in the snapshot that the revision named last, if every file it needs is there.
+    pub(super) fn complete_snapshot(&self, choice: Option<&str>) -> Result<PathBuf, HubError> {
         let not_cached = |missing: String| HubError::NotCached {
             id: self.id.clone(),
             revision: self.revision.clone(),
@@ -58,8 +58,11 @@ impl RepoCache {
         if !folder.is_dir() {
             return Err(not_cached("the revision".to_string()));
         }
-        let missing = plan::missing(&folder)?;
-        if missing.is_empty() { Ok(folder) } else { Err(not_cached(missing.join(", "))) }
+        let plan::Local { missing, weights } = plan::local(&self.id, &folder, choice)?;
+        match missing.is_empty() {
+            true => Ok(plan::path(folder, &weights)),
+            false => Err(not_cached(missing.join(", "))),
+        }
     }
 
     fn ref_path(&self) -> PathBuf {

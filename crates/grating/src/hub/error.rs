@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::models;
+
 /// Why a model could not be had from the hub or its cache. No message holds the token.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -104,7 +106,7 @@ pub enum HubError {
     },
     /// The repository holds weights in other formats only.
     #[error(
-        "{id} has no safetensors weights (found: {found}), and other formats are not read; look for a revision or \
+        "{id} has no safetensors or GGUF weights (found: {found}), and other formats are not read; look for a revision or \
          repository with model.safetensors, or convert it with transformers \
          (`model.save_pretrained(folder, safe_serialization=True)`) and give that folder"
     )]
@@ -113,6 +115,24 @@ pub enum HubError {
         id: String,
         /// What is there.
         found: String,
+    },
+    /// The repository holds several models and none was chosen.
+    #[error("{}", several(.id, .files))]
+    SeveralModels {
+        /// The repository.
+        id: String,
+        /// A file of each.
+        files: Vec<String>,
+    },
+    /// The repository does not hold the model that was chosen.
+    #[error("{id} holds no model `{choice}`; {}", holds(.id, .found))]
+    NoSuchModel {
+        /// The repository.
+        id: String,
+        /// As given.
+        choice: String,
+        /// A file of each that it holds.
+        found: Vec<String>,
     },
     /// The repository lacks a file that every model needs.
     #[error("{id} has no {file}; {hint}")]
@@ -242,6 +262,33 @@ impl HubError {
             self,
             HubError::Unreachable { .. } | HubError::Server { .. } | HubError::RateLimited { .. }
         )
+    }
+}
+
+/// Names shown of the models that can be chosen.
+const SHOWN_MODELS: usize = 20;
+
+fn list(files: &[String]) -> String {
+    let shown = files.iter().take(SHOWN_MODELS).cloned().collect::<Vec<_>>().join(", ");
+    match files.len().saturating_sub(SHOWN_MODELS) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+fn several(id: &str, files: &[String]) -> String {
+    let first = files.first().map_or("", String::as_str);
+    format!(
+        "{id} holds several models: {}; name one, as in {id}:{} or {id}/{first}",
+        list(files),
+        models::tag(first)
+    )
+}
+
+fn holds(id: &str, found: &[String]) -> String {
+    match found {
+        [] => format!("its files have none under a name of its own; leave the choice out: {id}"),
+        found => format!("it holds {}", list(found)),
     }
 }
 

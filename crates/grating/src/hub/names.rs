@@ -1,11 +1,36 @@
 //! What may be an id, a revision, a file of a repository: everything that becomes part of a path or an address.
 
+use grating_io::is_model_file;
+
 use super::HubError;
 
 const NAME_LIMIT: usize = 96;
 const REVISION_LIMIT: usize = 255;
 /// Leaves room for `.incomplete` and a process id within the 255 bytes that file systems give a name.
 const ETAG_LIMIT: usize = 200;
+
+/// An id, and the file or quantization named after it: `owner/name:Q4_K_M`, `owner/name/file.gguf`.
+pub(super) fn split_choice(text: &str) -> (&str, Option<&str>) {
+    if let Some((id, choice)) = text.split_once(':') {
+        return (id, Some(choice));
+    }
+    let slash = text.match_indices('/').nth(1).map(|(at, _)| at);
+    match slash.filter(|_| is_model_file(text)) {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+/// A choice becomes part of a path.
+pub(super) fn check_choice(id: &str, choice: Option<&str>) -> Result<(), HubError> {
+    match choice {
+        Some(choice) if !is_safe_file(choice) => Err(HubError::InvalidId {
+            id: format!("{id}:{choice}"),
+            reason: "what follows the name is neither a quantization nor a file",
+        }),
+        _ => Ok(()),
+    }
+}
 
 /// The rules of the hub for `name` and `owner/name`.
 pub(super) fn check_id(id: &str) -> Result<(), HubError> {
@@ -96,6 +121,22 @@ mod tests {
         ];
         for bad in bad {
             assert!(matches!(check_id(bad), Err(HubError::InvalidId { .. })), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_choice_is_what_follows_the_id() {
+        for (text, id, choice) in [
+            ("a/b", "a/b", None),
+            ("a/b:Q4_K_M", "a/b", Some("Q4_K_M")),
+            ("a/b/c-Q8_0.gguf", "a/b", Some("c-Q8_0.gguf")),
+            ("a/b/x/c.gguf", "a/b", Some("x/c.gguf")),
+            ("a/b/c", "a/b/c", None),
+        ] {
+            assert_eq!(split_choice(text), (id, choice));
+        }
+        for bad in ["", "../x", "a b", "/etc"] {
+            assert!(check_choice("a/b", Some(bad)).is_err(), "{bad}");
         }
     }
 

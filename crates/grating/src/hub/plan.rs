@@ -1,9 +1,9 @@
 //! Which files of a repository a reranker needs.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{HubError, names};
+use super::{HubError, models, names};
 
 pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
@@ -29,14 +29,51 @@ pub(super) struct Listing {
 }
 
 /// Where the weights are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Weights {
     Single,
     Sharded,
+    /// A file under another name, or all its parts in order.
+    Model(Vec<String>),
+}
+
+impl Weights {
+    /// Whether the file says what else a model's folder says.
+    fn is_gguf(&self) -> bool {
+        match self {
+            Weights::Model(files) => files.iter().any(|file| models::is_gguf(file)),
+            _ => false,
+        }
+    }
+}
+
+/// What to fetch: the files beside the weights, and the weights.
+pub(super) fn files(
+    id: &str,
+    listing: &Listing,
+    choice: Option<&str>,
+) -> Result<(Vec<&'static str>, Weights), HubError> {
+    let weights = match weights(id, &listing.files, choice) {
+        // That there is no model at all says more.
+        Err(error @ HubError::NoSafetensors { .. }) => {
+            small_files(id, listing, &Weights::Single)?;
+            return Err(error);
+        }
+        weights => weights?,
+    };
+    Ok((small_files(id, listing, &weights)?, weights))
 }
 
 /// The files beside the weights, in the order they are fetched.
-pub(super) fn small_files(id: &str, listing: &Listing) -> Result<Vec<&'static str>, HubError> {
+fn small_files(
+    id: &str,
+    listing: &Listing,
+    weights: &Weights,
+) -> Result<Vec<&'static str>, HubError> {
+    let there = |file: &&str| listing.files.contains(*file);
+    if weights.is_gguf() {
+        return Ok([CONFIG, TOKENIZER].into_iter().chain(OPTIONAL).filter(there).collect());
+    }
     for file in [CONFIG, TOKENIZER] {
         if !listing.files.contains(file) {
             let hint = if file == TOKENIZER {
@@ -48,20 +85,22 @@ pub(super) fn small_files(id: &str, listing: &Listing) -> Result<Vec<&'static st
             return Err(HubError::MissingFile { id: id.to_string(), file: file.to_string(), hint });
         }
     }
-    let optional = OPTIONAL.into_iter().filter(|file| listing.files.contains(*file));
-    Ok([CONFIG, TOKENIZER].into_iter().chain(optional).collect())
+    Ok([CONFIG, TOKENIZER].into_iter().chain(OPTIONAL.into_iter().filter(there)).collect())
 }
 
-/// The form of the weights; a single file wins over an index, as in transformers.
-pub(super) fn weights(id: &str, listing: &Listing) -> Result<Weights, HubError> {
-    if listing.files.contains(SINGLE) {
+/// The form of the weights among `files`; a single file wins over an index, as in transformers, and both over files of
+/// other names. `choice` names one of those, wholly or by its quantization.
+fn weights(id: &str, files: &BTreeSet<String>, choice: Option<&str>) -> Result<Weights, HubError> {
+    if choice.is_none() && files.contains(SINGLE) {
         return Ok(Weights::Single);
     }
-    if listing.files.contains(INDEX) {
+    if choice.is_none() && files.contains(INDEX) {
         return Ok(Weights::Sharded);
     }
-    let found: Vec<_> =
-        OTHER_WEIGHTS.into_iter().filter(|file| listing.files.contains(*file)).collect();
+    if let Some(model) = models::choose(id, files, choice)? {
+        return Ok(Weights::Model(model));
+    }
+    let found: Vec<_> = OTHER_WEIGHTS.into_iter().filter(|file| files.contains(*file)).collect();
     let found = if found.is_empty() { "no weights".to_string() } else { found.join(", ") };
     Err(HubError::NoSafetensors { id: id.to_string(), found })
 }
@@ -87,16 +126,43 @@ pub(super) fn shards(path: &Path) -> Result<Vec<String>, HubError> {
     Ok(shards.into_iter().collect())
 }
 
-/// What a model folder lacks to be used, as repository paths; empty if it is complete.
-pub(super) fn missing(folder: &Path) -> Result<Vec<String>, HubError> {
-    let mut required = vec![CONFIG.to_string(), TOKENIZER.to_string()];
-    if folder.join(SINGLE).exists() || !folder.join(INDEX).exists() {
-        required.push(SINGLE.to_string());
-    } else {
-        required.extend(shards(&folder.join(INDEX))?);
+/// What of a model a snapshot folder has.
+pub(super) struct Local {
+    /// Repository paths of what it lacks; empty if it is complete.
+    pub(super) missing: Vec<String>,
+    pub(super) weights: Weights,
+}
+
+/// Looks for the model, or for the one that `choice` names, in a snapshot folder.
+pub(super) fn local(id: &str, folder: &Path, choice: Option<&str>) -> Result<Local, HubError> {
+    let files = models::in_folder(folder);
+    let weights = match weights(id, &files, choice) {
+        Ok(weights) => weights,
+        Err(HubError::NoSafetensors { .. }) => Weights::Single,
+        Err(HubError::NoSuchModel { choice, .. }) => {
+            return Ok(Local { missing: vec![choice], weights: Weights::Single });
+        }
+        Err(other) => return Err(other),
+    };
+    let mut required = match weights.is_gguf() {
+        true => Vec::new(),
+        false => vec![CONFIG.to_string(), TOKENIZER.to_string()],
+    };
+    match &weights {
+        Weights::Single => required.push(SINGLE.to_string()),
+        Weights::Sharded => required.extend(shards(&folder.join(INDEX))?),
+        Weights::Model(files) => required.extend(files.iter().cloned()),
     }
     required.retain(|file| !folder.join(file).exists());
-    Ok(required)
+    Ok(Local { missing: required, weights })
+}
+
+/// What names the model in its snapshot: the folder, or the first file of one under a name of its own.
+pub(super) fn path(snapshot: PathBuf, weights: &Weights) -> PathBuf {
+    match weights {
+        Weights::Model(files) => snapshot.join(&files[0]),
+        Weights::Single | Weights::Sharded => snapshot,
+    }
 }
 
 #[cfg(test)]
@@ -119,19 +185,31 @@ mod tests {
             "tokenizer.json",
             "vocab.txt",
         ]);
+        let found = weights("a/b", &all.files, None).unwrap();
+        assert_eq!(found, Weights::Single);
         assert_eq!(
-            small_files("a/b", &all).unwrap(),
+            small_files("a/b", &all, &found).unwrap(),
             ["config.json", "tokenizer.json", "grating.json"]
         );
-        assert_eq!(weights("a/b", &all).unwrap(), Weights::Single);
-        assert_eq!(weights("a/b", &listing(&[INDEX])).unwrap(), Weights::Sharded);
+        let sharded = listing(&[INDEX, "model-00001-of-00001.safetensors"]);
+        assert_eq!(weights("a/b", &sharded.files, None).unwrap(), Weights::Sharded);
+    }
+
+    #[test]
+    fn a_gguf_file_needs_nothing_beside_it() {
+        let all = listing(&["README.md", "config.json", "m-Q8_0.gguf", "mmproj-f16.gguf"]);
+        let found = weights("a/b", &all.files, None).unwrap();
+        assert_eq!(found, Weights::Model(vec!["m-Q8_0.gguf".into()]));
+        assert_eq!(small_files("a/b", &all, &found).unwrap(), ["config.json"]);
     }
 
     #[test]
     fn a_repository_that_cannot_be_used_says_why() {
-        let error = small_files("a/b", &listing(&["config.json"])).unwrap_err().to_string();
+        let only = listing(&["config.json"]);
+        let error = small_files("a/b", &only, &Weights::Single).unwrap_err().to_string();
         assert!(error.contains("tokenizer.json") && error.contains("save_pretrained"), "{error}");
-        let error = weights("a/b", &listing(&["pytorch_model.bin"])).unwrap_err().to_string();
+        let pickle = listing(&["pytorch_model.bin"]);
+        let error = weights("a/b", &pickle.files, None).unwrap_err().to_string();
         assert!(
             error.contains("pytorch_model.bin") && error.contains("safe_serialization"),
             "{error}"

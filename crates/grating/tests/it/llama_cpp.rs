@@ -1,7 +1,8 @@
-//! GGUF files as llama.cpp's conversion writes them, with the model's own `config.json` and `tokenizer.json` beside.
+//! GGUF files as llama.cpp's conversion writes them, with the model's own `config.json` and `tokenizer.json` beside, and
+//! alone.
 //!
 //! `tests/llama_cpp` comes from `xtask/goldens/to_llama_cpp.py`: golden checkpoints under the names of the `gguf`
-//! package.
+//! package, with their tokenizers and sizes in the metadata.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,12 +26,31 @@ fn published(case: &str) -> tempfile::TempDir {
     folder
 }
 
+/// The file alone, as repositories of GGUF have it. Only Llama's prompt is not in it.
+fn alone(case: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let gguf = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/llama_cpp/{case}.gguf"));
+    std::fs::copy(gguf, folder.path().join(format!("{case}.gguf"))).unwrap();
+    let prompt = golden(case).join("grating.json");
+    if prompt.exists() {
+        std::fs::copy(prompt, folder.path().join("grating.json")).unwrap();
+    }
+    folder
+}
+
+const CASES: [&str; 4] = ["llama-f32", "qwen3-tied-f32", "xlm-roberta-f32", "bert-gelu-f32"];
+
 /// Largest difference from the reference, as a part of its scores (at least 1).
 fn error(case: &str, model: &Path) -> f32 {
+    error_where(case, model, |_| true)
+}
+
+/// The same over the pairs that `counts`.
+fn error_where(case: &str, model: &Path, counts: impl Fn(&Value) -> bool) -> f32 {
     let json = std::fs::read(golden(case).join("golden.json")).unwrap();
     let json: Value = serde_json::from_slice(&json).unwrap();
     let mut largest = 0.0f32;
-    for pair in json["pairs"].as_array().unwrap() {
+    for pair in json["pairs"].as_array().unwrap().iter().filter(|pair| counts(pair)) {
         let reranker = Reranker::builder()
             .model(model.to_str().unwrap())
             .max_length(pair["max_tokens"].as_u64().unwrap() as usize)
@@ -51,7 +71,7 @@ fn error(case: &str, model: &Path) -> f32 {
 
 #[test]
 fn their_names_and_orders_give_the_references_scores() {
-    for case in ["llama-f32", "qwen3-tied-f32", "xlm-roberta-f32"] {
+    for case in CASES {
         let folder = published(case);
         let error = error(case, folder.path());
         assert!(error <= TOLERANCE, "{case}: {error:e}");
@@ -60,6 +80,111 @@ fn their_names_and_orders_give_the_references_scores() {
         assert!(report.problem.is_none(), "{case}: {:?}", report.problem);
         assert!(report.tensors.iter().any(|t| t.name == "blk.0.attn_q.weight"));
     }
+}
+
+#[test]
+fn a_file_alone_gives_the_references_scores() {
+    for case in CASES {
+        // The reference's tokenizers of these two normalize what the models that they stand for do not.
+        let normalizes = ["llama-f32", "xlm-roberta-f32"].contains(&case);
+        let counts = |pair: &Value| {
+            let text = pair["document"].as_str().unwrap();
+            !(normalizes && text.chars().any(|c| ('\u{300}'..='\u{36f}').contains(&c)))
+        };
+        let folder = alone(case);
+        let file = folder.path().join(format!("{case}.gguf"));
+        for model in [folder.path(), &file] {
+            let error = error_where(case, model, counts);
+            assert!(error <= TOLERANCE, "{case}: {error:e}");
+        }
+        let info =
+            grating::inspect(&ModelSource::Path(folder.path().into())).unwrap().info.unwrap();
+        let beside = published(case);
+        let expected = grating::inspect(&ModelSource::Path(beside.path().into())).unwrap();
+        let expected = expected.info.unwrap();
+        assert_eq!(info.architecture, expected.architecture);
+        assert_eq!((info.max_positions, info.vocab), (expected.max_positions, expected.vocab));
+    }
+}
+
+#[test]
+fn a_file_alone_can_be_examined_and_quantized() {
+    for case in CASES {
+        let folder = alone(case);
+        let source = ModelSource::Path(folder.path().join(format!("{case}.gguf")));
+        let checks = grating::doctor(&source).checks;
+        let files = checks.iter().find(|check| check.name == "files").unwrap();
+        assert_eq!(files.status, grating::CheckStatus::Pass, "{case}: {files:?}");
+        assert!(files.detail.contains("metadata"), "{files:?}");
+        let out = folder.path().join("q8");
+        grating::quantize(&source, WeightFormat::Q8_0, &out).unwrap();
+        let error = error_where(case, &out, |pair| pair["document"].as_str().unwrap().is_ascii());
+        assert!(error <= 0.1, "{case}: {error}");
+    }
+}
+
+#[test]
+fn a_stub_of_a_config_beside_the_file_is_no_config() {
+    let folder = alone("bert-gelu-f32");
+    std::fs::write(folder.path().join("config.json"), r#"{"model_type": "bert"}"#).unwrap();
+    assert!(error("bert-gelu-f32", folder.path()) <= TOLERANCE);
+}
+
+/// What is said of the file alone after one text in it became another of the same length.
+fn problem_after(case: &str, from: &str, to: &str) -> String {
+    assert_eq!(from.len(), to.len());
+    let folder = alone(case);
+    let path = folder.path().join(format!("{case}.gguf"));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    match Reranker::builder().model(folder.path().to_str().unwrap()).build() {
+        Ok(_) => panic!("{case} was accepted with {to}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn what_a_file_alone_does_not_say_is_named() {
+    for (case, from, to, words) in [
+        ("bert-gelu-f32", "cls.weight", "cls.absent", &["no pooler", "safetensors"][..]),
+        (
+            "bert-gelu-f32",
+            "bert.block_count",
+            "bert.block_absen",
+            &["`bert.block_count` is missing"],
+        ),
+        ("bert-gelu-f32", "tokenizer.ggml.model", "tokenizer.ggml.absen", &["no tokenizer in it"]),
+        ("xlm-roberta-f32", "cls.output.weight", "cls.absent.weight", &["no scoring head"]),
+        (
+            "xlm-roberta-f32",
+            "layer_norm_epsilon",
+            "layer_norm_absentt",
+            &["layer_norm_epsilon` is missing"],
+        ),
+        ("qwen3-tied-f32", "output_labels", "output_absent", &["output_labels` is missing"]),
+        ("qwen3-tied-f32", "{document}", "{documant}", &["chat_template.rerank` has no {query}"]),
+    ] {
+        let problem = problem_after(case, from, to);
+        assert!(words.iter().all(|word| problem.contains(word)), "{case}, {to}: {problem}");
+    }
+}
+
+#[test]
+fn an_embedding_model_is_no_reranker() {
+    // Pooling by the first token, and no head.
+    let folder = alone("xlm-roberta-f32");
+    let path = folder.path().join("xlm-roberta-f32.gguf");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let key = b"bert.pooling_type";
+    let at = bytes.windows(key.len()).position(|w| w == key).unwrap() + key.len();
+    assert_eq!(bytes[at..at + 8], [4, 0, 0, 0, 4, 0, 0, 0]);
+    bytes[at + 4] = 2;
+    std::fs::write(&path, bytes).unwrap();
+    let model = Reranker::builder().model(path.to_str().unwrap());
+    let error = model.build().unwrap_err().to_string();
+    assert!(error.contains("pooling_type") && error.contains("embedding model"), "{error}");
 }
 
 #[test]
