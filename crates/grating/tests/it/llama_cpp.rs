@@ -108,6 +108,20 @@ fn a_file_alone_gives_the_references_scores() {
 }
 
 #[test]
+fn a_tied_head_without_rows_of_its_own_scores_the_same() {
+    // As conversions before the rows were stored apart have it; under the other name the tensor is not looked at.
+    let folder = published("qwen3-tied-f32");
+    let path = folder.path().join("Tiny-Reranker-F32.gguf");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let name = b"cls.output.weight";
+    let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+    bytes[at..at + name.len()].copy_from_slice(b"rope_freqs.weight");
+    std::fs::write(&path, bytes).unwrap();
+    let error = error("qwen3-tied-f32", folder.path());
+    assert!(error <= TOLERANCE, "{error:e}");
+}
+
+#[test]
 fn a_file_alone_can_be_examined_and_quantized() {
     for case in CASES {
         let folder = alone(case);
