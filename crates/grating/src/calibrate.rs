@@ -54,7 +54,7 @@ mod traces;
 
 pub use data::{Dataset, Judgments, Query};
 pub use error::CalibrateError;
-pub use fit::{Calibrator, Options, Reading, fit};
+pub use fit::{Calibrator, Options, Reading, SampleSize, fit};
 pub use plot::plot;
 pub use record::{RecordOptions, RecordProgress, record};
 pub use traces::Traces;

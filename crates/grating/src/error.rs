@@ -28,6 +28,9 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// Texts or queries are not as a file of them should be.
+    #[error(transparent)]
+    Input(#[from] crate::input::InputError),
     /// The model is neither a folder nor a hub id.
     #[error(
         "no model at `{model}`: it is neither a folder or file of weights nor a hub id of the form owner/name or \

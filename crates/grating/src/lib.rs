@@ -8,7 +8,7 @@
 //! texts with their index, their score as [`Probability`] and [`Logit`], and the layer after which their place was
 //! decided. [`Request`] carries the options of one call: an instruction, a [`CancelToken`], a progress callback.
 //! [`inspect`] reads a model's shape without loading it, [`doctor`] says what is wrong with one, [`quantize`] writes one
-//! with its matrices in fewer bits.
+//! with its matrices in fewer bits. [`mod@input`] reads texts and queries from lines, JSON and request bodies.
 //!
 //! All candidates go through the model together, layer by layer; weights come from the checkpoint one layer at a
 //! time, so memory holds one layer and the candidates' hidden states, not the model.
@@ -39,6 +39,7 @@ mod files;
 mod fingerprint;
 #[cfg(feature = "hub")]
 pub mod hub;
+pub mod input;
 mod inspect;
 mod profile;
 mod quantize;

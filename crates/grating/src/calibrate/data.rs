@@ -5,12 +5,15 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 
 use super::CalibrateError;
 use crate::fingerprint::hex;
+use crate::input::{
+    InputError, InputFormat, InputOptions, Text, parse_queries, passage, without_lone_surrogates,
+};
 
 /// Sample queries, each with its pool of candidates.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +27,7 @@ pub struct Dataset {
 /// One query and its pool.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Query {
-    /// Its id, or its line in the file.
+    /// Its id, or its number in the file, from 1.
     pub id: String,
     /// What is asked.
     pub text: String,
@@ -78,8 +81,9 @@ impl Dataset {
     ///
     /// A folder has `corpus.jsonl` (`_id`, `text`, optional `title`), `queries.jsonl` (`_id`, `text`),
     /// `candidates.jsonl` (`query`, `candidates`) and, where there are judgments, `qrels/test.tsv`. A text is its title
-    /// and its text, unless the text begins with the title. A file has one object a line: `query`, `texts` and optional
-    /// `grades`, one for each text.
+    /// and its text, as BEIR has it. A file has one object a line, or an array of them, as
+    /// [`parse_queries`](crate::input::parse_queries) reads them: `query`, `texts` and optional `grades`, one for each
+    /// text.
     ///
     /// # Errors
     /// [`CalibrateError::File`], [`CalibrateError::Line`], [`CalibrateError::Unknown`].
@@ -108,40 +112,42 @@ impl Dataset {
 
 #[derive(Deserialize)]
 struct Document {
-    _id: String,
-    #[serde(default)]
-    title: String,
+    _id: Id,
+    title: Option<String>,
     text: String,
 }
 
 #[derive(Deserialize)]
 struct Pool {
-    query: String,
-    candidates: Vec<String>,
+    query: Id,
+    candidates: Vec<Id>,
 }
 
-#[derive(Deserialize)]
-struct Line {
-    query: String,
-    texts: Vec<String>,
-    grades: Option<Vec<u32>>,
+/// A string, or a number as it is written.
+struct Id(String);
+
+impl<'de> Deserialize<'de> for Id {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(id) => Ok(Id(id)),
+            serde_json::Value::Number(id) => Ok(Id(id.to_string())),
+            _ => Err(serde::de::Error::custom("an id is neither a string nor a number")),
+        }
+    }
 }
 
 impl Document {
     fn passage(self) -> String {
-        match self.title.is_empty() || self.text.starts_with(&self.title) {
-            true => self.text,
-            false => format!("{} {}", self.title, self.text),
-        }
+        passage(&self.title.unwrap_or_default(), self.text)
     }
 }
 
 fn read_folder(folder: &Path) -> Result<Vec<Query>, CalibrateError> {
     let corpus = json_lines::<Document>(&folder.join("corpus.jsonl"))?;
     let corpus: HashMap<String, String> =
-        corpus.into_iter().map(|d| (d._id.clone(), d.passage())).collect();
+        corpus.into_iter().map(|d| (d._id.0.clone(), d.passage())).collect();
     let queries = json_lines::<Document>(&folder.join("queries.jsonl"))?;
-    let queries: HashMap<String, String> = queries.into_iter().map(|q| (q._id, q.text)).collect();
+    let queries: HashMap<String, String> = queries.into_iter().map(|q| (q._id.0, q.text)).collect();
     let judged = folder.join("qrels/test.tsv");
     let judged = judged.exists().then(|| judgments(&judged)).transpose()?;
     let path = folder.join("candidates.jsonl");
@@ -152,11 +158,11 @@ fn read_folder(folder: &Path) -> Result<Vec<Query>, CalibrateError> {
         holder,
     };
     let query = |pool: Pool| {
-        let id = pool.query;
+        let id = pool.query.0;
         let text = queries.get(&id).ok_or_else(|| unknown("query", &id, "queries.jsonl"))?.clone();
         let grades = judged.as_ref().and_then(|judged| judged.get(&id));
         let grade = |text: &str| grades.and_then(|g| g.get(text)).copied().unwrap_or(0);
-        let candidate = |text: &String| match corpus.get(text) {
+        let candidate = |Id(text): &Id| match corpus.get(text) {
             Some(passage) => Ok((passage.clone(), grade(text))),
             None => Err(unknown("text", text, "corpus.jsonl")),
         };
@@ -167,18 +173,25 @@ fn read_folder(folder: &Path) -> Result<Vec<Query>, CalibrateError> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<Query>, CalibrateError> {
-    let mut queries = Vec::new();
-    for (at, line) in json_lines::<Line>(path)?.into_iter().enumerate() {
-        let grades = line.grades.clone().unwrap_or_else(|| vec![0; line.texts.len()]);
-        if grades.len() != line.texts.len() {
-            let reason = format!("{} grades for {} texts", grades.len(), line.texts.len());
-            return Err(CalibrateError::Line { path: path.into(), line: at + 1, reason });
-        }
-        let id = (at + 1).to_string();
-        let pool = line.texts.into_iter().zip(grades).collect();
-        queries.push(Query::new(id, line.query, pool, line.grades));
-    }
-    Ok(queries)
+    let bytes = crate::regular::read(path);
+    let bytes = bytes.map_err(|reason| CalibrateError::File { path: path.into(), reason })?;
+    let wrong = |line, reason| CalibrateError::Line { path: path.into(), line, reason };
+    let options = InputOptions { format: InputFormat::Json, ..InputOptions::default() };
+    let inputs = parse_queries(&bytes, &options)
+        .map_err(|InputError { line, problem }| wrong(line, problem.to_string()))?;
+    let query = |(at, input): (usize, crate::input::QueryInput)| {
+        let Some(texts) = input.texts else {
+            return Err(wrong(input.line, "there is no `texts`".into()));
+        };
+        let id = match &input.id {
+            Some(id) => serde_json::from_str(id.get()).unwrap_or_else(|_| id.get().to_string()),
+            None => (at + 1).to_string(),
+        };
+        let grades = input.grades.clone().unwrap_or_else(|| vec![0; texts.len()]);
+        let pool = texts.into_iter().map(|Text { text, .. }| text).zip(grades).collect();
+        Ok(Query::new(id, input.query, pool, input.grades))
+    };
+    inputs.into_iter().enumerate().map(query).collect()
 }
 
 /// `query-id<TAB>corpus-id<TAB>score` under a heading; grades below 0 count as 0.
@@ -203,10 +216,12 @@ fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, CalibrateError
     let mut values = Vec::new();
     for (at, line) in lines(path)?.enumerate() {
         let line = line.map_err(|reason| CalibrateError::File { path: path.into(), reason })?;
-        let value = serde_json::from_str(&line).map_err(|error| CalibrateError::Line {
-            path: path.into(),
-            line: at + 1,
-            reason: error.to_string(),
+        let line = line.trim_start_matches('\u{feff}');
+        if line.trim().is_empty() {
+            continue;
+        }
+        let value = serde_json::from_str(&without_lone_surrogates(line)).map_err(|error| {
+            CalibrateError::Line { path: path.into(), line: at + 1, reason: error.to_string() }
         })?;
         values.push(value);
     }

@@ -1,5 +1,7 @@
 //! From traces to a profile.
 
+use std::collections::HashSet;
+
 use grating_prune::{
     Family, Grid, Mode, Policy, PolicyRun, Procedure, PruneError, ScoreTrace, Sweep, Target, Test,
     calibrate, calibrate::learned,
@@ -51,6 +53,73 @@ const THEOREM: &str = "Learn then Test, Theorem 1 (Angelopoulos, Bates, Candes, 
 const FEWEST: usize = 3;
 /// Calibrating queries that leave two to explore with, one to fit readouts to and one to check them.
 const FEWEST_TO_READ: usize = 6;
+
+/// Whether a sample is large enough for a promise, which can be known before anything is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SampleSize {
+    /// Different queries with more than K texts; the others have nothing to decide.
+    pub usable: usize,
+    /// Those of them that policies are tested on.
+    pub testing: usize,
+    /// The fewest of these with which any policy can be certified, without a single miss; `None` for more than ten
+    /// million.
+    pub needed: Option<usize>,
+}
+
+impl SampleSize {
+    /// Counts the queries of `data`.
+    ///
+    /// # Errors
+    /// [`CalibrateError::TooFewQueries`] and [`CalibrateError::NoStates`] where [`fit`] would end with them, K = 0, and a
+    /// target out of range.
+    pub fn of(data: &Dataset, k: usize, target: Target, reading: Reading) -> Result<Self> {
+        if k == 0 {
+            return Err(PruneError::ZeroK.into());
+        }
+        let keys = data.queries.iter().filter(|query| query.texts.len() > k).map(Query::key);
+        let usable = keys.collect::<HashSet<_>>().len();
+        enough(usable, k)?;
+        let calibrating = usable.div_ceil(2);
+        if reading == Reading::Fitted && calibrating < FEWEST_TO_READ {
+            return Err(CalibrateError::NoStates { needed: FEWEST_TO_READ }.into());
+        }
+        let (allowed, level) = (1.0 - target.agreement, 1.0 - target.confidence);
+        Ok(SampleSize {
+            usable,
+            testing: calibrating - exploring(calibrating),
+            needed: Test::for_k(k).fewest_queries(allowed, level)?,
+        })
+    }
+
+    /// Whether a policy can be certified at all.
+    pub fn is_enough(&self) -> bool {
+        self.needed.is_some_and(|needed| needed <= self.testing)
+    }
+
+    /// The fewest usable queries with which one can.
+    pub fn usable_needed(&self) -> Option<usize> {
+        // Of every six, three calibrate, and one of those explores.
+        let needed = self.needed?;
+        let leaves = |usable: &usize| {
+            let calibrating = usable.div_ceil(2);
+            calibrating - exploring(calibrating) >= needed
+        };
+        (needed..=3 * needed + 3).find(leaves)
+    }
+}
+
+/// Of the calibrating queries, those that explore.
+fn exploring(calibrating: usize) -> usize {
+    (calibrating / 3).max(1)
+}
+
+fn enough(usable: usize, k: usize) -> Result<()> {
+    match usable < FEWEST {
+        true => Err(CalibrateError::TooFewQueries { found: usable, needed: FEWEST, k }.into()),
+        false => Ok(()),
+    }
+}
 
 /// A query with its trace.
 #[derive(Clone, Copy)]
@@ -108,7 +177,7 @@ impl<'a> Calibrator<'a> {
         }
         let cases = ordered(data, traces, k)?;
         let (calibrating, testing) = halves(&cases);
-        let explore = (calibrating.len() / 3).max(1);
+        let explore = exploring(calibrating.len());
         let fitted = match reading {
             Reading::Head => None,
             _ => readout::fit(&calibrating, &testing, explore)?,
@@ -257,9 +326,7 @@ fn ordered<'a>(data: &'a Dataset, traces: &'a Traces, k: usize) -> Result<Vec<Ca
     }
     cases.sort_by(|a, b| a.0.cmp(&b.0));
     cases.dedup_by(|a, b| a.0 == b.0);
-    if cases.len() < FEWEST {
-        return Err(CalibrateError::TooFewQueries { found: cases.len(), needed: FEWEST, k }.into());
-    }
+    enough(cases.len(), k)?;
     Ok(cases.into_iter().map(|(_, case)| case).collect())
 }
 

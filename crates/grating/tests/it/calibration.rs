@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use grating::calibrate::{
-    CalibrateError, Dataset, Options, Query, Reading, RecordOptions, Traces, fit, plot, record,
+    CalibrateError, Dataset, Options, Query, Reading, RecordOptions, SampleSize, Traces, fit, plot,
+    record,
 };
 use grating::prune::{ScoreTrace, Target, metrics, replay};
 use grating::{
@@ -369,4 +370,59 @@ fn data_that_are_not_in_order_name_file_and_line() {
     std::fs::write(&lines, "{\"query\":\"q\",\"texts\":[\"a\"],\"grades\":[1,2]}\n").unwrap();
     let error = Dataset::read(&lines).unwrap_err().to_string();
     assert!(error.contains("line 1: 2 grades for 1 texts"), "{error}");
+    std::fs::write(&lines, "{\"query\":\"q\",\"texts\":[\"a\"]}\n{\"query\":\"q\"}\n").unwrap();
+    let error = Dataset::read(&lines).unwrap_err().to_string();
+    assert!(error.contains("line 2: there is no `texts`"), "{error}");
+}
+
+#[test]
+fn data_are_read_as_requests_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    // Numbers as ids, a title that the text begins with, half of a surrogate pair, a blank line.
+    write(
+        "corpus.jsonl",
+        "{\"_id\":7,\"title\":\"Paris\",\"text\":\"Paris is\"}\n\n{\"_id\":\"8\",\"title\":null,\"text\":\"\\ud83d \"}\n",
+    );
+    write("queries.jsonl", "\u{feff}{\"_id\":1,\"text\":\"what\"}\n");
+    write("candidates.jsonl", "{\"query\":1,\"candidates\":[7,8]}\n");
+    let data = Dataset::read(folder.path()).unwrap();
+    assert_eq!(data.queries[0].texts, ["Paris Paris is", "\u{fffd} "]);
+
+    let file = folder.path().join("queries.json");
+    let array = "[\n{\"id\": 5, \"query\": \"q\", \"documents\": [{\"contents\": \"a\"}, \"\\ud83d\"], \"grades\": [1, 0]}\n]";
+    std::fs::write(&file, array).unwrap();
+    let data = Dataset::read(&file).unwrap();
+    assert_eq!((data.queries[0].id.as_str(), data.queries[0].texts.len()), ("5", 2));
+    assert_eq!(data.queries[0].texts, ["a", "\u{fffd}"]);
+    assert_eq!(data.queries[0].judgments.as_ref().unwrap().pool, [1, 0]);
+}
+
+#[test]
+fn a_sample_that_is_too_small_is_known_beforehand() {
+    let queries = |count: usize, texts: usize| Dataset {
+        name: "sample".into(),
+        queries: (0..count)
+            .map(|i| Query {
+                id: i.to_string(),
+                text: format!("q{i}"),
+                texts: (0..texts).map(|t| t.to_string()).collect(),
+                judgments: None,
+            })
+            .collect(),
+    };
+    let target = Target { agreement: 0.95, confidence: 0.95 };
+    let size = |data: &Dataset, k| SampleSize::of(data, k, target, Reading::Best);
+    let enough = size(&queries(187, 11), 10).unwrap();
+    // (1 - 0.05)^n is 0.05 at 59; betting needs a few more for its first stakes.
+    assert_eq!((enough.testing, enough.needed, enough.is_enough()), (63, Some(63), true));
+    let too_few = size(&queries(186, 11), 10).unwrap();
+    assert_eq!(
+        (too_few.testing, too_few.usable_needed(), too_few.is_enough()),
+        (62, Some(187), false)
+    );
+    assert!(size(&queries(187, 10), 10).unwrap_err().to_string().contains("0 queries have more"));
+    assert!(size(&queries(2, 11), 10).is_err() && size(&queries(3, 11), 0).is_err());
+    let fitted = SampleSize::of(&queries(10, 11), 10, target, Reading::Fitted);
+    assert!(fitted.unwrap_err().to_string().contains("readouts cannot be fitted"));
 }

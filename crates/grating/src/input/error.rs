@@ -1,0 +1,91 @@
+//! What can be wrong with a file of texts or queries.
+
+/// Which line cannot be used, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {problem}")]
+pub struct InputError {
+    /// Counted from 1.
+    pub line: usize,
+    /// Why.
+    pub problem: InputProblem,
+}
+
+/// Why a line cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputProblem {
+    /// The bytes are in another encoding.
+    #[error("it is not valid UTF-8; convert the file, e.g. with iconv")]
+    NotUtf8,
+    /// It begins as JSON does and is none.
+    #[error("it is no JSON: {reason}")]
+    NotJson {
+        /// The parser's words.
+        reason: String,
+    },
+    /// An element is neither a string nor an object.
+    #[error("{found} is neither a string nor an object")]
+    NotAText {
+        /// What it is.
+        found: &'static str,
+    },
+    /// An object has none of the fields that could be its text.
+    #[error("{}", no_text(looked_for, fields))]
+    NoText {
+        /// Fields that were looked for.
+        looked_for: Vec<String>,
+        /// Fields that it has.
+        fields: Vec<String>,
+    },
+    /// Several fields could be the text.
+    #[error("{} could both be the text", list(fields, " and "))]
+    Ambiguous {
+        /// Those.
+        fields: Vec<String>,
+    },
+    /// A field is no string.
+    #[error("`{field}` is {found}, not a string")]
+    NotAString {
+        /// Which.
+        field: String,
+        /// What it is.
+        found: &'static str,
+    },
+    /// A field that was asked for is missing.
+    #[error("there is no `{field}`")]
+    NoField {
+        /// Which.
+        field: String,
+    },
+    /// An array or a request body is not alone.
+    #[error("an array of texts or a request body must be the only value of its file")]
+    Several,
+    /// `texts` or `documents` is no array, or both are there.
+    #[error("`texts` or `documents` must be one array of strings or objects")]
+    NotAList,
+    /// There is not one grade for each text.
+    #[error("{grades} grades for {texts} texts")]
+    Grades {
+        /// So many grades.
+        grades: usize,
+        /// So many texts.
+        texts: usize,
+    },
+}
+
+fn list(names: &[String], between: &str) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(between)
+}
+
+fn no_text(looked_for: &[String], fields: &[String]) -> String {
+    let mut message = match looked_for {
+        [first, others @ ..] if !others.is_empty() => {
+            format!("there is no `{first}` (nor {})", list(others, ", "))
+        }
+        _ => format!("there is no {}", list(looked_for, "")),
+    };
+    if !fields.is_empty() {
+        message += &format!("; the fields are {}", list(fields, ", "));
+    }
+    message
+}
