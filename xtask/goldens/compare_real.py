@@ -43,7 +43,7 @@ def classifier(folder, config):
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
 
     def score(query, document, limit):
-        x = tokenizer([query], [document], truncation="only_second", max_length=limit, split_special_tokens=True, return_tensors="pt")
+        x = tokenizer([query], [document], truncation="longest_first", max_length=limit, split_special_tokens=True, return_tensors="pt")
         return model(**x).logits[0, 0].item()
     return score
 

@@ -13,7 +13,7 @@ PLACES = ("{instruction}", "{query}", "{document}")
 
 class PairEncoder:
     """`[CLS] query [SEP] document [SEP]`, `<s> query </s></s> document </s>`: the post-processor of tokenizer.json.
-    Only the document is cut."""
+    The longer of the two is cut first, as sentence-transformers' CrossEncoder has it."""
 
     def __init__(self, tokenizer, special_tokens_in_text):
         self.whole = load(tokenizer)
@@ -21,47 +21,31 @@ class PairEncoder:
         self.plain = without_control_tokens(tokenizer)
         self.plain.post_processor = tokenizer.post_processor
 
-    def ids(self, text):
-        if self.special_tokens_in_text:
-            return self.whole(text, add_special_tokens=False, split_special_tokens=False)["input_ids"]
-        return self.plain.encode(text, add_special_tokens=False).ids
-
-    def query_too_long(self, query, instruction, max_tokens):
-        """More than three quarters of the limit, the bound to which FlagEmbedding cuts queries."""
-        return len(self.ids(query)) > max_tokens * 3 // 4
-
-    def encode_cut(self, query, document, instruction, max_tokens):
-        """FlagEmbedding's way with a long query: cut to three quarters, then the document to what is left."""
-        parts = self.whole([""], [""], return_token_type_ids=True)
-        control, control_types = parts["input_ids"][0], parts["token_type_ids"][0]
-        query, document = self.ids(query)[: max_tokens * 3 // 4], self.ids(document)
-        room = max_tokens - len(query) - len(control)
-        ids = [control[0], *query, *control[1:-1], *document[:room], control[-1]]
-        second = (len(document[:room]) + 1) * max(control_types)
-        return ids, [0] * (len(ids) - second) + [1] * second, len(document) > room
-
     def encode(self, query, document, instruction, max_tokens):
-        # A list, since a lone pair with an empty document is taken for a single sequence.
-        call = lambda special: self.whole(
+        # Lists, since a lone pair with an empty document is taken for a single sequence.
+        call = lambda **more: self.whole(
             [query],
             [document],
-            truncation="only_second",
-            max_length=max_tokens,
             return_token_type_ids=True,
-            split_special_tokens=not special,
+            split_special_tokens=not self.special_tokens_in_text,
+            **more,
         )
-        reference = call(self.special_tokens_in_text)
-        ids, type_ids = reference["input_ids"][0], reference["token_type_ids"][0]
-        whole = self.whole([query], [document], split_special_tokens=not self.special_tokens_in_text)
-        truncated = len(whole["input_ids"][0]) > max_tokens
+        cut, whole = call(truncation="longest_first", max_length=max_tokens), call()
+        ids, type_ids = cut["input_ids"][0], cut["token_type_ids"][0]
         if self.special_tokens_in_text:
-            return ids, type_ids, truncated
-        self.plain.enable_truncation(max_tokens, strategy="only_second")
+            return ids, type_ids, *what_was_cut(cut.sequence_ids(0), whole.sequence_ids(0))
+        self.plain.enable_truncation(max_tokens, strategy="longest_first")
         plain = self.plain.encode(query, document)
         self.plain.no_truncation()
         if must_agree(self.whole, query + document):
             assert plain.ids == ids, (query, document)
-        return plain.ids, plain.type_ids, len(self.plain.encode(query, document).ids) > max_tokens
+        whole = self.plain.encode(query, document)
+        return plain.ids, plain.type_ids, *what_was_cut(plain.sequence_ids, whole.sequence_ids)
+
+
+def what_was_cut(cut, whole):
+    """Whether the document was, and whether the query was: by how many tokens of each are left."""
+    return cut.count(1) < whole.count(1), cut.count(0) < whole.count(0)
 
 
 class PromptEncoder:
@@ -74,14 +58,11 @@ class PromptEncoder:
         self.special_tokens_in_text = special_tokens_in_text
         self.prefix, self.suffix = (self.ids(template[part], True) for part in ("prefix", "suffix"))
 
-    def query_too_long(self, query, instruction, max_tokens):
-        """What stands before the document takes more than three quarters of what prefix and suffix leave."""
-        return len(self.body(self.values(query, "", instruction))) > self.room(max_tokens) * 3 // 4
-
     def encode(self, query, document, instruction, max_tokens):
         body, room = self.body(self.values(query, document, instruction)), self.room(max_tokens)
+        before = self.body(self.values(query, "", instruction))
         ids = self.prefix + body[:room] + self.suffix
-        return ids, [], len(body) > room
+        return ids, [], len(body) > room and document != "", len(before) > room
 
     def values(self, query, document, instruction):
         if instruction is None:

@@ -64,6 +64,11 @@ PAIRS = [
     ("", "   \n", None),
 ]
 
+# Queries about as long as the small limits and longer, beside texts that are shorter, as long, and longer.
+LONG_QUERIES = [
+    ("cat " * tokens, "window " * others) for tokens in (14, 15, 20, 40, 200) for others in (0, 3, 14, 15, 20, 41, 300)
+]
+
 # A text of about 100 kB is kept as the seed that is repeated: "generated" in the golden files.
 LARGE = [
     ("prose", LONG + "\n", 100_000),

@@ -5,13 +5,25 @@ use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use grating::{Precision, RowCache, WeightFormat, Window};
+use grating::{ModelSource, Precision, RowCache, WeightFormat, Window};
 
-use crate::units;
+use crate::{model, units};
+
+/// What `grating --help` and `grating -h` end with.
+const EXAMPLES: &str = "\
+Examples:
+  grating rerank -q \"what is a window\" -k 3 texts.txt           the 3 best lines of a file
+  grating rerank -q \"what is a window\" --json docs.jsonl        JSON in, JSON out
+  grating rerank --queries queries.jsonl docs.jsonl              several queries in one run
+  grating rerank -q TEXT -m Qwen/Qwen3-Reranker-0.6B docs.jsonl  another model, from the hub
+  grating plan DIR -n 100 --tokens 512 --memory-budget 300MiB    what it would take
+  grating doctor DIR                                             what is wrong with a model
+
+`grating COMMAND --help` has the options of each command.";
 
 /// Select the texts most relevant to a query with a cross-encoder reranker.
 #[derive(Debug, Parser)]
-#[command(name = "grating", version, about, max_term_width = 100)]
+#[command(name = "grating", version, max_term_width = 100, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -45,22 +57,60 @@ pub(crate) struct ModelArgs {
     pub(crate) revision: Option<String>,
 }
 
+/// A model that is named by its place among the arguments or by an option.
+#[derive(Debug, Args)]
+pub(crate) struct ModelChoice {
+    /// Folder, the file of one of several models there, or hub id; without it, the model that is built in.
+    #[arg(value_name = "MODEL", group = "model_given")]
+    place: Option<OsString>,
+    /// The same as MODEL.
+    #[arg(long, short, value_name = "DIR|HUB_ID", group = "model_given")]
+    model: Option<OsString>,
+    /// Branch, tag or commit of a hub id.
+    #[arg(long, value_name = "REV", requires = "model_given")]
+    revision: Option<String>,
+}
+
+impl ModelArgs {
+    pub(crate) fn resolve(&self) -> anyhow::Result<ModelSource> {
+        model::resolve(self.model.as_deref(), self.revision.as_deref())
+    }
+}
+
+impl ModelChoice {
+    pub(crate) fn resolve(&self) -> anyhow::Result<ModelSource> {
+        let model = self.place.as_deref().or(self.model.as_deref());
+        model::resolve(model, self.revision.as_deref())
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RerankArgs {
-    /// What to look for.
-    #[arg(long, short, value_name = "TEXT")]
-    pub(crate) query: String,
+    /// What to look for. A request body that has a `query` needs none.
+    #[arg(long, short, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) query: Option<String>,
+    /// Queries to answer one after another: one a line, or JSON with `query` (or `text`) and optional `id`, and `texts` or
+    /// `documents` where a query has its own; `-` is standard input.
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["query", "timeline"])]
+    pub(crate) queries: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) model: ModelArgs,
     /// What the query is for, where the model's template has an instruction.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) instruction: Option<String>,
-    /// How many texts to select.
-    #[arg(long, short = 'k', value_name = "K", default_value_t = 10, value_parser = at_least_one)]
-    pub(crate) top_k: usize,
-    /// Print one JSON object.
+    /// How many texts to select; by default 10, or `top_n` of a request body.
+    #[arg(long, short = 'k', value_name = "K", value_parser = at_least_one)]
+    pub(crate) top_k: Option<usize>,
+    /// Leave out texts that score less: probabilities, or with --raw-scores logits. After pruning only --mode rank has
+    /// the full model's scores.
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = units::score)]
+    pub(crate) threshold_score: Option<f32>,
+    /// Print one JSON object; with --queries one a line for each query.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print the texts in JSON, too.
+    #[arg(long, requires = "json")]
+    pub(crate) return_text: bool,
     /// Print the model's raw scores (logits) instead of probabilities. JSON has both.
     #[arg(long)]
     pub(crate) raw_scores: bool,
@@ -70,6 +120,13 @@ pub(crate) struct RerankArgs {
     /// How FILE is to be read.
     #[arg(long, value_enum, default_value_t = Format::Auto)]
     pub(crate) format: Format,
+    /// Field of JSON objects that is the text, or several, joined by spaces. By default `text`, after the `title` if there
+    /// is one, or else `content`, `contents`, `passage`, `document` or `body`.
+    #[arg(long, value_name = "NAME[,NAME]", value_delimiter = ',')]
+    pub(crate) text_field: Vec<String>,
+    /// Field of JSON objects that is the id; by default `id` or `_id`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) id_field: Option<String>,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
@@ -80,13 +137,17 @@ pub(crate) struct RerankArgs {
     /// Write what ran when to FILE, for Perfetto or chrome://tracing.
     #[arg(long, value_name = "FILE")]
     pub(crate) timeline: Option<PathBuf>,
-    /// Cut a query that takes more than three quarters of the maximum length instead of refusing it.
+    /// Refuse a query that does not fit beside a text instead of cutting it.
     #[arg(long)]
+    pub(crate) refuse_long_query: bool,
+    /// What happens anyhow.
+    #[arg(long, hide = true, conflicts_with = "refuse_long_query")]
     pub(crate) allow_query_truncation: bool,
     /// Let strings such as [SEP] or <|im_end|> in query and texts become control tokens, as other tools do.
     #[arg(long)]
     pub(crate) special_tokens_in_text: bool,
-    /// One text a line, or JSON lines with `text` and optional `id`; `-` is standard input.
+    /// Texts: one a line, or JSON: objects or strings one a line or in an array, or a request body
+    /// (`{"query", "texts"}`, `{"query", "documents"}`); `-` is standard input.
     #[arg(value_name = "FILE|-")]
     pub(crate) file: Option<PathBuf>,
 }
@@ -200,9 +261,9 @@ pub(crate) struct CalibrateArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) queries: Option<usize>,
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: ModelChoice,
     /// What queries are for, where the model's template has an instruction.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) instruction: Option<String>,
     /// Most tokens of a text with its query and template; longer texts are cut.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
@@ -217,13 +278,16 @@ pub(crate) struct CalibrateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: ModelChoice,
     /// How many texts.
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = at_least_one)]
     pub(crate) candidates: usize,
-    /// Tokens of each, with query and template.
-    #[arg(long, value_name = "TOKENS", default_value_t = 256, value_parser = at_least_one)]
-    pub(crate) tokens: usize,
+    /// Tokens of each, with query and template; by default 256, or the model's limit where that is lower.
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    pub(crate) tokens: Option<usize>,
+    /// Most tokens of a text with its query and template; longer texts are cut.
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    pub(crate) max_length: Option<usize>,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Print one JSON object.
@@ -275,12 +339,8 @@ pub(crate) enum ModeArg {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Folder or hub id; without it, the model that is built in.
-    #[arg(value_name = "MODEL")]
-    pub(crate) model: Option<OsString>,
-    /// Branch, tag or commit of a hub id.
-    #[arg(long, value_name = "REV", requires = "model")]
-    pub(crate) revision: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelChoice,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -292,7 +352,7 @@ pub(crate) struct InspectArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
     #[command(flatten)]
-    pub(crate) model: ModelArgs,
+    pub(crate) model: ModelChoice,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
@@ -300,12 +360,8 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct QuantizeArgs {
-    /// Folder or hub id; without it, the model that is built in.
-    #[arg(value_name = "MODEL")]
-    pub(crate) model: Option<OsString>,
-    /// Branch, tag or commit of a hub id.
-    #[arg(long, value_name = "REV", requires = "model")]
-    pub(crate) revision: Option<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelChoice,
     /// Blocks of the layers' matrices: 8.5 bits a weight, 4.5, or 4.5 with finer scales.
     #[arg(long, value_name = "q8_0|q4_0|q4_k")]
     pub(crate) format: WeightFormat,
@@ -320,12 +376,13 @@ pub(crate) struct QuantizeArgs {
 /// How the file of texts is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// JSON lines if the first line is a JSON object with a `text`, else lines.
+    /// JSON if the first line begins as JSON does, else lines.
     Auto,
-    /// One text a line; an empty line is an empty text.
+    /// One text a line, whatever it looks like; an empty line is an empty text.
     Lines,
-    /// One JSON object a line, with `text` and optional `id`.
-    Jsonl,
+    /// Objects or strings, one a line or in an array, or a request body.
+    #[value(alias = "jsonl")]
+    Json,
 }
 
 fn at_least_one(text: &str) -> Result<usize, String> {

@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use grating::calibrate::{Dataset, Options, Reading, RecordOptions, Traces, fit, plot, record};
-use grating::prune::{Target, Test};
+use grating::calibrate::{
+    Dataset, Options, Reading, RecordOptions, SampleSize, Traces, fit, plot, record,
+};
+use grating::prune::Target;
 use grating::{Judged, Measured, Profile, Pruning, Reranker};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -21,10 +23,12 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     let data = Dataset::read(&args.data).map_err(grating::Error::from)?;
     let data = data.sample(args.queries.unwrap_or(usize::MAX));
     let target = Target { agreement: args.target_precision, confidence: args.confidence };
-    warn_of_too_few(&data, args.top_k, target)?;
     let reading = args.readout.into();
+    warn_of_too_few(&SampleSize::of(&data, args.top_k, target, reading)?, args);
     let record = RecordOptions { file: args.traces.as_deref(), states: reading != Reading::Head };
-    let traces = traces(&build(args)?, &data, record)?;
+    let reranker = build(args)?;
+    engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
+    let traces = traces(&reranker, &data, record)?;
     let options = Options { k: args.top_k, mode: args.mode.into(), target, reading };
     let profile = fit(&data, &traces, &options)?;
     profile.write(&args.out).map_err(grating::Error::from)?;
@@ -51,7 +55,7 @@ fn check_folder(file: &Path) -> Result<()> {
 }
 
 fn build(args: &CalibrateArgs) -> Result<Reranker> {
-    let mut builder = engine::builder(&args.model, &args.engine)?.pruning(Pruning::Off);
+    let mut builder = engine::builder(args.model.resolve()?, &args.engine).pruning(Pruning::Off);
     if let Some(instruction) = &args.instruction {
         builder = builder.instruction(instruction);
     }
@@ -62,21 +66,21 @@ fn build(args: &CalibrateArgs) -> Result<Reranker> {
 }
 
 /// Says before the work that no outcome of it can keep the promise.
-fn warn_of_too_few(data: &Dataset, k: usize, target: Target) -> Result<()> {
-    let queries = data.queries.iter().filter(|query| query.texts.len() > k).count();
-    // Half calibrate, and a third of those explore.
-    let testing = queries.div_ceil(2) - queries.div_ceil(2) / 3;
-    let (allowed, level) = (1.0 - target.agreement, 1.0 - target.confidence);
-    if let Some(fewest) = Test::for_k(k).fewest_queries(allowed, level)?
-        && testing < fewest
-    {
-        eprintln!(
-            "grating: {queries} queries have more than {k} texts, which leaves {testing} to test policies with; this \
-             promise needs {fewest}, about {} queries in all, so no policy can be certified",
-            3 * fewest
-        );
+fn warn_of_too_few(size: &SampleSize, args: &CalibrateArgs) {
+    if size.is_enough() {
+        return;
     }
-    Ok(())
+    let (usable, k, testing) = (size.usable, args.top_k, size.testing);
+    let needed = match (size.needed, size.usable_needed()) {
+        (Some(needed), Some(usable)) => format!("{needed}, that is {usable} such queries in all"),
+        _ => "more than ten million".into(),
+    };
+    eprintln!(
+        "grating: the sample is too small for this promise: {usable} queries have more than {k} texts, which leaves \
+         {testing} to test policies with, and an overlap of {} with confidence {} takes at least {needed}. No policy \
+         can be certified; scores are recorded and the nearest miss is reported all the same",
+        args.target_precision, args.confidence
+    );
 }
 
 fn traces(reranker: &Reranker, data: &Dataset, options: RecordOptions<'_>) -> Result<Traces> {

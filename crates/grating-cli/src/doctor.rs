@@ -7,10 +7,10 @@ use anyhow::Result;
 use grating::{CheckStatus, DoctorReport};
 
 use crate::args::DoctorArgs;
-use crate::{model, output};
+use crate::output;
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
-    let source = model::resolve(args.model.model.as_deref(), args.model.revision.as_deref())?;
+    let source = args.model.resolve()?;
     let report = grating::doctor(&source);
     let mut out = std::io::stdout().lock();
     match args.json {

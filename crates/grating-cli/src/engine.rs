@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use grating::calibrate::Reading;
-use grating::{IoMode, Mode, Policy, Profile, Pruning, RerankerBuilder, Savings, Spill};
+use grating::{
+    IoMode, Mode, ModelSource, Policy, Profile, Pruning, Reranker, RerankerBuilder, Savings, Spill,
+};
 
-use crate::args::{EngineArgs, IoArg, ModeArg, ModelArgs, PruningArgs, ReadoutArg, SpillArg};
-use crate::model;
+use crate::args::{EngineArgs, IoArg, ModeArg, PruningArgs, ReadoutArg, SpillArg};
 
 /// A builder for the model with the engine's options.
-pub(crate) fn builder(source: &ModelArgs, args: &EngineArgs) -> Result<RerankerBuilder> {
-    let source = model::resolve(source.model.as_deref(), source.revision.as_deref())?;
+pub(crate) fn builder(source: ModelSource, args: &EngineArgs) -> RerankerBuilder {
     let mut builder = grating::Reranker::builder()
         .source(source)
         .window(args.window)
@@ -42,7 +42,17 @@ pub(crate) fn builder(source: &ModelArgs, args: &EngineArgs) -> Result<RerankerB
     if let Some(threads) = args.threads {
         builder = builder.threads(threads);
     }
-    Ok(builder)
+    builder
+}
+
+/// An instruction that a model has no place for is no failure, since scripts run over many models.
+pub(crate) fn warn_of_instruction(instruction: Option<&str>, reranker: &Reranker) {
+    if instruction.is_some() && !reranker.info().instruction {
+        let name = &reranker.info().name;
+        eprintln!(
+            "grating: --instruction has no effect: the template of {name} has no place for one"
+        );
+    }
 }
 
 /// With the options of pruning; without any, the model's own profile counts.

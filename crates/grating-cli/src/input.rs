@@ -1,50 +1,72 @@
-//! Texts to rank, from a file or standard input.
+//! Texts and queries, from a file or standard input.
 
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use serde_json::Value;
+use anyhow::{Context, Result, anyhow, bail};
+use grating::input::{
+    Input, InputError, InputFormat, InputOptions, InputProblem, QueryInput, parse_queries,
+};
 
-use crate::args::Format;
+use crate::args::{Format, RerankArgs};
 
-/// A text with the id that the user gave it.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Text {
-    /// A JSON string or number, as given.
-    pub(crate) id: Option<Value>,
-    pub(crate) text: String,
-}
-
-impl AsRef<str> for Text {
-    fn as_ref(&self) -> &str {
-        &self.text
+pub(crate) fn options(args: &RerankArgs) -> InputOptions {
+    InputOptions {
+        format: match args.format {
+            Format::Auto => InputFormat::Auto,
+            Format::Lines => InputFormat::Lines,
+            Format::Json => InputFormat::Json,
+        },
+        text_fields: args.text_field.clone(),
+        id_field: args.id_field.clone(),
+        keep_fields: args.json,
     }
 }
 
-/// Reads all texts; `-` and nothing are standard input.
-pub(crate) fn read(file: Option<&Path>, format: Format) -> Result<Vec<Text>> {
-    let (name, bytes) = match file.filter(|path| *path != Path::new("-")) {
+/// Whether texts would have to be typed.
+pub(crate) fn is_terminal(file: Option<&Path>) -> bool {
+    file.is_none() && std::io::stdin().is_terminal()
+}
+
+/// Reads texts with what came beside them; `-` and nothing are standard input.
+pub(crate) fn texts(file: Option<&Path>, options: &InputOptions) -> Result<Input> {
+    if is_terminal(file) {
+        bail!("no texts: name a FILE, or pipe texts in (`-` reads what you type)");
+    }
+    let (name, bytes) = read(file)?;
+    Input::parse(&bytes, options).map_err(|e| advised(&name, &e, options))
+}
+
+/// That there is nothing to rank.
+pub(crate) fn no_texts(file: Option<&Path>) -> anyhow::Error {
+    let name = file.filter(|path| *path != Path::new("-"));
+    let name = name.map_or("standard input".into(), |path| path.display().to_string());
+    anyhow!("{name}: there are no texts to rank")
+}
+
+/// Reads all queries; `-` is standard input.
+pub(crate) fn queries(file: &Path, options: &InputOptions) -> Result<Vec<QueryInput>> {
+    let (name, bytes) = read(Some(file))?;
+    let queries = parse_queries(&bytes, options).map_err(|e| advised(&name, &e, options))?;
+    if queries.is_empty() {
+        bail!("{name}: there are no queries");
+    }
+    Ok(queries)
+}
+
+fn read(file: Option<&Path>) -> Result<(String, Vec<u8>)> {
+    match file.filter(|path| *path != Path::new("-")) {
         Some(path) => {
             let bytes =
                 self::bytes(path).with_context(|| format!("cannot read {}", path.display()))?;
-            (path.display().to_string(), bytes)
+            Ok((path.display().to_string(), bytes))
         }
         None => {
-            let mut stdin = std::io::stdin();
-            if file.is_none() && stdin.is_terminal() {
-                bail!("no texts: name a FILE, or pipe texts in (`-` reads what you type)");
-            }
             let mut bytes = Vec::new();
-            stdin.read_to_end(&mut bytes).context("cannot read standard input")?;
-            ("standard input".to_string(), bytes)
+            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+            Ok(("standard input".to_string(), bytes))
         }
-    };
-    let texts = parse(&bytes, format).with_context(|| name.clone())?;
-    if texts.is_empty() {
-        bail!("{name}: there are no texts to rank");
     }
-    Ok(texts)
 }
 
 /// All bytes of a regular file, or of an open descriptor by its path, as `<(command)` of a shell is one.
@@ -69,78 +91,19 @@ fn is_descriptor(path: &Path) -> bool {
         || parent.starts_with("/proc") && parent.ends_with("fd")
 }
 
-fn parse(bytes: &[u8], format: Format) -> Result<Vec<Text>> {
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    let text = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        Err(error) => {
-            let line = bytes[..error.valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
-            bail!("line {line} is not valid UTF-8; convert the file, e.g. with iconv");
+/// The error with the options that change what is read.
+fn advised(name: &str, error: &InputError, options: &InputOptions) -> anyhow::Error {
+    use InputProblem::{Ambiguous, NoText, NotAString, NotUtf8, Several};
+    let mut advice = match &error.problem {
+        NotUtf8 => return anyhow!("{name}: {error}"),
+        NoText { .. } | Ambiguous { .. } | NotAString { .. } => {
+            "; --text-field names the field that is the text".to_string()
         }
+        Several => "; --queries reads several requests".to_string(),
+        _ => String::new(),
     };
-    let json_lines = match format {
-        Format::Lines => false,
-        Format::Jsonl => true,
-        Format::Auto => {
-            text.lines().find(|l| !l.trim().is_empty()).is_some_and(|l| json_line(l).is_ok())
-        }
-    };
-    if !json_lines {
-        return Ok(text.lines().map(|line| Text { id: None, text: line.to_string() }).collect());
+    if options.format == InputFormat::Auto {
+        advice += "; --format lines takes every line for a text as it is";
     }
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines.map(|(i, line)| json_line(line).with_context(|| format!("line {}", i + 1))).collect()
-}
-
-fn json_line(line: &str) -> Result<Text> {
-    let value: Value = serde_json::from_str(line).context("it is no JSON object")?;
-    let Value::Object(mut object) = value else { bail!("it is no JSON object") };
-    let text = match object.remove("text") {
-        Some(Value::String(text)) => text,
-        Some(_) => bail!("`text` is no string"),
-        None => bail!("`text` is missing"),
-    };
-    let id = match object.remove("id") {
-        None | Some(Value::Null) => None,
-        Some(id @ (Value::String(_) | Value::Number(_))) => Some(id),
-        Some(_) => bail!("`id` is neither a string nor a number"),
-    };
-    Ok(Text { id, text })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn texts(input: &str, format: Format) -> Vec<String> {
-        parse(input.as_bytes(), format).unwrap().into_iter().map(|t| t.text).collect()
-    }
-
-    #[test]
-    fn lines_keep_their_numbers_even_when_empty() {
-        assert_eq!(texts("a\r\n\nb\n", Format::Auto), ["a", "", "b"]);
-        assert_eq!(texts("\u{feff}a", Format::Auto), ["a"]);
-        assert!(texts("", Format::Auto).is_empty());
-    }
-
-    #[test]
-    fn json_lines_are_detected_and_can_be_refused() {
-        let input = "{\"id\": 7, \"text\": \"a\\nb\"}\n\n{\"text\": \"\"}\n";
-        assert_eq!(texts(input, Format::Auto), ["a\nb", ""]);
-        assert_eq!(texts(input, Format::Lines).len(), 3);
-        assert_eq!(parse(input.as_bytes(), Format::Auto).unwrap()[0].id, Some(7.into()));
-        assert_eq!(texts("{not json}\nb", Format::Auto), ["{not json}", "b"]);
-    }
-
-    #[test]
-    fn errors_name_the_line() {
-        let error = |bytes: &[u8], format| format!("{:#}", parse(bytes, format).unwrap_err());
-        assert!(error(b"a\nb\xff\n", Format::Auto).starts_with("line 2 is not valid UTF-8"));
-        assert!(
-            error(b"{\"text\":\"a\"}\n{\"txt\":1}", Format::Auto)
-                .contains("line 2: `text` is missing")
-        );
-        assert!(error(b"{\"text\":1}", Format::Jsonl).contains("`text` is no string"));
-        assert!(error(b"[]", Format::Jsonl).contains("no JSON object"));
-    }
+    anyhow!("{name}: {error}{advice}")
 }

@@ -7,10 +7,10 @@ use anyhow::Result;
 use grating::{ModelInfo, ModelReport};
 
 use crate::args::InspectArgs;
-use crate::{model, output};
+use crate::output;
 
 pub(crate) fn run(args: &InspectArgs) -> Result<ExitCode> {
-    let source = model::resolve(args.model.as_deref(), args.revision.as_deref())?;
+    let source = args.model.resolve()?;
     let report = grating::inspect(&source)?;
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -36,6 +36,14 @@ fn print_info(out: &mut impl Write, info: &ModelInfo) -> Result<()> {
         ("model", info.name.clone()),
         ("family", format!("{} ({})", info.family, info.architecture)),
         ("head", format!("{}, {} read", info.head, mib(info.head_bytes))),
+        (
+            "template",
+            format!(
+                "a {}, {} instruction",
+                info.template,
+                if info.instruction { "with a place for an" } else { "without an" }
+            ),
+        ),
         ("layers", format!("{} of {}", info.layers, mib(info.layer_bytes))),
         ("hidden", format!("{}, feed-forward {}", info.hidden, info.intermediate)),
         (

@@ -19,6 +19,7 @@ mod input;
 mod inspect;
 mod interrupt;
 mod model;
+mod notice;
 mod output;
 mod plan;
 mod quantize;

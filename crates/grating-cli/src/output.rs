@@ -1,5 +1,6 @@
 //! Output as a good Unix tool prints it: tables for people, tabs and JSON for programs.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use anyhow::Result;
@@ -17,6 +18,31 @@ pub(crate) fn json(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
     // As the writer's own error where it is one: a closed pipe must be known for what it is.
     serde_json::to_writer_pretty(&mut *out, value).map_err(std::io::Error::from)?;
     Ok(writeln!(out)?)
+}
+
+/// One JSON value on one line.
+pub(crate) fn json_line(out: &mut impl Write, value: &impl Serialize) -> Result<()> {
+    serde_json::to_writer(&mut *out, value).map_err(std::io::Error::from)?;
+    Ok(writeln!(out)?)
+}
+
+/// A text as a field between tabs: `\t`, `\n`, `\r` and `\\` stand for tab, line feed, carriage return and backslash, so
+/// that it can be told from its escapes and had back.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\t', '\n', '\r', '\\']) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        match c {
+            '\t' => escaped.push_str("\\t"),
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            '\\' => escaped.push_str("\\\\"),
+            c => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// On one line and without control characters: a text cannot move the cursor or start a new row.
@@ -79,6 +105,12 @@ fn cut(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_between_tabs_can_be_had_back() {
+        assert_eq!(escaped(" a  b \u{7}"), " a  b \u{7}");
+        assert_eq!(escaped("a\tb\nc\r\n\\n"), r"a\tb\nc\r\n\\n");
+    }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {

@@ -6,11 +6,25 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::args::PlanArgs;
-use crate::{engine, output};
+use crate::{engine, notice, output};
+
+/// Of a text, where nobody says.
+const TOKENS: usize = 256;
 
 pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
-    let reranker = engine::builder(&args.model, &args.engine)?.build()?;
-    let plan = reranker.plan(args.candidates, args.tokens)?;
+    let mut builder = engine::builder(args.model.resolve()?, &args.engine);
+    if let Some(tokens) = args.max_length {
+        builder = builder.max_length(tokens);
+    }
+    let reranker = builder.build()?;
+    let limit = reranker.info().max_length;
+    if let Some(tokens) = args.tokens.filter(|tokens| *tokens > limit) {
+        eprintln!(
+            "grating: texts of {tokens} tokens are cut at {limit}, which is planned for; {}",
+            notice::how_to_raise(reranker.info())
+        );
+    }
+    let plan = reranker.plan(args.candidates, args.tokens.unwrap_or(TOKENS).min(limit))?;
     let mut out = std::io::stdout().lock();
     match args.json {
         true => output::json(&mut out, &plan)?,

@@ -7,10 +7,10 @@ use anyhow::Result;
 use grating::QuantizeReport;
 
 use crate::args::QuantizeArgs;
-use crate::{interrupt, model, output};
+use crate::{interrupt, output};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
-    let source = model::resolve(args.model.as_deref(), args.revision.as_deref())?;
+    let source = args.model.resolve()?;
     let cancel = interrupt::token();
     let report = grating::quantize_cancellable(&source, args.format, &args.out, &cancel)?;
     let mut out = std::io::stdout().lock();

@@ -1,26 +1,137 @@
 //! `grating rerank`.
 
+mod print;
+mod stats;
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use grating::{AuditTotals, LayerStats, Ranked, Request, Reranker, Selection, Stats};
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+use grating::input::{QueryInput, Text};
+use grating::{Request, Reranker, Selection};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::Serialize;
-use serde_json::Value;
 
-use crate::args::RerankArgs;
-use crate::input::{self, Text};
-use crate::{engine, output};
+use crate::args::{Cli, RerankArgs};
+use crate::notice::Cuts;
+use crate::{engine, input};
+
+/// What is to be answered.
+struct Work {
+    queries: Vec<QueryInput>,
+    /// Of the queries that have none of their own.
+    texts: Vec<Text>,
+    /// `top_n` of a request body.
+    top_n: Option<usize>,
+}
+
+/// K where nobody says.
+const TOP_K: usize = 10;
 
 pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     // Cheap mistakes come to light before a model is fetched or loaded.
-    let texts = input::read(args.file.as_deref(), args.format)?;
+    let work = read(args)?;
+    let k = args.top_k.or(work.top_n).unwrap_or(TOP_K);
     let reranker = build(args)?;
+    engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
+    let mut cuts = Cuts::default();
+    let mut out = std::io::stdout().lock();
+    for (number, query) in work.queries.iter().enumerate() {
+        let texts = query.texts.as_deref().unwrap_or(&work.texts);
+        let selection = match (texts, &args.queries) {
+            // One of many queries may have found nothing.
+            ([], Some(_)) => None,
+            (_, None) => Some(answer(args, &reranker, &query.query, texts, k)?),
+            (_, Some(file)) => {
+                let place = || format!("{}: line {}", file.display(), query.line);
+                let selection = answer(args, &reranker, &query.query, texts, k);
+                Some(selection.with_context(place)?)
+            }
+        };
+        if let Some(selection) = &selection {
+            cuts.add(&selection.stats);
+            if args.pruning.explain {
+                stats::explain(selection);
+            }
+        }
+        let answered = print::Answered { query, number, texts, selection: selection.as_ref() };
+        answered.print(&mut out, args, &reranker)?;
+        if let (Some(selection), true, false) = (&selection, args.stats, args.json) {
+            stats::print_stats(&selection.stats, &reranker.audits());
+        }
+    }
+    out.flush()?;
+    if let Some(message) = cuts.message(reranker.info()) {
+        eprintln!("grating: {message}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(args: &RerankArgs) -> Result<Work> {
+    let options = input::options(args);
+    let file = args.file.as_deref();
+    if let Some(queries) = &args.queries {
+        let queries = input::queries(queries, &options)?;
+        let own = queries.iter().all(|query| query.texts.is_some());
+        // Texts that no query needs are read where they are named, so that a mistake in them is told.
+        let texts = match own && file.is_none() {
+            true => Vec::new(),
+            false => input::texts(file, &options)?.texts,
+        };
+        if texts.is_empty() && !own {
+            return Err(input::no_texts(file));
+        }
+        return Ok(Work { queries, texts, top_n: None });
+    }
+    if args.query.is_none() && input::is_terminal(file) {
+        no_query();
+    }
+    let input = input::texts(file, &options)?;
+    let Some(query) = args.query.clone().or(input.query) else { no_query() };
+    if input.texts.is_empty() {
+        return Err(input::no_texts(file));
+    }
+    let query = QueryInput { line: 1, id: None, query, texts: None, grades: None };
+    Ok(Work { queries: vec![query], texts: input.texts, top_n: input.top_n })
+}
+
+/// Wrong usage, told as the parser of the arguments tells it.
+fn no_query() -> ! {
+    let mut command = Cli::command();
+    command.build();
+    let message = "nothing to look for: give --query <TEXT> or --queries <FILE>, or a request body with a `query`";
+    match command.find_subcommand_mut("rerank") {
+        Some(rerank) => rerank.error(ErrorKind::MissingRequiredArgument, message).exit(),
+        None => command.error(ErrorKind::MissingRequiredArgument, message).exit(),
+    }
+}
+
+fn build(args: &RerankArgs) -> Result<Reranker> {
+    let builder = engine::builder(args.model.resolve()?, &args.engine);
+    let mut builder = engine::pruning(builder, &args.pruning)?
+        .refuse_long_query(args.refuse_long_query)
+        .special_tokens_in_text(args.special_tokens_in_text);
+    if let Some(instruction) = &args.instruction {
+        builder = builder.instruction(instruction);
+    }
+    if let Some(tokens) = args.max_length {
+        builder = builder.max_length(tokens);
+    }
+    Ok(builder.build()?)
+}
+
+fn answer(
+    args: &RerankArgs,
+    reranker: &Reranker,
+    query: &str,
+    texts: &[Text],
+    k: usize,
+) -> Result<Selection> {
     let bar = progress_bar();
     let started = Instant::now();
-    let request = Request::new(&args.query, &texts, args.top_k).timeline(args.timeline.is_some());
+    let request = Request::new(query, texts, k).timeline(args.timeline.is_some());
     let request = match args.pruning.mode {
         Some(mode) => request.mode(mode.into()),
         None => request,
@@ -36,39 +147,11 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     let selection = reranker.run(request);
     bar.finish_and_clear();
     let selection = selection?;
-
     if let Some(file) = &args.timeline {
         let json = serde_json::to_vec(&selection.timeline.to_json())?;
         std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    if args.pruning.explain {
-        explain(&selection);
-    }
-    let mut out = std::io::stdout().lock();
-    if args.json {
-        print_json(&mut out, args, &reranker, &texts, &selection)?;
-    } else {
-        print_table(&mut out, args, &texts, &selection)?;
-        if args.stats {
-            print_stats(&selection.stats, &reranker.audits());
-        }
-    }
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn build(args: &RerankArgs) -> Result<Reranker> {
-    let builder = engine::builder(&args.model, &args.engine)?;
-    let mut builder = engine::pruning(builder, &args.pruning)?
-        .allow_query_truncation(args.allow_query_truncation)
-        .special_tokens_in_text(args.special_tokens_in_text);
-    if let Some(instruction) = &args.instruction {
-        builder = builder.instruction(instruction);
-    }
-    if let Some(tokens) = args.max_length {
-        builder = builder.max_length(tokens);
-    }
-    Ok(builder.build()?)
+    Ok(selection)
 }
 
 /// Work that is over before a reader would wonder needs no progress bar.
@@ -79,202 +162,6 @@ fn progress_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {percent}% {msg} {eta}")
         .expect("the template is a constant that a test has drawn");
     ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden()).with_style(style)
-}
-
-#[derive(Serialize)]
-struct Output<'a> {
-    query: &'a str,
-    model: &'a str,
-    results: Vec<OutputResult<'a>>,
-    stats: &'a Stats,
-    audits: AuditTotals,
-}
-
-#[derive(Serialize)]
-struct OutputResult<'a> {
-    index: usize,
-    id: Option<&'a Value>,
-    score: f32,
-    raw_score: f32,
-    decided_after_layer: usize,
-    truncated: bool,
-}
-
-fn print_json(
-    out: &mut impl Write,
-    args: &RerankArgs,
-    reranker: &Reranker,
-    texts: &[Text],
-    selection: &Selection,
-) -> Result<()> {
-    let result = |r: &Ranked| OutputResult {
-        index: r.index,
-        id: texts[r.index].id.as_ref(),
-        score: r.score.0,
-        raw_score: r.raw_score.0,
-        decided_after_layer: r.decided_after_layer,
-        truncated: r.truncated,
-    };
-    let output = Output {
-        query: &args.query,
-        model: &reranker.info().name,
-        results: selection.results.iter().map(result).collect(),
-        stats: &selection.stats,
-        audits: reranker.audits(),
-    };
-    output::json(out, &output)
-}
-
-/// Aligned and cut to the width on a terminal; tab-separated and whole elsewhere.
-fn print_table(
-    out: &mut impl Write,
-    args: &RerankArgs,
-    texts: &[Text],
-    selection: &Selection,
-) -> Result<()> {
-    let score = |r: &Ranked| match args.raw_scores {
-        true => format!("{:.4}", r.raw_score),
-        false => format!("{:.4}", r.score),
-    };
-    let name = |r: &Ranked| match &texts[r.index].id {
-        Some(Value::String(id)) => output::printable(id),
-        Some(id) => id.to_string(),
-        None => r.index.to_string(),
-    };
-    let rows: Vec<[String; 3]> = selection
-        .results
-        .iter()
-        .map(|r| [score(r), name(r), output::printable(&texts[r.index].text)])
-        .collect();
-    match output::terminal_width() {
-        Some(width) => {
-            let by_id = selection.results.iter().any(|r| texts[r.index].id.is_some());
-            let header = [
-                if args.raw_scores { "logit" } else { "score" },
-                if by_id { "id" } else { "index" },
-                "text",
-            ];
-            output::table(out, header, &rows, width)
-        }
-        None => rows.iter().try_for_each(|row| Ok(writeln!(out, "{}", row.join("\t"))?)),
-    }
-}
-
-fn print_stats(stats: &Stats, audits: &AuditTotals) {
-    let ms = |d: Duration| format!("{:.1} ms", d.as_secs_f64() * 1e3);
-    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
-    eprintln!(
-        "candidates  {} ({} distinct, {} truncated)",
-        stats.candidates, stats.distinct_candidates, stats.truncated
-    );
-    eprintln!(
-        "tokens      {} in {} chunks, {} of them a shared prefix computed once",
-        stats.tokens, stats.chunks, stats.prefix_tokens
-    );
-    let full = (stats.distinct_candidates * stats.layers) as f64;
-    eprintln!(
-        "layers      {}, {:.1} % of candidate-layers computed",
-        stats.layers,
-        100.0 * stats.candidate_layers as f64 / full
-    );
-    stats.funnel.iter().for_each(print_layer);
-    if let (Some(audit), Some(mean)) = (&stats.audit, audits.mean_overlap) {
-        eprintln!(
-            "audit       pruning would have kept {:.1} % of the top K with {:.1} % of candidate-layers",
-            100.0 * audit.overlap_at_k,
-            100.0 * audit.candidate_layers as f64 / full
-        );
-        eprintln!(
-            "audits      {} of {} requests, mean overlap {mean:.3}",
-            audits.audited, audits.requests
-        );
-    }
-    eprintln!("threads     {}", stats.threads);
-    eprintln!("tokenize    {}", ms(stats.tokenize));
-    eprintln!(
-        "embed       {} (row cache {} of {} rows, {} read)",
-        ms(stats.embed),
-        stats.row_cache_hits,
-        stats.row_cache_hits + stats.row_cache_misses,
-        mib(stats.row_bytes_read)
-    );
-    eprintln!(
-        "read        {} ({}{}), {:.0} % behind computing",
-        ms(stats.read),
-        mib(stats.weight_bytes_read),
-        if stats.direct_io { ", past the page cache" } else { "" },
-        100.0 * stats.overlap
-    );
-    eprintln!("stall       {}", ms(stats.stall));
-    eprintln!("compute     {}", ms(stats.compute));
-    if stats.spill_bytes_written > 0 {
-        eprintln!(
-            "spill       {} written, {} read, {} waited",
-            mib(stats.spill_bytes_written),
-            mib(stats.spill_bytes_read),
-            ms(stats.spill_wait)
-        );
-    }
-    if let Some(error) = &stats.spill_error {
-        eprintln!("spill       stayed in memory: {error}");
-    }
-    eprintln!("total       {}", ms(stats.total));
-    for (name, bytes) in stats.memory.planned.uses() {
-        if bytes > 0 {
-            eprintln!("planned     {:<16} {}", name.replace('_', " "), mib(bytes));
-        }
-    }
-    eprintln!("planned     {:<16} {}", "total", mib(stats.memory.planned.total()));
-    if let Some(budget) = stats.memory.budget {
-        eprintln!("budget      {}", mib(budget));
-    }
-    if let Some(bytes) = stats.peak_rss_bytes {
-        eprintln!("peak rss    {}", mib(bytes));
-    }
-}
-
-/// One line of the funnel, for layers after which pruning looked at the scores.
-fn print_layer(layer: &LayerStats) {
-    if let Some(dispersion) = layer.dispersion {
-        eprintln!(
-            "layer {:<5} {} live, dispersion {dispersion:.3}, {} clusters: {} accepted, {} dropped",
-            layer.layer,
-            layer.live,
-            layer.clusters.len(),
-            layer.accepted.len(),
-            layer.dropped.len()
-        );
-    }
-}
-
-/// The funnel: who was decided after each layer, and why.
-fn explain(selection: &Selection) {
-    let texts = |indices: &[usize]| match indices {
-        [] => "nobody".to_string(),
-        some => some.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
-    };
-    for layer in &selection.stats.funnel {
-        let Some(reason) = &layer.reason else {
-            eprintln!("layer {:>2}  {} live", layer.layer, layer.live);
-            continue;
-        };
-        let dispersion = layer.dispersion.unwrap_or(f64::NAN);
-        eprintln!(
-            "layer {:>2}  {} live, dispersion {dispersion:.3}: {reason}",
-            layer.layer, layer.live
-        );
-        if !layer.clusters.is_empty() {
-            let cluster =
-                |c: &grating::prune::Cluster| format!("{} around {:.3}", c.size, c.center);
-            let clusters: Vec<String> = layer.clusters.iter().map(cluster).collect();
-            eprintln!("          clusters: {}", clusters.join(", "));
-        }
-        if !layer.accepted.is_empty() || !layer.dropped.is_empty() {
-            eprintln!("          accepted: {}", texts(&layer.accepted));
-            eprintln!("          dropped:  {}", texts(&layer.dropped));
-            eprintln!("          deferred: {}", layer.deferred);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -58,6 +58,13 @@ pub(crate) fn row_cache(text: &str) -> Result<RowCache, String> {
     }
 }
 
+pub(crate) fn score(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() => Ok(value),
+        _ => Err("it must be a number".into()),
+    }
+}
+
 pub(crate) fn threshold(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),

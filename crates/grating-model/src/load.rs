@@ -16,8 +16,8 @@ pub struct LoadOptions {
     pub max_tokens: Option<usize>,
     /// Lets special-token strings in user text become control tokens.
     pub special_tokens_in_text: bool,
-    /// Cuts a query that is too long instead of refusing it.
-    pub allow_query_truncation: bool,
+    /// Refuses a query that would have to be cut instead of cutting it.
+    pub refuse_long_query: bool,
 }
 
 /// A model and the encoder of its texts.
@@ -53,7 +53,7 @@ impl LoadedModel {
         let encode = EncodeOptions {
             max_tokens,
             special_tokens_in_text: options.special_tokens_in_text,
-            allow_query_truncation: options.allow_query_truncation,
+            refuse_long_query: options.refuse_long_query,
         };
         let encoder = TextEncoder::new(tokenizer, template, encode)?;
         let answers = match config.form {

@@ -15,8 +15,8 @@ mod window;
 
 pub use self::error::TokenizeError;
 use self::guard::guarded;
-use self::pair::Pair;
-use self::prompt::Prompt;
+use self::pair::{Pair, PairQuery};
+use self::prompt::{Prompt, PromptQuery};
 use self::vocabulary::Tokenizer;
 use crate::head::Answers;
 use crate::template::Template;
@@ -30,6 +30,8 @@ pub struct Encoding {
     pub type_ids: Vec<u8>,
     /// Whether the text was cut.
     pub truncated: bool,
+    /// Whether the query was cut.
+    pub query_truncated: bool,
 }
 
 /// What a caller may decide about texts.
@@ -40,29 +42,33 @@ pub struct EncodeOptions {
     /// Lets names of control tokens in user text become control tokens, as the reference does by default. For
     /// comparisons: with it a text can rewrite the prompt.
     pub special_tokens_in_text: bool,
-    /// Cuts a query that is too long (see [`TokenizeError::QueryTooLong`]) instead of refusing it.
-    pub allow_query_truncation: bool,
+    /// Refuses a query that would have to be cut ([`TokenizeError::QueryTooLong`]) instead of cutting it as the
+    /// reference does.
+    pub refuse_long_query: bool,
 }
 
 /// A query with its instruction, encoded as far as that does not depend on the text.
 #[derive(Debug, Clone)]
-pub struct EncodedQuery {
-    /// Ids with which every candidate begins.
-    certain: Vec<u32>,
-    /// Words before the text, tokenized together with it because a token may span the seam; empty for pairs.
-    lead: String,
-    /// Tokens that are left for `lead` and the text.
-    room: usize,
+pub struct EncodedQuery(Before);
+
+#[derive(Debug, Clone)]
+enum Before {
+    Prompt(PromptQuery),
+    Pair(PairQuery),
 }
 
 impl EncodedQuery {
-    /// Tokens with which every candidate of this query is certain to begin: everything before the text for pairs, the
-    /// prefix and what the body has up to its last control token for decoders.
+    /// Tokens with which every candidate of this query is certain to begin: for pairs everything before the text, or
+    /// what of a long query no text can take the room of; for decoders the prefix and what the body has up to its last
+    /// control token.
     ///
     /// Candidates of a decoder nearly always share the query's tokens too, but the last of them can merge with the
     /// text's first letters; the exact number is found by comparing ids.
     pub fn shared_prefix_tokens(&self) -> usize {
-        self.certain.len()
+        match &self.0 {
+            Before::Prompt(query) => query.certain.len(),
+            Before::Pair(query) => query.shared,
+        }
     }
 }
 
@@ -74,7 +80,7 @@ impl EncodedQuery {
 /// use grating_model::{EncodeOptions, Template, TextEncoder};
 ///
 /// let json = std::fs::read("path/to/model/tokenizer.json")?;
-/// let options = EncodeOptions { max_tokens: 512, special_tokens_in_text: false, allow_query_truncation: false };
+/// let options = EncodeOptions { max_tokens: 512, special_tokens_in_text: false, refuse_long_query: false };
 /// let encoder = TextEncoder::new(&json, Template::qwen3_reranker(), options)?;
 /// let query = encoder.encode_query("what is a window", None)?;
 /// let candidate = encoder.encode(&query, "an opening in a wall")?;
@@ -145,6 +151,16 @@ impl TextEncoder {
         self.options.max_tokens
     }
 
+    /// Whether query and text stand in a prompt; otherwise they are a pair.
+    pub fn is_prompt(&self) -> bool {
+        matches!(self.form, Form::Prompt(_))
+    }
+
+    /// Whether the template has a place for an instruction.
+    pub fn has_instruction(&self) -> bool {
+        matches!(&self.form, Form::Prompt(prompt) if prompt.has_instruction())
+    }
+
     /// The id of a token by its name in the vocabulary (`Ġyes`, `[SEP]`).
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)
@@ -176,94 +192,79 @@ impl TextEncoder {
     /// it.
     ///
     /// # Errors
-    /// [`TokenizeError::QueryTooLong`], unless the options allow the query to be cut and that is enough.
+    /// [`TokenizeError::QueryTooLong`] where the options refuse a query that fills a prompt without any text.
     pub fn encode_query(
         &self,
         query: &str,
         instruction: Option<&str>,
     ) -> Result<EncodedQuery, TokenizeError> {
+        let room = self.room();
         guarded(|| match &self.form {
             Form::Prompt(prompt) => {
                 let instruction = instruction.unwrap_or(&prompt.default_instruction);
-                self.prompt_query(prompt, query, instruction)
+                let query = prompt.query(&self.tokenizer, instruction, query, room)?;
+                self.refuse(query.truncated, query.tokens, room)?;
+                Ok(EncodedQuery(Before::Prompt(query)))
             }
-            Form::Pair(pair) => self.pair_query(pair, query),
+            Form::Pair(pair) => {
+                let query = pair.query(ids(&self.tokenizer, query)?, room);
+                Ok(EncodedQuery(Before::Pair(query)))
+            }
         })
     }
 
-    /// Encodes one candidate of a query of this encoder. Where it is too long the text is cut at its end; nothing else
-    /// ever is.
+    /// Encodes one candidate of a query of this encoder, cut as the reference does where it is too long: of a pair the
+    /// longer side at its end, until it fits (`longest_first`); of a prompt what stands between prefix and suffix, at
+    /// its end, so that a query is cut only where no token of the text is left.
     ///
     /// # Errors
-    /// [`TokenizeError::Encode`] or [`TokenizeError::Panicked`] if the tokenizer fails.
+    /// [`TokenizeError::Encode`] or [`TokenizeError::Panicked`] if the tokenizer fails, [`TokenizeError::QueryTooLong`]
+    /// where the options refuse to cut the query.
     pub fn encode(&self, query: &EncodedQuery, text: &str) -> Result<Encoding, TokenizeError> {
         guarded(|| self.encode_text(query, text))
     }
 
     fn encode_text(&self, query: &EncodedQuery, text: &str) -> Result<Encoding, TokenizeError> {
-        let (end, types) = match &self.form {
-            Form::Prompt(prompt) => (prompt.suffix.as_slice(), false),
-            Form::Pair(pair) => (std::slice::from_ref(&pair.end), pair.types),
-        };
-        let before = query.certain.len();
-        let first = |text| window::first_ids(&self.tokenizer, self.local, text, query.room);
-        let (text_ids, truncated) = match query.lead.as_str() {
-            "" => first(text)?,
-            lead => first(&[lead, text].concat())?,
-        };
-        let ids = [&query.certain, text_ids.as_slice(), end].concat();
-        let type_ids = match types {
-            true => (0..ids.len()).map(|position| u8::from(position >= before)).collect(),
-            false => Vec::new(),
-        };
-        Ok(Encoding { ids, type_ids, truncated })
-    }
-
-    fn prompt_query(
-        &self,
-        prompt: &Prompt,
-        query: &str,
-        instruction: &str,
-    ) -> Result<EncodedQuery, TokenizeError> {
-        let room = self.options.max_tokens - prompt.frame();
-        let limit = room * 3 / 4;
-        let mut query = query.to_string();
-        loop {
-            let (certain, lead) = prompt.before_text(&self.tokenizer, instruction, &query)?;
-            let body = certain.len() - prompt.prefix.len();
-            let tokens = body + ids(&self.tokenizer, &lead)?.len();
-            if tokens <= limit {
-                return Ok(EncodedQuery { certain, lead, room: room - body });
+        let first = |text: &str, room| window::first_ids(&self.tokenizer, self.local, text, room);
+        match (&self.form, &query.0) {
+            (Form::Prompt(prompt), Before::Prompt(query)) => {
+                let (text_ids, more) = match query.lead.as_str() {
+                    "" => first(text, query.room)?,
+                    lead => first(&[lead, text].concat(), query.room)?,
+                };
+                Ok(Encoding {
+                    ids: [&query.certain, text_ids.as_slice(), &prompt.suffix].concat(),
+                    type_ids: Vec::new(),
+                    truncated: more && !text.is_empty(),
+                    query_truncated: query.truncated,
+                })
             }
-            if !self.options.allow_query_truncation || query.is_empty() {
-                return Err(TokenizeError::QueryTooLong { tokens, limit });
+            (Form::Pair(pair), Before::Pair(query)) => {
+                let room = self.room();
+                let (text_ids, more) = first(text, query.sought(room))?;
+                let (encoding, kept) = pair.encode(query, &text_ids, more, room);
+                self.refuse(encoding.query_truncated, query.tokens, kept)?;
+                Ok(encoding)
             }
-            // The cut can change the tokens around it, so they are counted anew.
-            query = self.without_last_tokens(&query, tokens - limit)?;
+            _ => Err(TokenizeError::Encode { reason: "the query is another encoder's".into() }),
         }
     }
 
-    fn pair_query(&self, pair: &Pair, query: &str) -> Result<EncodedQuery, TokenizeError> {
-        let max_tokens = self.options.max_tokens;
-        // In a very small limit three quarters and the control tokens would leave nothing for the text.
-        let limit = (max_tokens * 3 / 4).min(max_tokens - pair.frame() - 1);
-        let mut query = ids(&self.tokenizer, query)?;
-        if query.len() > limit && !self.options.allow_query_truncation {
-            return Err(TokenizeError::QueryTooLong { tokens: query.len(), limit });
-        }
-        query.truncate(limit);
-        let certain = [&[pair.start], query.as_slice(), &pair.between].concat();
-        let room = max_tokens - certain.len() - 1;
-        Ok(EncodedQuery { certain, lead: String::new(), room })
+    /// Tokens of a candidate that query and text share: all but the control tokens of a pair, or a prompt's prefix and
+    /// suffix.
+    fn room(&self) -> usize {
+        let frame = match &self.form {
+            Form::Prompt(prompt) => prompt.frame(),
+            Form::Pair(pair) => pair.frame(),
+        };
+        self.options.max_tokens.saturating_sub(frame)
     }
 
-    /// `text` less its last `tokens` tokens, and less one character at least.
-    fn without_last_tokens(&self, text: &str, tokens: usize) -> Result<String, TokenizeError> {
-        let encoding = self.tokenizer.encode_char_offsets(text, false).map_err(failed)?;
-        let kept = encoding.len().saturating_sub(tokens);
-        let end = encoding.get_offsets()[..kept].last().map_or(0, |offsets| offsets.1);
-        let chars = text.chars().count();
-        Ok(text.chars().take(end.min(chars.saturating_sub(1))).collect())
+    fn refuse(&self, cut: bool, tokens: usize, limit: usize) -> Result<(), TokenizeError> {
+        match cut && self.options.refuse_long_query {
+            true => Err(TokenizeError::QueryTooLong { tokens, limit }),
+            false => Ok(()),
+        }
     }
 
     /// Room for the template, one token of a query and one of a text.
@@ -273,7 +274,7 @@ impl TextEncoder {
                 let (certain, lead) =
                     prompt.before_text(&self.tokenizer, &prompt.default_instruction, "")?;
                 let body = certain.len() - prompt.prefix.len() + ids(&self.tokenizer, &lead)?.len();
-                (prompt.frame() + body, prompt.frame() + ((body + 1) * 4).div_ceil(3))
+                (prompt.frame() + body, prompt.frame() + body + 2)
             }
             Form::Pair(pair) => (pair.frame(), pair.frame() + 2),
         };

@@ -42,7 +42,7 @@ pub struct RerankerBuilder {
     profile: Option<Box<Profile>>,
     audit: f64,
     special_tokens_in_text: bool,
-    allow_query_truncation: bool,
+    refuse_long_query: bool,
     #[cfg(feature = "hub")]
     hub: Option<crate::hub::HubOptions>,
 }
@@ -224,9 +224,12 @@ impl RerankerBuilder {
         self
     }
 
-    /// Cuts a query that takes more than three quarters of the maximum length there; an error by default.
-    pub fn allow_query_truncation(mut self, allow: bool) -> Self {
-        self.allow_query_truncation = allow;
+    /// Refuses a query that would have to be cut to fit the maximum length beside a text
+    /// ([`TokenizeError::QueryTooLong`](grating_model::TokenizeError::QueryTooLong)). By default it is cut as the
+    /// reference does, which [`Stats::query_truncated`](crate::Stats::query_truncated) says: of a pair the longer side
+    /// is cut first, of a decoder's prompt the end, so that a query which fills it leaves nothing of any text.
+    pub fn refuse_long_query(mut self, refuse: bool) -> Self {
+        self.refuse_long_query = refuse;
         self
     }
 
@@ -269,7 +272,7 @@ impl RerankerBuilder {
         let options = grating_model::LoadOptions {
             max_tokens: self.max_length,
             special_tokens_in_text: self.special_tokens_in_text,
-            allow_query_truncation: self.allow_query_truncation,
+            refuse_long_query: self.refuse_long_query,
         };
         let LoadedModel { model, encoder } =
             files.load(options).map_err(|source| Error::of_model(&files.name, source))?;

@@ -22,6 +22,10 @@ pub struct ModelInfo {
     pub architecture: String,
     /// How a hidden state becomes a score.
     pub head: &'static str,
+    /// How query and text become one sequence: `pair` or `prompt`.
+    pub template: &'static str,
+    /// Whether the template has a place for an instruction; without one, instructions have no effect.
+    pub instruction: bool,
     /// Transformer blocks.
     pub layers: usize,
     /// Width of a hidden state.
@@ -71,6 +75,8 @@ impl ModelInfo {
             family: config.family.name(),
             architecture: config.architecture.clone(),
             head: config.form.name(),
+            template: if encoder.is_prompt() { "prompt" } else { "pair" },
+            instruction: encoder.has_instruction(),
             layers: config.layers,
             hidden: config.hidden,
             heads: config.heads,

@@ -89,10 +89,11 @@ impl Reranker {
     /// Selects the `k` texts most relevant to `query`, best first; all of them where there are fewer than `k`.
     ///
     /// Blocks until done. Texts may be empty, of any language and any length; past the model's maximum length they
-    /// are cut, which the result says.
+    /// are cut, and so is the query, as the reference does, which the result says.
     ///
     /// # Errors
-    /// [`Error::ZeroK`], [`Error::NoTexts`], a query that is too long, or a failure of the model.
+    /// [`Error::ZeroK`], [`Error::NoTexts`], a query that is too long where the builder refuses such, or a failure of
+    /// the model.
     pub fn rerank<T: AsRef<str>>(&self, query: &str, texts: &[T], k: usize) -> Result<Selection> {
         self.run(Request::new(query, texts, k))
     }
@@ -134,6 +135,7 @@ impl Reranker {
         }
         let tokens = encodings.iter().map(|e| e.ids.len()).sum();
         let truncated: Vec<bool> = encodings.iter().map(|e| e.truncated).collect();
+        let query_truncated: Vec<bool> = encodings.iter().map(|e| e.query_truncated).collect();
         let mut rule = match pruning {
             Some(Pruning::Off) => None,
             Some(Pruning::By(policy)) => Some(Rule::of(policy)),
@@ -174,7 +176,8 @@ impl Reranker {
             }
         };
         let results = order.into_iter().take(k).map(ranked).collect();
-        let truncated = distinct.of.iter().filter(|&&d| truncated[d]).count();
+        let count = |cut: &[bool]| distinct.of.iter().filter(|&&d| cut[d]).count();
+        let (truncated, query_truncated) = (count(&truncated), count(&query_truncated));
         let scores = scored.trace.as_deref().unwrap_or_default();
         let audit = audited.map(|policy| self.auditor.audit(&policy, scores, k)).transpose()?;
         let states = scored.states.take();
@@ -184,6 +187,7 @@ impl Reranker {
             distinct_candidates: distinct.texts.len(),
             tokens,
             truncated,
+            query_truncated,
             tokenize,
             audit,
             total: started.elapsed(),
@@ -207,6 +211,7 @@ impl Reranker {
             distinct_candidates: 0,
             tokens: 0,
             truncated: 0,
+            query_truncated: 0,
             tokenize: Duration::ZERO,
             total: Duration::ZERO,
             prefix_tokens: scored.prefix_tokens,

@@ -23,6 +23,8 @@ pub struct Stats {
     pub prefix_tokens: usize,
     /// Candidates whose text was cut at the maximum length.
     pub truncated: usize,
+    /// Candidates beside whose text the query was cut. In a decoder's prompt nothing of the text is left then.
+    pub query_truncated: usize,
     /// Layers of the model.
     pub layers: usize,
     /// Layers computed for a candidate, summed over the candidates; without pruning `candidates * layers`.

@@ -2,8 +2,11 @@
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
 mod calibrate;
+mod input;
 mod memory;
 mod mutations;
+mod options;
+mod queries;
 mod refusals;
 #[cfg(unix)]
 mod unix;
@@ -106,6 +109,7 @@ fn raw_scores_and_stats_are_printed_on_request() {
 fn wrong_usage_exits_with_two() {
     fails(&["rerank", "-q", "x", "-k", "0"], TEXTS, 2, &["at least 1"]);
     fails(&["rerank"], TEXTS, 2, &["--query"]);
+    fails(&["rerank"], b"", 2, &["--query"]);
     fails(&["rank"], TEXTS, 2, &["rank"]);
 }
 
@@ -119,9 +123,15 @@ fn bad_input_exits_with_one_and_says_what_to_do() {
         &["rerank", "-q", "x", "--format", "jsonl"],
         b"{\"txt\":1}\n",
         1,
-        &["line 1", "`text` is missing"],
+        &["line 1", "there is no `text`", "the fields are `txt`"],
     );
-    fails(&["rerank", "-q", &"long ".repeat(2000)], TEXTS, 1, &["three quarters"]);
+    let long = "long ".repeat(2000);
+    fails(
+        &["rerank", "-q", &long, "--refuse-long-query"],
+        TEXTS,
+        1,
+        &["2000 tokens", "let it be cut"],
+    );
 }
 
 #[test]

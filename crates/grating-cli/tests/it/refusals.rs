@@ -15,10 +15,13 @@ fn absurd_sizes_are_errors() {
     };
     plan("4294967296", "100", &["the number of candidates is 4294967296", "1 to 1048576"]);
     plan(&most, "100", &["the number of candidates"]);
-    plan("20", &most, &["the number of tokens of a candidate"]);
-    // Within the limits, but more than any budget holds.
-    let args = ["plan", "-m", model, "--candidates", "1048576", "--tokens", "67108864"];
-    fails(&[&args[..], &["--memory-budget", "1GB"]].concat(), b"", 1, &["too small"]);
+    // Texts are cut at the model's limit, however long they are.
+    let output = grating(&["plan", "-m", model, "--tokens", &most], b"");
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("are cut at 160"));
+    // Within the limits, but more than the budget holds: the ids of the tokens alone take more.
+    let args = ["plan", "-m", model, "--candidates", "1048576", "--tokens", "160"];
+    fails(&[&args[..], &["--memory-budget", "100MB"]].concat(), b"", 1, &["too small"]);
     for option in ["--chunk-tokens", "--window", "--row-cache", "--threads", "-k", "--max-length"] {
         let output = grating(&["rerank", "-q", "window", "-m", model, option, &most], TEXTS);
         let code = output.status.code();

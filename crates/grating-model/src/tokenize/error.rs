@@ -53,15 +53,15 @@ pub enum TokenizeError {
         /// The answer that means not.
         no: String,
     },
-    /// The query leaves too little room for the texts.
+    /// The query would have to be cut, which the options refuse.
     #[error(
-        "the query takes {tokens} tokens, instruction included, and at most {limit} are allowed (three quarters \
-         of the maximum length less the template); shorten it, raise the maximum length, or allow it to be cut"
+        "the query takes {tokens} tokens, instruction included, and {limit} are left for it beside the template and the \
+         text: shorten it, raise the maximum length, or let it be cut"
     )]
     QueryTooLong {
         /// Tokens of the query; for decoders of everything between prefix and text.
         tokens: usize,
-        /// The most that are allowed.
+        /// The most that there is room for.
         limit: usize,
     },
     /// The template alone fills the maximum length.

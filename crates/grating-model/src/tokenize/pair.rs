@@ -1,7 +1,7 @@
 //! Pairs of encoders: control tokens around a query and a text.
 
-use super::TokenizeError;
 use super::vocabulary::Tokenizer;
+use super::{Encoding, TokenizeError};
 use crate::template::PairTemplate;
 
 /// A pair template in one tokenizer's terms.
@@ -36,5 +36,131 @@ impl Pair {
     /// Control tokens in all.
     pub(super) fn frame(&self) -> usize {
         2 + self.between.len()
+    }
+
+    /// `ids` are all of the query's; query and text have `room` tokens together.
+    pub(super) fn query(&self, mut ids: Vec<u32>, room: usize) -> PairQuery {
+        let tokens = ids.len();
+        // However long a text is, half of the room is the query's.
+        let shared = match tokens <= room / 2 {
+            true => 1 + tokens + self.between.len(),
+            false => 1 + room / 2,
+        };
+        ids.truncate(room);
+        PairQuery { ids, tokens, shared }
+    }
+
+    /// The pair of a query and a text, of which `text` has the first [`PairQuery::sought`] tokens and `more` says
+    /// whether there are others; and how many tokens of the query are in it.
+    pub(super) fn encode(
+        &self,
+        query: &PairQuery,
+        text: &[u32],
+        more: bool,
+        room: usize,
+    ) -> (Encoding, usize) {
+        // Where there is more than was sought the text is the longer one, or there is no odd token to give.
+        let text_tokens = if more { usize::MAX } else { text.len() };
+        let (first, second) = longest_first(query.tokens, text_tokens, room);
+        let (query_ids, text_ids) = (&query.ids[..first], &text[..second]);
+        let before = [&[self.start], query_ids, &self.between].concat();
+        let ids = [before.as_slice(), text_ids, &[self.end]].concat();
+        let type_ids = match self.types {
+            true => (0..ids.len()).map(|position| u8::from(position >= before.len())).collect(),
+            false => Vec::new(),
+        };
+        let (truncated, query_truncated) = (second < text_tokens, first < query.tokens);
+        (Encoding { ids, type_ids, truncated, query_truncated }, first)
+    }
+}
+
+/// A query, encoded.
+#[derive(Debug, Clone)]
+pub(super) struct PairQuery {
+    /// The first tokens of the query, as many as could ever be kept.
+    ids: Vec<u32>,
+    /// Tokens of the whole query.
+    pub(super) tokens: usize,
+    /// Tokens with which every pair begins.
+    pub(super) shared: usize,
+}
+
+/// A text of more than so many times the room counts as longer than any query.
+const LONG: usize = 8;
+
+impl PairQuery {
+    /// How many tokens of a text [`Pair::encode`] needs to see: as many as could be kept; and where query and text both
+    /// go over an odd room, enough to know the longer one, which gets the odd token.
+    pub(super) fn sought(&self, room: usize) -> usize {
+        match self.tokens > room && room % 2 == 1 {
+            true => self.tokens.min(LONG * room),
+            false => room,
+        }
+    }
+}
+
+/// How many tokens of a query and of a text of these lengths are kept, at most `room` together: of the longer one as
+/// few as that takes, and half of the room of each where both have more; an odd token then goes to the longer one, to
+/// the text if they are equal. (`LongestFirst` of the `tokenizers` crate.)
+fn longest_first(query: usize, text: usize, room: usize) -> (usize, usize) {
+    if query.saturating_add(text) <= room {
+        return (query, text);
+    }
+    let (shorter, longer) = (query.min(text), query.max(text));
+    let shorter = shorter.min(room / 2);
+    let longer = longer.min(room - shorter);
+    if query > text { (longer, shorter) } else { (shorter, longer) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokenizers::utils::truncation::{
+        TruncationDirection, TruncationParams, TruncationStrategy, truncate_encodings,
+    };
+
+    use super::*;
+
+    fn encoding(tokens: usize) -> tokenizers::Encoding {
+        let token = |id: usize| tokenizers::Token::new(id as u32, String::new(), (0, 0));
+        tokenizers::Encoding::from_tokens((0..tokens).map(token).collect(), 0)
+    }
+
+    proptest! {
+        #[test]
+        fn the_longer_one_is_cut_as_the_tokenizers_crate_has_it(
+            query in 0_usize..60, text in 0_usize..60, room in 2_usize..50,
+        ) {
+            let params = TruncationParams {
+                direction: TruncationDirection::Right,
+                max_length: room,
+                strategy: TruncationStrategy::LongestFirst,
+                stride: 0,
+            };
+            let (a, b) =
+                truncate_encodings(encoding(query), Some(encoding(text)), &params).unwrap();
+            prop_assert_eq!(longest_first(query, text, room), (a.len(), b.unwrap().len()));
+        }
+
+        #[test]
+        fn the_first_tokens_of_a_text_are_enough(
+            query in 0_u32..60, text in 0_u32..60, room in 2_usize..50,
+        ) {
+            prop_assume!(query.min(text) as usize <= LONG * room);
+            let pair = Pair { start: 1000, between: vec![1001], end: 1002, types: true };
+            let (all, text): (Vec<u32>, Vec<u32>) = ((0..query).collect(), (0..text).collect());
+            let query = pair.query(all.clone(), room);
+            let sought = query.sought(room).min(text.len());
+            let (found, kept) = pair.encode(&query, &text[..sought], sought < text.len(), room);
+            let (first, second) = longest_first(all.len(), text.len(), room);
+            let expected = [&[1000], &all[..first], &[1001], &text[..second], &[1002]].concat();
+            prop_assert_eq!(kept, first);
+            prop_assert_eq!(&found.ids, &expected);
+            prop_assert_eq!(found.truncated, second < text.len());
+            prop_assert_eq!(found.query_truncated, first < all.len());
+            let shared = query.shared.min(found.ids.len());
+            let long = pair.encode(&query, &[7; 99][..query.sought(room)], true, room).0;
+            prop_assert_eq!(&found.ids[..shared], &long.ids[..shared]);
+        }
     }
 }

@@ -20,6 +20,21 @@ pub(super) struct Prompt {
     lead: Vec<BodyPart>,
 }
 
+/// Instruction and query in their places, encoded as far as that does not depend on the text.
+#[derive(Debug, Clone)]
+pub(super) struct PromptQuery {
+    /// Ids with which every candidate begins, the prefix among them.
+    pub(super) certain: Vec<u32>,
+    /// Words before the text, tokenized together with it because a token may span the seam.
+    pub(super) lead: String,
+    /// Tokens that are left for `lead` and the text.
+    pub(super) room: usize,
+    /// Tokens of the body without any text.
+    pub(super) tokens: usize,
+    /// Whether those are too many, so that of no text anything is left.
+    pub(super) truncated: bool,
+}
+
 /// A stretch of the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -56,6 +71,31 @@ impl Prompt {
     /// Tokens of prefix and suffix.
     pub(super) fn frame(&self) -> usize {
         self.prefix.len() + self.suffix.len()
+    }
+
+    /// Whether there is a place for an instruction.
+    pub(super) fn has_instruction(&self) -> bool {
+        let of_pieces = self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Run(parts) => Some(parts),
+            Piece::Control(_) => None,
+        });
+        of_pieces.chain([&self.lead]).flatten().any(|part| *part == BodyPart::Instruction)
+    }
+
+    /// The body up to the text, of which `room` tokens are kept at most.
+    pub(super) fn query(
+        &self,
+        text: &Tokenizer,
+        instruction: &str,
+        query: &str,
+        room: usize,
+    ) -> Result<PromptQuery, TokenizeError> {
+        let (mut certain, lead) = self.before_text(text, instruction, query)?;
+        let body = certain.len() - self.prefix.len();
+        let tokens = body + ids(text, &lead)?.len();
+        certain.truncate(self.prefix.len() + room);
+        let room_left = room.saturating_sub(body);
+        Ok(PromptQuery { certain, lead, room: room_left, tokens, truncated: tokens > room })
     }
 
     /// What precedes every text: ids that are certain, and the words that are tokenized together with the text.

@@ -80,7 +80,7 @@ fn encoder(kind: &str, json: &[u8], special: bool) -> TextEncoder {
     let options = EncodeOptions {
         max_tokens: 8192,
         special_tokens_in_text: special,
-        allow_query_truncation: true,
+        refuse_long_query: false,
     };
     TextEncoder::new(json, template, options).unwrap()
 }

@@ -37,7 +37,7 @@ impl Pair {
     /// The reference's ids as a candidate.
     fn encoding(&self) -> Encoding {
         let (ids, type_ids) = (self.ids.clone(), self.type_ids.clone());
-        Encoding { ids, type_ids, truncated: self.truncated }
+        Encoding { ids, type_ids, truncated: self.truncated, query_truncated: false }
     }
 }
 
@@ -92,7 +92,8 @@ fn trace<O: Ops>(
     let cut = |text: &Encoding, from: usize, to: usize| {
         let type_ids =
             if text.type_ids.is_empty() { vec![] } else { text.type_ids[from..to].to_vec() };
-        Encoding { ids: text.ids[from..to].to_vec(), type_ids, truncated: text.truncated }
+        let ids = text.ids[from..to].to_vec();
+        Encoding { ids, type_ids, truncated: text.truncated, query_truncated: text.query_truncated }
     };
     let tails: Vec<Encoding> = texts.iter().map(|t| cut(t, prefix, t.ids.len())).collect();
     let ragged = Ragged::from_lengths(tails.iter().map(|t| t.ids.len())).after_prefix(prefix);

@@ -40,22 +40,25 @@ fn bad_requests_are_told_apart() {
     let reranker = tiny();
     assert!(matches!(reranker.rerank("q", &TEXTS, 0), Err(Error::ZeroK)));
     assert!(matches!(reranker.rerank::<&str>("q", &[], 1), Err(Error::NoTexts)));
-    let long = "river ".repeat(400);
-    let error = reranker.rerank(&long, &TEXTS, 1).unwrap_err().to_string();
-    assert!(error.contains("three quarters"), "{error}");
+    let error = reranker.plan(20, usize::MAX).unwrap_err().to_string();
+    assert!(error.contains("the number of tokens of a candidate"), "{error}");
     // The reranker is none the worse for it.
     assert_eq!(reranker.rerank("q", &TEXTS, 1).unwrap().results.len(), 1);
 }
 
 #[test]
-fn a_query_that_is_too_long_is_cut_where_the_caller_allows_it() {
-    for case in ["bert-gelu-f32", "qwen3-tied-f32"] {
+fn a_query_that_is_too_long_is_cut_and_says_so_or_is_refused() {
+    for (case, limit, cut) in [("bert-gelu-f32", 96, 5), ("qwen3-tied-f32", 160, 6)] {
         let model = golden(case);
-        let builder = Reranker::builder().model(model.to_str().unwrap()).max_length(96);
-        let builder = if case.starts_with("qwen") { builder.max_length(160) } else { builder };
-        let reranker = builder.allow_query_truncation(true).build().unwrap();
-        let long = "river 🙂 ".repeat(400);
-        assert_eq!(reranker.rerank(&long, &TEXTS, 1).unwrap().results.len(), 1);
+        let builder = Reranker::builder().model(model.to_str().unwrap()).max_length(limit);
+        // 93 tokens are left of 96: only beside the empty text 91 of them fit.
+        let long = if cut == 5 { "the ".repeat(91) } else { "river 🙂 ".repeat(400) };
+        let selection = builder.clone().build().unwrap().rerank(&long, &TEXTS, 6).unwrap();
+        assert_eq!(selection.stats.query_truncated, cut, "{case}");
+        let refusing = builder.refuse_long_query(true).build().unwrap();
+        let error = refusing.rerank(&long, &TEXTS, 6).unwrap_err();
+        assert!(error.to_string().contains("let it be cut"), "{error}");
+        assert_eq!(refusing.rerank("q", &TEXTS, 1).unwrap().stats.query_truncated, 0);
     }
 }
 

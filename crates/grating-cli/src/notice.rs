@@ -1,0 +1,49 @@
+//! What was cut, in one line on standard error.
+
+use grating::{ModelInfo, Stats};
+
+/// Counts over the requests of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Cuts {
+    candidates: usize,
+    truncated: usize,
+    query_truncated: usize,
+}
+
+impl Cuts {
+    pub(crate) fn add(&mut self, stats: &Stats) {
+        self.candidates += stats.candidates;
+        self.truncated += stats.truncated;
+        self.query_truncated += stats.query_truncated;
+    }
+
+    /// How many, at which limit, and which option changes it; nothing where nothing was cut.
+    pub(crate) fn message(&self, info: &ModelInfo) -> Option<String> {
+        let Cuts { candidates, truncated, query_truncated } = *self;
+        let were = if truncated == 1 { "was" } else { "were" };
+        let at = format!("{} tokens, query and template included", info.max_length);
+        let how = how_to_raise(info);
+        let refuse = "--refuse-long-query refuses such queries";
+        Some(match (truncated, query_truncated, info.template) {
+            (0, 0, _) => return None,
+            (_, 0, _) => format!("{truncated} of {candidates} texts {were} cut at {at}; {how}"),
+            (_, _, "prompt") => format!(
+                "the query was cut: it takes up all of the {} tokens, so that nothing is left of {query_truncated} of \
+                 {candidates} texts and these score the same; {how}, {refuse}",
+                info.max_length
+            ),
+            _ => format!(
+                "the query was cut beside {query_truncated} of {candidates} texts and {truncated} {were} cut, the \
+                 longer side first, at {at}; {how}, {refuse}"
+            ),
+        })
+    }
+}
+
+/// What raises the model's limit.
+pub(crate) fn how_to_raise(info: &ModelInfo) -> String {
+    match info.max_length < info.max_positions {
+        true => format!("--max-length raises the limit, up to {}", info.max_positions),
+        false => "more the model cannot read".into(),
+    }
+}

@@ -1,0 +1,122 @@
+//! What a request cost and what pruning decided, on standard error.
+
+use std::time::Duration;
+
+use grating::{AuditTotals, LayerStats, Selection, Stats};
+
+pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
+    let ms = |d: Duration| format!("{:.1} ms", d.as_secs_f64() * 1e3);
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
+    eprintln!(
+        "candidates  {} ({} distinct, {} truncated, the query beside {})",
+        stats.candidates, stats.distinct_candidates, stats.truncated, stats.query_truncated
+    );
+    eprintln!(
+        "tokens      {} in {} chunks, {} of them a shared prefix computed once",
+        stats.tokens, stats.chunks, stats.prefix_tokens
+    );
+    let full = (stats.distinct_candidates * stats.layers) as f64;
+    eprintln!(
+        "layers      {}, {:.1} % of candidate-layers computed",
+        stats.layers,
+        100.0 * stats.candidate_layers as f64 / full
+    );
+    stats.funnel.iter().for_each(print_layer);
+    if let (Some(audit), Some(mean)) = (&stats.audit, audits.mean_overlap) {
+        eprintln!(
+            "audit       pruning would have kept {:.1} % of the top K with {:.1} % of candidate-layers",
+            100.0 * audit.overlap_at_k,
+            100.0 * audit.candidate_layers as f64 / full
+        );
+        eprintln!(
+            "audits      {} of {} requests, mean overlap {mean:.3}",
+            audits.audited, audits.requests
+        );
+    }
+    eprintln!("threads     {}", stats.threads);
+    eprintln!("tokenize    {}", ms(stats.tokenize));
+    eprintln!(
+        "embed       {} (row cache {} of {} rows, {} read)",
+        ms(stats.embed),
+        stats.row_cache_hits,
+        stats.row_cache_hits + stats.row_cache_misses,
+        mib(stats.row_bytes_read)
+    );
+    eprintln!(
+        "read        {} ({}{}), {:.0} % behind computing",
+        ms(stats.read),
+        mib(stats.weight_bytes_read),
+        if stats.direct_io { ", past the page cache" } else { "" },
+        100.0 * stats.overlap
+    );
+    eprintln!("stall       {}", ms(stats.stall));
+    eprintln!("compute     {}", ms(stats.compute));
+    if stats.spill_bytes_written > 0 {
+        eprintln!(
+            "spill       {} written, {} read, {} waited",
+            mib(stats.spill_bytes_written),
+            mib(stats.spill_bytes_read),
+            ms(stats.spill_wait)
+        );
+    }
+    if let Some(error) = &stats.spill_error {
+        eprintln!("spill       stayed in memory: {error}");
+    }
+    eprintln!("total       {}", ms(stats.total));
+    for (name, bytes) in stats.memory.planned.uses() {
+        if bytes > 0 {
+            eprintln!("planned     {:<16} {}", name.replace('_', " "), mib(bytes));
+        }
+    }
+    eprintln!("planned     {:<16} {}", "total", mib(stats.memory.planned.total()));
+    if let Some(budget) = stats.memory.budget {
+        eprintln!("budget      {}", mib(budget));
+    }
+    if let Some(bytes) = stats.peak_rss_bytes {
+        eprintln!("peak rss    {}", mib(bytes));
+    }
+}
+
+/// One line of the funnel, for layers after which pruning looked at the scores.
+fn print_layer(layer: &LayerStats) {
+    if let Some(dispersion) = layer.dispersion {
+        eprintln!(
+            "layer {:<5} {} live, dispersion {dispersion:.3}, {} clusters: {} accepted, {} dropped",
+            layer.layer,
+            layer.live,
+            layer.clusters.len(),
+            layer.accepted.len(),
+            layer.dropped.len()
+        );
+    }
+}
+
+/// The funnel: who was decided after each layer, and why.
+pub(super) fn explain(selection: &Selection) {
+    let texts = |indices: &[usize]| match indices {
+        [] => "nobody".to_string(),
+        some => some.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),
+    };
+    for layer in &selection.stats.funnel {
+        let Some(reason) = &layer.reason else {
+            eprintln!("layer {:>2}  {} live", layer.layer, layer.live);
+            continue;
+        };
+        let dispersion = layer.dispersion.unwrap_or(f64::NAN);
+        eprintln!(
+            "layer {:>2}  {} live, dispersion {dispersion:.3}: {reason}",
+            layer.layer, layer.live
+        );
+        if !layer.clusters.is_empty() {
+            let cluster =
+                |c: &grating::prune::Cluster| format!("{} around {:.3}", c.size, c.center);
+            let clusters: Vec<String> = layer.clusters.iter().map(cluster).collect();
+            eprintln!("          clusters: {}", clusters.join(", "));
+        }
+        if !layer.accepted.is_empty() || !layer.dropped.is_empty() {
+            eprintln!("          accepted: {}", texts(&layer.accepted));
+            eprintln!("          dropped:  {}", texts(&layer.dropped));
+            eprintln!("          deferred: {}", layer.deferred);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Options as people type them, and what is said on standard error.
+
+use crate::{TEXTS, fails, golden, grating};
+
+fn said(args: &[&str], input: &[u8]) -> (String, String) {
+    let output = grating(args, input);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let (out, error) = (text(output.stdout), text(output.stderr));
+    assert!(output.status.success(), "{args:?}: {error}");
+    (out, error)
+}
+
+#[test]
+fn cut_texts_are_told_with_limit_and_option() {
+    let model = golden("bert-gelu-f32"); // 160 positions
+    let rerank = ["rerank", "-m", model.to_str().unwrap(), "-q", "window"];
+    let texts = format!("a river\n{}\n{0}x\n", "river ".repeat(400));
+    let (_, error) = said(&[&rerank[..], &["--max-length", "100"]].concat(), texts.as_bytes());
+    assert_eq!(
+        error,
+        "grating: 2 of 3 texts were cut at 100 tokens, query and template included; --max-length raises the limit, up to \
+         160\n"
+    );
+    let (_, error) = said(&[&rerank[..], &["--json"]].concat(), texts.as_bytes());
+    assert!(
+        error.contains("at 160 tokens") && error.contains("more the model cannot read"),
+        "{error}"
+    );
+    let (_, error) = said(&rerank, b"a river\n");
+    assert!(error.is_empty(), "{error}");
+}
+
+#[test]
+fn a_long_query_is_cut_and_told_or_refused() {
+    let long = "the ".repeat(150); // as many tokens for BERT, which leaves 157 to query and text
+    let bert = golden("bert-gelu-f32");
+    let rerank = ["rerank", "-m", bert.to_str().unwrap(), "-q", &long];
+    let text = "the window slides over the river and the river"; // 24 tokens
+    let (out, error) = said(&rerank, format!("a\n{text}\n").as_bytes());
+    assert_eq!(out.lines().count(), 2);
+    let words = [
+        "the query was cut beside 1 of 2 texts and 0 were cut",
+        "160 tokens",
+        "--refuse-long-query",
+    ];
+    assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    assert_eq!(said(&[&rerank[..], &["--allow-query-truncation"]].concat(), b"a\n").1, "");
+    let refuse = [&rerank[..], &["--refuse-long-query"]].concat();
+    let words = ["takes 150 tokens", "133 are left"];
+    fails(&refuse, text.as_bytes(), 1, &words);
+
+    let qwen = golden("qwen3-tied-f32");
+    let rerank = ["rerank", "-m", qwen.to_str().unwrap(), "--max-length", "160", "-q", &long];
+    let (out, error) = said(&rerank, b"a\nb\n");
+    let scores: Vec<&str> = out.lines().map(|line| line.split('\t').next().unwrap()).collect();
+    assert_eq!(scores[0], scores[1]);
+    assert!(
+        error.contains("nothing is left of 2 of 2 texts") && error.contains("up to 512"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_query_may_begin_with_a_hyphen() {
+    for query in [&["--query", "-1 degrees"][..], &["-q", "-1 degrees"], &["--query=--json"]] {
+        let (out, _) = said(&[&["rerank"][..], query].concat(), TEXTS);
+        assert_eq!(out.lines().count(), 3);
+    }
+}
+
+#[test]
+fn a_model_is_named_by_place_or_by_option() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/../../models/default");
+    for command in ["doctor", "inspect", "plan"] {
+        // A plan's first lines; times and what the process takes anyhow follow.
+        let lines = |args: &[&str]| {
+            let lines = said(args, b"").0.lines().map(str::to_string).collect::<Vec<_>>();
+            lines[..if command == "plan" { 5 } else { lines.len() }].to_vec()
+        };
+        let by_place = lines(&[command, model]);
+        assert_eq!(lines(&[command, "-m", model]), by_place);
+        assert_eq!(lines(&[command, "--model", model]), by_place);
+        fails(&[command, model, "-m", model], b"", 2, &["cannot be used with"]);
+        fails(&[command, "--revision", "main"], b"", 2, &["--revision", "MODEL"]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("q8").to_str().unwrap().to_string();
+    let quantize = ["quantize", "--format", "q8_0", "--out", out.as_str()];
+    fails(&[&quantize[..], &["-m", "./nowhere"]].concat(), b"", 1, &["./nowhere"]);
+    fails(&[&quantize[..], &["./nowhere"]].concat(), b"", 1, &["./nowhere"]);
+}
+
+#[test]
+fn an_instruction_without_a_place_for_it_is_told() {
+    let (bert, qwen) = (golden("bert-gelu-f32"), golden("qwen3-tied-f32"));
+    let rerank =
+        |model: &str| said(&["rerank", "-m", model, "-q", "x", "--instruction", "- find"], TEXTS);
+    assert!(rerank(bert.to_str().unwrap()).1.contains("--instruction has no effect"));
+    assert_eq!(rerank(qwen.to_str().unwrap()).1, "");
+}
+
+#[test]
+fn a_plan_beyond_the_limit_says_so() {
+    let model = golden("bert-gelu-f32");
+    let plan = ["plan", model.to_str().unwrap(), "--tokens"];
+    let (at_limit, error) = said(&[&plan[..], &["160"]].concat(), b"");
+    assert!(error.is_empty(), "{error}");
+    assert!(said(&plan[..2], b"").1.is_empty());
+    let (beyond, error) = said(&[&plan[..], &["4000"]].concat(), b"");
+    assert!(error.contains("texts of 4000 tokens are cut at 160"), "{error}");
+    let sizes = |plan: &str| -> Vec<String> {
+        let named =
+            |line: &&str| ["  hidden", "  workspace"].iter().any(|name| line.starts_with(name));
+        plan.lines().filter(named).map(str::to_string).collect()
+    };
+    assert_eq!(sizes(&beyond), sizes(&at_limit));
+    assert!(sizes(&beyond).len() >= 3, "{beyond}");
+    let (_, error) = said(&[&plan[..], &["150", "--max-length", "100"]].concat(), b"");
+    assert!(error.contains("cut at 100") && error.contains("up to 160"), "{error}");
+}
+
+#[test]
+fn help_names_all_commands_and_shows_examples() {
+    for help in ["-h", "--help"] {
+        let (out, _) = said(&[help], b"");
+        for word in [
+            "rerank",
+            "calibrate",
+            "plan",
+            "inspect",
+            "quantize",
+            "doctor",
+            "Examples:",
+            "--queries",
+        ] {
+            assert!(out.contains(word), "{word}: {out}");
+        }
+    }
+    fails(&[], b"", 2, &["Usage", "rerank"]);
+}

@@ -1,0 +1,97 @@
+//! Several queries in one run.
+
+use serde_json::{Value, json};
+
+use crate::{fails, golden, grating};
+
+const TEXTS: &str = "a river\nthe window slides\nParis\n";
+
+struct Files {
+    folder: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        Files { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn write(&self, name: &str, content: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_string()
+    }
+}
+
+fn rerank(more: &[&str], input: &[u8]) -> String {
+    let model = golden("bert-gelu-f32");
+    let args = ["rerank", "-m", model.to_str().unwrap()];
+    let output = grating(&[&args[..], more].concat(), input);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn each_query_is_answered_as_if_it_were_alone() {
+    let files = Files::new();
+    let texts = files.write("texts.txt", TEXTS);
+    let queries = files.write(
+        "queries.jsonl",
+        "{\"_id\":\"q1\",\"text\":\"window\"}\n\n{\"query\":\"-1 degrees\"}\n\
+         {\"id\":3,\"query\":\"window\",\"texts\":[\"own\",{\"id\":\"x\",\"text\":\"glass\"}]}\n\
+         {\"query\":\"nothing found\",\"documents\":[]}\n",
+    );
+    let output = rerank(&["--queries", &queries, "--json", &texts], b"");
+    let lines: Vec<Value> =
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ids: Vec<&Value> = lines.iter().map(|line| &line["query_id"]).collect();
+    assert_eq!(ids, [&json!("q1"), &json!(1), &json!(3), &json!(3)]);
+    for (line, query) in lines.iter().zip(["window", "-1 degrees"]) {
+        let alone = rerank(&["--query", query, "--json", &texts], b"");
+        let alone: Value = serde_json::from_str(&alone).unwrap();
+        assert_eq!(line["results"], alone["results"]);
+        assert_eq!(line["query"], query);
+    }
+    assert_eq!(lines[2]["results"].as_array().unwrap().len(), 2);
+    assert_eq!((&lines[3]["results"], &lines[3]["stats"]), (&json!([]), &Value::Null));
+
+    let tabs = rerank(&["--queries", &queries, "-k", "1", &texts], b"");
+    let rows: Vec<Vec<&str>> = tabs.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(rows.iter().map(|row| row[0]).collect::<Vec<_>>(), ["q1", "1", "3"]);
+    assert!(rows.iter().all(|row| row.len() == 4 && row[1].parse::<f32>().is_ok()), "{tabs}");
+}
+
+#[test]
+fn queries_or_texts_come_from_standard_input() {
+    let files = Files::new();
+    let (texts, queries) =
+        (files.write("texts.txt", TEXTS), files.write("q.txt", "window\nriver\n"));
+    let from_file = rerank(&["--queries", &queries, &texts], b"");
+    assert_eq!(from_file.lines().count(), 6);
+    assert_eq!(rerank(&["--queries", &queries], TEXTS.as_bytes()), from_file);
+    assert_eq!(rerank(&["--queries", "-", &texts], b"window\nriver\n"), from_file);
+    // Nothing is read from standard input that nobody needs.
+    let own = files.write("own.jsonl", "{\"query\":\"a\",\"texts\":[\"b\"]}\n");
+    assert_eq!(rerank(&["--queries", &own], b"\xff").lines().count(), 1);
+}
+
+#[test]
+fn what_is_wrong_with_queries_is_told() {
+    let files = Files::new();
+    let wrong = files.write("wrong.jsonl", "{\"query\":\"a\"}\n{\"q\":\"b\"}\n");
+    fails(
+        &["rerank", "--queries", &wrong, "-"],
+        b"a\n",
+        1,
+        &["wrong.jsonl", "line 2", "no `query`"],
+    );
+    let empty = files.write("empty.txt", "\n");
+    fails(&["rerank", "--queries", &empty, "-"], b"a\n", 1, &["empty.txt", "no queries"]);
+    fails(&["rerank", "--queries", "/no/such", "-"], b"a\n", 1, &["/no/such"]);
+    fails(&["rerank", "--queries", &wrong, "-q", "x"], b"a\n", 2, &["cannot be used with"]);
+    let queries = files.write("q.txt", "a\n");
+    fails(&["rerank", "--queries", &queries], b"", 1, &["no texts"]);
+    fails(&["rerank", "--queries", "-", "-"], b"a\n", 1, &["standard input"]);
+    let long = files.write("long.jsonl", &format!("\n{{\"query\":\"{}\"}}", "river ".repeat(999)));
+    let refused = ["rerank", "--queries", &long, "--refuse-long-query", "-"];
+    fails(&refused, b"a\n", 1, &["long.jsonl: line 2", "let it be cut"]);
+}
