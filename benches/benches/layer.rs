@@ -18,6 +18,7 @@ fn layer_forward(criterion: &mut Criterion) {
         type_ids: encoding.type_ids[..TOKENS].to_vec(),
         ids,
         truncated: true,
+        query_truncated: false,
     };
 
     let mut bytes = PartBuffer::new();

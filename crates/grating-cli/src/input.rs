@@ -96,6 +96,10 @@ fn advised(name: &str, error: &InputError, options: &InputOptions) -> anyhow::Er
     use InputProblem::{Ambiguous, NoText, NotAString, NotUtf8, Several};
     let mut advice = match &error.problem {
         NotUtf8 => return anyhow!("{name}: {error}"),
+        // A query's field cannot be named.
+        NoText { looked_for, .. } if looked_for.first().is_some_and(|name| name == "query") => {
+            String::new()
+        }
         NoText { .. } | Ambiguous { .. } | NotAString { .. } => {
             "; --text-field names the field that is the text".to_string()
         }

@@ -84,6 +84,8 @@ fn what_is_wrong_with_queries_is_told() {
         1,
         &["wrong.jsonl", "line 2", "no `query`"],
     );
+    let error = grating(&["rerank", "--queries", &wrong, "-"], b"a\n").stderr;
+    assert!(!String::from_utf8(error).unwrap().contains("--text-field"));
     let empty = files.write("empty.txt", "\n");
     fails(&["rerank", "--queries", &empty, "-"], b"a\n", 1, &["empty.txt", "no queries"]);
     fails(&["rerank", "--queries", "/no/such", "-"], b"a\n", 1, &["/no/such"]);
