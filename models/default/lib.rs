@@ -8,5 +8,7 @@
 pub const CONFIG: &[u8] = include_bytes!("config.json");
 /// `tokenizer.json`.
 pub const TOKENIZER: &[u8] = include_bytes!("tokenizer.json");
+/// `tokenizer_config.json`.
+pub const TOKENIZER_CONFIG: &[u8] = include_bytes!("tokenizer_config.json");
 /// `model.safetensors`: f16 tensors under the names of `BertForSequenceClassification`.
 pub static WEIGHTS: &[u8] = include_bytes!("model.safetensors");

@@ -112,7 +112,7 @@ class Reference:
         hooks = [layer.register_forward_hook(keep) for layer in layers]
         inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         if self.case.family == "bert":
-            inputs["token_type_ids"] = torch.tensor([type_ids])
+            inputs["token_type_ids"] = torch.tensor([type_ids or [0] * len(ids)])
         with torch.no_grad():
             output = self.model(**inputs).logits
             scores = [self.score(base, state, answers) for state in states]

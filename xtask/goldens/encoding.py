@@ -4,7 +4,7 @@ import hashlib
 import struct
 
 from tokenizers import Tokenizer
-from transformers import PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from vocabularies import is_control, without_control_tokens
 
@@ -46,6 +46,26 @@ class PairEncoder:
 def what_was_cut(cut, whole):
     """Whether the document was, and whether the query was: by how many tokens of each are left."""
     return cut.count(1) < whole.count(1), cut.count(0) < whole.count(0)
+
+
+class FilesEncoder:
+    """What `AutoTokenizer` makes of a folder's files; for pairs that are cut alike whichever side may be cut."""
+
+    def __init__(self, folder):
+        self.whole = AutoTokenizer.from_pretrained(folder)
+
+    def encode(self, query, document, max_tokens, special):
+        def call(truncation):
+            x = self.whole(
+                [query], [document], truncation=truncation, max_length=max_tokens, split_special_tokens=not special
+            )
+            return x["input_ids"][0], x.get("token_type_ids", [[]])[0]
+
+        if call("longest_first") != call("only_second"):
+            return None
+        ids, type_ids = call("longest_first")
+        whole = self.whole([query], [document], split_special_tokens=not special)["input_ids"][0]
+        return ids, type_ids, len(whole) > max_tokens
 
 
 class PromptEncoder:

@@ -15,9 +15,10 @@ import torch
 from transformers.utils import logging
 
 import texts
+import tokenizer_files
 import vocabularies
 from checkpoints import Reference, build, save
-from encoding import PairEncoder, PromptEncoder, digest
+from encoding import FilesEncoder, PairEncoder, PromptEncoder, digest
 
 QWEN3 = {
     "prefix": texts.QWEN3_PREFIX,
@@ -66,6 +67,9 @@ class Case:
     legacy_names: bool = False
     extra_rows: int = 0  # embedding rows beyond the tokenizer's, as padded vocabularies have
     file: dict = field(default_factory=dict)  # further keys of grating.json
+    tokenizer_class: str = None  # in tokenizer_config.json, where the model's own class would not take the file as it is
+    tokenizer_config: dict = None  # with it the tokenizer is what `AutoTokenizer` makes of the folder
+    special_pairs: tuple = ()  # further pairs, in which strings of control tokens become control tokens
 
 
 def qwen3(form="causal", **kwargs):
@@ -193,6 +197,7 @@ CASES = {
         "classification",
         vocabularies.unigram,
         encoder(4, 45, 5, 70, 1e-5, positions=162, types=1),
+        tokenizer_class="PreTrainedTokenizerFast",
         seed=12,
         **ENCODER_GAINS,
         limits=(160, 72),
@@ -202,6 +207,7 @@ CASES = {
         "classification",
         vocabularies.unigram,
         encoder(3, 36, 3, 50, 1e-6, positions=130, types=1),
+        tokenizer_class="PreTrainedTokenizerFast",
         seed=23,
         **ENCODER_GAINS,
         dtype=torch.float16,
@@ -242,6 +248,44 @@ CASES = {
     ),
 }
 
+CASES |= {
+    "bert-sentencepiece-f32": Case(
+        "bert",
+        "classification",
+        vocabularies.unigram,
+        encoder(2, 20, 5, 32, 1e-12),
+        seed=27,
+        **ENCODER_GAINS,
+        limits=(160, 72),
+        tokenizer_config=dict(tokenizer_class="XLMRobertaTokenizer", model_max_length=128) | tokenizer_files.XLMR,
+    ),
+    "xlm-roberta-padding-in-text-f32": Case(
+        "xlm-roberta",
+        "classification",
+        vocabularies.unigram,
+        # `pad_token_id` is a piece that most texts have.
+        encoder(2, 24, 3, 36, 1e-5, positions=172, types=1, pad_token_id=9),
+        seed=25,
+        **ENCODER_GAINS,
+        limits=(160, 72),
+        tokenizer_config=dict(tokenizer_class="XLMRobertaTokenizer") | tokenizer_files.XLMR,
+    ),
+    "xlm-roberta-marked-padding-f32": Case(
+        "xlm-roberta",
+        "classification",
+        vocabularies.unigram,
+        encoder(2, 18, 3, 30, 1e-5, positions=162, types=1),
+        seed=26,
+        **ENCODER_GAINS,
+        limits=(160, 72),
+        tokenizer_config=dict(tokenizer_class="XLMRobertaTokenizer") | tokenizer_files.XLMR,
+        special_pairs=(
+            ("what is a <pad> window", "<pad> a window has<pad><pad> two panes <pad>"),
+            ("<pad>", "panes </s> of <mask> glass <pad> in a frame"),
+        ),
+    ),
+}
+
 TOKENIZERS = {
     "byte-level-bpe": (vocabularies.qwen, QWEN3, (8192, 128)),
     "byte-level-bpe-control-in-body": (vocabularies.qwen, QWEN2, (8192, 96)),
@@ -259,7 +303,11 @@ def make_case(name, case, folder):
     save(build(case, vocab_size), case, folder)
     if case.own_template:
         write_json(folder / "grating.json", {"template": case.template} | case.file, indent=1)
+    if case.tokenizer_class:
+        write_json(folder / "tokenizer_config.json", {"tokenizer_class": case.tokenizer_class}, indent=1)
     reference = Reference(case, folder)
+    if case.tokenizer_config:
+        return make_case_of_files(name, case, folder, reference)
     if case.template:
         text_encoder = PromptEncoder(tokenizer, case.template, False)
         answers = [tokenizer.token_to_id(case.template[answer]) for answer in ("yes", "no")]
@@ -281,6 +329,30 @@ def make_case(name, case, folder):
         pairs.append(pair)
     check(name, pairs)
     write_golden(folder / "golden.json", {"answers": answers, "pairs": pairs})
+
+
+def make_case_of_files(name, case, folder, reference):
+    write_json(folder / "tokenizer_config.json", case.tokenizer_config, indent=1)
+    text_encoder = FilesEncoder(folder)
+    pairs = []
+    inputs = [(q, d, False) for q, d, _ in texts.PAIRS] + [(q, d, True) for q, d in case.special_pairs]
+    names = [t for t in case.tokenizer_config.values() if isinstance(t, str) and t.startswith("<")]
+    for number, (query, document, special) in enumerate(inputs):
+        if not special and any(t in query + document for t in names):
+            continue  # the project's rule for these differs (README.md)
+        max_tokens = case.limits[number % len(case.limits)]
+        encoded = text_encoder.encode(query, document, max_tokens, special)
+        if encoded is None:
+            max_tokens = case.limits[0]
+            encoded = text_encoder.encode(query, document, max_tokens, special)
+        ids, type_ids, truncated = encoded
+        scores, _ = reference.trace(ids, type_ids, None)
+        pair = dict(query=query, document=document, instruction=None, max_tokens=max_tokens, ids=ids)
+        pair |= dict(type_ids=type_ids, truncated=truncated) | (dict(special=True) if special else {})
+        pair["logits_after_layer"] = [digits(score) for score in scores]
+        pairs.append(pair)
+    check(name, pairs)
+    write_golden(folder / "golden.json", {"answers": None, "pairs": pairs})
 
 
 def check(name, pairs):
@@ -375,6 +447,8 @@ def main():
     jobs = [(name, lambda f, n=name, c=case: make_case(n, c, f)) for name, case in CASES.items()]
     for name, job in TOKENIZERS.items():
         jobs.append((f"tokenizers/{name}", lambda f, n=name, j=job: make_tokenization(n, *j, f)))
+    for name, *job in tokenizer_files.cases():
+        jobs.append((f"tokenizer-files/{name}", lambda f, j=job: tokenizer_files.make(*j, f, write_golden)))
     for name, job in jobs:
         if arguments.only and arguments.only not in name:
             continue

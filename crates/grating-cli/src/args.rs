@@ -131,7 +131,7 @@ pub(crate) struct RerankArgs {
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) pruning: PruningArgs,
-    /// Most tokens of a text with its query and template; longer texts are cut.
+    /// Most tokens of a text with its query and template; longer texts are cut. By default the model's own limit.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_length: Option<usize>,
     /// Write what ran when to FILE, for Perfetto or chrome://tracing.
@@ -265,7 +265,7 @@ pub(crate) struct CalibrateArgs {
     /// What queries are for, where the model's template has an instruction.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) instruction: Option<String>,
-    /// Most tokens of a text with its query and template; longer texts are cut.
+    /// Most tokens of a text with its query and template; longer texts are cut. By default the model's own limit.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_length: Option<usize>,
     #[command(flatten)]
@@ -365,7 +365,7 @@ pub(crate) struct QuantizeArgs {
     /// Blocks of the layers' matrices: 8.5 bits a weight, 4.5, or 4.5 with finer scales.
     #[arg(long, value_name = "q8_0|q4_0|q4_k")]
     pub(crate) format: WeightFormat,
-    /// New folder for model.gguf, config.json and tokenizer.json.
+    /// New folder for model.gguf, config.json and the tokenizer's files.
     #[arg(long, short, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Print one JSON object.

@@ -132,12 +132,17 @@ pub struct ModelConfig {
     pub tied: bool,
     /// How positions enter.
     pub positions: Positions,
+    /// `pad_token_id`. In a text it has no position of its own in the RoBERTa line, and decoders with a classification
+    /// head do not score it.
+    pub padding: Option<u32>,
     /// Bias on q, k and v.
     pub qkv_bias: bool,
     /// Bias on the attention output projection.
     pub output_bias: bool,
     /// Bias in the feed-forward block.
     pub mlp_bias: bool,
+    /// The tokenizer's class in transformers, where this file names one.
+    pub tokenizer_class: Option<String>,
     /// Whether the rotary embedding turns neighbours of a head, not its halves against each other: llama.cpp stores
     /// the rows of Llama's query and key matrices in that order.
     pub rotary_neighbours: bool,
@@ -169,6 +174,7 @@ struct Raw {
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
     position_embedding_type: Option<String>,
+    tokenizer_class: Option<String>,
     use_sliding_window: Option<bool>,
     num_labels: Option<usize>,
     id2label: Option<serde_json::Map<String, serde_json::Value>>,
@@ -293,6 +299,7 @@ impl ModelConfig {
             norm_eps: raw.norm_eps(family)?,
             tied: raw.tie_word_embeddings.unwrap_or(false),
             positions,
+            padding: raw.padding(family),
             qkv_bias: match family {
                 Family::Qwen2 | Family::Bert | Family::XlmRoberta => true,
                 Family::Qwen3 | Family::Llama => attention_bias,
@@ -309,6 +316,7 @@ impl ModelConfig {
             },
             rotary_neighbours: false,
             answers_apart: false,
+            tokenizer_class: raw.tokenizer_class,
         })
     }
 }
@@ -369,6 +377,12 @@ impl Raw {
                 Err(field("hidden_act", "silu, gelu, gelu_new, gelu_pytorch_tanh or relu", other))
             }
         }
+    }
+
+    /// Families of RoBERTa's line have one by default (`XLMRobertaConfig`).
+    fn padding(&self, family: Family) -> Option<u32> {
+        let default = (family == Family::XlmRoberta).then_some(1);
+        self.pad_token_id.or(default).and_then(|id| u32::try_from(id).ok())
     }
 
     fn norm_eps(&self, family: Family) -> Result<f32> {

@@ -149,6 +149,24 @@ pub enum ModelError {
         /// Rows of the table.
         rows: usize,
     },
+    /// A text holds the padding token, whose position the file has no row for.
+    #[error(
+        "a text holds the padding token {id}, for whose position this GGUF file has no row; use the original \
+         safetensors, or leave control tokens in texts plain"
+    )]
+    PaddingWithoutPosition {
+        /// Its id.
+        id: u32,
+    },
+    /// A candidate ends with the padding token, and the model scores the last token that is none.
+    #[error(
+        "a candidate ends with token {id}, which is `pad_token_id` in config.json: the model's head would score \
+         an earlier token; let the template end with another one"
+    )]
+    EndsWithPadding {
+        /// Its id.
+        id: u32,
+    },
     /// A candidate has more tokens than the model has positions.
     #[error(
         "a candidate has {tokens} tokens, the model has {positions} positions; lower the maximum length"

@@ -6,13 +6,13 @@ use crate::config::{Family, Form, ModelConfig};
 use crate::error::{ModelError, Result};
 use crate::model::Model;
 use crate::template::{GratingJson, PairTemplate, Template};
-use crate::tokenize::{EncodeOptions, TextEncoder};
+use crate::tokenize::{EncodeOptions, Settings, TextEncoder, TokenizerFiles};
 
 /// What a caller may decide about a model.
 #[derive(Debug, Clone, Default)]
 pub struct LoadOptions {
-    /// Most tokens of a candidate; by default 8192 for decoders and 512 for encoders, or what `grating.json` says,
-    /// or the model's positions where those are fewer.
+    /// Most tokens of a candidate. By default what `grating.json` says, or else the model's own limit
+    /// (`model_max_length`), for decoders at most 8192, and never more than the model's positions.
     pub max_tokens: Option<usize>,
     /// Lets special-token strings in user text become control tokens.
     pub special_tokens_in_text: bool,
@@ -29,33 +29,34 @@ pub struct LoadedModel {
     pub encoder: TextEncoder,
 }
 
-/// As the models' cards say.
+/// As the cards of decoders say, which have more positions than anyone trained them to rank with.
 const DECODER_TOKENS: usize = 8192;
-const ENCODER_TOKENS: usize = 512;
 
 impl LoadedModel {
-    /// Reads `config.json`, `tokenizer.json` and, where there is one, `grating.json`, and checks the checkpoint
-    /// against them.
+    /// Reads `config.json`, the tokenizer's files and, where there is one, `grating.json`, and checks the checkpoint
+    /// against them. `tokenizer` may be a `tokenizer.json` alone.
     ///
     /// # Errors
     /// A [`ModelError`] that says which file or tensor does not fit, and what to do.
-    pub fn load(
+    pub fn load<'a>(
         config: &[u8],
-        tokenizer: &[u8],
+        tokenizer: impl Into<TokenizerFiles<'a>>,
         grating: Option<&[u8]>,
         checkpoint: &Checkpoint,
         options: LoadOptions,
     ) -> Result<Self> {
         let config = ModelConfig::from_json(config)?;
         let grating = grating.map(GratingJson::parse).transpose()?;
-        let max_tokens = max_tokens(&config, grating.as_ref(), options.max_tokens)?;
+        let files = tokenizer.into();
+        let own = Settings::read(&files)?.max_tokens()?;
+        let max_tokens = max_tokens(&config, grating.as_ref(), own, options.max_tokens)?;
         let template = template(&config, grating)?;
         let encode = EncodeOptions {
             max_tokens,
             special_tokens_in_text: options.special_tokens_in_text,
             refuse_long_query: options.refuse_long_query,
         };
-        let encoder = TextEncoder::new(tokenizer, template, encode)?;
+        let encoder = TextEncoder::of_model(&files, &config, template, encode)?;
         let answers = match config.form {
             Form::YesNo => Some(encoder.answers()?),
             Form::SequenceClassification => None,
@@ -68,6 +69,7 @@ impl LoadedModel {
 fn max_tokens(
     config: &ModelConfig,
     grating: Option<&GratingJson>,
+    own: Option<usize>,
     wanted: Option<usize>,
 ) -> Result<usize> {
     let positions = config.max_positions;
@@ -75,8 +77,9 @@ fn max_tokens(
         Some(tokens) if tokens > positions => Err(ModelError::TooManyTokens { tokens, positions }),
         Some(tokens) => Ok(tokens),
         None => {
-            let default = if config.family.is_decoder() { DECODER_TOKENS } else { ENCODER_TOKENS };
-            Ok(grating.and_then(|g| g.max_tokens).unwrap_or(default).min(positions))
+            let most = if config.family.is_decoder() { DECODER_TOKENS } else { positions };
+            let own = own.unwrap_or(positions).min(most);
+            Ok(grating.and_then(|g| g.max_tokens).unwrap_or(own).min(positions))
         }
     }
 }

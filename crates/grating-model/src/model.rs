@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use grating_io::{Checkpoint, TensorInfo};
 
-use crate::config::{ModelConfig, Positions};
+use crate::config::{Family, Form, ModelConfig, Positions};
 use crate::context::{ChunkContext, KeysValues, RequestContext};
 use crate::error::{ModelError, Result};
 use crate::families::decoder::{self, DecoderAttention, DecoderFeedForward};
@@ -247,6 +247,12 @@ impl Model {
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.config.vocab) {
             return Err(ModelError::TokenOutOfRange { id, rows: self.config.vocab });
         }
+        if self.config.family.is_decoder() && self.config.form == Form::SequenceClassification {
+            let mut last = chunk.iter().filter_map(|e| e.borrow().ids.last().copied());
+            if let Some(id) = last.find(|&id| Some(id) == self.config.padding) {
+                return Err(ModelError::EndsWithPadding { id });
+            }
+        }
         let mut x = vec![0.0; ids.len() * h];
         rows.rows(self.token_embeddings.tensor(), &ids, &mut x)?;
         if let (Some(table), Positions::Absolute { offset }) =
@@ -268,15 +274,21 @@ impl Model {
         x: &mut [f32],
     ) -> Result<()> {
         let h = self.config.hidden;
-        let longest = chunk.iter().map(|e| e.borrow().ids.len()).max().unwrap_or(0);
-        let ids: Vec<u32> = (offset..offset + longest).map(|p| p as u32).collect();
-        let mut positions = vec![0.0; longest * h];
+        let places = chunk
+            .iter()
+            .map(|encoding| self.position_rows(&encoding.borrow().ids, offset))
+            .collect::<Result<Vec<Vec<u32>>>>()?;
+        let first = places.iter().flatten().copied().min().unwrap_or(0);
+        let last = places.iter().flatten().copied().max().unwrap_or(0);
+        let ids: Vec<u32> = (first..=last).collect();
+        let mut positions = vec![0.0; ids.len() * h];
         rows.rows(table.tensor(), &ids, &mut positions)?;
         let mut x = x.chunks_exact_mut(h);
-        for encoding in chunk.iter().map(Borrow::borrow) {
-            for (position, row) in positions.chunks_exact(h).take(encoding.ids.len()).enumerate() {
+        for (encoding, places) in chunk.iter().map(Borrow::borrow).zip(&places) {
+            for (token, place) in places.iter().enumerate() {
+                let row = &positions[(place - first) as usize * h..][..h];
                 // Families with one token type (XLM-RoBERTa) ignore the segment.
-                let segment = encoding.type_ids.get(position).map_or(0, |&t| usize::from(t));
+                let segment = encoding.type_ids.get(token).map_or(0, |&t| usize::from(t));
                 let token_type = stem.token_type(h, segment.min(self.config.type_vocab - 1));
                 let x = x.next().expect("x has a row for each token");
                 for ((x, p), t) in x.iter_mut().zip(row).zip(token_type) {
@@ -285,6 +297,23 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// The row of each token's position. RoBERTa's line counts tokens that are not padding, and padding, wherever it
+    /// stands, has the row before the first (`create_position_ids_from_input_ids`). What is attended to does not depend
+    /// on it: the attention mask comes from the tokenizer, which adds its padding behind a text.
+    fn position_rows(&self, ids: &[u32], offset: usize) -> Result<Vec<u32>> {
+        let padding = self.config.padding.filter(|_| self.config.family == Family::XlmRoberta);
+        let mut next = offset;
+        let place = |&id: &u32| {
+            if Some(id) == padding {
+                let before = offset.checked_sub(1);
+                return before.ok_or(ModelError::PaddingWithoutPosition { id });
+            }
+            next += 1;
+            Ok(next - 1)
+        };
+        ids.iter().map(place).map(|place| Ok(place? as u32)).collect()
     }
 
     /// Whether leading tokens that candidates share can be computed once for all of them: where no token sees those

@@ -4,29 +4,42 @@
 //! instruction and texts never become one (`tokenize/control.rs` says how, and where that is more than transformers'
 //! `split_special_tokens=True`), unless [`EncodeOptions::special_tokens_in_text`] asks for the reference's default.
 
+mod class;
 mod control;
+mod differences;
 mod error;
+mod frame;
 mod guard;
 mod pair;
 mod prompt;
+mod settings;
 mod unigram;
+mod vocab_txt;
 mod vocabulary;
 mod window;
 
+use self::class::{Assembled, TokenizerClass, TokenizerJson};
+pub use self::differences::tokenizer_differences;
 pub use self::error::TokenizeError;
+use self::frame::Frame;
 use self::guard::guarded;
 use self::pair::{Pair, PairQuery};
 use self::prompt::{Prompt, PromptQuery};
+pub(crate) use self::settings::Settings;
+pub use self::settings::TokenizerFiles;
+pub use self::vocab_txt::wordpiece_json;
 use self::vocabulary::Tokenizer;
+use crate::config::ModelConfig;
 use crate::head::Answers;
-use crate::template::Template;
+use crate::template::{PairTemplate, Template, YesNoTemplate};
 
 /// One candidate, ready to run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Encoding {
     /// Token ids, control tokens included.
     pub ids: Vec<u32>,
-    /// Type of each token (0 up to the text, 1 from there), as long as `ids`; empty for models without types.
+    /// Type of each token, as long as `ids` (as a rule 0 up to the text and 1 from there); empty where the model gets
+    /// none.
     pub type_ids: Vec<u8>,
     /// Whether the text was cut.
     pub truncated: bool,
@@ -105,8 +118,8 @@ enum Form {
 }
 
 impl TextEncoder {
-    /// Reads a `tokenizer.json` and prepares the template. The file's own truncation, padding and post-processor do
-    /// not count.
+    /// Takes a `tokenizer.json` as it is written and prepares the template. The file's own truncation and padding do
+    /// not count; its post-processor frames a pair, the template does where it has none.
     ///
     /// # Errors
     /// [`TokenizeError::TokenizerJson`], [`TokenizeError::Panicked`], [`TokenizeError::GratingJson`] for a template whose body lacks a place,
@@ -117,23 +130,86 @@ impl TextEncoder {
         template: Template,
         options: EncodeOptions,
     ) -> Result<Self, TokenizeError> {
-        guarded(|| Self::prepare(tokenizer_json, template, options))
+        guarded(|| Self::as_written(tokenizer_json, template, options))
     }
 
-    fn prepare(
+    fn as_written(
         tokenizer_json: &[u8],
         template: Template,
         options: EncodeOptions,
     ) -> Result<Self, TokenizeError> {
-        let mut tokenizer = control::read(tokenizer_json)?;
+        let settings = Settings::default();
+        let json = TokenizerJson::parse(tokenizer_json)?;
+        let parts = json.assemble(TokenizerClass::AsWritten, &settings)?;
+        let form = match template {
+            Template::YesNo(template) => Ok(template),
+            Template::Pair(template) => {
+                let frame = match &parts.post_processor {
+                    Some(processor) => Frame::of(processor)?,
+                    None => Frame::usual(&parts.tokenizer, template)?,
+                };
+                let types = template == PairTemplate::Bert;
+                Err(Pair { frame, types, cuts_the_start: false })
+            }
+        };
+        Self::build(parts, form, options)
+    }
+
+    /// Reads a model's tokenizer as transformers does: `tokenizer_config.json` and the tokenizer's class, which it or
+    /// `config.json` names, win over `tokenizer.json` where they differ; they decide on the frame of a pair too.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and [`TokenizeError::Settings`].
+    pub fn of_model(
+        files: &TokenizerFiles<'_>,
+        config: &ModelConfig,
+        template: Template,
+        options: EncodeOptions,
+    ) -> Result<Self, TokenizeError> {
+        guarded(|| Self::as_the_reference(files, config, template, options))
+    }
+
+    fn as_the_reference(
+        files: &TokenizerFiles<'_>,
+        config: &ModelConfig,
+        template: Template,
+        options: EncodeOptions,
+    ) -> Result<Self, TokenizeError> {
+        let settings = Settings::read(files)?;
+        let json = TokenizerJson::parse(files.tokenizer)?;
+        let class = TokenizerClass::of(config, &settings, &json)?;
+        let parts = json.assemble(class, &settings)?;
+        let form = match template {
+            Template::YesNo(template) => Ok(template),
+            Template::Pair(_) => {
+                let frame = match (&parts.frame, &parts.post_processor) {
+                    (Some(frame), _) => frame.clone(),
+                    (None, Some(processor)) => Frame::of(processor)?,
+                    // The reference joins the two with nothing in between.
+                    (None, None) => Frame::typed(&[], &[], &[]),
+                };
+                let types = settings.gives_types().unwrap_or_else(|| class.gives_types());
+                Err(Pair { frame, types, cuts_the_start: settings.cuts_the_start() })
+            }
+        };
+        Self::build(parts, form, options)
+    }
+
+    /// `form` is a prompt's template, or else the pair.
+    fn build(
+        parts: Assembled,
+        form: Result<YesNoTemplate, Pair>,
+        options: EncodeOptions,
+    ) -> Result<Self, TokenizeError> {
+        let Assembled { mut tokenizer, unknown, .. } = parts;
         let vocab_size = tokenizer.get_vocab_size(true);
         let plain = !options.special_tokens_in_text;
-        let form = match template {
-            Template::YesNo(template) => Form::Prompt(Prompt::new(&tokenizer, template, plain)?),
-            Template::Pair(template) => Form::Pair(Pair::new(&tokenizer, template)?),
+        let form = match form {
+            Ok(template) => Form::Prompt(Prompt::new(&tokenizer, template, plain)?),
+            Err(pair) => Form::Pair(pair),
         };
         if plain {
-            control::make_plain(&mut tokenizer, tokenizer_json)?;
+            control::make_plain(&mut tokenizer, unknown)?;
         }
         let local = window::is_local(&tokenizer);
         let encoder = TextEncoder { tokenizer, local, vocab_size, options, form };
@@ -244,6 +320,12 @@ impl TextEncoder {
                 let (text_ids, more) = first(text, query.sought(room))?;
                 let (encoding, kept) = pair.encode(query, &text_ids, more, room);
                 self.refuse(encoding.query_truncated, query.tokens, kept)?;
+                if pair.cuts_the_start && (encoding.truncated || encoding.query_truncated) {
+                    return Err(TokenizeError::CutsTheStart);
+                }
+                if encoding.ids.is_empty() {
+                    return Err(TokenizeError::NothingToRead);
+                }
                 Ok(encoding)
             }
             _ => Err(TokenizeError::Encode { reason: "the query is another encoder's".into() }),
@@ -255,7 +337,7 @@ impl TextEncoder {
     fn room(&self) -> usize {
         let frame = match &self.form {
             Form::Prompt(prompt) => prompt.frame(),
-            Form::Pair(pair) => pair.frame(),
+            Form::Pair(pair) => pair.frame.len(),
         };
         self.options.max_tokens.saturating_sub(frame)
     }
@@ -276,7 +358,7 @@ impl TextEncoder {
                 let body = certain.len() - prompt.prefix.len() + ids(&self.tokenizer, &lead)?.len();
                 (prompt.frame() + body, prompt.frame() + body + 2)
             }
-            Form::Pair(pair) => (pair.frame(), pair.frame() + 2),
+            Form::Pair(pair) => (pair.frame.len(), pair.frame.len() + 2),
         };
         let max_tokens = self.options.max_tokens;
         if max_tokens < least {
@@ -284,6 +366,14 @@ impl TextEncoder {
         }
         Ok(())
     }
+}
+
+/// A tokenizer as its file has it, and the id of what its vocabulary lacks.
+#[cfg(test)]
+fn as_written(json: &[u8]) -> Result<(Tokenizer, Option<u32>), TokenizeError> {
+    let parts =
+        TokenizerJson::parse(json)?.assemble(TokenizerClass::AsWritten, &Settings::default())?;
+    Ok((parts.tokenizer, parts.unknown))
 }
 
 /// Ids of a string, without control tokens around it.

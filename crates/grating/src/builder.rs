@@ -107,7 +107,8 @@ impl RerankerBuilder {
     }
 
     /// Most tokens of a candidate with its query and template. Texts are cut there and the result says so.
-    /// By default 8192 for decoders and 512 for encoders, or the model's positions where those are fewer.
+    /// By default the model's own limit: what `grating.json` says, or else `model_max_length`, for decoders at most 8192,
+    /// and never more than the model's positions.
     pub fn max_length(mut self, tokens: usize) -> Self {
         self.max_length = Some(tokens);
         self

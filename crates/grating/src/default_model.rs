@@ -12,6 +12,7 @@ pub(crate) fn open() -> crate::Result<crate::files::ModelFiles> {
         name: "default".into(),
         config: embedded::CONFIG.to_vec(),
         tokenizer: embedded::TOKENIZER.to_vec(),
+        beside_tokenizer: vec![("tokenizer_config.json", embedded::TOKENIZER_CONFIG.to_vec())],
         grating: None,
         profile: None,
         from_metadata: Vec::new(),

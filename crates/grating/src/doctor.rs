@@ -1,7 +1,9 @@
 //! Says in plain words what is wrong with a model: files, tensors, head, template, tokenizer, and a sanity ranking.
 
 use grating_io::{Checkpoint, Dtype, TensorInfo};
-use grating_model::{LoadOptions, LoadedModel, ModelError, TextEncoder};
+use grating_model::{
+    LoadOptions, LoadedModel, ModelConfig, ModelError, TextEncoder, tokenizer_differences,
+};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -83,6 +85,7 @@ const FILES: &str = "files";
 const MODEL: &str = "architecture, head and tensors";
 const WEIGHTS: &str = "weights";
 const TOKENIZER: &str = "tokenizer and template";
+const TOKENIZER_FILES: &str = "tokenizer's files";
 const SANITY: &str = "sanity ranking";
 
 /// Examines a model: opens its files, checks every tensor, reads all weights once for NaN and infinities, and ranks
@@ -92,11 +95,13 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
     let files = match files::open(source, crate::builder::fetch_quietly) {
         Ok(files) => files,
         Err(error) => {
-            report.fail(
-                FILES,
-                error.to_string(),
-                "put the missing or damaged file in place and run again",
-            );
+            let remedy = match error {
+                Error::NoTokenizerJson { .. } => {
+                    "make tokenizer.json with that command and run again"
+                }
+                _ => "put the missing or damaged file in place and run again",
+            };
+            report.fail(FILES, error.to_string(), remedy);
             report.skip(&[MODEL, WEIGHTS, TOKENIZER, SANITY]);
             return report;
         }
@@ -119,6 +124,7 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
             );
             check_weights(&mut report, &files.checkpoint);
             check_tokenizer(&mut report, &encoder, config.vocab);
+            check_tokenizer_files(&mut report, &files, config);
             encoder
         }
         Err(error) => {
@@ -235,6 +241,19 @@ fn check_tokenizer(report: &mut DoctorReport, encoder: &TextEncoder, rows: usize
             );
         }
         Err(error) => report.fail(TOKENIZER, error.to_string(), "download tokenizer.json again"),
+    }
+}
+
+/// What the files beside `tokenizer.json` change of it; without a difference there is nothing to say.
+fn check_tokenizer_files(report: &mut DoctorReport, files: &ModelFiles, config: &ModelConfig) {
+    match tokenizer_differences(&files.tokenizer_files(), config) {
+        Ok(found) if found.is_empty() => {}
+        Ok(found) => {
+            let remedy = "texts are read as transformers reads them; if that is not meant, correct \
+                          tokenizer_config.json or tokenizer.json";
+            report.add(TOKENIZER_FILES, CheckStatus::Warn, found.join("; "), Some(remedy));
+        }
+        Err(error) => report.fail(TOKENIZER_FILES, error.to_string(), "download them again"),
     }
 }
 

@@ -58,6 +58,24 @@ pub enum Error {
         /// What it is, and what to do.
         problem: String,
     },
+    /// The folder has no `tokenizer.json`.
+    #[error(
+        "{} has no tokenizer.json{}; make it with transformers (pip install transformers sentencepiece protobuf): \
+         python -c \"from transformers import AutoTokenizer; d = '{}'; \
+         AutoTokenizer.from_pretrained(d).save_pretrained(d)\"",
+        .folder.display(),
+        match .found.is_empty() {
+            true => String::new(),
+            false => format!(", only {}", .found.join(", ")),
+        },
+        .folder.display()
+    )]
+    NoTokenizerJson {
+        /// The model's folder.
+        folder: PathBuf,
+        /// Tokenizer files of other kinds that it has.
+        found: Vec<&'static str>,
+    },
     /// No model was given and none is embedded.
     #[error(
         "no model was given, and this build embeds none (feature `default-model` is off); name a folder or hub id"

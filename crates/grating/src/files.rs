@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use grating_io::{Checkpoint, IoError};
-use grating_model::{GgufFiles, LoadOptions, LoadedModel, ModelError, names_an_architecture};
+use grating_model::{
+    GgufFiles, LoadOptions, LoadedModel, ModelError, TokenizerFiles, names_an_architecture,
+    wordpiece_json,
+};
 
 use crate::error::{Error, Result};
 use crate::regular;
@@ -18,6 +21,8 @@ pub(crate) struct ModelFiles {
     pub(crate) config: Vec<u8>,
     /// `tokenizer.json`.
     pub(crate) tokenizer: Vec<u8>,
+    /// What lies beside it of [`TokenizerFiles::BESIDE`].
+    pub(crate) beside_tokenizer: Vec<(&'static str, Vec<u8>)>,
     /// `grating.json`, where there is one.
     pub(crate) grating: Option<Vec<u8>>,
     /// `grating-profile.json`, where there is one.
@@ -32,7 +37,16 @@ impl ModelFiles {
     /// Checks the files against one another and makes a model of them.
     pub(crate) fn load(&self, options: LoadOptions) -> Result<LoadedModel, ModelError> {
         let grating = self.grating.as_deref();
-        LoadedModel::load(&self.config, &self.tokenizer, grating, &self.checkpoint, options)
+        LoadedModel::load(&self.config, self.tokenizer_files(), grating, &self.checkpoint, options)
+    }
+
+    /// All that decides which ids a text becomes.
+    pub(crate) fn tokenizer_files(&self) -> TokenizerFiles<'_> {
+        let beside = |name: &str| {
+            let found = self.beside_tokenizer.iter().find(|(other, _)| *other == name);
+            found.map(|(_, content)| content.as_slice())
+        };
+        TokenizerFiles::of(&self.tokenizer, beside)
     }
 }
 
@@ -89,19 +103,41 @@ fn open_path(path: &Path) -> Result<ModelFiles> {
         Some(gguf) => written.completed(&gguf).map_err(|error| Error::of_model(&name, error))?,
         None => (written, Vec::new()),
     };
-    let required = |file: Option<Vec<u8>>, name: &str| match file {
-        Some(bytes) => Ok(bytes),
-        None => read(&folder.join(name)),
+    let config = match files.config {
+        Some(config) => config,
+        None => read(&folder.join("config.json"))?,
+    };
+    let beside_tokenizer = match from_metadata.contains(&TOKENIZER) {
+        true => vec![("tokenizer_config.json", COMPLETE.to_vec())],
+        false => beside_tokenizer(folder)?,
+    };
+    let tokenizer = match files.tokenizer {
+        Some(tokenizer) => tokenizer,
+        None => tokenizer_of_vocab_txt(folder, &config, &beside_tokenizer)?,
     };
     Ok(ModelFiles {
-        config: required(files.config, "config.json")?,
-        tokenizer: required(files.tokenizer, "tokenizer.json")?,
+        config,
+        tokenizer,
+        beside_tokenizer,
         grating: files.grating,
         profile: optional(crate::profile::SHIPPED)?,
         from_metadata,
         name,
         checkpoint,
     })
+}
+
+/// What of a model is its tokenizer, in [`ModelFiles::from_metadata`].
+const TOKENIZER: &str = "tokenizer";
+
+/// What stands beside a tokenizer that is made of a GGUF file's metadata: it is taken as it is, token types included.
+const COMPLETE: &[u8] = br#"{"tokenizer_class": "PreTrainedTokenizerFast",
+"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}"#;
+
+/// The files beside `tokenizer.json` that are looked at.
+fn beside_tokenizer(folder: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let there = TokenizerFiles::BESIDE.into_iter().filter(|name| folder.join(name).exists());
+    there.map(|name| Ok((name, read(&folder.join(name))?))).collect()
 }
 
 /// The small files that lie beside the weights.
@@ -122,7 +158,7 @@ impl Written {
         }
         if self.tokenizer.is_none() {
             self.tokenizer = Some(gguf.tokenizer()?.tokenizer);
-            from_metadata.push("tokenizer");
+            from_metadata.push(TOKENIZER);
         }
         if self.grating.is_none()
             && let Some(grating) = gguf.grating()?
@@ -147,6 +183,39 @@ fn weights_folder(file: &Path) -> Result<&Path> {
             Err(Error::ModelFile { path: file.into(), reason })
         }
     }
+}
+
+/// What can be made of BERT's `vocab.txt` where there is no `tokenizer.json`.
+fn tokenizer_of_vocab_txt(
+    folder: &Path,
+    config: &[u8],
+    beside: &[(&str, Vec<u8>)],
+) -> Result<Vec<u8>> {
+    #[derive(Default, serde::Deserialize)]
+    struct Names {
+        model_type: Option<String>,
+        tokenizer_class: Option<String>,
+    }
+    let names = |json: &[u8]| serde_json::from_slice::<Names>(json).unwrap_or_default();
+    let (config, settings) =
+        (names(config), beside.iter().find(|(n, _)| *n == "tokenizer_config.json"));
+    let settings = settings.map(|(_, json)| names(json)).unwrap_or_default();
+    let class = settings.tokenizer_class.or(config.tokenizer_class);
+    let vocab = folder.join("vocab.txt");
+    if vocab.exists() && (config.model_type.as_deref() == Some("bert") || class.is_some()) {
+        return Ok(wordpiece_json(&read(&vocab)?, class.as_deref())?);
+    }
+    const OTHERS: [&str; 7] = [
+        "sentencepiece.bpe.model",
+        "spiece.model",
+        "tokenizer.model",
+        "spm.model",
+        "vocab.txt",
+        "vocab.json",
+        "merges.txt",
+    ];
+    let found = OTHERS.into_iter().filter(|name| folder.join(name).exists()).collect();
+    Err(Error::NoTokenizerJson { folder: folder.into(), found })
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {

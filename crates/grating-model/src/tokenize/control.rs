@@ -8,20 +8,10 @@
 //! - Unigram models have `</s>` and its like in their own vocabulary, with the best score there is, and find them in
 //!   any text. They are not looked for there.
 
-use serde::Deserialize;
-use tokenizers::{AddedToken, PostProcessorWrapper};
+use tokenizers::AddedToken;
 
 use super::TokenizeError;
 use super::vocabulary::{Tokenizer, Vocabulary};
-
-/// Reads a `tokenizer.json`, less its truncation, padding and post-processor: what they do is done here, from ids.
-pub(super) fn read(json: &[u8]) -> Result<Tokenizer, TokenizeError> {
-    let mut tokenizer: Tokenizer = serde_json::from_slice(json).map_err(unusable)?;
-    tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(unusable)?;
-    tokenizer.with_post_processor(None::<PostProcessorWrapper>);
-    Ok(tokenizer)
-}
 
 /// Whether a token steers a model rather than being text.
 fn is_control(token: &AddedToken) -> bool {
@@ -41,26 +31,15 @@ pub(super) fn control_tokens(tokenizer: &Tokenizer) -> Vec<(u32, AddedToken)> {
     tokens
 }
 
-/// What of the file's model is needed to keep user text plain.
-#[derive(Deserialize)]
-struct File {
-    model: ModelPart,
-}
-
-#[derive(Deserialize)]
-struct ModelPart {
-    #[serde(default)]
-    unk_id: Option<usize>,
-    #[serde(default)]
-    unk_token: Option<String>,
-}
-
-/// Makes `tokenizer`, read from `json`, one for user text: it never gives a control token.
+/// Makes `tokenizer` one for user text: it never gives a control token. `unknown` is the token of what the vocabulary
+/// lacks.
 ///
 /// # Errors
 /// [`TokenizeError::TokenizerJson`] where that cannot be had with this file.
-pub(super) fn make_plain(tokenizer: &mut Tokenizer, json: &[u8]) -> Result<(), TokenizeError> {
-    let File { model } = serde_json::from_slice(json).map_err(unusable)?;
+pub(super) fn make_plain(
+    tokenizer: &mut Tokenizer,
+    unknown: Option<u32>,
+) -> Result<(), TokenizeError> {
     let control = control_tokens(tokenizer);
     let unmarked = control.iter().filter(|(_, token)| !token.special);
     let marked: Vec<_> = unmarked.map(|(_, t)| AddedToken { special: true, ..t.clone() }).collect();
@@ -68,10 +47,6 @@ pub(super) fn make_plain(tokenizer: &mut Tokenizer, json: &[u8]) -> Result<(), T
         tokenizer.add_special_tokens(marked).map_err(unusable)?;
     }
     tokenizer.set_encode_special_tokens(true);
-    let unknown = match model.unk_id {
-        Some(id) => u32::try_from(id).ok(),
-        None => model.unk_token.as_deref().and_then(|token| tokenizer.token_to_id(token)),
-    };
     if let Vocabulary::Unigram(unigram) = tokenizer.get_model() {
         let is_control = |piece: &str| control.iter().any(|(_, token)| token.content == piece);
         let mut plain = unigram.clone();
@@ -133,16 +108,16 @@ mod tests {
     #[test]
     fn a_model_of_whole_words_that_would_find_a_control_token_is_refused() {
         let json = word_level(&[token(0, "[UNK]"), token(1, "[SEP]")].join(","));
-        let mut tokenizer = read(json.as_bytes()).unwrap();
-        let error = make_plain(&mut tokenizer, json.as_bytes()).unwrap_err();
+        let (mut tokenizer, unknown) = super::super::as_written(json.as_bytes()).unwrap();
+        let error = make_plain(&mut tokenizer, unknown).unwrap_err();
         assert!(error.to_string().contains("`[SEP]`"), "{error}");
     }
 
     #[test]
     fn the_unknown_token_and_a_word_marked_special_are_no_leak() {
         let json = word_level(&[token(0, "[UNK]"), token(2, "end")].join(","));
-        let mut tokenizer = read(json.as_bytes()).unwrap();
-        make_plain(&mut tokenizer, json.as_bytes()).unwrap();
+        let (mut tokenizer, unknown) = super::super::as_written(json.as_bytes()).unwrap();
+        make_plain(&mut tokenizer, unknown).unwrap();
         assert_eq!(tokenizer.encode_fast("the end a", false).unwrap().get_ids(), [0, 2, 3]);
     }
 

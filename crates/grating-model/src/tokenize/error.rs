@@ -19,6 +19,43 @@ pub enum TokenizeError {
         /// The panic's message.
         reason: String,
     },
+    /// The tokenizer's class is one for another kind of vocabulary.
+    #[error(
+        "tokenizer.json holds a {kind} vocabulary, and transformers would read it as `{class}` ({}), which has another \
+         kind; take the tokenizer from the model's own repository, or name its class as `tokenizer_class` in \
+         tokenizer_config.json (`PreTrainedTokenizerFast` takes tokenizer.json as it is)",
+        match .named {
+            true => "named by its files",
+            false => "this kind of model's, where its files name none",
+        }
+    )]
+    OtherClass {
+        /// The class in transformers.
+        class: &'static str,
+        /// The vocabulary's type.
+        kind: &'static str,
+        /// Whether a file names the class.
+        named: bool,
+    },
+    /// `vocab.txt` cannot stand in for `tokenizer.json`.
+    #[error(
+        "vocab.txt cannot stand in for tokenizer.json: {reason}; save the tokenizer with transformers \
+         (AutoTokenizer.from_pretrained(folder).save_pretrained(folder))"
+    )]
+    VocabTxt {
+        /// Why.
+        reason: String,
+    },
+    /// A file beside `tokenizer.json` cannot be used.
+    #[error(
+        "{name} beside tokenizer.json cannot be used: {reason}; take it from the model's own repository"
+    )]
+    Settings {
+        /// The file, or what it sets.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// `grating.json` cannot be used.
     #[error("grating.json cannot be used: {reason}")]
     GratingJson {
@@ -77,6 +114,15 @@ pub enum TokenizeError {
         /// The least that would do.
         least: usize,
     },
+    /// The model's texts are cut at their beginning.
+    #[error(
+        "a text is too long, and tokenizer_config.json cuts texts at their beginning (`truncation_side`), which is not \
+         supported; raise the maximum length or shorten the text"
+    )]
+    CutsTheStart,
+    /// Query, text and what the tokenizer puts around them are empty together.
+    #[error("query and text are empty, and the model's tokenizer puts nothing around them")]
+    NothingToRead,
     /// The tokenizer failed on a text.
     #[error("the tokenizer failed on a text: {reason}")]
     Encode {

@@ -1,50 +1,26 @@
 //! Pairs of encoders: control tokens around a query and a text.
 
-use super::vocabulary::Tokenizer;
-use super::{Encoding, TokenizeError};
-use crate::template::PairTemplate;
+use super::Encoding;
+use super::frame::Frame;
 
-/// A pair template in one tokenizer's terms.
+/// How a query and a text become a pair.
 #[derive(Debug, Clone)]
 pub(super) struct Pair {
-    pub(super) start: u32,
-    /// Between query and text.
-    pub(super) between: Vec<u32>,
-    pub(super) end: u32,
-    /// Whether tokens have types: 0 up to the text, 1 from there.
+    pub(super) frame: Frame,
+    /// Whether the model gets token types.
     pub(super) types: bool,
+    /// Whether what is too long would lose its beginning, which is not done here.
+    pub(super) cuts_the_start: bool,
 }
 
 impl Pair {
-    pub(super) fn new(whole: &Tokenizer, template: PairTemplate) -> Result<Self, TokenizeError> {
-        let id = |token: &str| {
-            let missing = || TokenizeError::MissingToken { token: token.into() };
-            whole.token_to_id(token).ok_or_else(missing)
-        };
-        Ok(match template {
-            PairTemplate::Bert => {
-                let (start, end) = (id("[CLS]")?, id("[SEP]")?);
-                Pair { start, between: vec![end], end, types: true }
-            }
-            PairTemplate::XlmRoberta => {
-                let (start, end) = (id("<s>")?, id("</s>")?);
-                Pair { start, between: vec![end, end], end, types: false }
-            }
-        })
-    }
-
-    /// Control tokens in all.
-    pub(super) fn frame(&self) -> usize {
-        2 + self.between.len()
-    }
-
     /// `ids` are all of the query's; query and text have `room` tokens together.
     pub(super) fn query(&self, mut ids: Vec<u32>, room: usize) -> PairQuery {
         let tokens = ids.len();
         // However long a text is, half of the room is the query's.
         let shared = match tokens <= room / 2 {
-            true => 1 + tokens + self.between.len(),
-            false => 1 + room / 2,
+            true => self.frame.start.len() + tokens + self.frame.between.len(),
+            false => self.frame.start.len() + room / 2,
         };
         ids.truncate(room);
         PairQuery { ids, tokens, shared }
@@ -63,12 +39,14 @@ impl Pair {
         let text_tokens = if more { usize::MAX } else { text.len() };
         let (first, second) = longest_first(query.tokens, text_tokens, room);
         let (query_ids, text_ids) = (&query.ids[..first], &text[..second]);
-        let before = [&[self.start], query_ids, &self.between].concat();
-        let ids = [before.as_slice(), text_ids, &[self.end]].concat();
-        let type_ids = match self.types {
-            true => (0..ids.len()).map(|position| u8::from(position >= before.len())).collect(),
-            false => Vec::new(),
-        };
+        let (mut ids, mut type_ids) = self.frame.around(query_ids);
+        ids.extend(text_ids);
+        type_ids.resize(ids.len(), self.frame.text_type);
+        ids.extend(self.frame.end.iter().map(|(id, _)| id));
+        type_ids.extend(self.frame.end.iter().map(|(_, kind)| kind));
+        if !self.types {
+            type_ids.clear();
+        }
         let (truncated, query_truncated) = (second < text_tokens, first < query.tokens);
         (Encoding { ids, type_ids, truncated, query_truncated }, first)
     }
@@ -147,7 +125,8 @@ mod tests {
             query in 0_u32..60, text in 0_u32..60, room in 2_usize..50,
         ) {
             prop_assume!(query.min(text) as usize <= LONG * room);
-            let pair = Pair { start: 1000, between: vec![1001], end: 1002, types: true };
+            let frame = Frame::typed(&[1000], &[1001], &[1002]);
+            let pair = Pair { frame, types: true, cuts_the_start: false };
             let (all, text): (Vec<u32>, Vec<u32>) = ((0..query).collect(), (0..text).collect());
             let query = pair.query(all.clone(), room);
             let sought = query.sought(room).min(text.len());

@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use tokenizers::Token;
 
+use super::TokenizeError;
+
 /// Added to the worst score for a character that no piece covers, as SentencePiece does.
 const UNKNOWN_PENALTY: f64 = 10.0;
 
@@ -92,6 +94,29 @@ impl Unigram {
         let pieces = &self.pieces;
         self.sorted.retain(|&id| !is_hidden(pieces.get(id)));
         self.index();
+    }
+
+    /// The piece of characters that no other covers.
+    pub(super) fn unknown(&self) -> Option<u32> {
+        self.unknown
+    }
+
+    /// Sets that piece, and whether its bytes are tokens instead.
+    ///
+    /// # Errors
+    /// [`TokenizeError::TokenizerJson`] where there is no such piece.
+    pub(super) fn set_unknown(
+        &mut self,
+        unknown: u32,
+        byte_fallback: bool,
+    ) -> Result<(), TokenizeError> {
+        if unknown as usize >= self.len() {
+            let reason =
+                format!("its vocabulary has {} pieces and none for unknown text", self.len());
+            return Err(TokenizeError::TokenizerJson { reason });
+        }
+        (self.unknown, self.byte_fallback) = (Some(unknown), byte_fallback);
+        Ok(())
     }
 
     pub(super) fn len(&self) -> usize {

@@ -34,6 +34,18 @@ pub(crate) enum Vocabulary {
     Other(ModelWrapper),
 }
 
+impl Vocabulary {
+    /// The type's name in `tokenizer.json`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Vocabulary::Unigram(_) | Vocabulary::Other(ModelWrapper::Unigram(_)) => "Unigram",
+            Vocabulary::Other(ModelWrapper::BPE(_)) => "BPE",
+            Vocabulary::Other(ModelWrapper::WordPiece(_)) => "WordPiece",
+            Vocabulary::Other(ModelWrapper::WordLevel(_)) => "WordLevel",
+        }
+    }
+}
+
 impl Model for Vocabulary {
     type Trainer = <ModelWrapper as Model>::Trainer;
 
@@ -135,8 +147,9 @@ fn of_kind<'de, D: Deserializer<'de>>(kind: &str, rest: D) -> Result<Vocabulary,
 
 /// A model whose type is among its fields, or, in files of before tokenizers 0.13, to be told by them: a vocabulary that
 /// is a list of pieces and scores is a unigram model's; the others are left to `tokenizers`.
-fn from_fields(fields: serde_json::Map<String, Value>) -> serde_json::Result<Vocabulary> {
-    let kind = fields.get("type").and_then(Value::as_str).map(str::to_owned);
+fn from_fields(mut fields: serde_json::Map<String, Value>) -> serde_json::Result<Vocabulary> {
+    // Taken out, since `tokenizers` reads it as a borrowed string, which a tree does not have.
+    let kind = fields.remove("type").and_then(|kind| kind.as_str().map(str::to_owned));
     let kind = kind.or_else(|| fields.get("vocab")?.is_array().then(|| "Unigram".to_owned()));
     let fields = Value::Object(fields);
     match kind {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use grating_io::Checkpoint;
 use grating_model::{
     CandleOps, CpuOps, Encoding, Isa, LoadOptions, LoadedModel, Logit, Ops, Part, PartBuffer,
-    Precision, Ragged,
+    Precision, Ragged, TokenizerFiles,
 };
 use serde::Deserialize;
 
@@ -30,6 +30,9 @@ struct Pair {
     #[serde(default)]
     type_ids: Vec<u8>,
     truncated: bool,
+    /// Whether strings of control tokens become control tokens.
+    #[serde(default)]
+    special: bool,
     logits_after_layer: Vec<f32>,
 }
 
@@ -53,14 +56,20 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-fn load(case: &Path, max_tokens: usize) -> (LoadedModel, Checkpoint) {
+fn load(case: &Path, max_tokens: usize, special: bool) -> (LoadedModel, Checkpoint) {
     let read = |name: &str| std::fs::read(case.join(name)).ok();
     let checkpoint = Checkpoint::open(case).unwrap();
-    let options = LoadOptions { max_tokens: Some(max_tokens), ..LoadOptions::default() };
+    let options = LoadOptions {
+        max_tokens: Some(max_tokens),
+        special_tokens_in_text: special,
+        ..LoadOptions::default()
+    };
     let (config, tokenizer) = (read("config.json").unwrap(), read("tokenizer.json").unwrap());
+    let beside = TokenizerFiles::BESIDE.map(|name| (name, read(name)));
+    let get = |name: &str| beside.iter().find(|(n, _)| *n == name)?.1.as_deref();
     let loaded = LoadedModel::load(
         &config,
-        &tokenizer,
+        TokenizerFiles::of(&tokenizer, get),
         read("grating.json").as_deref(),
         &checkpoint,
         options,
@@ -144,14 +153,13 @@ fn common_prefix(texts: &[Encoding]) -> usize {
 fn ids_of_every_pair_are_the_reference_tokenizers() {
     for case in cases() {
         for pair in pairs(&case) {
-            let (loaded, _) = load(&case, pair.max_tokens);
+            let (loaded, _) = load(&case, pair.max_tokens, pair.special);
             let encoding = encode(&loaded, &pair);
             let at = format!("{}: {:?} / {:?}", case.display(), pair.query, pair.document);
             assert_eq!(encoding.ids, pair.ids, "{at}");
             assert_eq!(encoding.truncated, pair.truncated, "{at}");
-            if !pair.type_ids.is_empty() && !encoding.type_ids.is_empty() {
-                assert_eq!(encoding.type_ids, pair.type_ids, "{at}");
-            }
+            let types = |types: &[u8]| types.iter().any(|t| *t > 0).then(|| types.to_vec());
+            assert_eq!(types(&encoding.type_ids), types(&pair.type_ids), "{at}");
         }
     }
 }
@@ -161,7 +169,7 @@ fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
     let mut failures = Vec::new();
     for case in cases() {
         let pairs = pairs(&case);
-        let (loaded, checkpoint) = load(&case, pairs[0].max_tokens);
+        let (loaded, checkpoint) = load(&case, pairs[0].max_tokens, false);
         let case = case.file_name().unwrap().to_string_lossy();
         let tolerance = tolerance(&case);
         let texts: Vec<Encoding> = pairs.iter().map(Pair::encoding).collect();
@@ -217,7 +225,7 @@ fn a_candidate_scores_the_same_to_the_bit_alone_in_company_and_after_a_shared_pr
     {
         let ops = CpuOps::new(isa, Precision::Exact);
         let pairs = pairs(case);
-        let (loaded, checkpoint) = load(case, pairs[0].max_tokens);
+        let (loaded, checkpoint) = load(case, pairs[0].max_tokens, false);
         let texts: Vec<Encoding> = pairs.iter().map(Pair::encoding).collect();
         let together = trace(&ops, &loaded, &checkpoint, &texts, 0);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();

@@ -4,3 +4,4 @@
 mod gguf_files;
 mod golden;
 mod tokenization;
+mod tokenizer_files;

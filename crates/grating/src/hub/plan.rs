@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use grating_model::TokenizerFiles;
+
 use super::{HubError, models, names};
 
 pub(super) const SINGLE: &str = "model.safetensors";
@@ -10,7 +12,7 @@ pub(super) const INDEX: &str = "model.safetensors.index.json";
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 /// Fetched where the repository has them.
-const OPTIONAL: [&str; 2] = ["tokenizer_config.json", "grating.json"];
+const OPTIONAL: [&str; 1] = ["grating.json"];
 /// Weights that are never read: loading a pickle runs code of its author.
 const OTHER_WEIGHTS: [&str; 6] = [
     "pytorch_model.bin",
@@ -72,7 +74,8 @@ fn small_files(
 ) -> Result<Vec<&'static str>, HubError> {
     let there = |file: &&str| listing.files.contains(*file);
     if weights.is_gguf() {
-        return Ok([CONFIG, TOKENIZER].into_iter().chain(OPTIONAL).filter(there).collect());
+        let all = [CONFIG, TOKENIZER].into_iter().chain(TokenizerFiles::BESIDE).chain(OPTIONAL);
+        return Ok(all.filter(there).collect());
     }
     for file in [CONFIG, TOKENIZER] {
         if !listing.files.contains(file) {
@@ -85,7 +88,8 @@ fn small_files(
             return Err(HubError::MissingFile { id: id.to_string(), file: file.to_string(), hint });
         }
     }
-    Ok([CONFIG, TOKENIZER].into_iter().chain(OPTIONAL.into_iter().filter(there)).collect())
+    let optional = TokenizerFiles::BESIDE.into_iter().chain(OPTIONAL).filter(there);
+    Ok([CONFIG, TOKENIZER].into_iter().chain(optional).collect())
 }
 
 /// The form of the weights among `files`; a single file wins over an index, as in transformers, and both over files of

@@ -48,12 +48,10 @@ pub(super) fn write(
         shape: tensor.from.shape.clone(),
     };
     let entries: Vec<GgufTensor> = tensors.iter().map(entry).collect();
-    let jsons = [
-        ("config.json", Some(&files.config)),
-        ("tokenizer.json", Some(&files.tokenizer)),
-        ("grating.json", files.grating.as_ref()),
-    ];
-    let json_bytes: usize = jsons.iter().filter_map(|(_, bytes)| *bytes).map(Vec::len).sum();
+    let mut jsons = vec![("config.json", &files.config), ("tokenizer.json", &files.tokenizer)];
+    jsons.extend(files.beside_tokenizer.iter().map(|(name, bytes)| (*name, bytes)));
+    jsons.extend(files.grating.iter().map(|bytes| ("grating.json", bytes)));
+    let json_bytes: usize = jsons.iter().map(|(_, bytes)| bytes.len()).sum();
     check_space(
         parent,
         GgufWriter::<File>::file_bytes(&metadata, &entries) + json_bytes as u64,
@@ -63,9 +61,7 @@ pub(super) fn write(
     let folder = Staging::new(parent, HIDDEN).map_err(failure(parent))?;
     for (name, bytes) in jsons {
         let path = folder.path().join(name);
-        if let Some(bytes) = bytes {
-            fs::write(&path, bytes).map_err(failure(&path))?;
-        }
+        fs::write(&path, bytes).map_err(failure(&path))?;
     }
     let path = folder.path().join("model.gguf");
     let file = File::create_new(&path).map_err(failure(&path))?;

@@ -1,6 +1,6 @@
 //! Text in, scores out, equal to the reference's.
 
-use grating::{Request, Reranker};
+use grating::{Precision, Request, Reranker};
 use serde_json::Value;
 
 use crate::goldens;
@@ -17,6 +17,9 @@ fn raw_scores_are_the_references_for_every_family() {
             let reranker = Reranker::builder()
                 .model(case.to_str().unwrap())
                 .max_length(pair["max_tokens"].as_u64().unwrap() as usize)
+                .special_tokens_in_text(pair["special"] == true)
+                // The goldens are computed in f32 whatever the weights are.
+                .precision(Precision::Full)
                 .threads(2)
                 .build()
                 .unwrap();

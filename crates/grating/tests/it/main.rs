@@ -14,6 +14,7 @@ mod llama_cpp;
 mod named_files;
 mod quantize;
 mod requests;
+mod tokenizer_files;
 
 use std::path::{Path, PathBuf};
 

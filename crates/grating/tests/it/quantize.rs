@@ -63,7 +63,8 @@ fn the_default_models_scores_stay_near_in_every_format() {
         [(WeightFormat::Q8_0, 0.02), (WeightFormat::Q4_0, 0.25), (WeightFormat::Q4K, 0.25)]
     {
         let (_folder, out) = quantized(&ModelSource::Default, format);
-        assert_eq!(names_in(&out), ["config.json", "model.gguf", "tokenizer.json"]);
+        let names = ["config.json", "model.gguf", "tokenizer.json", "tokenizer_config.json"];
+        assert_eq!(names_in(&out), names);
         let found = scores(model(&out));
         let distance = distance(&exact, &found);
         assert!(distance > 0.0 && distance < most, "{format}: {distance} of the range");
