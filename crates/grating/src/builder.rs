@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use grating_engine::{Engine, EngineOptions, Savings, current_rss_bytes};
 use grating_io::{IoMode, Storage, in_memory};
 use grating_model::{CpuOps, Isa, LoadedModel, Precision};
 use grating_sched::{RowCache, Settings, Spill, Window};
 
 use crate::audit::Auditor;
-use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::files::{self, ModelFiles};
 use crate::fingerprint::Fingerprint;
@@ -18,10 +18,8 @@ use crate::inspect::ModelInfo;
 use crate::profile::{Profile, SHIPPED};
 use crate::request::Pruning;
 use crate::reranker::Reranker;
-use crate::savings::Savings;
 use crate::source::ModelSource;
 use crate::standing::Standing;
-use crate::stats::current_rss_bytes;
 
 /// Settings of a [`Reranker`]; every one has a default.
 #[derive(Debug, Clone, Default)]
@@ -291,13 +289,11 @@ impl RerankerBuilder {
             + THREAD_BYTES * threads as u64
             + RUNNING_BYTES
             + embedded;
-        let options = EngineOptions {
-            settings: Settings { base_bytes, ..self.settings },
-            spill_folder: self.spill_folder.unwrap_or_else(default_spill_folder),
-            io: self.io,
-            savings: self.savings,
-            threads,
-        };
+        let spill_folder = self.spill_folder.unwrap_or_else(default_spill_folder);
+        let mut options = EngineOptions::new(threads, spill_folder);
+        options.settings = Settings { base_bytes, ..self.settings };
+        options.io = self.io;
+        options.savings = self.savings;
         let ops = CpuOps::new(isa, self.precision);
         let products = ops.products(&model);
         let engine = Engine::start(name, model, checkpoint, ops, Arc::clone(&pool), options)?;

@@ -12,9 +12,17 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grating-kernels", &[]),
     ("grating-model", &["grating-io", "grating-kernels"]),
     ("grating-default-model", &[]),
+    ("grating-engine", &["grating-io", "grating-model", "grating-prune", "grating-sched"]),
     (
         "grating",
-        &["grating-default-model", "grating-io", "grating-model", "grating-prune", "grating-sched"],
+        &[
+            "grating-default-model",
+            "grating-engine",
+            "grating-io",
+            "grating-model",
+            "grating-prune",
+            "grating-sched",
+        ],
     ),
     ("grating-cli", &["grating"]),
 ];
@@ -42,6 +50,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("grating-prune", &["candle-core", "rayon", "tokenizers", "crossbeam-channel"]),
     ("grating-kernels", &["candle-core", "ndarray", "tokenizers", "crossbeam-channel"]),
     ("grating-model", &["ndarray", "hf-hub", "ureq"]),
+    ("grating-engine", &["hf-hub", "ureq"]),
 ];
 
 /// Everything that differs from the tables, in words.
@@ -162,8 +171,11 @@ mod tests {
         .unwrap()
     }
 
+    const ENGINE: &[(&str, &str)] =
+        &[("grating-io", ""), ("grating-model", ""), ("grating-prune", ""), ("grating-sched", "")];
     const GRATING: &[(&str, &str)] = &[
         ("grating-default-model", ""),
+        ("grating-engine", ""),
         ("grating-io", ""),
         ("grating-model", ""),
         ("grating-prune", ""),
@@ -179,6 +191,7 @@ mod tests {
             ("grating-kernels", &[]),
             ("grating-model", &[("grating-io", ""), ("grating-kernels", ""), ("candle-core", "")]),
             ("grating-default-model", &[]),
+            ("grating-engine", ENGINE),
             ("grating", GRATING),
             ("grating-cli", &[("grating", ""), ("clap", ""), ("grating-io", "dev")]),
             ("xtask", &[("clap", ""), ("grating-io", "dev")]),
