@@ -60,8 +60,9 @@ impl Pass<'_> {
         encodings: &mut [Encoding],
         pool: &PoolShape,
     ) -> Result<()> {
-        let Executor { model, ops, .. } = self.on;
-        let fail = |e| self.on.fail(e);
+        let on = self.on;
+        let Executor { model, ops, .. } = on;
+        let fail = |e| on.fail(e);
         let prefix = pool.prefix_tokens;
         if prefix > 0 {
             let leading =
@@ -123,8 +124,9 @@ impl Pass<'_> {
 
     /// All chunks through one layer; where scores are `due`, every candidate's score after it.
     fn layer(&mut self, layer: usize, due: bool, window: &mut Window) -> Result<Vec<Score>> {
-        let Executor { model, ops, .. } = self.on;
-        let fail = |e| self.on.fail(e);
+        let on = self.on;
+        let Executor { model, ops, .. } = on;
+        let fail = |e| on.fail(e);
         let parts = window.plan().unit.parts();
         let last = layer + 1 == self.on.layers();
         let mut scores = Vec::new();

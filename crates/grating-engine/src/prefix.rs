@@ -47,7 +47,10 @@ impl Prefix {
         last: bool,
     ) -> grating_model::Result<()> {
         let Executor { model, ops, .. } = on;
-        if let (Some(attention), Some(hidden)) = (attention, self.hidden.take()) {
+        // What a block does not need stays for the next one, which may be the other half of the layer.
+        if let Some(attention) = attention
+            && let Some(hidden) = self.hidden.take()
+        {
             let context = request.chunk(&self.ragged, None);
             // Those of the layer before go before the new ones come.
             self.keys_values = None;
@@ -61,7 +64,9 @@ impl Prefix {
                 self.keys_values = Some(keys_values);
             }
         }
-        if let (Some(feed_forward), Some(hidden)) = (feed_forward, self.hidden.take()) {
+        if let Some(feed_forward) = feed_forward
+            && let Some(hidden) = self.hidden.take()
+        {
             self.hidden = Some(model.feed(ops, feed_forward, hidden)?);
         }
         Ok(())
@@ -89,9 +94,11 @@ pub(crate) fn take_own(encoding: &mut Encoding, prefix: usize) -> Encoding {
 
 #[cfg(test)]
 mod tests {
+    use grating_model::{Isa, PartBuffer, Precision};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::golden;
 
     fn encoding(ids: &[u32]) -> Encoding {
         Encoding { ids: ids.to_vec(), ..Encoding::default() }
@@ -113,6 +120,49 @@ mod tests {
         let own = take_own(&mut whole, 2);
         assert_eq!(own, Encoding { ids: vec![9], type_ids: vec![1], truncated: true });
         assert_eq!(whole, Encoding::default());
+    }
+
+    /// Keys and values after every layer, whose blocks come together or one after the other.
+    fn keys_values(halves: bool) -> Vec<Vec<f32>> {
+        let (model, checkpoint) = golden("qwen3-tied-f32");
+        let ops = CpuOps::new(Isa::Portable, Precision::Full);
+        let on = Executor { name: "qwen3", model: &model, ops: &ops };
+        let filled = |parts: &[grating_model::Part]| {
+            let mut buffer = PartBuffer::new();
+            buffer.fill(&checkpoint, parts).unwrap();
+            buffer
+        };
+        let stem = filled(model.stem_parts());
+        let stem = model.stem(&ops, &stem.views(model.stem_parts()).unwrap()).unwrap();
+        let ids = encoding(&[5, 6, 7]);
+        let hidden = model.embed(&ops, &stem, &mut checkpoint.clone(), &[ids]).unwrap();
+        let request = model.context(&ops, 3).unwrap();
+        let mut prefix = Prefix::new(3, hidden);
+        let mut found = Vec::new();
+        for layer in 0..on.layers() {
+            let bytes = filled(model.layer_parts(layer));
+            let views = bytes.views(model.layer_parts(layer)).unwrap();
+            let attention = model.attention(&ops, &views).unwrap();
+            let feed_forward = model.feed_forward(&ops, &views).unwrap();
+            let (attention, feed_forward) = (Some(&attention), Some(&feed_forward));
+            let last = layer + 1 == on.layers();
+            if halves {
+                prefix.run(on, &request, attention, None, last).unwrap();
+                prefix.run(on, &request, None, feed_forward, last).unwrap();
+            } else {
+                prefix.run(on, &request, attention, feed_forward, last).unwrap();
+            }
+            let (k, v) = prefix.keys_values().expect("a layer has run").tensors();
+            found.push([k.as_slice(), v.as_slice()].concat());
+        }
+        found
+    }
+
+    #[test]
+    fn halves_of_layers_give_the_keys_and_values_of_whole_ones() {
+        let whole = keys_values(false);
+        assert!(whole.windows(2).all(|layers| layers[0] != layers[1]), "every layer has its own");
+        assert_eq!(keys_values(true), whole);
     }
 
     proptest! {

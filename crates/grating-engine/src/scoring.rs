@@ -1,6 +1,6 @@
 //! Scores of a chunk's candidates from their hidden states: by a readout where there is one, else by the model's head.
 
-use grating_model::{CpuOps, CpuTensor, Head, Logit};
+use grating_model::{CpuOps, CpuTensor, Head, Logit, Ops};
 use grating_prune::readout::normalise;
 
 use crate::error::{EngineError, Result};

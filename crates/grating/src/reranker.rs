@@ -245,7 +245,7 @@ impl Reranker {
                 return Err(Error::Setting { setting, expected, found });
             }
         }
-        self.engine.plan(PoolShape::uniform(candidates, tokens))
+        Ok(self.engine.plan(PoolShape::uniform(candidates, tokens))?)
     }
 
     fn encode(
