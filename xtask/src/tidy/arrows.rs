@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grating-kernels", &[]),
     ("grating-model", &["grating-io", "grating-kernels"]),
     ("grating-default-model", &[]),
+    ("grating-candle", &["grating-io", "grating-model"]),
     ("grating-engine", &["grating-io", "grating-model", "grating-prune", "grating-sched"]),
     (
         "grating",
@@ -32,7 +33,7 @@ const TOOLS: &[&str] = &["grating-benches", "grating-examples", "xtask"];
 
 /// Outside crates that have one place in the product.
 const OUTSIDE: &[(&str, &str)] = &[
-    ("candle-core", "grating-model"),
+    ("candle-core", "grating-candle"),
     ("tokenizers", "grating-model"),
     ("ndarray", "grating-prune"),
     ("hf-hub", "grating"),
@@ -49,8 +50,9 @@ const NEVER: &[(&str, &[&str])] = &[
     ("grating-sched", &["candle-core", "ndarray", "rayon", "tokenizers", "crossbeam-channel"]),
     ("grating-prune", &["candle-core", "rayon", "tokenizers", "crossbeam-channel"]),
     ("grating-kernels", &["candle-core", "ndarray", "tokenizers", "crossbeam-channel"]),
-    ("grating-model", &["ndarray", "hf-hub", "ureq"]),
-    ("grating-engine", &["hf-hub", "ureq"]),
+    ("grating-model", &["candle-core", "ndarray", "hf-hub", "ureq"]),
+    ("grating-engine", &["candle-core", "hf-hub", "ureq"]),
+    ("grating-cli", &["candle-core"]),
 ];
 
 /// Everything that differs from the tables, in words.
@@ -189,8 +191,9 @@ mod tests {
             ("grating-sched", &[]),
             ("grating-prune", &[("ndarray", "")]),
             ("grating-kernels", &[]),
-            ("grating-model", &[("grating-io", ""), ("grating-kernels", ""), ("candle-core", "")]),
+            ("grating-model", &[("grating-io", ""), ("grating-kernels", ""), ("tokenizers", "")]),
             ("grating-default-model", &[]),
+            ("grating-candle", &[("grating-io", ""), ("grating-model", ""), ("candle-core", "")]),
             ("grating-engine", ENGINE),
             ("grating", GRATING),
             ("grating-cli", &[("grating", ""), ("clap", ""), ("grating-io", "dev")]),
