@@ -244,17 +244,7 @@ impl RerankerBuilder {
     /// Anything that is wrong with the settings or the model's files; nothing is left running.
     pub fn build(self) -> Result<Reranker> {
         let threads = self.thread_count()?;
-        let isa = match self.isa {
-            Some(isa) if !isa.is_supported() => {
-                return Err(Error::Setting {
-                    setting: "instruction set",
-                    expected: "one that this processor has".into(),
-                    found: isa.to_string(),
-                });
-            }
-            Some(isa) => isa,
-            None => Isa::from_env()?,
-        };
+        let isa = self.instruction_set()?;
         if !(0.0..=1.0).contains(&self.audit) {
             return Err(Error::Setting {
                 setting: "the audited fraction of requests",
@@ -321,6 +311,18 @@ impl RerankerBuilder {
             None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
             Some(n) if (1..=MAX_THREADS).contains(&n) => Ok(n),
             Some(n) => Err(setting("threads", &format!("1 to {MAX_THREADS}"), n)),
+        }
+    }
+
+    fn instruction_set(&self) -> Result<Isa> {
+        match self.isa {
+            Some(isa) if !isa.is_supported() => Err(Error::Setting {
+                setting: "instruction set",
+                expected: "one that this processor has".into(),
+                found: isa.to_string(),
+            }),
+            Some(isa) => Ok(isa),
+            None => Ok(Isa::from_env()?),
         }
     }
 
