@@ -21,12 +21,12 @@ pub enum EngineError {
     #[error(transparent)]
     Io(#[from] IoError),
     /// The model cannot be run.
-    #[error("{model}: {source}")]
+    #[error("{model}: {reason}")]
     Model {
         /// Which model.
         model: String,
         /// What is wrong with it.
-        source: Box<ModelError>,
+        reason: Box<ModelError>,
     },
     /// A score is NaN or infinite.
     #[error("candidate {candidate} has the score {score} after layer {layer}")]

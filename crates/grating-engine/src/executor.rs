@@ -19,7 +19,7 @@ impl Executor<'_> {
     }
 
     /// Names the model that an error is about.
-    pub(crate) fn fail(&self, source: ModelError) -> EngineError {
-        EngineError::Model { model: self.name.to_string(), source: Box::new(source) }
+    pub(crate) fn fail(&self, reason: ModelError) -> EngineError {
+        EngineError::Model { model: self.name.to_string(), reason: Box::new(reason) }
     }
 }

@@ -179,7 +179,7 @@ impl From<EngineError> for Error {
             EngineError::Plan(error) => Error::Plan(error),
             EngineError::Prune(error) => Error::Prune(error),
             EngineError::Io(error) => Error::from(error),
-            EngineError::Model { model, source } => Error::Model { model, source },
+            EngineError::Model { model, reason } => Error::Model { model, reason },
             EngineError::NotFinite { candidate, layer, score } => {
                 Error::NotFinite { candidate, layer, score }
             }

@@ -1,6 +1,6 @@
 //! Text in, scores out, equal to the reference's.
 
-use grating::{Request, Reranker};
+use grating::{Precision, Request, Reranker};
 use serde_json::Value;
 
 use crate::goldens;
@@ -18,6 +18,8 @@ fn raw_scores_are_the_references_for_every_family() {
                 .model(case.to_str().unwrap())
                 .max_length(pair["max_tokens"].as_u64().unwrap() as usize)
                 .threads(2)
+                // The goldens are computed in f32 throughout.
+                .precision(Precision::Full)
                 .build()
                 .unwrap();
             let texts = [pair["document"].as_str().unwrap()];
