@@ -193,7 +193,8 @@ mod tests {
         let found = long_functions("a.rs", &long);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("a.rs:3: long has 71 lines"), "{found:?}");
-        let with_inner = format!("fn outer() {{\n    fn inner() {{\n{}    }}\n}}\n", body(69));
+        let deeper = body(69).replace("    work", "        work");
+        let with_inner = format!("fn outer() {{\n    fn inner() {{\n{deeper}    }}\n}}\n");
         assert_eq!(long_functions("a.rs", &with_inner).len(), 2);
         // Neither a signature alone nor a text about one is a function.
         let none =
