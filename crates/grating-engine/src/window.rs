@@ -39,8 +39,9 @@ pub(crate) struct Weights {
 impl Window {
     /// Starts reading the first blocks.
     pub(crate) fn open(model: &Model, checkpoint: &Checkpoint, plan: WindowPlan) -> Result<Self> {
-        let blocks: Vec<Block> = (0..model.config().layers)
-            .flat_map(|layer| plan.unit.parts().iter().map(move |&part| (layer, part)))
+        let blocks: Vec<Block> = plan
+            .unit
+            .order(model.config().layers)
             .enumerate()
             .map(|(tag, (layer, part))| {
                 let parts = parts(model, layer, part);
@@ -166,8 +167,8 @@ mod tests {
         slots: usize,
         pinned_layers: usize,
     ) -> WindowPlan {
-        let blocks = (0..model.config().layers)
-            .flat_map(|layer| unit.parts().iter().map(move |&part| parts(model, layer, part)));
+        let blocks = unit.order(model.config().layers);
+        let blocks = blocks.map(|(layer, part)| parts(model, layer, part));
         let bytes = blocks.map(|parts| {
             let extents = parts.iter().map(|p| checkpoint.extent(p.tensor())).collect();
             Block::new(0, extents).slot_bytes()
@@ -178,17 +179,14 @@ mod tests {
 
     /// Asks for every block of one pass and compares its bytes with the checkpoint's.
     fn check_pass(window: &mut Window, model: &Model, checkpoint: &Checkpoint) {
-        let unit = window.plan().unit.parts();
-        for layer in 0..model.config().layers {
-            for (place, &part) in unit.iter().enumerate() {
-                let weights = window.block(layer * unit.len() + place).unwrap();
-                let parts = parts(model, layer, part);
-                let views = weights.views(parts, 0).unwrap();
-                for part in parts {
-                    let mut expected = vec![0; part.byte_len()];
-                    part.read(checkpoint, &mut expected).unwrap();
-                    assert_eq!(views.view(part.name()).unwrap().bytes(), expected);
-                }
+        for (index, (layer, part)) in window.plan().unit.order(model.config().layers).enumerate() {
+            let weights = window.block(index).unwrap();
+            let parts = parts(model, layer, part);
+            let views = weights.views(parts, 0).unwrap();
+            for part in parts {
+                let mut expected = vec![0; part.byte_len()];
+                part.read(checkpoint, &mut expected).unwrap();
+                assert_eq!(views.view(part.name()).unwrap().bytes(), expected);
             }
         }
     }
