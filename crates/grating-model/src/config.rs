@@ -236,36 +236,7 @@ impl ModelConfig {
             raw.one_label()?;
         }
 
-        let hidden = raw.size("hidden_size", raw.hidden_size, MAX_WIDTH)?;
-        let heads = raw.size("num_attention_heads", raw.num_attention_heads, MAX_WIDTH)?;
-        let kv_heads = match raw.num_key_value_heads {
-            Some(n) if family.is_decoder() => {
-                raw.size("num_key_value_heads", Some(n), MAX_WIDTH)?
-            }
-            _ => heads,
-        };
-        if heads % kv_heads != 0 {
-            return Err(field(
-                "num_key_value_heads",
-                format!("a divisor of {heads} heads"),
-                kv_heads,
-            ));
-        }
-        let head_dim = match raw.head_dim {
-            Some(d) if family.is_decoder() => raw.size("head_dim", Some(d), MAX_WIDTH)?,
-            _ if hidden % heads == 0 => hidden / heads,
-            _ => {
-                let expected = format!("a divisor of hidden_size {hidden}");
-                return Err(field("num_attention_heads", expected, heads));
-            }
-        };
-        if family.is_decoder() && head_dim % 2 != 0 {
-            return Err(field(
-                "head_dim",
-                "an even number (rotary embedding turns pairs)",
-                head_dim,
-            ));
-        }
+        let HeadShape { hidden, heads, kv_heads, head_dim } = raw.heads(family)?;
         let max_positions =
             raw.size("max_position_embeddings", raw.max_position_embeddings, MAX_ROWS)?;
         let positions = raw.positions(family)?;
@@ -321,7 +292,50 @@ impl ModelConfig {
     }
 }
 
+/// Widths of the layers and their attention heads.
+struct HeadShape {
+    hidden: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
 impl Raw {
+    /// Widths of the layers and their attention heads, checked against each other.
+    fn heads(&self, family: Family) -> Result<HeadShape> {
+        let hidden = self.size("hidden_size", self.hidden_size, MAX_WIDTH)?;
+        let heads = self.size("num_attention_heads", self.num_attention_heads, MAX_WIDTH)?;
+        let kv_heads = match self.num_key_value_heads {
+            Some(n) if family.is_decoder() => {
+                self.size("num_key_value_heads", Some(n), MAX_WIDTH)?
+            }
+            _ => heads,
+        };
+        if heads % kv_heads != 0 {
+            return Err(field(
+                "num_key_value_heads",
+                format!("a divisor of {heads} heads"),
+                kv_heads,
+            ));
+        }
+        let head_dim = match self.head_dim {
+            Some(d) if family.is_decoder() => self.size("head_dim", Some(d), MAX_WIDTH)?,
+            _ if hidden % heads == 0 => hidden / heads,
+            _ => {
+                let expected = format!("a divisor of hidden_size {hidden}");
+                return Err(field("num_attention_heads", expected, heads));
+            }
+        };
+        if family.is_decoder() && head_dim % 2 != 0 {
+            return Err(field(
+                "head_dim",
+                "an even number (rotary embedding turns pairs)",
+                head_dim,
+            ));
+        }
+        Ok(HeadShape { hidden, heads, kv_heads, head_dim })
+    }
+
     fn architecture(&self) -> Result<(String, Family, Form)> {
         let Some(found) = self.architectures.iter().flatten().next().cloned() else {
             return Err(ModelError::NoArchitecture { supported: supported() });

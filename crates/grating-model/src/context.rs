@@ -19,6 +19,13 @@ pub struct KeysValues<O: Ops> {
     pub(crate) v: O::Tensor,
 }
 
+impl<O: Ops> KeysValues<O> {
+    /// Keys and values.
+    pub fn tensors(&self) -> (&O::Tensor, &O::Tensor) {
+        (&self.k, &self.v)
+    }
+}
+
 /// A chunk of sequences on its way through a layer.
 pub struct ChunkContext<'a, O: Ops> {
     request: &'a RequestContext<O>,

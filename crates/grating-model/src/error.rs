@@ -202,9 +202,3 @@ pub enum ModelError {
         reason: String,
     },
 }
-
-impl From<candle_core::Error> for ModelError {
-    fn from(error: candle_core::Error) -> Self {
-        ModelError::Backend { reason: error.to_string() }
-    }
-}

@@ -5,8 +5,8 @@
 //! A [`TextEncoder`] turns a query and a text into token ids under the model's own [`Template`]. A [`Model`] knows
 //! which bytes of a checkpoint make up the stem, each layer and the head ([`Part`]), and has the functions that
 //! run on them: [`Model::embed`], [`Model::attend`], [`Model::feed`], [`Model::scores`]. Those are written over
-//! [`Ops`], a small vocabulary of tensor operations; [`CpuOps`] is its fast implementation, [`CandleOps`] the
-//! reference.
+//! [`Ops`], a small vocabulary of tensor operations; [`CpuOps`] is its fast implementation,
+//! `CandleOps` of `grating-candle` the reference.
 //!
 //! The crate has no threads, no budgets and no cache, and does not know where bytes come from: the caller brings one
 //! layer after the other and keeps the hidden states, so that a whole pool can go through layer `i` before any of it
@@ -84,7 +84,6 @@ pub use grating_kernels::{Isa, IsaError};
 pub use head::{Answers, Head, Stem};
 pub use load::{LoadOptions, LoadedModel};
 pub use model::{Attention, FeedForward, Model, RowSource};
-pub use ops::candle::CandleOps;
 pub use ops::cpu::{CpuOps, CpuTensor, CpuWeight, OperationTimes};
 pub use ops::{Affine, Ops};
 pub use parts::{Part, PartBuffer};

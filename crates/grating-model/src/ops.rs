@@ -6,7 +6,6 @@
 //! the window copies nothing, one on another device uploads. Operations that can work where their input lies take it
 //! by value.
 
-pub(crate) mod candle;
 pub(crate) mod cpu;
 
 use grating_kernels::attention::{Heads, Span};

@@ -1,6 +1,4 @@
-//! Blocks of weights: what is read at once, into which slot, in which order.
-
-use crate::plan::Plan;
+//! Blocks of weights: what is read at once, and in which order.
 
 /// Alignment of reads past the page cache, bytes.
 pub const PAGE: u64 = 4096;
@@ -52,33 +50,21 @@ impl BlockUnit {
             Self::HalfLayer => &[BlockPart::Attention, BlockPart::FeedForward],
         }
     }
-}
 
-/// One read of the window's schedule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct Block {
-    /// The layer, from 0.
-    pub layer: usize,
-    /// Which part of it.
-    pub part: BlockPart,
-    /// The slot that it goes to: an index of [`Plan::slots`]. Where slots are of one size, any free
-    /// one serves as well.
-    pub slot: usize,
-}
-
-/// The blocks to read, in order, for a request that runs layers `from_layer..layers`: each block of
-/// each layer that is not pinned, once.
-///
-/// Slots are taken in turn: a block may be read as soon as the block that had its slot is computed.
-pub fn schedule(plan: &Plan, layers: usize, from_layer: usize) -> Vec<Block> {
-    let parts = plan.block.parts();
-    let slots = plan.slots.len().max(1);
-    (from_layer.max(plan.pinned_layers)..layers)
-        .flat_map(|layer| parts.iter().map(move |&part| (layer, part)))
-        .enumerate()
-        .map(|(position, (layer, part))| Block { layer, part, slot: position % slots })
-        .collect()
+    /// Every block of a model of so many layers, as (layer, part), in the order in which they are read and computed.
+    ///
+    /// Those of pinned layers are read by the first request alone. A slot is free for the next block of its size as soon
+    /// as the block that had it is computed.
+    ///
+    /// ```
+    /// use grating_sched::{BlockPart::{Attention, FeedForward}, BlockUnit};
+    ///
+    /// let order = BlockUnit::HalfLayer.order(2);
+    /// assert!(order.eq([(0, Attention), (0, FeedForward), (1, Attention), (1, FeedForward)]));
+    /// ```
+    pub fn order(self, layers: usize) -> impl Iterator<Item = (usize, BlockPart)> {
+        (0..layers).flat_map(move |layer| self.parts().iter().map(move |&part| (layer, part)))
+    }
 }
 
 #[cfg(test)]

@@ -23,25 +23,6 @@ pub fn plan(lengths: &[usize], chunk_tokens: usize) -> Vec<Range<usize>> {
     chunks
 }
 
-/// Cuts the candidates still live (their lengths, in order) into as few chunks as [`plan`] does, and as even as can be
-/// at that: the largest chunk is as small as possible, so that no chunk is a remnant of a few tokens.
-///
-/// Call it whenever the pool has shrunk: half of the candidates are half of the chunks.
-pub fn repack(live_lengths: &[usize], chunk_tokens: usize) -> Vec<Range<usize>> {
-    let fewest = plan(live_lengths, chunk_tokens);
-    // The number of chunks never rises with the limit, so the smallest limit that keeps it is found by bisection.
-    let (mut low, mut high) = (0, chunk_tokens);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if plan(live_lengths, middle).len() > fewest.len() {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    plan(live_lengths, high)
-}
-
 /// The order in which pass number `pass` takes the chunks: 0, 1, ... in even passes, back again in odd ones.
 ///
 /// A pass is one block of weights over all chunks: a layer, or half of one. The chunk in hand at the end of a pass
@@ -71,38 +52,7 @@ mod tests {
         assert!(plan(&[], 10).is_empty());
     }
 
-    #[test]
-    fn repacking_evens_out() {
-        assert_eq!(plan(&[250; 5], 1000), [0..4, 4..5]);
-        assert_eq!(repack(&[250; 5], 1000), [0..3, 3..5]);
-        assert_eq!(repack(&[250; 4], 1000).len(), 1);
-        assert!(repack(&[], 1000).is_empty());
-        assert_eq!(repack(&[7, 7], 3), [0..1, 1..2]);
-    }
-
     proptest! {
-        #[test]
-        fn repacking_keeps_the_count_and_lowers_the_largest(
-            lengths in prop::collection::vec(0usize..600, 0..60),
-            limit in 0usize..2000,
-        ) {
-            let largest = |chunks: &[Range<usize>]| {
-                chunks.iter().map(|c| lengths[c.clone()].iter().sum::<usize>()).max()
-            };
-            let (greedy, even) = (plan(&lengths, limit), repack(&lengths, limit));
-            prop_assert_eq!(greedy.len(), even.len());
-            prop_assert!(largest(&even) <= largest(&greedy));
-            // No smaller limit would do with as few chunks.
-            if let Some(tighter) = largest(&even).and_then(|tokens| tokens.checked_sub(1))
-                && tighter < limit
-            {
-                let chunks = plan(&lengths, tighter);
-                prop_assert!(chunks.len() > even.len() || largest(&chunks) >= largest(&even));
-            }
-            let covered: Vec<usize> = even.iter().cloned().flatten().collect();
-            prop_assert_eq!(covered, (0..lengths.len()).collect::<Vec<_>>());
-        }
-
         #[test]
         fn each_pass_starts_with_the_chunk_in_hand(chunks in 1usize..20, pass in 0usize..40) {
             let last = order(chunks, pass).last();

@@ -10,7 +10,7 @@
 //! * [`plan`](plan()) answers with a [`Plan`]: window, pinned layers, chunk size, spilling, row cache, and with its
 //!   [`Ledger`] (every use of memory), its [`Prediction`] (time, layer by layer) and its [`Reason`]s. The
 //!   ledger's total never exceeds the budget. A budget below the minimum is an error that states the minimum.
-//! * [`schedule`] lists the blocks of weights to read, in order; [`chunk`] cuts, orders and re-packs the pool.
+//! * [`BlockUnit::order`] lists the blocks of weights in order; [`chunk`] cuts and orders the pool.
 //! * [`predict`] prices a plan for any [`Workload`], also one that shrinks from layer to layer.
 //!   [`Machine::observe`] learns from runs.
 //!
@@ -19,7 +19,7 @@
 //! # Example
 //!
 //! ```
-//! use grating_sched::{Machine, ModelShape, PoolShape, Settings, plan, schedule};
+//! use grating_sched::{Machine, ModelShape, PoolShape, Settings, plan};
 //!
 //! // 28 layers of 31.5 MB.
 //! let model = ModelShape {
@@ -45,8 +45,8 @@
 //! assert!(!plan.spill && plan.prediction.stall_share() < 0.01);
 //! println!("{plan}");
 //!
-//! // Half layers take turns in two slots: 56 blocks to read.
-//! assert_eq!(schedule(&plan, model.layers, 0).len(), 56);
+//! // Half layers take turns in two slots: 56 blocks.
+//! assert_eq!(plan.block.order(plan.layers).count(), 56);
 //! # Ok::<(), grating_sched::PlanError>(())
 //! ```
 //!
@@ -122,7 +122,7 @@ mod settings;
 mod shape;
 mod workload;
 
-pub use block::{Block, BlockPart, BlockUnit, PAGE, schedule, slot_capacity};
+pub use block::{BlockPart, BlockUnit, PAGE, slot_capacity};
 pub use error::PlanError;
 pub use ledger::Ledger;
 pub use machine::{Machine, Measurement};

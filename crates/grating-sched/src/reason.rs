@@ -118,6 +118,9 @@ pub enum Reason {
     },
 }
 
+/// What a window of half layers is like.
+const TURNS: &str = "attention and feed-forward take turns in the window";
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -131,18 +134,14 @@ impl fmt::Display for Reason {
                  window that costs no time while computing covers the reading",
             ),
             Self::TwoLayers => f.write_str("two whole layers fit: one computes, one loads"),
-            Self::HalfLayers { two_layers_total } => write!(
-                f,
-                "attention and feed-forward take turns in the window: with two whole layers the peak \
-                 would be {}",
-                mebibytes(two_layers_total)
-            ),
-            Self::HalfLayersPreferred { saved } => write!(
-                f,
-                "attention and feed-forward take turns in the window: two whole layers would take {} \
-                 more, which does more elsewhere",
-                mebibytes(saved)
-            ),
+            Self::HalfLayers { two_layers_total } => {
+                let peak = mebibytes(two_layers_total);
+                write!(f, "{TURNS}: with two whole layers the peak would be {peak}")
+            }
+            Self::HalfLayersPreferred { saved } => {
+                let saved = mebibytes(saved);
+                write!(f, "{TURNS}: two whole layers would take {saved} more, which does more elsewhere")
+            }
             Self::SingleSlot => f.write_str(
                 "one slot: reading and computing take turns, because a second slot does not fit",
             ),
@@ -157,10 +156,9 @@ impl fmt::Display for Reason {
                 write!(f, "chunks of {tokens} tokens instead of {target}, for the budget")
             }
             Self::ChunkAsked { tokens } => write!(f, "chunks of {tokens} tokens, as asked"),
-            Self::ChunkRaised { longest } => write!(
-                f,
-                "chunks of {longest} tokens: the longest sequence, which is never cut"
-            ),
+            Self::ChunkRaised { longest } => {
+                write!(f, "chunks of {longest} tokens: the longest sequence, which is never cut")
+            }
             Self::HiddenInMemory { bytes } => {
                 write!(f, "hidden states ({}) stay in memory", mebibytes(bytes))
             }

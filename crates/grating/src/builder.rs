@@ -5,12 +5,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use grating_engine::{Engine, EngineOptions, Savings, current_rss_bytes};
 use grating_io::{IoMode, Storage, in_memory};
 use grating_model::{CpuOps, Isa, LoadedModel, Precision};
 use grating_sched::{RowCache, Settings, Spill, Window};
 
 use crate::audit::Auditor;
-use crate::engine::{Engine, EngineOptions};
 use crate::error::{Error, Result};
 use crate::files::{self, ModelFiles};
 use crate::fingerprint::Fingerprint;
@@ -18,10 +18,8 @@ use crate::inspect::ModelInfo;
 use crate::profile::{Profile, SHIPPED};
 use crate::request::Pruning;
 use crate::reranker::Reranker;
-use crate::savings::Savings;
 use crate::source::ModelSource;
 use crate::standing::Standing;
-use crate::stats::current_rss_bytes;
 
 /// Settings of a [`Reranker`]; every one has a default.
 #[derive(Debug, Clone, Default)]
@@ -247,17 +245,7 @@ impl RerankerBuilder {
     /// Anything that is wrong with the settings or the model's files; nothing is left running.
     pub fn build(self) -> Result<Reranker> {
         let threads = self.thread_count()?;
-        let isa = match self.isa {
-            Some(isa) if !isa.is_supported() => {
-                return Err(Error::Setting {
-                    setting: "instruction set",
-                    expected: "one that this processor has".into(),
-                    found: isa.to_string(),
-                });
-            }
-            Some(isa) => isa,
-            None => Isa::from_env()?,
-        };
+        let isa = self.instruction_set()?;
         if !(0.0..=1.0).contains(&self.audit) {
             return Err(Error::Setting {
                 setting: "the audited fraction of requests",
@@ -292,13 +280,11 @@ impl RerankerBuilder {
             + THREAD_BYTES * threads as u64
             + RUNNING_BYTES
             + embedded;
-        let options = EngineOptions {
-            settings: Settings { base_bytes, ..self.settings },
-            spill_folder: self.spill_folder.unwrap_or_else(default_spill_folder),
-            io: self.io,
-            savings: self.savings,
-            threads,
-        };
+        let spill_folder = self.spill_folder.unwrap_or_else(default_spill_folder);
+        let mut options = EngineOptions::new(threads, spill_folder);
+        options.settings = Settings { base_bytes, ..self.settings };
+        options.io = self.io;
+        options.savings = self.savings;
         let ops = CpuOps::new(isa, self.precision);
         let products = ops.products(&model);
         let engine = Engine::start(name, model, checkpoint, ops, Arc::clone(&pool), options)?;
@@ -326,6 +312,18 @@ impl RerankerBuilder {
             None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
             Some(n) if (1..=MAX_THREADS).contains(&n) => Ok(n),
             Some(n) => Err(setting("threads", &format!("1 to {MAX_THREADS}"), n)),
+        }
+    }
+
+    fn instruction_set(&self) -> Result<Isa> {
+        match self.isa {
+            Some(isa) if !isa.is_supported() => Err(Error::Setting {
+                setting: "instruction set",
+                expected: "one that this processor has".into(),
+                found: isa.to_string(),
+            }),
+            Some(isa) => Ok(isa),
+            None => Ok(Isa::from_env()?),
         }
     }
 

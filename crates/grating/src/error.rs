@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use grating_engine::EngineError;
 use grating_io::IoError;
 use grating_model::{ModelError, TokenizeError};
 
@@ -186,6 +187,25 @@ impl Error {
     /// Names the model that an error is about.
     pub(crate) fn of_model(model: &str, reason: ModelError) -> Self {
         Error::Model { model: model.to_string(), reason: Box::new(reason) }
+    }
+}
+
+/// The engine's errors, in the facade's terms.
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Plan(error) => Error::Plan(error),
+            EngineError::Prune(error) => Error::Prune(error),
+            EngineError::Io(error) => Error::from(error),
+            EngineError::Model { model, reason } => Error::Model { model, reason },
+            EngineError::NotFinite { candidate, layer, score } => {
+                Error::NotFinite { candidate, layer, score }
+            }
+            EngineError::Cancelled => Error::Cancelled,
+            EngineError::Threads { reason } => Error::Threads { reason },
+            EngineError::WorkerPanicked { message } => Error::WorkerPanicked { message },
+            EngineError::WorkerGone => Error::WorkerGone,
+        }
     }
 }
 

@@ -33,7 +33,6 @@ mod builder;
 pub mod calibrate;
 mod default_model;
 mod doctor;
-mod engine;
 mod error;
 mod files;
 mod fingerprint;
@@ -43,21 +42,19 @@ pub mod input;
 mod inspect;
 mod profile;
 mod quantize;
-mod readouts;
 mod regular;
 mod request;
 mod reranker;
-mod savings;
 mod selection;
 mod source;
 mod standing;
 mod stats;
-mod timeline;
 
 pub use audit::{Audit, AuditTotals};
 pub use builder::RerankerBuilder;
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
+pub use grating_engine::{CancelToken, LayerStats, Memory, Progress, Readouts, Savings, Timeline};
 pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage};
 pub use grating_model::{Isa, IsaError, Logit, OperationTimes, Precision, Probability};
 pub use grating_prune as prune;
@@ -71,11 +68,8 @@ pub use quantize::{
     QuantizeError, QuantizeReport, StoredAs, UnknownWeightFormat, WeightFormat, quantize,
     quantize_cancellable,
 };
-pub use readouts::Readouts;
-pub use request::{CancelToken, Progress, Pruning, Request};
+pub use request::{Pruning, Request};
 pub use reranker::Reranker;
-pub use savings::Savings;
 pub use selection::{Ranked, Selection};
 pub use source::ModelSource;
-pub use stats::{LayerStats, Memory, Stats};
-pub use timeline::Timeline;
+pub use stats::Stats;

@@ -3,10 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use grating_engine::Readouts;
 use grating_prune::{Calibration, Mode, Policy, Target};
 use serde::{Deserialize, Serialize};
-
-use crate::readouts::Readouts;
 
 /// What a calibration found. Stored as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -8,13 +8,13 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use grating_engine::CancelToken;
 use grating_io::Dtype;
 use grating_model::{LoadOptions, LoadedModel};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::request::CancelToken;
 use crate::source::ModelSource;
 
 pub use error::{QuantizeError, UnknownWeightFormat};

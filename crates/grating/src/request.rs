@@ -1,45 +1,7 @@
 //! One call: the query, the texts, how many, and the options.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
+use grating_engine::{CancelToken, Progress};
 use grating_prune::{Mode, Policy};
-
-/// Stops a request or a quantization from another thread; clones share the state.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// A token that is not cancelled.
-    pub fn new() -> Self {
-        CancelToken::default()
-    }
-
-    /// Ends what carries this token with [`Error::Cancelled`](crate::Error::Cancelled): requests at the next chunk of a
-    /// layer, a quantization at the next million weights.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether [`Self::cancel`] was called.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// How far a request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Candidate-layers done.
-    pub done: u64,
-    /// Candidate-layers of the request.
-    pub total: u64,
-    /// The layer at work, counted from 0.
-    pub layer: usize,
-    /// Layers of the model.
-    pub layers: usize,
-}
 
 /// A query, its candidate texts and the options of the call.
 pub struct Request<'a> {

@@ -5,24 +5,23 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use grating_engine::{Engine, Job, Savings, Scored, peak_rss_bytes};
 use grating_model::{Encoding, Logit, Precision, TextEncoder};
+use grating_prune::Mode;
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::audit::{AuditTotals, Auditor};
 use crate::builder::RerankerBuilder;
-use crate::engine::{Engine, Job, Scored};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
 use crate::profile::ModelStamp;
 use crate::request::{Pruning, Request};
-use crate::savings::Savings;
 use crate::selection::{Ranked, Selection};
 use crate::standing::{Rule, Standing};
-use crate::stats::{Stats, peak_rss_bytes};
-use crate::timeline::Timeline;
+use crate::stats::Stats;
 
 /// A cross-encoder reranker. `Send + Sync`: share it by reference or in an `Arc`; requests queue.
 #[derive(Debug)]
@@ -117,12 +116,7 @@ impl Reranker {
             states,
             timeline,
         } = request;
-        if k == 0 {
-            return Err(Error::ZeroK);
-        }
-        if texts.is_empty() {
-            return Err(Error::NoTexts);
-        }
+        validate(&texts, k)?;
         let distinct = match self.savings.equal_texts {
             true => Distinct::new(&texts),
             false => Distinct::all(&texts),
@@ -136,52 +130,31 @@ impl Reranker {
         let tokens = encodings.iter().map(|e| e.ids.len()).sum();
         let truncated: Vec<bool> = encodings.iter().map(|e| e.truncated).collect();
         let query_truncated: Vec<bool> = encodings.iter().map(|e| e.query_truncated).collect();
-        let mut rule = match pruning {
-            Some(Pruning::Off) => None,
-            Some(Pruning::By(policy)) => Some(Rule::of(policy)),
-            None => self.standing.rule(k)?,
-        };
-        if let (Some(rule), Some(mode)) = (&mut rule, mode) {
-            rule.policy.mode = mode;
-        }
-        let policy = rule.as_ref().map(|rule| rule.policy.clone());
-        let readouts = rule.and_then(|rule| rule.readouts);
+        let rule = self.rule(pruning, mode, k)?;
+        let (policy, readouts) = rule.map(|rule| (rule.policy, rule.readouts)).unzip();
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
         let audited =
             policy.clone().filter(|_| k < distinct.texts.len() && !trace && self.auditor.is_due());
-        let timeline = if timeline { Timeline::recording() } else { Timeline::off() };
-        let full = trace || audited.is_some();
-        let job = Job { encodings, k, policy, readouts, trace: full, states, timeline, cancel };
+        let mut job = Job::new(encodings, k);
+        (job.policy, job.readouts) = (policy, readouts.flatten());
+        (job.trace, job.states) = (trace || audited.is_some(), states);
+        (job.timeline, job.cancel) = (timeline, cancel);
         let report = |progress| {
             if let Some(callback) = &mut on_progress {
                 callback(progress);
             }
         };
-        let outcome = self.engine.select(job, report);
-        let (mut scored, timeline) =
-            outcome.map_err(|error| distinct.in_terms_of_the_request(error))?;
-        let order = match &scored.selected {
-            Some(selected) => distinct.expand(selected),
-            None => rank(&distinct.of, &scored.logits),
-        };
-        let ranked = |index: usize| {
-            let of = distinct.of[index];
-            let raw_score = scored.logits[of];
-            Ranked {
-                index,
-                score: raw_score.probability(),
-                raw_score,
-                decided_after_layer: scored.decided[of],
-                truncated: truncated[of],
-            }
-        };
-        let results = order.into_iter().take(k).map(ranked).collect();
+        let scored = self.engine.select(job, report);
+        let mut scored =
+            scored.map_err(|error| distinct.in_terms_of_the_request(Error::from(error)))?;
+        let results = results(&scored, &distinct, &truncated, k);
         let count = |cut: &[bool]| distinct.of.iter().filter(|&&d| cut[d]).count();
         let (truncated, query_truncated) = (count(&truncated), count(&query_truncated));
-        let scores = scored.trace.as_deref().unwrap_or_default();
-        let audit = audited.map(|policy| self.auditor.audit(&policy, scores, k)).transpose()?;
-        let states = scored.states.take();
-        let (plan, trace) = (scored.plan.clone(), trace.then(|| distinct.trace(scores)));
+        let all_scores = scored.trace.take().unwrap_or_default();
+        let audit =
+            audited.map(|policy| self.auditor.audit(&policy, &all_scores, k)).transpose()?;
+        let (states, plan) = (scored.states.take(), scored.plan.clone());
+        let timeline = std::mem::take(&mut scored.timeline);
         let stats = Stats {
             candidates: texts.len(),
             distinct_candidates: distinct.texts.len(),
@@ -193,14 +166,29 @@ impl Reranker {
             total: started.elapsed(),
             ..self.stats(scored, &distinct)
         };
+        let trace = trace.then(|| distinct.trace(&all_scores));
         Ok(Selection { results, stats, plan, trace, states, timeline })
+    }
+
+    /// What a request for `k` texts prunes by, and what becomes of accepted ones; none computes everything.
+    fn rule(&self, pruning: Option<Pruning>, mode: Option<Mode>, k: usize) -> Result<Option<Rule>> {
+        let mut rule = match pruning {
+            Some(Pruning::Off) => None,
+            Some(Pruning::By(policy)) => Some(Rule::of(policy)),
+            None => self.standing.rule(k)?,
+        };
+        if let (Some(rule), Some(mode)) = (&mut rule, mode) {
+            rule.policy.mode = mode;
+        }
+        Ok(rule)
     }
 
     /// What the engine knows of a request's cost.
     fn stats(&self, scored: Scored, distinct: &Distinct<'_>) -> Stats {
-        let read = scored.read.as_secs_f64();
-        let covered = read - scored.stall.as_secs_f64();
-        let mut funnel = scored.layers;
+        let Scored { costs, memory, prefix_tokens, fallen_back, .. } = scored;
+        let read = costs.read.as_secs_f64();
+        let covered = read - costs.stall.as_secs_f64();
+        let mut funnel = costs.layers;
         let candidate_layers = funnel.iter().map(|l| l.live as u64).sum();
         for layer in &mut funnel {
             layer.accepted = distinct.expand(&layer.accepted);
@@ -214,29 +202,29 @@ impl Reranker {
             query_truncated: 0,
             tokenize: Duration::ZERO,
             total: Duration::ZERO,
-            prefix_tokens: scored.prefix_tokens,
+            prefix_tokens,
             layers: self.info.layers,
             candidate_layers,
-            chunks: scored.chunks,
+            chunks: costs.chunks,
             threads: self.pool.current_num_threads(),
-            weight_bytes_read: scored.weight_bytes_read,
-            direct_io: scored.direct,
-            read: scored.read,
-            stall: scored.stall,
+            weight_bytes_read: costs.weight_bytes_read,
+            direct_io: costs.direct,
+            read: costs.read,
+            stall: costs.stall,
             overlap: if read > 0.0 { (covered / read).clamp(0.0, 1.0) } else { 1.0 },
-            row_cache_hits: scored.row_hits,
-            row_cache_misses: scored.row_misses,
-            row_bytes_read: scored.row_bytes_read,
-            spill_bytes_written: scored.spill_bytes_written,
-            spill_bytes_read: scored.spill_bytes_read,
-            spill_wait: scored.spill_wait,
-            spill_error: scored.fallen_back,
-            embed: scored.embed,
-            compute: scored.compute,
+            row_cache_hits: costs.row_hits,
+            row_cache_misses: costs.row_misses,
+            row_bytes_read: costs.row_bytes_read,
+            spill_bytes_written: costs.spill_bytes_written,
+            spill_bytes_read: costs.spill_bytes_read,
+            spill_wait: costs.spill_wait,
+            spill_error: fallen_back,
+            embed: costs.embed,
+            compute: costs.compute,
             funnel,
             audit: None,
-            operations: scored.operations,
-            memory: scored.memory,
+            operations: costs.operations,
+            memory,
             peak_rss_bytes: peak_rss_bytes(),
         }
     }
@@ -257,7 +245,7 @@ impl Reranker {
                 return Err(Error::Setting { setting, expected, found });
             }
         }
-        self.engine.plan(PoolShape::uniform(candidates, tokens))
+        Ok(self.engine.plan(PoolShape::uniform(candidates, tokens))?)
     }
 
     fn encode(
@@ -315,6 +303,34 @@ impl<'a> Distinct<'a> {
             other => other,
         }
     }
+}
+
+fn validate(texts: &[&str], k: usize) -> Result<()> {
+    match k {
+        0 => Err(Error::ZeroK),
+        _ if texts.is_empty() => Err(Error::NoTexts),
+        _ => Ok(()),
+    }
+}
+
+/// The `k` selected texts of the request, the best first where that is known.
+fn results(scored: &Scored, distinct: &Distinct<'_>, truncated: &[bool], k: usize) -> Vec<Ranked> {
+    let order = match &scored.selected {
+        Some(selected) => distinct.expand(selected),
+        None => rank(&distinct.of, &scored.logits),
+    };
+    let ranked = |index: usize| {
+        let of = distinct.of[index];
+        let raw_score = scored.logits[of];
+        Ranked {
+            index,
+            score: raw_score.probability(),
+            raw_score,
+            decided_after_layer: scored.decided[of],
+            truncated: truncated[of],
+        }
+    };
+    order.into_iter().take(k).map(ranked).collect()
 }
 
 /// All texts by falling logit and then by index.

@@ -1,10 +1,10 @@
 //! The answer to a request.
 
+use grating_engine::Timeline;
 use grating_model::{Logit, Probability};
 use grating_sched::Plan;
 
 use crate::stats::Stats;
-use crate::timeline::Timeline;
 
 /// The selected texts and what the selection cost.
 #[derive(Debug, Clone)]

@@ -1,9 +1,9 @@
 //! How requests prune that do not say it themselves.
 
+use grating_engine::Readouts;
 use grating_prune::Policy;
 
 use crate::profile::{Profile, ProfileError};
-use crate::readouts::Readouts;
 use crate::request::Pruning;
 
 /// What a request prunes by.

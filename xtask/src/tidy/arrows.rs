@@ -12,9 +12,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grating-kernels", &[]),
     ("grating-model", &["grating-io", "grating-kernels"]),
     ("grating-default-model", &[]),
+    ("grating-candle", &["grating-io", "grating-model"]),
+    ("grating-engine", &["grating-io", "grating-model", "grating-prune", "grating-sched"]),
     (
         "grating",
-        &["grating-default-model", "grating-io", "grating-model", "grating-prune", "grating-sched"],
+        &[
+            "grating-default-model",
+            "grating-engine",
+            "grating-io",
+            "grating-model",
+            "grating-prune",
+            "grating-sched",
+        ],
     ),
     ("grating-cli", &["grating"]),
 ];
@@ -24,7 +33,7 @@ const TOOLS: &[&str] = &["grating-benches", "grating-examples", "xtask"];
 
 /// Outside crates that have one place in the product.
 const OUTSIDE: &[(&str, &str)] = &[
-    ("candle-core", "grating-model"),
+    ("candle-core", "grating-candle"),
     ("tokenizers", "grating-model"),
     ("ndarray", "grating-prune"),
     ("hf-hub", "grating"),
@@ -41,7 +50,9 @@ const NEVER: &[(&str, &[&str])] = &[
     ("grating-sched", &["candle-core", "ndarray", "rayon", "tokenizers", "crossbeam-channel"]),
     ("grating-prune", &["candle-core", "rayon", "tokenizers", "crossbeam-channel"]),
     ("grating-kernels", &["candle-core", "ndarray", "tokenizers", "crossbeam-channel"]),
-    ("grating-model", &["ndarray", "hf-hub", "ureq"]),
+    ("grating-model", &["candle-core", "ndarray", "hf-hub", "ureq"]),
+    ("grating-engine", &["candle-core", "hf-hub", "ureq"]),
+    ("grating-cli", &["candle-core"]),
 ];
 
 /// Everything that differs from the tables, in words.
@@ -162,8 +173,11 @@ mod tests {
         .unwrap()
     }
 
+    const ENGINE: &[(&str, &str)] =
+        &[("grating-io", ""), ("grating-model", ""), ("grating-prune", ""), ("grating-sched", "")];
     const GRATING: &[(&str, &str)] = &[
         ("grating-default-model", ""),
+        ("grating-engine", ""),
         ("grating-io", ""),
         ("grating-model", ""),
         ("grating-prune", ""),
@@ -177,8 +191,10 @@ mod tests {
             ("grating-sched", &[]),
             ("grating-prune", &[("ndarray", "")]),
             ("grating-kernels", &[]),
-            ("grating-model", &[("grating-io", ""), ("grating-kernels", ""), ("candle-core", "")]),
+            ("grating-model", &[("grating-io", ""), ("grating-kernels", ""), ("tokenizers", "")]),
             ("grating-default-model", &[]),
+            ("grating-candle", &[("grating-io", ""), ("grating-model", ""), ("candle-core", "")]),
+            ("grating-engine", ENGINE),
             ("grating", GRATING),
             ("grating-cli", &[("grating", ""), ("clap", ""), ("grating-io", "dev")]),
             ("xtask", &[("clap", ""), ("grating-io", "dev")]),

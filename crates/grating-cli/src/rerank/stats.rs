@@ -4,9 +4,15 @@ use std::time::Duration;
 
 use grating::{AuditTotals, LayerStats, Selection, Stats};
 
+fn ms(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}
+
 pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
-    let ms = |d: Duration| format!("{:.1} ms", d.as_secs_f64() * 1e3);
-    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
     eprintln!(
         "candidates  {} ({} distinct, {} truncated, the query beside {})",
         stats.candidates, stats.distinct_candidates, stats.truncated, stats.query_truncated
@@ -63,6 +69,11 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
         eprintln!("spill       stayed in memory: {error}");
     }
     eprintln!("total       {}", ms(stats.total));
+    print_memory(stats);
+}
+
+/// What memory was planned and used.
+fn print_memory(stats: &Stats) {
     for (name, bytes) in stats.memory.planned.uses() {
         if bytes > 0 {
             eprintln!("planned     {:<16} {}", name.replace('_', " "), mib(bytes));

@@ -3,5 +3,6 @@
 
 mod gguf_files;
 mod golden;
+mod goldens;
 mod tokenization;
 mod tokenizer_files;

@@ -4,4 +4,3 @@ mod invariants;
 mod prediction;
 mod shapes;
 mod support;
-mod windows;

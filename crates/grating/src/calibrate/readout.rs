@@ -1,5 +1,6 @@
 //! Readouts of a calibration: fitted on the exploring queries, compared with the plain head on the others.
 
+use grating_engine::Readouts;
 use grating_prune::readout::{self, Sample};
 use grating_prune::{PruneError, ScoreTrace, metrics};
 use rayon::prelude::*;
@@ -7,7 +8,6 @@ use rayon::prelude::*;
 use super::fit::Case;
 use crate::error::Result;
 use crate::profile::LayerAgreement;
-use crate::readouts::Readouts;
 
 /// Fitted readouts, and the calibration's traces as they read them.
 pub(super) struct Fitted {

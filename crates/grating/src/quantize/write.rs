@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use grating_engine::CancelToken;
 use grating_io::{Checkpoint, GgufTensor, GgufValue, GgufWriter, Staging, free_bytes};
 use grating_model::TensorView;
 use rayon::prelude::*;
@@ -14,7 +15,6 @@ use super::plan::Planned;
 use super::{QuantizeError, WeightFormat};
 use crate::error::{Error, Result};
 use crate::files::ModelFiles;
-use crate::request::CancelToken;
 
 /// What the folder's name begins with until it is complete.
 const HIDDEN: &str = ".grating-quantize-";

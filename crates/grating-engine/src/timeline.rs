@@ -6,11 +6,11 @@ use grating_io::SpillEvent;
 use grating_sched::BlockPart;
 use serde_json::{Value, json};
 
-use crate::engine::Weights;
-use crate::stats::current_rss_bytes;
+use crate::meter::current_rss_bytes;
+use crate::window::Weights;
 
 /// Spans of one request, on a track for each kind of work, and the process's memory. Empty unless it was asked for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Timeline {
     origin: Option<Instant>,
     events: Vec<Value>,

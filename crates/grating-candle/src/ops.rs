@@ -1,17 +1,8 @@
-//! [`Ops`] on `candle-core` tensors: the reference implementation, and the way to CUDA and Metal.
-//!
-//! Everything is composed of candle's own operations, computed in f32. Attention runs sequence by sequence and in
-//! blocks of query rows, so that the score matrix of a long text stays bounded.
+//! [`Ops`] on candle's tensors.
 
 use candle_core::{D, DType, Device, Tensor};
 use grating_io::Dtype;
-
-use grating_kernels::attention::{Heads, Span};
-use grating_kernels::rows::Activation;
-
-use super::{Affine, Ops};
-use crate::error::{ModelError, Result};
-use crate::weights::TensorView;
+use grating_model::{Activation, Affine, Heads, ModelError, Ops, Result, Span, TensorView};
 
 /// Most elements of one block of attention scores: 64 MiB of f32. The block depends only on the sequence's own
 /// length, never on what else is in the chunk.

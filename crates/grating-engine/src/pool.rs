@@ -5,7 +5,7 @@ use std::ops::Range;
 use grating_io::SpillStore;
 use grating_model::{CpuOps, CpuTensor, Ragged};
 
-use crate::error::{Error, Result};
+use crate::error::{EngineError, Result};
 use crate::timeline::Timeline;
 
 /// One candidate of a chunk.
@@ -179,7 +179,7 @@ impl<'a> Keeper<'a> {
             Err(refused) => {
                 store.recycle(refused.buffer);
                 if !self.may_fall_back {
-                    return Err(Error::from(*refused.error));
+                    return Err(EngineError::Io(*refused.error));
                 }
                 self.fallen_back = Some(*refused.error);
                 Ok(Place::Memory(hidden))
@@ -281,4 +281,103 @@ fn merge(members: &[Member], pieces: Vec<(usize, Vec<Piece>)>, chunk_tokens: usi
         }
     }
     chunks
+}
+
+#[cfg(test)]
+mod tests {
+    use grating_io::SpillOptions;
+    use grating_model::{Isa, Ops, Precision};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const COLUMNS: usize = 3;
+    const ORIGIN: Origin = Origin { layer: None, chunk: 0 };
+
+    /// A row's elements tell whose it is: candidate, row, column.
+    fn rows(member: Member) -> impl Iterator<Item = f32> {
+        (0..member.rows * COLUMNS).map(move |i| (member.candidate * 1000 + i) as f32)
+    }
+
+    /// Chunks of up to `chunk_tokens` with the candidates' rows.
+    fn chunks(
+        lengths: &[usize],
+        chunk_tokens: usize,
+        ops: &CpuOps,
+        keeper: &mut Keeper<'_>,
+    ) -> Vec<Chunk> {
+        let member = |candidate| Member { candidate, rows: lengths[candidate] };
+        let ranges = grating_sched::chunk::plan(lengths, chunk_tokens);
+        let chunk = |range: Range<usize>| {
+            let members: Vec<Member> = range.map(member).collect();
+            let values: Vec<f32> = members.iter().flat_map(|&m| rows(m)).collect();
+            let count = values.len() / COLUMNS;
+            let hidden = ops.upload(values, count, COLUMNS).unwrap();
+            Chunk::new(members, hidden, ORIGIN, keeper).unwrap()
+        };
+        ranges.into_iter().map(chunk).collect()
+    }
+
+    /// A pass's way with the pool: all out and in again, some forgotten, several times over.
+    fn check(
+        lengths: &[usize],
+        leaves_after: &[usize],
+        chunk_tokens: usize,
+        spill: Option<&SpillStore>,
+    ) {
+        let ops = CpuOps::new(Isa::Portable, Precision::Full);
+        let mut keeper = Keeper::new(&ops, spill, COLUMNS, false);
+        let mut pool = chunks(lengths, chunk_tokens, &ops, &mut keeper);
+        for layer in 0..4 {
+            let live: Vec<usize> =
+                (0..lengths.len()).filter(|&c| leaves_after[c] >= layer).collect();
+            let members = pool.iter().flat_map(|chunk| &chunk.members);
+            assert_eq!(members.map(|m| m.candidate).collect::<Vec<_>>(), live);
+            for chunk in &mut pool {
+                let longest = chunk.members.iter().map(|m| m.rows).max().unwrap();
+                assert!(chunk.tokens() <= chunk_tokens.max(longest));
+                chunk.prefetch(&keeper).unwrap();
+                let hidden = chunk.take(&keeper).unwrap();
+                let expected: Vec<f32> = chunk.members.iter().flat_map(|&m| rows(m)).collect();
+                assert_eq!(hidden.as_slice(), expected);
+                chunk.put(hidden, ORIGIN, &mut keeper).unwrap();
+            }
+            pool = retain(pool, |c| leaves_after[c] > layer, chunk_tokens, &keeper);
+        }
+        assert!(pool.is_empty());
+        assert!(spill.is_none_or(SpillStore::is_empty), "the disk holds what nobody needs");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn every_candidate_keeps_its_rows_however_the_pool_shrinks(
+            (lengths, leaves_after) in prop::collection::vec((1..9usize, 0..4usize), 1..14)
+                .prop_map(|candidates| candidates.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()),
+            chunk_tokens in 1..30usize,
+            on_disk in any::<bool>(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let store =
+                on_disk.then(|| SpillStore::create(folder.path(), SpillOptions::default()).unwrap());
+            check(&lengths, &leaves_after, chunk_tokens, store.as_ref());
+        }
+    }
+
+    #[test]
+    fn those_who_leave_memory_free_it_at_once_and_neighbours_are_joined() {
+        let ops = CpuOps::new(Isa::Portable, Precision::Full);
+        let mut keeper = Keeper::new(&ops, None, COLUMNS, false);
+        let pool = chunks(&[4, 4, 4, 4], 8, &ops, &mut keeper);
+        assert_eq!(pool.len(), 2);
+        let pool = retain(pool, |c| c % 2 == 0, 8, &keeper);
+        assert_eq!(pool.len(), 1, "two halves fit one chunk");
+        let [chunk] = pool.as_slice() else { unreachable!() };
+        for piece in &chunk.pieces {
+            let Place::Memory(hidden) = &piece.place else { panic!("nothing is on the disk") };
+            assert_eq!(hidden.as_slice().len(), 4 * COLUMNS);
+            assert_eq!(piece.keep, None);
+        }
+    }
 }

@@ -17,7 +17,10 @@ impl Readouts {
     }
 
     /// Whether they can be those of a model of `layers` layers and this hidden size.
-    pub(crate) fn validate(&self, layers: usize, hidden: usize) -> Result<(), PruneError> {
+    ///
+    /// # Errors
+    /// [`PruneError::ReadoutLayers`], or what is wrong with one of them.
+    pub fn validate(&self, layers: usize, hidden: usize) -> Result<(), PruneError> {
         if self.0.len() + 1 != layers {
             return Err(PruneError::ReadoutLayers { expected: layers - 1, found: self.0.len() });
         }

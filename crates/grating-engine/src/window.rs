@@ -39,8 +39,9 @@ pub(crate) struct Weights {
 impl Window {
     /// Starts reading the first blocks.
     pub(crate) fn open(model: &Model, checkpoint: &Checkpoint, plan: WindowPlan) -> Result<Self> {
-        let blocks: Vec<Block> = (0..model.config().layers)
-            .flat_map(|layer| plan.unit.parts().iter().map(move |&part| (layer, part)))
+        let blocks: Vec<Block> = plan
+            .unit
+            .order(model.config().layers)
             .enumerate()
             .map(|(tag, (layer, part))| {
                 let parts = parts(model, layer, part);
@@ -115,13 +116,20 @@ impl Window {
 
 impl Weights {
     /// Views of `parts`, which are the block's, wholly or from its extent `first` on.
-    pub(crate) fn views<'a>(&'a self, parts: &'a [Part], first: usize) -> Result<LayerWeights<'a>> {
+    ///
+    /// # Errors
+    /// [`grating_model::ModelError::WeightBytes`] when they are another block's.
+    pub(crate) fn views<'a>(
+        &'a self,
+        parts: &'a [Part],
+        first: usize,
+    ) -> grating_model::Result<LayerWeights<'a>> {
         let view = |(i, part): (usize, &'a Part)| {
             let bytes = self.lease.bytes(first + i);
             Ok((part.name(), TensorView::new(part.dtype(), part.shape(), bytes)?))
         };
         let views: grating_model::Result<Vec<_>> = parts.iter().enumerate().map(view).collect();
-        Ok(LayerWeights::new(views.map_err(|e| crate::Error::of_model("weights", e))?))
+        Ok(LayerWeights::new(views?))
     }
 
     /// When the block was read.
@@ -141,5 +149,107 @@ pub(crate) fn parts(model: &Model, layer: usize, part: BlockPart) -> &[Part] {
         BlockPart::Whole => model.layer_parts(layer),
         BlockPart::Attention => model.attention_parts(layer),
         BlockPart::FeedForward => model.feed_forward_parts(layer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grating_io::{Faults, FaultyStorage, Storage};
+
+    use super::*;
+    use crate::testing::golden;
+
+    /// So many slots of the model's largest block, and so many pinned layers.
+    fn plan(
+        model: &Model,
+        checkpoint: &Checkpoint,
+        unit: BlockUnit,
+        slots: usize,
+        pinned_layers: usize,
+    ) -> WindowPlan {
+        let blocks = unit.order(model.config().layers);
+        let blocks = blocks.map(|(layer, part)| parts(model, layer, part));
+        let bytes = blocks.map(|parts| {
+            let extents = parts.iter().map(|p| checkpoint.extent(p.tensor())).collect();
+            Block::new(0, extents).slot_bytes()
+        });
+        let largest = bytes.max().unwrap();
+        WindowPlan { unit, slots: vec![largest; slots], pinned_layers, io: Default::default() }
+    }
+
+    /// Asks for every block of one pass and compares its bytes with the checkpoint's.
+    fn check_pass(window: &mut Window, model: &Model, checkpoint: &Checkpoint) {
+        for (index, (layer, part)) in window.plan().unit.order(model.config().layers).enumerate() {
+            let weights = window.block(index).unwrap();
+            let parts = parts(model, layer, part);
+            let views = weights.views(parts, 0).unwrap();
+            for part in parts {
+                let mut expected = vec![0; part.byte_len()];
+                part.read(checkpoint, &mut expected).unwrap();
+                assert_eq!(views.view(part.name()).unwrap().bytes(), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn every_pass_gets_every_block_in_order_and_pinned_ones_are_read_once() {
+        let (model, checkpoint) = golden("qwen3-tied-f32");
+        let layers = model.config().layers;
+        for unit in [BlockUnit::Layer, BlockUnit::HalfLayer] {
+            for (slots, pinned) in [(1, 0), (2, 1), (2, 0), (3, 2), (0, layers)] {
+                let plan = plan(&model, &checkpoint, unit, slots, pinned);
+                let mut window = Window::open(&model, &checkpoint, plan).unwrap();
+                check_pass(&mut window, &model, &checkpoint);
+                let read = window.stats().bytes;
+                for _ in 0..2 {
+                    window.rewind().unwrap();
+                    check_pass(&mut window, &model, &checkpoint);
+                }
+                let blocks = pinned * unit.parts().len();
+                assert_eq!(window.pinned.len(), blocks, "{unit:?} {slots} {pinned}");
+                let bytes = (0..pinned).flat_map(|layer| model.layer_parts(layer));
+                let bytes: usize = bytes.map(Part::byte_len).sum();
+                assert_eq!(window.pinned_bytes(), bytes as u64);
+                assert_eq!(window.stats().bytes == read, pinned == layers);
+            }
+        }
+    }
+
+    #[test]
+    fn a_pass_that_ends_early_is_forgotten() {
+        let (model, checkpoint) = golden("bert-gelu-f32");
+        let plan = plan(&model, &checkpoint, BlockUnit::Layer, 2, 1);
+        let mut window = Window::open(&model, &checkpoint, plan).unwrap();
+        for ends in [1, 2, 1, 3] {
+            for index in 0..ends {
+                drop(window.block(index).unwrap());
+            }
+            window.rewind().unwrap();
+        }
+        check_pass(&mut window, &model, &checkpoint);
+    }
+
+    #[test]
+    fn what_failed_before_the_pass_is_read_again_and_what_fails_in_it_is_an_error() {
+        let (model, checkpoint) = golden("bert-gelu-f32");
+        let mut disks = Vec::new();
+        let broken = || Faults { errors: 1.0, ..Faults::default() };
+        let faulty = checkpoint.map_storages(|storage| {
+            let disk = Arc::new(FaultyStorage::new(storage, broken()));
+            disks.push(Arc::clone(&disk));
+            disk as Arc<dyn Storage>
+        });
+        let set = |faults: Faults| disks.iter().for_each(|disk| disk.set_faults(faults.clone()));
+        let plan = plan(&model, &checkpoint, BlockUnit::Layer, 2, 0);
+        let mut window = Window::open(&model, &faulty, plan).unwrap();
+        assert!(window.block(0).is_err(), "the disk is broken still");
+        let failed = window.stats().failed_reads;
+        window.rewind().unwrap();
+        // The disk mends between the reading ahead and the pass.
+        while window.stats().failed_reads == failed {
+            std::thread::yield_now();
+        }
+        set(Faults::default());
+        check_pass(&mut window, &model, &checkpoint);
     }
 }

@@ -1,0 +1,96 @@
+//! Softmax attention, sequence by sequence.
+
+use candle_core::{D, Device, Result, Tensor};
+use grating_model::{Heads, Span};
+
+/// Most elements of one block of attention scores: 64 MiB of f32. The block depends only on the sequence's own
+/// length, never on what else is in the chunk.
+const MAX_SCORE_ELEMENTS: usize = 16 << 20;
+
+/// `q [t, queries * width]` over `k`, `v` `[t', keys * width]`, those of `prefix` before every sequence's own.
+pub(crate) fn attention(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    prefix: Option<(&Tensor, &Tensor)>,
+    heads: Heads,
+    spans: &[Span],
+) -> Result<Tensor> {
+    let mut outputs = Vec::with_capacity(spans.len());
+    for span in spans {
+        let q = q.narrow(0, span.queries.start, span.queries.len())?;
+        let own = |x: &Tensor| x.narrow(0, span.keys.start, span.keys.len());
+        let (k, v) = (own(k)?, own(v)?);
+        let mut first = span.first_query;
+        let (k, v) = match prefix {
+            None => (k, v),
+            Some((prefix_k, prefix_v)) => {
+                first += prefix_k.dim(0)?;
+                (Tensor::cat(&[prefix_k, &k], 0)?, Tensor::cat(&[prefix_v, &v], 0)?)
+            }
+        };
+        outputs.push(of_sequence(&q, &k, &v, heads, first)?);
+    }
+    Tensor::cat(&outputs, 0)
+}
+
+/// Attention of queries at consecutive positions from `first` on over all keys of one sequence, in blocks of
+/// query rows.
+fn of_sequence(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads, first: usize) -> Result<Tensor> {
+    let Heads { queries: heads, keys: kv_heads, width: head_dim, causal } = heads;
+    let (queries, tokens) = (q.dim(0)?, k.dim(0)?);
+    let group = heads / kv_heads;
+    // [t, kv * d] -> [kv, t, d]
+    let by_head =
+        |x: &Tensor| x.reshape((tokens, kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
+    let (k, v) = (by_head(k)?, by_head(v)?);
+    let scale = 1.0 / (head_dim as f64).sqrt();
+    let block = (MAX_SCORE_ELEMENTS / (heads * tokens)).clamp(1, queries);
+
+    let mut outputs = Vec::new();
+    for start in (0..queries).step_by(block) {
+        let rows = block.min(queries - start);
+        let seen = if causal { first + start + rows } else { tokens };
+        let (k, v) = (k.narrow(1, 0, seen)?, v.narrow(1, 0, seen)?);
+        // [rows, heads * d] -> [kv, group * rows, d]: the query heads of a group share their keys
+        let q = q
+            .narrow(0, start, rows)?
+            .reshape((rows, kv_heads, group, head_dim))?
+            .permute((1, 2, 0, 3))?
+            .contiguous()?
+            .reshape((kv_heads, group * rows, head_dim))?;
+        let mut scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * scale)?;
+        if causal {
+            let mask = causal_mask(first + start, rows, seen, scores.device())?;
+            scores = scores
+                .reshape((kv_heads, group, rows, seen))?
+                .broadcast_add(&mask)?
+                .reshape((kv_heads, group * rows, seen))?;
+        }
+        // [kv, group * rows, d] -> [rows, heads * d]
+        let out = softmax(&scores)?.matmul(&v.contiguous()?)?;
+        outputs.push(
+            out.reshape((kv_heads, group, rows, head_dim))?
+                .permute((2, 0, 1, 3))?
+                .contiguous()?
+                .reshape((rows, heads * head_dim))?,
+        );
+    }
+    Tensor::cat(&outputs, 0)
+}
+
+/// `[rows, seen]`: 0 where the query at `start + row` may look, minus infinity elsewhere.
+fn causal_mask(start: usize, rows: usize, seen: usize, device: &Device) -> Result<Tensor> {
+    let mask = (0..rows)
+        .flat_map(|row| {
+            (0..seen).map(move |key| if key > start + row { f32::NEG_INFINITY } else { 0.0 })
+        })
+        .collect();
+    Tensor::from_vec(mask, (rows, seen), device)
+}
+
+/// Softmax over the last dimension, shifted by the maximum so that no exponent overflows.
+fn softmax(x: &Tensor) -> Result<Tensor> {
+    let x = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
+    x.broadcast_div(&x.sum_keepdim(D::Minus1)?)
+}

@@ -1,0 +1,59 @@
+//! What can end a job.
+
+use grating_io::IoError;
+use grating_model::ModelError;
+use grating_prune::PruneError;
+use grating_sched::PlanError;
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+/// Why an engine does not start, or a job has no result. Exhaustive: the facade says each in its own terms.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The job cannot be run within the settings, a memory budget for instance.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The pruning policy cannot be used, or met scores that it cannot.
+    #[error(transparent)]
+    Prune(#[from] PruneError),
+    /// Weights cannot be read, or hidden states not be written and read back.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The model cannot be run.
+    #[error("{model}: {reason}")]
+    Model {
+        /// Which model.
+        model: String,
+        /// What is wrong with it.
+        reason: Box<ModelError>,
+    },
+    /// A score is NaN or infinite.
+    #[error("candidate {candidate} has the score {score} after layer {layer}")]
+    NotFinite {
+        /// Its number in the job.
+        candidate: usize,
+        /// Counted from 0.
+        layer: usize,
+        /// NaN or an infinity.
+        score: f32,
+    },
+    /// The job's token was cancelled.
+    #[error("the job was cancelled")]
+    Cancelled,
+    /// The operating system gave no thread.
+    #[error("cannot start the compute thread: {reason}; lower the number of threads")]
+    Threads {
+        /// The system's words.
+        reason: String,
+    },
+    /// The compute thread panicked on this job; it serves the next one.
+    #[error("the compute thread panicked: {message}")]
+    WorkerPanicked {
+        /// Of the panic.
+        message: String,
+    },
+    /// The compute thread is gone.
+    #[error("the compute thread has ended")]
+    WorkerGone,
+}

@@ -1,0 +1,102 @@
+//! What is asked of the engine, and what comes of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use grating_model::{Encoding, Logit};
+use grating_prune::Policy;
+use grating_sched::Plan;
+
+use crate::meter::Costs;
+use crate::readouts::Readouts;
+use crate::stats::Memory;
+use crate::timeline::Timeline;
+
+/// Stops a request or a quantization from another thread; clones share the state.
+#[derive(Debug, Clone, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token that is not cancelled.
+    pub fn new() -> Self {
+        CancelToken::default()
+    }
+
+    /// Ends what carries this token with an error that says so: requests at the next chunk of a layer, a quantization at
+    /// the next million weights.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Self::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One pool of candidates to select from.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Job {
+    /// Tokens of each candidate, template and query included.
+    pub encodings: Vec<Encoding>,
+    /// How many to select.
+    pub k: usize,
+    /// How to prune; `None` computes everything.
+    pub policy: Option<Policy>,
+    /// How scores after intermediate layers are read; `None` is the model's own head.
+    pub readouts: Option<Readouts>,
+    /// Whether scores after every layer are wanted. Then nothing is pruned.
+    pub trace: bool,
+    /// Whether the hidden states that they are read from are wanted, too.
+    pub states: bool,
+    /// Whether to record what runs when.
+    pub timeline: bool,
+    /// Ends the job early.
+    pub cancel: CancelToken,
+}
+
+impl Job {
+    /// Selects `k` of the candidates, computing everything.
+    pub fn new(encodings: Vec<Encoding>, k: usize) -> Self {
+        Job {
+            encodings,
+            k,
+            policy: None,
+            readouts: None,
+            trace: false,
+            states: false,
+            timeline: false,
+            cancel: CancelToken::new(),
+        }
+    }
+}
+
+/// What came of a pool, and what it cost. Candidates are numbered as the job's encodings.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Scored {
+    /// The pruner's choice; `None` where everybody has run to the end.
+    pub selected: Option<Vec<usize>>,
+    /// The layer after which each candidate was decided.
+    pub decided: Vec<usize>,
+    /// The latest score of each candidate.
+    pub logits: Vec<Logit>,
+    /// Scores after every layer, `[layer][candidate]`, if they were wanted.
+    pub trace: Option<Vec<Vec<f32>>>,
+    /// Normalised hidden states of the scored tokens, `[layer][candidate * hidden]`, if they were wanted; not those
+    /// after the last layer.
+    pub states: Option<Vec<Vec<f32>>>,
+    /// Tokens that all candidates begin with and that were computed once.
+    pub prefix_tokens: usize,
+    /// Why hidden states stayed in memory that should have gone to the disk.
+    pub fallen_back: Option<String>,
+    /// Times and bytes.
+    pub costs: Costs,
+    /// Memory by use.
+    pub memory: Memory,
+    /// How the job was run.
+    pub plan: Plan,
+    /// What ran when; empty unless it was wanted.
+    pub timeline: Timeline,
+}

@@ -1,0 +1,79 @@
+//! A pool of candidates through a reranker whose weights are streamed, layer by layer.
+//!
+//! # Brief overview
+//!
+//! [`Engine`] owns a model, its checkpoint and a compute thread; [`Engine::start`] makes one. [`Engine::select`] puts a
+//! [`Job`] (tokens of the candidates, K, a pruning policy) in the thread's bounded queue and returns [`Scored`]: who is
+//! selected, each candidate's latest score, the layer that decided, and the [`Costs`].
+//!
+//! Inside, a `Worker` lives as long as the engine: it plans each job (`grating-sched`) and keeps what is reused from one
+//! to the next, the window of weights (`grating-io`'s prefetcher), the row cache and the spill store. A `Pass` is one
+//! walk through the layers: every live candidate goes through layer `i`, chunk by chunk, before any enters `i + 1`.
+//! `Scoring` reads scores from hidden states, `Selecting` asks the pruner (`grating-prune`), the pool is packed anew.
+//!
+//! The crate knows tokens and scores, not texts: templates, files and the hub are its callers' matter.
+//!
+//! # Example
+//!
+//! ```
+//! use std::path::Path;
+//! use std::sync::Arc;
+//!
+//! use grating_engine::{Engine, EngineOptions, Job};
+//! use grating_io::Checkpoint;
+//! use grating_model::{CpuOps, Isa, LoadOptions, LoadedModel, Precision};
+//!
+//! let folder = Path::new("../grating-model/tests/goldens/qwen3-tied-f32");
+//! let checkpoint = Checkpoint::open(folder)?;
+//! let (config, tokenizer) = (std::fs::read(folder.join("config.json"))?, std::fs::read(folder.join("tokenizer.json"))?);
+//! let LoadedModel { model, encoder } =
+//!     LoadedModel::load(&config, &tokenizer, None, &checkpoint, LoadOptions::default())?;
+//! let query = encoder.encode_query("what is a window", None)?;
+//! let texts = [encoder.encode(&query, "two layers of weights")?, encoder.encode(&query, "a cat")?];
+//!
+//! let threads = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build()?);
+//! let ops = CpuOps::new(Isa::detect(), Precision::Exact);
+//! let options = EngineOptions::new(2, std::env::temp_dir());
+//! let engine = Engine::start("qwen3".into(), model, checkpoint, ops, threads, options)?;
+//! let scored = engine.select(Job::new(texts.into(), 1), |_progress| ())?;
+//! for (logit, layer) in scored.logits.iter().zip(&scored.decided) {
+//!     println!("{logit} after layer {layer}");
+//! }
+//! # assert_eq!(scored.logits.len(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![deny(unsafe_code)]
+
+mod engine;
+mod error;
+mod executor;
+mod job;
+mod meter;
+mod options;
+mod pass;
+mod pool;
+mod prefix;
+mod progress;
+mod readouts;
+mod rows;
+mod savings;
+mod scoring;
+mod selecting;
+mod shape;
+mod stats;
+#[cfg(test)]
+mod testing;
+mod timeline;
+mod window;
+mod worker;
+
+pub use engine::Engine;
+pub use error::{EngineError, Result};
+pub use job::{CancelToken, Job, Scored};
+pub use meter::{Costs, current_rss_bytes, peak_rss_bytes};
+pub use options::EngineOptions;
+pub use progress::Progress;
+pub use readouts::Readouts;
+pub use savings::Savings;
+pub use stats::{LayerStats, Memory};
+pub use timeline::Timeline;

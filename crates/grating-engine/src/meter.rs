@@ -1,0 +1,178 @@
+//! What a job costs: counters before and after it, and the times of its layers.
+
+use std::time::{Duration, Instant};
+
+use grating_io::{PrefetchStats, RowCacheStats, SpillStats};
+use grating_model::OperationTimes;
+use grating_sched::Measurement;
+
+use crate::stats::LayerStats;
+
+/// What the worker's parts have counted since they began.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) window: PrefetchStats,
+    pub(crate) rows: RowCacheStats,
+    pub(crate) spill: SpillStats,
+}
+
+/// Times and bytes of one job.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct Costs {
+    /// Runs of candidates that went through layer 0 together.
+    pub chunks: usize,
+    /// Tokens to hidden states.
+    pub embed: Duration,
+    /// Layers and head, without the waiting for weights.
+    pub compute: Duration,
+    /// What of `compute` each kind of operation took.
+    pub operations: OperationTimes,
+    /// Weight bytes read from the checkpoint, those read ahead for the next job included.
+    pub weight_bytes_read: u64,
+    /// Time in which weights were being read.
+    pub read: Duration,
+    /// Time in which computing waited for weights.
+    pub stall: Duration,
+    /// Whether weights were read past the page cache.
+    pub direct: bool,
+    /// Distinct embedding rows found in the row cache.
+    pub row_hits: u64,
+    /// Distinct embedding rows that were read.
+    pub row_misses: u64,
+    /// Embedding bytes read.
+    pub row_bytes_read: u64,
+    /// Hidden states written to disk, bytes.
+    pub spill_bytes_written: u64,
+    /// Hidden states read from disk, bytes.
+    pub spill_bytes_read: u64,
+    /// Time in which hidden states were being written or read.
+    pub spill: Duration,
+    /// Time in which computing waited for hidden states.
+    pub spill_wait: Duration,
+    /// Each layer that ran.
+    pub layers: Vec<LayerStats>,
+}
+
+/// Measures a job from its start.
+pub(crate) struct Meter {
+    started: Instant,
+    before: Counters,
+    costs: Costs,
+}
+
+impl Meter {
+    /// For a job that began at `started`, when the worker's parts had counted `before`.
+    pub(crate) fn new(started: Instant, before: Counters) -> Self {
+        Meter { started, before, costs: Costs::default() }
+    }
+
+    /// All candidates have hidden states, in so many chunks; returns when that began and ended.
+    pub(crate) fn embedded(&mut self, chunks: usize) -> (Instant, Instant) {
+        let now = Instant::now();
+        self.costs.chunks = chunks;
+        self.costs.embed = now - self.started;
+        (self.started, now)
+    }
+
+    /// A layer has run.
+    pub(crate) fn layer(&mut self, layer: LayerStats) {
+        self.costs.compute += layer.time.saturating_sub(layer.stall);
+        self.costs.stall += layer.stall;
+        self.costs.layers.push(layer);
+    }
+
+    /// The job has ended, and the worker's parts have counted `after`.
+    pub(crate) fn finish(self, after: &Counters, operations: OperationTimes) -> Costs {
+        let (window, rows, spill) = (&after.window, &after.rows, &after.spill);
+        let before = &self.before;
+        let spilling = spill.write_time + spill.read_time;
+        Costs {
+            operations,
+            weight_bytes_read: window.bytes - before.window.bytes,
+            read: window.read_time.saturating_sub(before.window.read_time),
+            direct: window.direct > 0,
+            row_hits: rows.hits - before.rows.hits,
+            row_misses: rows.misses - before.rows.misses,
+            row_bytes_read: rows.bytes - before.rows.bytes,
+            spill_bytes_written: spill.bytes_written - before.spill.bytes_written,
+            spill_bytes_read: spill.bytes_read - before.spill.bytes_read,
+            spill: spilling - before.spill.write_time - before.spill.read_time,
+            spill_wait: spill.wait.saturating_sub(before.spill.wait),
+            ..self.costs
+        }
+    }
+}
+
+impl Costs {
+    /// Candidates computed, summed over the layers.
+    pub(crate) fn candidate_layers(&self) -> usize {
+        self.layers.iter().map(|layer| layer.live).sum()
+    }
+
+    /// What the planner learns from a job of `flops` FLOP.
+    pub(crate) fn measurement(&self, flops: f64) -> Measurement {
+        Measurement {
+            read_bytes: self.weight_bytes_read,
+            read_seconds: self.read.as_secs_f64(),
+            spill_bytes: self.spill_bytes_written + self.spill_bytes_read,
+            spill_seconds: self.spill.as_secs_f64(),
+            flops,
+            compute_seconds: self.compute.as_secs_f64(),
+        }
+    }
+}
+
+/// VmHWM of this process; Linux only.
+pub fn peak_rss_bytes() -> Option<u64> {
+    status_bytes("VmHWM:")
+}
+
+/// VmRSS of this process; Linux only.
+pub fn current_rss_bytes() -> Option<u64> {
+    status_bytes("VmRSS:")
+}
+
+fn status_bytes(field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_job_is_charged_with_what_came_since_it_began() {
+        let counters = |n: u32| Counters {
+            window: PrefetchStats {
+                bytes: 100 * u64::from(n),
+                read_time: n * MS,
+                ..Default::default()
+            },
+            rows: RowCacheStats { hits: u64::from(n), ..Default::default() },
+            spill: SpillStats {
+                bytes_read: 7 * u64::from(n),
+                read_time: n * MS,
+                ..Default::default()
+            },
+        };
+        let mut meter = Meter::new(Instant::now(), counters(3));
+        meter.embedded(2);
+        for (live, stall) in [(4, MS), (1, 2 * MS)] {
+            meter.layer(LayerStats { live, stall, time: 10 * MS, ..LayerStats::default() });
+        }
+        let costs = meter.finish(&counters(5), OperationTimes::default());
+        assert_eq!((costs.weight_bytes_read, costs.read), (200, 2 * MS));
+        assert_eq!((costs.stall, costs.compute), (3 * MS, 17 * MS));
+        assert_eq!((costs.row_hits, costs.spill_bytes_read, costs.spill), (2, 14, 2 * MS));
+        assert_eq!((costs.chunks, costs.candidate_layers()), (2, 5));
+        let measured = costs.measurement(1e9);
+        assert_eq!((measured.read_bytes, measured.spill_bytes, measured.flops), (200, 14, 1e9));
+        assert_eq!(measured.compute_seconds, 0.017);
+    }
+}

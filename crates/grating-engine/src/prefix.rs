@@ -1,0 +1,180 @@
+//! The tokens that all candidates begin with: found once, computed once a layer.
+
+use grating_model::{
+    Attention, CpuOps, CpuTensor, Encoding, FeedForward, KeysValues, Ragged, RequestContext,
+};
+
+use crate::executor::Executor;
+
+/// The shared prefix on its way through the layers. Without tokens it does nothing.
+pub(crate) struct Prefix {
+    ragged: Ragged,
+    /// `[tokens, hidden]`; none once the last layer has no use for them.
+    hidden: Option<CpuTensor>,
+    /// Those of the attention block that ran last.
+    keys_values: Option<KeysValues<CpuOps>>,
+}
+
+impl Prefix {
+    /// None, before the candidates' own tokens or their hidden states.
+    pub(crate) fn none() -> Self {
+        Prefix { ragged: Ragged::from_lengths(None), hidden: None, keys_values: None }
+    }
+
+    /// A prefix of so many tokens with hidden states `[tokens, hidden]`.
+    pub(crate) fn new(tokens: usize, hidden: CpuTensor) -> Self {
+        let ragged = Ragged::from_lengths([tokens]);
+        Prefix { ragged, hidden: Some(hidden), keys_values: None }
+    }
+
+    pub(crate) fn tokens(&self) -> usize {
+        self.ragged.tokens()
+    }
+
+    /// What comes before the candidates' own keys and values in the layer at work.
+    pub(crate) fn keys_values(&self) -> Option<&KeysValues<CpuOps>> {
+        self.keys_values.as_ref()
+    }
+
+    /// Through a block of a layer, or both; after the attention of the `last` layer nothing but keys and values is
+    /// needed.
+    pub(crate) fn run(
+        &mut self,
+        on: Executor<'_>,
+        request: &RequestContext<CpuOps>,
+        attention: Option<&Attention<'_, CpuOps>>,
+        feed_forward: Option<&FeedForward<'_, CpuOps>>,
+        last: bool,
+    ) -> grating_model::Result<()> {
+        let Executor { model, ops, .. } = on;
+        // What a block does not need stays for the next one, which may be the other half of the layer.
+        if let Some(attention) = attention
+            && let Some(hidden) = self.hidden.take()
+        {
+            let context = request.chunk(&self.ragged, None);
+            // Those of the layer before go before the new ones come.
+            self.keys_values = None;
+            if last {
+                let keys_values = model.prefix_keys_values(ops, attention, &hidden, &context)?;
+                self.keys_values = Some(keys_values);
+            } else {
+                let (hidden, keys_values) =
+                    model.attend_prefix(ops, attention, hidden, &context)?;
+                self.hidden = Some(hidden);
+                self.keys_values = Some(keys_values);
+            }
+        }
+        if let Some(feed_forward) = feed_forward
+            && let Some(hidden) = self.hidden.take()
+        {
+            self.hidden = Some(model.feed(ops, feed_forward, hidden)?);
+        }
+        Ok(())
+    }
+}
+
+/// Tokens that all candidates begin with, leaving each at least one of its own; 0 for one candidate alone.
+pub(crate) fn common(encodings: &[Encoding]) -> usize {
+    let [first, others @ ..] = encodings else { return 0 };
+    if others.is_empty() {
+        return 0;
+    }
+    let shared = |e: &Encoding| first.ids.iter().zip(&e.ids).take_while(|(a, b)| a == b).count();
+    let shortest = encodings.iter().map(|e| e.ids.len()).min().unwrap_or(0);
+    others.iter().map(shared).min().unwrap_or(0).min(shortest.saturating_sub(1))
+}
+
+/// What of an encoding comes after the first `prefix` tokens; takes it out.
+pub(crate) fn take_own(encoding: &mut Encoding, prefix: usize) -> Encoding {
+    let mut own = std::mem::take(encoding);
+    own.ids.drain(..prefix);
+    own.type_ids.drain(..prefix.min(own.type_ids.len()));
+    own
+}
+
+#[cfg(test)]
+mod tests {
+    use grating_model::{Isa, PartBuffer, Precision};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::testing::golden;
+
+    fn encoding(ids: &[u32]) -> Encoding {
+        Encoding { ids: ids.to_vec(), ..Encoding::default() }
+    }
+
+    #[test]
+    fn a_prefix_leaves_everybody_a_token() {
+        assert_eq!(common(&[encoding(&[1, 2, 3]), encoding(&[1, 2, 4, 5])]), 2);
+        assert_eq!(common(&[encoding(&[1, 2]), encoding(&[1, 2, 4])]), 1);
+        assert_eq!(common(&[encoding(&[1, 2])]), 0);
+        assert_eq!(common(&[encoding(&[1]), encoding(&[2])]), 0);
+        assert_eq!(common(&[]), 0);
+    }
+
+    #[test]
+    fn types_go_with_their_tokens() {
+        let (ids, type_ids) = (vec![7, 8, 9], vec![0, 0, 1]);
+        let mut whole = Encoding { ids, type_ids, truncated: true, ..Encoding::default() };
+        let own = take_own(&mut whole, 2);
+        assert_eq!((own.ids, own.type_ids, own.truncated), (vec![9], vec![1], true));
+        assert_eq!(whole, Encoding::default());
+    }
+
+    /// Keys and values after every layer, whose blocks come together or one after the other.
+    fn keys_values(halves: bool) -> Vec<Vec<f32>> {
+        let (model, checkpoint) = golden("qwen3-tied-f32");
+        let ops = CpuOps::new(Isa::Portable, Precision::Full);
+        let on = Executor { name: "qwen3", model: &model, ops: &ops };
+        let filled = |parts: &[grating_model::Part]| {
+            let mut buffer = PartBuffer::new();
+            buffer.fill(&checkpoint, parts).unwrap();
+            buffer
+        };
+        let stem = filled(model.stem_parts());
+        let stem = model.stem(&ops, &stem.views(model.stem_parts()).unwrap()).unwrap();
+        let ids = encoding(&[5, 6, 7]);
+        let hidden = model.embed(&ops, &stem, &mut checkpoint.clone(), &[ids]).unwrap();
+        let request = model.context(&ops, 3).unwrap();
+        let mut prefix = Prefix::new(3, hidden);
+        let mut found = Vec::new();
+        for layer in 0..on.layers() {
+            let bytes = filled(model.layer_parts(layer));
+            let views = bytes.views(model.layer_parts(layer)).unwrap();
+            let attention = model.attention(&ops, &views).unwrap();
+            let feed_forward = model.feed_forward(&ops, &views).unwrap();
+            let (attention, feed_forward) = (Some(&attention), Some(&feed_forward));
+            let last = layer + 1 == on.layers();
+            if halves {
+                prefix.run(on, &request, attention, None, last).unwrap();
+                prefix.run(on, &request, None, feed_forward, last).unwrap();
+            } else {
+                prefix.run(on, &request, attention, feed_forward, last).unwrap();
+            }
+            let (k, v) = prefix.keys_values().expect("a layer has run").tensors();
+            found.push([k.as_slice(), v.as_slice()].concat());
+        }
+        found
+    }
+
+    #[test]
+    fn halves_of_layers_give_the_keys_and_values_of_whole_ones() {
+        let whole = keys_values(false);
+        assert!(whole.windows(2).all(|layers| layers[0] != layers[1]), "every layer has its own");
+        assert_eq!(keys_values(true), whole);
+    }
+
+    proptest! {
+        #[test]
+        fn a_prefix_is_everybodys_and_as_long_as_can_be(
+            pool in prop::collection::vec(prop::collection::vec(0..2u32, 1..6), 2..5)
+        ) {
+            let encodings: Vec<Encoding> = pool.iter().map(|ids| encoding(ids)).collect();
+            let tokens = common(&encodings);
+            let is_common = |n: usize| pool.iter().all(|ids| ids.len() > n && ids[..n] == pool[0][..n]);
+            prop_assert!(is_common(tokens));
+            prop_assert!(!is_common(tokens + 1));
+        }
+    }
+}

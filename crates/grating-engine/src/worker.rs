@@ -1,0 +1,284 @@
+//! The worker: a model, its bytes, and what is reused from one job to the next.
+
+use std::time::Instant;
+
+use grating_io::{Checkpoint, SpillOptions, SpillStore};
+use grating_model::{CpuOps, Model, PartBuffer};
+use grating_prune::Pool;
+use grating_sched::{Machine, ModelShape, Plan, PlanError, PoolShape, Workload};
+
+use crate::error::{EngineError, Result};
+use crate::executor::Executor;
+use crate::job::{Job, Scored};
+use crate::meter::{Costs, Counters, Meter};
+use crate::options::EngineOptions;
+use crate::pass::Pass;
+use crate::pool::Keeper;
+use crate::prefix::{self, Prefix};
+use crate::progress::{Progress, Reporter};
+use crate::rows::CachedRows;
+use crate::scoring::Scoring;
+use crate::selecting::{Selected, Selecting};
+use crate::shape::model_shape;
+use crate::stats::Memory;
+use crate::timeline::{Timeline, Track};
+use crate::window::{Window, WindowPlan};
+
+/// The model, its bytes, and the buffers that are reused from one job to the next.
+pub(crate) struct Worker {
+    name: String,
+    model: Model,
+    checkpoint: Checkpoint,
+    ops: CpuOps,
+    shape: ModelShape,
+    machine: Machine,
+    /// Whether the machine's rates come from a run.
+    measured: bool,
+    options: EngineOptions,
+    stem: PartBuffer,
+    head: PartBuffer,
+    rows: CachedRows,
+    window: Option<Window>,
+    spill: Option<SpillStore>,
+}
+
+/// What came of a job's pass.
+struct Passed {
+    selected: Selected,
+    states: Option<Vec<Vec<f32>>>,
+    fallen_back: Option<String>,
+    meter: Meter,
+}
+
+impl Worker {
+    /// Reads the stem and the head, and begins to read layer 0.
+    pub(crate) fn new(
+        name: String,
+        model: Model,
+        checkpoint: Checkpoint,
+        ops: CpuOps,
+        options: EngineOptions,
+    ) -> Result<Self> {
+        let (mut stem, mut head) = (PartBuffer::new(), PartBuffer::new());
+        let on = Executor { name: &name, model: &model, ops: &ops };
+        stem.fill(&checkpoint, model.stem_parts()).map_err(|e| on.fail(e))?;
+        head.fill(&checkpoint, model.head_parts()).map_err(|e| on.fail(e))?;
+        let rows = CachedRows::new(checkpoint.clone(), model.token_embeddings().tensor(), 0);
+        let shape = model_shape(&model, &checkpoint, options.threads);
+        let mut worker = Worker {
+            shape,
+            machine: Machine::default(),
+            measured: false,
+            window: None,
+            spill: None,
+            name,
+            model,
+            checkpoint,
+            ops,
+            options,
+            stem,
+            head,
+            rows,
+        };
+        worker.start_reading()?;
+        Ok(worker)
+    }
+
+    /// Opens the window for a pool of usual size, so that layer 0 is being read before the first job is.
+    ///
+    /// A budget too small for such a pool may do for the one that comes: that is for the job to find out.
+    fn start_reading(&mut self) -> Result<()> {
+        let tokens = self.model.config().max_positions.min(256);
+        match self.plan(&PoolShape::uniform(20, tokens)) {
+            Ok(plan) => self.open_window(&plan),
+            Err(EngineError::Plan(PlanError::BudgetTooSmall { .. })) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How a pool would be run.
+    pub(crate) fn plan(&self, pool: &PoolShape) -> Result<Plan> {
+        let settings = &self.options.settings;
+        Ok(grating_sched::plan(&self.shape, pool, &self.machine, settings)?)
+    }
+
+    /// Runs a job to its end. Whatever the outcome, the next job finds the worker as this one did.
+    pub(crate) fn run(
+        &mut self,
+        job: &mut Job,
+        timeline: &mut Timeline,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Scored> {
+        let result = self.select(job, timeline, progress);
+        if let Some(spill) = &self.spill {
+            spill.clear();
+        }
+        self.ops.trim();
+        // Reads the next job's first layers; an error in there will be that job's.
+        if let Some(window) = &mut self.window
+            && window.rewind().is_err()
+        {
+            self.window = None;
+        }
+        result
+    }
+
+    /// Drops what a panic may have left half-done; the next job makes it anew.
+    pub(crate) fn recover(&mut self) {
+        self.window = None;
+        self.spill = None;
+        self.ops.trim();
+        let table = self.model.token_embeddings().tensor();
+        self.rows = CachedRows::new(self.checkpoint.clone(), table, 0);
+    }
+
+    fn select(
+        &mut self,
+        job: &mut Job,
+        timeline: &mut Timeline,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Scored> {
+        let started = Instant::now();
+        let prefix = match self.options.savings.shared_prefix && self.model.can_share_prefix() {
+            true => prefix::common(&job.encodings),
+            false => 0,
+        };
+        let lengths: Vec<usize> = job.encodings.iter().map(|e| e.ids.len() - prefix).collect();
+        let pool = PoolShape::new(lengths).with_prefix(prefix);
+        let plan = self.plan(&pool)?;
+        self.prepare(&plan)?;
+        let Passed { selected, states, fallen_back, meter } =
+            self.pass(job, &pool, &plan, started, timeline, progress)?;
+        let costs = meter.finish(&self.counters(), self.ops.times());
+        self.learn(&pool, &plan, &costs);
+        let Selected { selected, decided, logits, trace } = selected;
+        Ok(Scored {
+            selected,
+            decided,
+            logits,
+            trace,
+            states,
+            prefix_tokens: prefix,
+            fallen_back,
+            costs,
+            memory: self.memory(&plan),
+            plan,
+            timeline: Timeline::off(),
+        })
+    }
+
+    /// The candidates through embedding and layers. The worker is [prepared](Self::prepare) for the plan.
+    fn pass(
+        &mut self,
+        job: &mut Job,
+        pool: &PoolShape,
+        plan: &Plan,
+        started: Instant,
+        timeline: &mut Timeline,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Passed> {
+        let mut meter = Meter::new(started, self.counters());
+        let (model, ops) = (&self.model, &self.ops);
+        let on = Executor { name: &self.name, model, ops };
+        let fail = |e| on.fail(e);
+        let stem_views = self.stem.views(model.stem_parts()).map_err(fail)?;
+        let head_views = self.head.views(model.head_parts()).map_err(fail)?;
+        let stem = model.stem(ops, &stem_views).map_err(fail)?;
+        let head = model.head(ops, &head_views).map_err(fail)?;
+        let (layers, candidates) = (on.layers(), pool.lengths.len());
+        let spill = self.spill.as_ref().filter(|_| plan.spill);
+        if let Some(spill) = spill {
+            spill.record(timeline.is_on());
+        }
+        let may_fall_back = self.options.settings.budget.is_none_or(|budget| {
+            plan.ledger.total() + self.shape.hidden_bytes(pool.tokens()) <= budget
+        });
+        let mut pass = Pass {
+            on,
+            request: model.context(ops, pool.prefix_tokens + pool.longest()).map_err(fail)?,
+            prefix: Prefix::none(),
+            scoring: Scoring::new(&head, job.readouts.as_ref(), job.states.then_some(candidates)),
+            scored_rows: self.options.savings.scored_rows,
+            chunk_tokens: plan.chunk_tokens,
+            chunks: Vec::new(),
+            keeper: Keeper::new(ops, spill, model.config().hidden, may_fall_back),
+            reporter: Reporter::new(&job.cancel, progress, candidates, layers),
+            timeline,
+        };
+        pass.embed(&stem, &mut self.rows, &mut job.encodings, pool)?;
+        let (began, ended) = meter.embedded(pass.chunks.len());
+        pass.timeline.span(Track::Compute, "embed", began, ended);
+        let pruned = Pool { candidates, layers, k: job.k };
+        let mut selecting = Selecting::new(pruned, job.policy.clone(), job.trace)?;
+        let window = self.window.as_mut().expect("a prepared worker has a window");
+        pass.run(window, &mut selecting, &mut meter)?;
+        Ok(Passed {
+            selected: selecting.finish(),
+            states: pass.scoring.into_states(),
+            fallen_back: pass.keeper.fallen_back.map(|e| e.to_string()),
+            meter,
+        })
+    }
+
+    /// What the parts have counted so far.
+    fn counters(&self) -> Counters {
+        Counters {
+            window: self.window.as_ref().map(Window::stats).unwrap_or_default(),
+            rows: self.rows.stats(),
+            spill: self.spill.as_ref().map(SpillStore::stats).unwrap_or_default(),
+        }
+    }
+
+    /// Corrects the machine's rates by those of a job.
+    fn learn(&mut self, pool: &PoolShape, plan: &Plan, costs: &Costs) {
+        let workload = Workload::full(&self.shape, pool, plan.chunk_tokens);
+        let all = pool.lengths.len() * self.model.config().layers;
+        let share = costs.candidate_layers() as f64 / all as f64;
+        let run = costs.measurement(workload.flops(&self.shape) * share);
+        match std::mem::replace(&mut self.measured, true) {
+            false => self.machine.adopt(&run),
+            true => self.machine.observe(&run),
+        }
+    }
+
+    fn memory(&self, plan: &Plan) -> Memory {
+        Memory {
+            budget: self.options.settings.budget,
+            planned: plan.ledger,
+            window: plan.slots.iter().sum(),
+            pinned: self.window.as_ref().map_or(0, Window::pinned_bytes),
+            row_cache: self.rows.memory_bytes(),
+            activations: self.ops.peak_bytes(),
+        }
+    }
+
+    /// Makes the window, the row cache and the spill store those of the plan.
+    fn prepare(&mut self, plan: &Plan) -> Result<()> {
+        let rows = plan.row_cache_rows;
+        let budgeted = self.options.settings.budget.is_some();
+        if self.rows.capacity() < rows || (budgeted && self.rows.capacity() > rows) {
+            let table = self.model.token_embeddings().tensor();
+            self.rows = CachedRows::new(self.checkpoint.clone(), table, rows);
+        }
+        if plan.spill && self.spill.is_none() {
+            let folder = &self.options.spill_folder;
+            self.spill = Some(SpillStore::create(folder, SpillOptions::default())?);
+        }
+        self.open_window(plan)
+    }
+
+    fn open_window(&mut self, plan: &Plan) -> Result<()> {
+        let wanted = WindowPlan {
+            unit: plan.block,
+            slots: plan.slots.iter().map(|&bytes| bytes as usize).collect(),
+            pinned_layers: plan.pinned_layers,
+            io: self.options.io,
+        };
+        if self.window.as_ref().is_none_or(|window| *window.plan() != wanted) {
+            // The old slots go before the new ones come.
+            self.window = None;
+            self.window = Some(Window::open(&self.model, &self.checkpoint, wanted)?);
+        }
+        Ok(())
+    }
+}
