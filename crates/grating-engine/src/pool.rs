@@ -267,17 +267,23 @@ fn shrink(chunk: Chunk, stays: &impl Fn(usize) -> bool, keeper: &Keeper<'_>) -> 
 /// Joins neighbours, each with its number of members and its pieces, as long as they hold `chunk_tokens` together.
 fn merge(members: &[Member], pieces: Vec<(usize, Vec<Piece>)>, chunk_tokens: usize) -> Vec<Chunk> {
     let mut chunks: Vec<Chunk> = Vec::new();
+    // Of the last chunk: summing it up for each piece would take the square of its pieces.
+    let mut held = 0;
     let mut rest = members;
     for (count, mut own) in pieces {
         let (members, after) = rest.split_at(count);
         rest = after;
         let tokens: usize = members.iter().map(|m| m.rows).sum();
-        match chunks.last_mut().filter(|chunk| chunk.tokens() + tokens <= chunk_tokens) {
+        match chunks.last_mut().filter(|_| held + tokens <= chunk_tokens) {
             Some(chunk) => {
+                held += tokens;
                 chunk.members.extend_from_slice(members);
                 chunk.pieces.append(&mut own);
             }
-            None => chunks.push(Chunk { members: members.to_vec(), pieces: own }),
+            None => {
+                held = tokens;
+                chunks.push(Chunk { members: members.to_vec(), pieces: own });
+            }
         }
     }
     chunks

@@ -50,6 +50,10 @@ struct Distinct<'a> {
     texts: Vec<&'a str>,
     /// For each text of the request, its place in `texts`.
     of: Vec<usize>,
+    /// The texts of the request by their place in `texts`, those of a place in the order given.
+    texts_of: Vec<usize>,
+    /// Where in `texts_of` those of each place begin, and the end of the last.
+    starts: Vec<usize>,
 }
 
 impl Reranker {
@@ -155,7 +159,8 @@ impl Reranker {
             audited.map(|policy| self.auditor.audit(&policy, &all_scores, k)).transpose()?;
         let (states, plan) = (scored.states.take(), scored.plan.clone());
         let timeline = std::mem::take(&mut scored.timeline);
-        let stats = Stats {
+        let trace = trace.then(|| distinct.trace(&all_scores));
+        let mut stats = Stats {
             candidates: texts.len(),
             distinct_candidates: distinct.texts.len(),
             tokens,
@@ -163,10 +168,11 @@ impl Reranker {
             query_truncated,
             tokenize,
             audit,
-            total: started.elapsed(),
             ..self.stats(scored, &distinct)
         };
-        let trace = trace.then(|| distinct.trace(&all_scores));
+        // Large pools take a while to be forgotten, too: what the caller waits for is measured last.
+        drop((distinct, texts));
+        stats.total = started.elapsed();
         Ok(Selection { results, stats, plan, trace, states, timeline })
     }
 
@@ -274,18 +280,33 @@ impl<'a> Distinct<'a> {
                 }
             })
             .collect();
-        Distinct { texts: distinct, of }
+        Self::with_places(distinct, of)
     }
 
     /// Every text is taken for different.
     fn all(texts: &[&'a str]) -> Self {
-        Distinct { texts: texts.to_vec(), of: (0..texts.len()).collect() }
+        Self::with_places(texts.to_vec(), (0..texts.len()).collect())
     }
 
-    /// The request's indices of distinct texts, in the order given; equal texts follow each other.
+    /// Counting sort of the request's indices by place.
+    fn with_places(texts: Vec<&'a str>, of: Vec<usize>) -> Self {
+        let mut starts = vec![0; texts.len() + 1];
+        of.iter().for_each(|&place| starts[place + 1] += 1);
+        (0..texts.len()).for_each(|place| starts[place + 1] += starts[place]);
+        let mut next = starts.clone();
+        let mut texts_of = vec![0; of.len()];
+        for (index, &place) in of.iter().enumerate() {
+            texts_of[next[place]] = index;
+            next[place] += 1;
+        }
+        Distinct { texts, of, texts_of, starts }
+    }
+
+    /// The request's indices of distinct texts, in the order given; equal texts follow each other. Takes as many steps
+    /// as there are indices in the answer and in `distinct`, however large the request is.
     fn expand(&self, distinct: &[usize]) -> Vec<usize> {
-        let indices = |&d: &usize| (0..self.of.len()).filter(move |&i| self.of[i] == d);
-        distinct.iter().flat_map(indices).collect()
+        let indices = |&d: &usize| &self.texts_of[self.starts[d]..self.starts[d + 1]];
+        distinct.iter().flat_map(indices).copied().collect()
     }
 
     /// Scores of every text, `[layer][text]`.
@@ -297,7 +318,7 @@ impl<'a> Distinct<'a> {
     fn in_terms_of_the_request(&self, error: Error) -> Error {
         match error {
             Error::NotFinite { candidate, layer, score } => {
-                let first = self.of.iter().position(|&d| d == candidate);
+                let first = self.expand(&[candidate]).first().copied();
                 Error::NotFinite { candidate: first.unwrap_or(candidate), layer, score }
             }
             other => other,
@@ -349,6 +370,15 @@ mod tests {
         let distinct = Distinct::new(&["b", "a", "b", "", "a"]);
         assert_eq!(distinct.texts, ["b", "a", ""]);
         assert_eq!(distinct.of, [0, 1, 0, 2, 1]);
+    }
+
+    #[test]
+    fn distinct_texts_become_those_of_the_request_in_order() {
+        let distinct = Distinct::new(&["b", "a", "b", "", "a"]);
+        assert_eq!(distinct.expand(&[2, 0, 1]), [3, 0, 2, 1, 4]);
+        assert_eq!(distinct.expand(&[]), [0; 0]);
+        assert_eq!(Distinct::all(&["b", "a", "b"]).expand(&[1, 2]), [1, 2]);
+        assert_eq!(Distinct::new(&[]).expand(&[]), [0; 0]);
     }
 
     #[test]

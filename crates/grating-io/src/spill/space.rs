@@ -1,6 +1,6 @@
 //! Which parts of the spill file are in use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Extents begin on multiples of this, bytes: whole pages are written without reading them first.
 const ALIGNMENT: u64 = 4096;
@@ -17,6 +17,8 @@ pub(super) struct Area {
 pub(super) struct Space {
     /// Length by offset; no two touch each other or the end.
     free: BTreeMap<u64, u64>,
+    /// The same areas as (length, offset): a pruned pool of many chunks leaves many holes.
+    by_length: BTreeSet<(u64, u64)>,
     end: u64,
 }
 
@@ -29,17 +31,28 @@ impl Space {
     /// Takes the smallest free area that holds `bytes`, or room at the end.
     pub(super) fn allocate(&mut self, bytes: usize) -> Area {
         let len = (bytes as u64).next_multiple_of(ALIGNMENT);
-        let holding = self.free.iter().filter(|&(_, &free)| free >= len);
-        let Some((&offset, &free)) = holding.min_by_key(|&(_, &free)| free) else {
+        let Some(&(free, offset)) = self.by_length.range((len, 0)..).next() else {
             let offset = self.end;
             self.end += len;
             return Area { offset, len };
         };
-        self.free.remove(&offset);
+        self.withdraw(offset);
         if free > len {
-            self.free.insert(offset + len, free - len);
+            self.insert(offset + len, free - len);
         }
         Area { offset, len }
+    }
+
+    fn insert(&mut self, offset: u64, len: u64) {
+        self.free.insert(offset, len);
+        self.by_length.insert((len, offset));
+    }
+
+    /// Takes a free area off the lists; its length.
+    fn withdraw(&mut self, offset: u64) -> Option<u64> {
+        let len = self.free.remove(&offset)?;
+        self.by_length.remove(&(len, offset));
+        Some(len)
     }
 
     /// Gives an area back.
@@ -47,19 +60,19 @@ impl Space {
         if len == 0 {
             return;
         }
-        if let Some(next) = self.free.remove(&(offset + len)) {
+        if let Some(next) = self.withdraw(offset + len) {
             len += next;
         }
         if let Some((&before, &before_len)) = self.free.range(..offset).next_back()
             && before + before_len == offset
         {
-            self.free.remove(&before);
+            self.withdraw(before);
             (offset, len) = (before, before_len + len);
         }
         if offset + len == self.end {
             self.end = offset;
         } else {
-            self.free.insert(offset, len);
+            self.insert(offset, len);
         }
     }
 }
@@ -118,6 +131,8 @@ mod tests {
                 }
                 let in_use: u64 = held.iter().map(|area| area.len).sum();
                 prop_assert_eq!(in_use + space.free.values().sum::<u64>(), space.end());
+                let listed: BTreeSet<_> = space.free.iter().map(|(&o, &l)| (l, o)).collect();
+                prop_assert_eq!(&listed, &space.by_length);
             }
             held.into_iter().for_each(|area| space.release(area));
             prop_assert_eq!((space.end(), space.free.len()), (0, 0));

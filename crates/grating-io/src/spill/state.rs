@@ -11,6 +11,9 @@ use crate::error::{IoError, Result};
 #[derive(Debug, Default)]
 pub(super) struct State {
     entries: HashMap<u64, Entry>,
+    /// Of the entries, those whose buffer has been read ahead or is being read; counted as they come and go, because
+    /// there may be as many entries as a request has chunks.
+    ahead: usize,
     /// Keys to be written (first) and to be read, in the order of the calls.
     writes: VecDeque<u64>,
     reads: VecDeque<u64>,
@@ -61,6 +64,13 @@ pub(super) enum Job {
     Read { key: u64, area: Area, len: usize },
 }
 
+impl Place {
+    /// Whether the buffer has been read ahead or is being read.
+    fn is_ahead(&self) -> bool {
+        matches!(self, Place::Here(_) | Place::Reading)
+    }
+}
+
 impl State {
     pub(super) fn record(&mut self, key: u64, write: bool, bytes: usize, begin: Instant) {
         if let Some(events) = &mut self.events {
@@ -80,10 +90,19 @@ impl State {
         self.writes.len() + usize::from(in_hand)
     }
 
-    /// Buffers that have been read ahead or are being read.
-    fn read_ahead(&self) -> usize {
-        let is = |entry: &&Entry| matches!(entry.place, Place::Here(_) | Place::Reading);
-        self.entries.values().filter(is).count()
+    /// Moves the buffer of a key, if there is one.
+    fn move_to(&mut self, key: u64, place: Place) -> Option<Place> {
+        let entry = self.entries.get_mut(&key)?;
+        self.ahead += usize::from(place.is_ahead());
+        let before = std::mem::replace(&mut entry.place, place);
+        self.ahead -= usize::from(before.is_ahead());
+        Some(before)
+    }
+
+    fn remove_entry(&mut self, key: u64) -> Option<Entry> {
+        let entry = self.entries.remove(&key)?;
+        self.ahead -= usize::from(entry.place.is_ahead());
+        Some(entry)
     }
 
     pub(super) fn queue_write(&mut self, key: u64, area: Area, buffer: Buffer) {
@@ -114,11 +133,10 @@ impl State {
             return Err(IoError::UnknownKey { key });
         };
         entry.urgent = true;
-        if matches!(entry.place, Place::Failed(_)) {
-            entry.place = Place::Written;
-        }
-        if matches!(entry.place, Place::Queued(_)) {
-            self.keep(key);
+        match entry.place {
+            Place::Failed(_) => drop(self.move_to(key, Place::Written)),
+            Place::Queued(_) => self.keep(key),
+            _ => {}
         }
         Ok(())
     }
@@ -126,10 +144,8 @@ impl State {
     /// Takes a buffer out of the queue of writes, to stay in memory.
     fn keep(&mut self, key: u64) {
         self.withdraw(key);
-        if let Some(entry) = self.entries.get_mut(&key)
-            && let Place::Queued(buffer) = std::mem::replace(&mut entry.place, Place::Written)
-        {
-            entry.place = Place::Here(buffer);
+        if let Some(Place::Queued(buffer)) = self.move_to(key, Place::Written) {
+            self.move_to(key, Place::Here(buffer));
             self.stats.reads_saved += 1;
         }
     }
@@ -152,7 +168,7 @@ impl State {
 
     /// The buffer of a key that is not busy. After a failed read the key remains.
     pub(super) fn take(&mut self, key: u64) -> Result<Buffer> {
-        let entry = self.entries.remove(&key).ok_or(IoError::UnknownKey { key })?;
+        let entry = self.remove_entry(key).ok_or(IoError::UnknownKey { key })?;
         match entry.place {
             Place::Here(buffer) => {
                 self.space.release(entry.area);
@@ -168,7 +184,7 @@ impl State {
 
     /// Drops a key that is not in the thread's hands.
     pub(super) fn remove(&mut self, key: u64, options: &SpillOptions) {
-        if let Some(entry) = self.entries.remove(&key) {
+        if let Some(entry) = self.remove_entry(key) {
             self.space.release(entry.area);
             if let Place::Queued(buffer) | Place::Here(buffer) = entry.place {
                 self.keep_spare(buffer, options);
@@ -206,16 +222,16 @@ impl State {
             return self.start_read(at);
         }
         if let Some(key) = self.writes.pop_front() {
-            let entry = self.entries.get_mut(&key)?;
-            let Place::Queued(buffer) = std::mem::replace(&mut entry.place, Place::Writing) else {
+            let Place::Queued(buffer) = self.move_to(key, Place::Writing)? else {
                 unreachable!("keys in the queue of writes are queued");
             };
+            let entry = self.entries.get_mut(&key)?;
             entry.wanted |= self.reads.contains(&key);
             self.reads.retain(|&read| read != key);
             self.in_hand = Some(key);
             return Some(Job::Write { key, area: entry.area, buffer });
         }
-        if !self.reads.is_empty() && self.read_ahead() < options.reads_ahead.max(1) {
+        if !self.reads.is_empty() && self.ahead < options.reads_ahead.max(1) {
             return self.start_read(0);
         }
         None
@@ -223,8 +239,8 @@ impl State {
 
     fn start_read(&mut self, at: usize) -> Option<Job> {
         let key = self.reads.remove(at)?;
-        let entry = self.entries.get_mut(&key)?;
-        entry.place = Place::Reading;
+        self.move_to(key, Place::Reading)?;
+        let entry = self.entries.get(&key)?;
         self.in_hand = Some(key);
         Some(Job::Read { key, area: entry.area, len: entry.len })
     }
@@ -232,8 +248,8 @@ impl State {
     /// A job is done. `place` is where its buffer is now, if not at rest.
     pub(super) fn finish(&mut self, key: u64, place: Place) {
         self.in_hand = None;
+        self.move_to(key, place);
         if let Some(entry) = self.entries.get_mut(&key) {
-            entry.place = place;
             entry.urgent = false;
             entry.wanted = false;
         }
@@ -244,7 +260,7 @@ impl State {
     pub(super) fn written(&mut self, key: u64, buffer: Buffer, options: &SpillOptions) {
         self.stats.writes += 1;
         self.stats.bytes_written += buffer.len() as u64;
-        let room = self.read_ahead() < options.reads_ahead.max(1);
+        let room = self.ahead < options.reads_ahead.max(1);
         let entry = self.entries.get(&key);
         let (urgent, wanted) = entry.map_or((false, false), |entry| (entry.urgent, entry.wanted));
         if urgent || (wanted && room) {
@@ -262,6 +278,8 @@ impl State {
     /// Buffers in the store's memory.
     #[cfg(test)]
     pub(super) fn buffers(&self) -> usize {
+        let ahead = self.entries.values().filter(|entry| entry.place.is_ahead()).count();
+        assert_eq!(self.ahead, ahead, "entries read ahead are counted as they come and go");
         let is = |entry: &&Entry| matches!(entry.place, Place::Here(_) | Place::Queued(_));
         self.entries.values().filter(is).count() + self.spare.len()
     }

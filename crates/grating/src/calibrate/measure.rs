@@ -25,8 +25,9 @@ pub(super) fn measure(
         all += (trace.candidates() * trace.layers()) as u64;
         let mut selected = outcome.selected;
         if policy.mode == Mode::Rank {
-            let rank = |c: usize| full.iter().position(|&f| f == c);
-            selected.sort_by_key(|&c| rank(c));
+            let mut ranks = vec![0; full.len()];
+            full.iter().enumerate().for_each(|(rank, &candidate)| ranks[candidate] = rank);
+            selected.sort_by_key(|&candidate| ranks[candidate]);
         }
         if let (Some(f), Some(p)) = (quality(query, &full, k), quality(query, &selected, k)) {
             judged += 1;
