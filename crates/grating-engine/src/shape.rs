@@ -27,8 +27,16 @@ pub(crate) fn model_shape(model: &Model, checkpoint: &Checkpoint, threads: usize
         attention_flops_per_token_pair: 4.0 * q as f64,
         kv_columns: 2 * kv,
         workspace_per_token: CpuOps::workspace_per_token(config) as u64,
-        workspace_fixed: (CpuOps::workspace_per_thread(config) * threads) as u64,
+        workspace_fixed: workspace_fixed(model, threads, 0),
     }
+}
+
+/// What computing takes whatever the chunk, where the longest sequence has `tokens` tokens, the shared prefix included:
+/// every thread's scratch, and the rotary angles.
+pub(crate) fn workspace_fixed(model: &Model, threads: usize, tokens: usize) -> u64 {
+    let config = model.config();
+    let scratch = CpuOps::workspace_per_thread(config, tokens).saturating_mul(threads);
+    scratch.saturating_add(CpuOps::angle_bytes(config, tokens)) as u64
 }
 
 /// Bytes of a block's weights, with what alignment adds beyond what the planner counts itself.

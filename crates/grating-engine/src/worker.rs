@@ -19,7 +19,7 @@ use crate::progress::{Progress, Reporter};
 use crate::rows::CachedRows;
 use crate::scoring::Scoring;
 use crate::selecting::{Selected, Selecting};
-use crate::shape::model_shape;
+use crate::shape::{model_shape, workspace_fixed};
 use crate::stats::Memory;
 use crate::timeline::{Timeline, Track};
 use crate::window::{Window, WindowPlan};
@@ -99,7 +99,12 @@ impl Worker {
     /// How a pool would be run.
     pub(crate) fn plan(&self, pool: &PoolShape) -> Result<Plan> {
         let settings = &self.options.settings;
-        Ok(grating_sched::plan(&self.shape, pool, &self.machine, settings)?)
+        // No encoding is longer than the model's positions, whatever a plan is asked for.
+        let longest = pool.prefix_tokens.saturating_add(pool.longest());
+        let longest = longest.min(self.model.config().max_positions);
+        let workspace_fixed = workspace_fixed(&self.model, self.options.threads, longest);
+        let shape = ModelShape { workspace_fixed, ..self.shape };
+        Ok(grating_sched::plan(&shape, pool, &self.machine, settings)?)
     }
 
     /// Runs a job to its end. Whatever the outcome, the next job finds the worker as this one did.
@@ -114,6 +119,8 @@ impl Worker {
             spill.clear();
         }
         self.ops.trim();
+        // Threads that encode for other callers meanwhile do it when they come to it.
+        rayon::spawn_broadcast(|_| CpuOps::release_scratch());
         // Reads the next job's first layers; an error in there will be that job's.
         if let Some(window) = &mut self.window
             && window.rewind().is_err()

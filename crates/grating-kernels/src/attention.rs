@@ -16,8 +16,8 @@ use rayon::prelude::*;
 
 use self::product::{Left, PANEL, Panels, place, product};
 use self::softmax::softmax;
-use crate::Isa;
 use crate::simd::{Simd, dispatch};
+use crate::{Isa, Memory};
 
 /// Heads of an attention block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,21 +58,26 @@ const BLOCK: usize = 64;
 #[derive(Default)]
 struct Scratch {
     /// The block's queries, `[rows, width]`.
-    queries: Vec<f32>,
+    queries: Memory,
     /// Keys transposed, `[width, padded keys]`, in panels.
-    keys: Vec<f32>,
+    keys: Memory,
     /// Values, `[keys, padded width]`, in panels.
-    values: Vec<f32>,
+    values: Memory,
     /// Scores, then probabilities before they are divided by their sum, `[rows, padded keys]`.
-    scores: Vec<f32>,
+    scores: Memory,
     /// One divided by the sum of each row of probabilities.
     inverses: Vec<f32>,
     /// The block's outputs, `[rows, padded width]`.
-    out: Vec<f32>,
+    out: Memory,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Gives this thread's scratch back to the system; the next call on it makes it anew.
+pub fn release_scratch() {
+    SCRATCH.take();
 }
 
 /// Bytes of scratch that each thread keeps for sequences of up to `keys` keys, those of a shared prefix included.
@@ -229,6 +234,7 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
     let block = positions_of(task.heads);
     let scale = (width as f32).powf(-0.5);
     let Scratch { queries, keys: transposed, values, scores, inverses, out } = scratch;
+    let (transposed, values) = (transposed.as_slice(), values.as_slice());
     for start in (0..positions).step_by(block) {
         let end = (start + block).min(positions);
         let rows = (end - start) * group;
@@ -238,12 +244,12 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
         };
         // Of the keys, those that the block's last query sees.
         let widest = seen(end - 1);
-        queries.resize(rows * width, 0.0);
+        let queries = queries.room(rows * width);
         let positions = task.queries[start * task.columns()..].chunks_exact(task.columns());
         for (out, row) in queries.chunks_exact_mut(group * width).zip(positions) {
             copy::<V>(&row[task.head * group * width..][..group * width], out);
         }
-        scores.resize(rows * padded, 0.0);
+        let scores = scores.room(rows * padded);
         let left = Left { rows, stride: width, elements: queries };
         let right = Panels { depth: width, columns: padded, elements: transposed };
         product::<V>(left, right, width, widest, scores);
@@ -253,7 +259,7 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
             inverses.push(softmax::<V>(&mut scores[..seen], scale));
             scores[seen..widest].fill(0.0);
         }
-        out.resize(rows * padded_width, 0.0);
+        let out = out.room(rows * padded_width);
         let left = Left { rows, stride: padded, elements: scores };
         let right = Panels { depth: keys, columns: padded_width, elements: values };
         product::<V>(left, right, widest, width, out);
@@ -271,18 +277,18 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
 fn gather<V: Simd>(task: &Task<'_>, scratch: &mut Scratch, padded: usize, padded_width: usize) {
     let (width, keys) = (task.heads.width, task.keys());
     // What lies in padding is never looked at.
-    scratch.keys.resize(width * padded, 0.0);
+    let transposed = scratch.keys.room(width * padded);
     for (key, row) in task.rows(task.prefix.keys, task.own.keys).enumerate() {
         let (start, panel) = place(key, width, padded);
-        let places = scratch.keys[start + key % PANEL..].iter_mut().step_by(panel);
+        let places = transposed[start + key % PANEL..].iter_mut().step_by(panel);
         for (place, value) in places.zip(row) {
             *place = *value;
         }
     }
-    scratch.values.resize(keys * padded_width, 0.0);
+    let values = scratch.values.room(keys * padded_width);
     for column in (0..width).step_by(PANEL) {
         let (start, panel) = place(column, keys, padded_width);
-        let rows = scratch.values[start..].chunks_exact_mut(panel);
+        let rows = values[start..].chunks_exact_mut(panel);
         for (out, row) in rows.zip(task.rows(task.prefix.values, task.own.values)) {
             let row = &row[column..width.min(column + panel)];
             copy::<V>(row, &mut out[..row.len()]);

@@ -44,9 +44,13 @@ impl<O: Ops> RequestContext<O> {
             Positions::Absolute { .. } => None,
             Positions::Rope { theta, scaling } => {
                 let rope = Rope::new(theta, scaling, config.head_dim);
-                let (cos, sin) = rope.angles(0..longest);
-                let half = config.head_dim / 2;
-                Some((ops.upload(cos, longest, half)?, ops.upload(sin, longest, half)?))
+                let table = |function| {
+                    ops.written(longest, config.head_dim / 2, |out| {
+                        rope.write(function, out);
+                        Ok(())
+                    })
+                };
+                Some((table(f64::cos)?, table(f64::sin)?))
             }
         };
         Ok(RequestContext { angles, positions: longest })

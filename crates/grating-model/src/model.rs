@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::collections::HashSet;
 
 use grating_io::{Checkpoint, TensorInfo};
+use grating_kernels::Memory;
 
 use crate::config::{Family, Form, ModelConfig, Positions};
 use crate::context::{ChunkContext, KeysValues, RequestContext};
@@ -253,14 +254,16 @@ impl Model {
                 return Err(ModelError::EndsWithPadding { id });
             }
         }
-        let mut x = vec![0.0; ids.len() * h];
-        rows.rows(self.token_embeddings.tensor(), &ids, &mut x)?;
-        if let (Some(table), Positions::Absolute { offset }) =
-            (&self.position_embeddings, self.config.positions)
-        {
-            self.add_positions_and_types(stem, rows, table, offset, chunk, &mut x)?;
-        }
-        stem.finish(ops, &self.config, ops.upload(x, ids.len(), h)?)
+        let x = ops.written(ids.len(), h, |x| {
+            rows.rows(self.token_embeddings.tensor(), &ids, x)?;
+            if let (Some(table), Positions::Absolute { offset }) =
+                (&self.position_embeddings, self.config.positions)
+            {
+                self.add_positions_and_types(stem, rows, table, offset, chunk, x)?;
+            }
+            Ok(())
+        })?;
+        stem.finish(ops, &self.config, x)
     }
 
     /// In the reference's order: (word + type) + position.
@@ -281,8 +284,9 @@ impl Model {
         let first = places.iter().flatten().copied().min().unwrap_or(0);
         let last = places.iter().flatten().copied().max().unwrap_or(0);
         let ids: Vec<u32> = (first..=last).collect();
-        let mut positions = vec![0.0; ids.len() * h];
-        rows.rows(table.tensor(), &ids, &mut positions)?;
+        let mut positions = Memory::default();
+        let positions = positions.room(ids.len() * h);
+        rows.rows(table.tensor(), &ids, positions)?;
         let mut x = x.chunks_exact_mut(h);
         for (encoding, places) in chunk.iter().map(Borrow::borrow).zip(&places) {
             for (token, place) in places.iter().enumerate() {

@@ -49,6 +49,22 @@ pub trait Ops: Send + Sync {
     /// Host to device; `data` is row-major `[rows, columns]`.
     fn upload(&self, data: Vec<f32>, rows: usize, columns: usize) -> Result<Self::Tensor>;
 
+    /// A tensor `[rows, columns]` that `write` writes, row-major, where the tensor lies if the host can reach it; what
+    /// it holds before is unspecified.
+    ///
+    /// # Errors
+    /// What `write` fails with, or the tensor library's.
+    fn written(
+        &self,
+        rows: usize,
+        columns: usize,
+        write: impl FnOnce(&mut [f32]) -> Result<()>,
+    ) -> Result<Self::Tensor> {
+        let mut data = vec![0.0; rows * columns];
+        write(&mut data)?;
+        self.upload(data, rows, columns)
+    }
+
     /// Device to host, row-major.
     fn download(&self, x: &Self::Tensor) -> Result<Vec<f32>>;
 

@@ -19,18 +19,15 @@ impl Rope {
         Rope { inverse_frequencies }
     }
 
-    /// Cosines and sines of the given positions, each `[positions, head_dim / 2]` row-major.
-    pub(crate) fn angles(&self, positions: impl Iterator<Item = usize>) -> (Vec<f32>, Vec<f32>) {
-        let (mut cos, mut sin) = (Vec::new(), Vec::new());
-        for position in positions {
-            for frequency in &self.inverse_frequencies {
+    /// Writes `function` of the angles of positions 0, 1, ... into `out`, `[positions, head_dim / 2]` row-major.
+    pub(crate) fn write(&self, function: fn(f64) -> f64, out: &mut [f32]) {
+        let width = self.inverse_frequencies.len().max(1);
+        for (position, out) in out.chunks_exact_mut(width).enumerate() {
+            for (out, frequency) in out.iter_mut().zip(&self.inverse_frequencies) {
                 // The product is rounded to f32 as in the reference; its cosine is then taken exactly.
-                let angle = f64::from(position as f32 * frequency);
-                cos.push(angle.cos() as f32);
-                sin.push(angle.sin() as f32);
+                *out = function(f64::from(position as f32 * frequency)) as f32;
             }
         }
-        (cos, sin)
     }
 }
 
@@ -61,7 +58,11 @@ mod tests {
     fn position_zero_turns_nothing_and_frequencies_fall() {
         let rope = Rope::new(10_000.0, RopeScaling::None, 4);
         assert_eq!(rope.inverse_frequencies, [1.0, 0.01]);
-        assert_eq!(rope.angles([0].into_iter()), (vec![1.0, 1.0], vec![0.0, 0.0]));
+        let (mut cos, mut sin) = ([7.0; 4], [7.0; 4]);
+        rope.write(f64::cos, &mut cos);
+        rope.write(f64::sin, &mut sin);
+        assert_eq!((&cos[..2], &sin[..2]), (&[1.0, 1.0][..], &[0.0, 0.0][..]));
+        assert_eq!((cos[2], sin[3]), (1f64.cos() as f32, f64::from(0.01f32).sin() as f32));
     }
 
     #[test]

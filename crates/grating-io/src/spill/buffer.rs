@@ -3,11 +3,18 @@
 use std::fmt;
 
 use bytemuck::{Pod, Zeroable};
+use memmap2::MmapMut;
 
 /// Owned bytes whose address is a multiple of 64: a cache line, and the widest vector register.
 pub struct Buffer {
-    lines: Vec<Line>,
+    memory: Memory,
     len: usize,
+}
+
+enum Memory {
+    Heap(Vec<Line>),
+    /// A mapping of its own, which goes back to the system when it is dropped; an allocator may keep what is freed.
+    Pages(MmapMut),
 }
 
 /// Gives the vector its alignment.
@@ -17,10 +24,35 @@ struct Line([u8; LINE]);
 
 const LINE: usize = 64;
 
+/// Bytes from which on a buffer gets a mapping of its own.
+const LARGE: usize = 128 << 10;
+
+impl Memory {
+    fn zeroed(bytes: usize) -> Self {
+        let pages = (bytes >= LARGE).then(|| MmapMut::map_anon(bytes).ok()).flatten();
+        // Where the system gives no mapping, the allocator may still have memory, or end the process as it always does.
+        pages.map_or_else(|| Memory::Heap(bytemuck::zeroed_vec(bytes / LINE)), Memory::Pages)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Memory::Heap(lines) => bytemuck::cast_slice(lines),
+            Memory::Pages(pages) => pages,
+        }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        match self {
+            Memory::Heap(lines) => bytemuck::cast_slice_mut(lines),
+            Memory::Pages(pages) => pages,
+        }
+    }
+}
+
 impl Buffer {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
-        Buffer { lines: bytemuck::zeroed_vec(len.div_ceil(LINE)), len }
+        Buffer { memory: Memory::zeroed(len.next_multiple_of(LINE)), len }
     }
 
     /// Length, bytes.
@@ -35,27 +67,28 @@ impl Buffer {
 
     /// Bytes of memory that it takes.
     pub fn capacity(&self) -> usize {
-        self.lines.len() * LINE
+        self.memory.bytes().len()
     }
 
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len]
+        &self.memory.bytes()[..self.len]
     }
 
     /// The bytes.
     pub fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len]
+        &mut self.memory.bytes_mut()[..self.len]
     }
 
     /// The bytes as numbers of the machine's byte order; a rest of less than 4 bytes is left out.
     pub fn as_f32(&self) -> &[f32] {
-        &bytemuck::cast_slice(&self.lines)[..self.len / size_of::<f32>()]
+        bytemuck::cast_slice(&self.as_slice()[..self.len / size_of::<f32>() * size_of::<f32>()])
     }
 
     /// The bytes as numbers of the machine's byte order; a rest of less than 4 bytes is left out.
     pub fn as_f32_mut(&mut self) -> &mut [f32] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.len / size_of::<f32>()]
+        let whole = self.len / size_of::<f32>() * size_of::<f32>();
+        bytemuck::cast_slice_mut(&mut self.as_mut_slice()[..whole])
     }
 
     /// Changes the length within the capacity; bytes that appear hold what was there before.
@@ -81,7 +114,7 @@ mod tests {
 
     #[test]
     fn bytes_are_aligned_zeroed_and_of_the_length_asked_for() {
-        for len in [0, 1, 63, 64, 65, 4096] {
+        for len in [0, 1, 63, 64, 65, 4096, LARGE - 1, LARGE + 1] {
             let mut buffer = Buffer::zeroed(len);
             assert_eq!(buffer.as_slice().as_ptr().addr() % 64, 0);
             assert_eq!(buffer.as_slice(), vec![0; len]);

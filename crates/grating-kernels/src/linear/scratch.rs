@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use super::plan::BLOCK_COLUMNS;
+use crate::Memory;
 use crate::quant::{GROUP, Step};
 
 thread_local! {
@@ -49,39 +50,17 @@ impl Rows {
     }
 }
 
-/// One cache line of units.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u32; 16]);
-
 /// Units in memory that is aligned to cache lines and reused.
-#[derive(Default)]
-pub(super) struct UnitBuffer(Vec<Line>);
+#[derive(Debug, Default)]
+pub(super) struct UnitBuffer(Memory);
 
 impl UnitBuffer {
     /// Room for `len` units, whatever was in it before.
     pub(super) fn units(&mut self, len: usize) -> &mut [u32] {
-        let lines = len.div_ceil(16);
-        if self.0.len() < lines {
-            self.0.clear();
-            self.0.resize(lines, Line([0; 16]));
-        }
-        &mut self.as_units_mut()[..len]
+        self.0.room(len)
     }
 
     pub(super) fn as_units(&self) -> &[u32] {
-        // SAFETY: a line is 16 units without padding.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * 16) }
-    }
-
-    fn as_units_mut(&mut self) -> &mut [u32] {
-        // SAFETY: a line is 16 units without padding.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), self.0.len() * 16) }
-    }
-}
-
-impl std::fmt::Debug for UnitBuffer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "UnitBuffer({} bytes)", self.0.len() * size_of::<Line>())
+        self.0.as_slice()
     }
 }

@@ -17,7 +17,7 @@ use grating_kernels::rows::{self, Activation};
 use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};
 
 use super::{Affine, Ops};
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, Positions};
 use crate::error::{ModelError, Result};
 use crate::model::Model;
 use crate::precision::Precision;
@@ -130,18 +130,30 @@ impl CpuOps {
         size_of::<f32>() * (attention.max(feed_forward) + prepared)
     }
 
-    /// Bytes of scratch that each thread keeps: packed weights, and attention over the longest sequence that such a
-    /// model is usually given (512 tokens).
-    pub fn workspace_per_thread(config: &ModelConfig) -> usize {
+    /// Bytes of scratch that each thread takes: packed weights, and attention over sequences of up to `keys` tokens, a
+    /// shared prefix included.
+    pub fn workspace_per_thread(config: &ModelConfig, keys: usize) -> usize {
         const PACKED: usize = 1 << 20;
-        const KEYS: usize = 512;
         let heads = Heads {
             queries: config.heads,
             keys: config.kv_heads,
             width: config.head_dim,
             causal: config.family.is_decoder(),
         };
-        PACKED + scratch_bytes(heads, KEYS)
+        PACKED + scratch_bytes(heads, keys)
+    }
+
+    /// Bytes of the tables of rotary angles of a request whose longest sequence has `tokens` tokens.
+    pub fn angle_bytes(config: &ModelConfig, tokens: usize) -> usize {
+        match config.positions {
+            Positions::Absolute { .. } => 0,
+            Positions::Rope { .. } => 2 * tokens * (config.head_dim / 2) * size_of::<f32>(),
+        }
+    }
+
+    /// Gives the calling thread's scratch of attention back, which has grown to the longest sequence so far.
+    pub fn release_scratch() {
+        grating_kernels::attention::release_scratch();
     }
 
     /// Memory for prepared inputs, to be given back.
@@ -223,6 +235,17 @@ impl Ops for CpuOps {
         // Copied, so that the memory is the arena's and is used again.
         let mut tensor = self.scratch(rows, columns);
         tensor.as_mut_slice().copy_from_slice(&data);
+        Ok(tensor)
+    }
+
+    fn written(
+        &self,
+        rows: usize,
+        columns: usize,
+        write: impl FnOnce(&mut [f32]) -> Result<()>,
+    ) -> Result<CpuTensor> {
+        let mut tensor = self.scratch(rows, columns);
+        write(tensor.as_mut_slice())?;
         Ok(tensor)
     }
 

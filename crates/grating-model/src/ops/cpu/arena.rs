@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use memmap2::MmapMut;
+use grating_kernels::Memory;
 
 /// Buffers that no tensor uses, and a count of those in use.
 #[derive(Debug, Default)]
@@ -28,61 +28,30 @@ pub(super) struct Buffer {
     home: Arc<Arena>,
 }
 
-/// Memory for f32.
-#[derive(Debug)]
-enum Memory {
-    Heap(Vec<f32>),
-    /// Pages of its own, which go back to the system when they are dropped; an allocator may keep what is freed.
-    Pages(MmapMut),
-}
-
-/// Elements from which on a buffer gets pages of its own.
-const LARGE: usize = 64 << 10;
-
-impl Memory {
-    fn new(len: usize) -> Self {
-        let pages = (len >= LARGE).then(|| MmapMut::map_anon(len * size_of::<f32>()).ok());
-        // Where the system gives no pages, the allocator may still have memory, or end the process as it always does.
-        pages.flatten().map_or_else(|| Memory::Heap(vec![0.0; len]), Memory::Pages)
-    }
-
-    fn len(&self) -> usize {
-        self.elements().len()
-    }
-
-    fn elements(&self) -> &[f32] {
-        match self {
-            Memory::Heap(elements) => elements,
-            Memory::Pages(pages) => bytemuck::cast_slice(pages),
-        }
-    }
-
-    fn elements_mut(&mut self) -> &mut [f32] {
-        match self {
-            Memory::Heap(elements) => elements,
-            Memory::Pages(pages) => bytemuck::cast_slice_mut(pages),
-        }
-    }
+/// Elements that there is room for.
+fn room(memory: &Memory) -> usize {
+    memory.as_slice::<f32>().len()
 }
 
 impl Arena {
-    /// A buffer of `len` elements: the smallest free one that holds them and is at most twice as large as `room`, or a
-    /// new one of `room` elements, for larger tensors to come, in place of the largest that is too small.
-    pub(super) fn take(self: &Arc<Self>, len: usize, room: usize) -> Buffer {
+    /// A buffer of `len` elements: the smallest free one that holds them and is at most twice as large as `wanted`, or a
+    /// new one of `wanted` elements, for larger tensors to come, in place of the largest that is too small.
+    pub(super) fn take(self: &Arc<Self>, len: usize, wanted: usize) -> Buffer {
         let mut state = self.lock();
-        let room = room.max(len);
-        let fits = |b: &&Memory| b.len() >= len && b.len() <= 2 * room.max(1 << 12);
-        let best = state.free.iter().filter(fits).map(Memory::len).min();
-        let data = match best.and_then(|size| state.free.iter().position(|b| b.len() == size)) {
+        let wanted = wanted.max(len);
+        let fits = |b: &&Memory| (len..=2 * wanted.max(1 << 12)).contains(&room(b));
+        let best = state.free.iter().filter(fits).map(room).min();
+        let data = match best.and_then(|size| state.free.iter().position(|b| room(b) == size)) {
             Some(index) => state.free.swap_remove(index),
             None => {
-                let small = (0..state.free.len()).filter(|&i| state.free[i].len() < len);
-                if let Some(index) = small.max_by_key(|&i| state.free[i].len()) {
+                let small = (0..state.free.len()).filter(|&i| room(&state.free[i]) < len);
+                if let Some(index) = small.max_by_key(|&i| room(&state.free[i])) {
                     let dropped = state.free.swap_remove(index);
-                    state.held -= dropped.len();
+                    state.held -= room(&dropped);
                 }
-                state.hold(room);
-                Memory::new(room)
+                let memory = Memory::zeroed::<f32>(wanted);
+                state.hold(room(&memory));
+                memory
             }
         };
         Buffer { data, used: len, home: Arc::clone(self) }
@@ -96,7 +65,7 @@ impl Arena {
     /// Drops the free buffers and starts a new peak.
     pub(super) fn trim(&self) {
         let mut state = self.lock();
-        let freed: usize = state.free.drain(..).map(|b| b.len()).sum();
+        let freed: usize = state.free.drain(..).map(|b| room(&b)).sum();
         state.held -= freed;
         state.peak = state.held;
     }
@@ -118,19 +87,19 @@ impl Deref for Buffer {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        &self.data.elements()[..self.used]
+        &self.data.as_slice()[..self.used]
     }
 }
 
 impl DerefMut for Buffer {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.data.elements_mut()[..self.used]
+        &mut self.data.as_mut_slice()[..self.used]
     }
 }
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let data = std::mem::replace(&mut self.data, Memory::Heap(Vec::new()));
+        let data = std::mem::take(&mut self.data);
         self.home.lock().free.push(data);
     }
 }
