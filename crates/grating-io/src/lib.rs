@@ -10,7 +10,7 @@
 //! - [`Checkpoint`] knows every tensor of a model: one file, or an index and its shards.
 //! - [`TensorInfo`] is what it knows of one: name, [`Dtype`], shape, shard and absolute byte range.
 //! - [`Storage`] is where bytes come from, read at explicit positions by any number of threads:
-//!   [`FileStorage`] on disk, [`MemoryStorage`] for images embedded in the program, or your own.
+//!   [`FileStorage`] on disk, [`ProgramStorage`] for images embedded in the program, [`MemoryStorage`], or your own.
 //! - [`Prefetcher`] reads scheduled byte ranges ahead into a fixed set of slots; [`SpillStore`]
 //!   puts buffers aside on disk and fetches them again; [`RowCache`] keeps the rows of a matrix
 //!   that were used last.
@@ -107,7 +107,8 @@ pub use rows::{RowCache, RowCacheStats};
 pub use spill::{Buffer, NotSpilled, SpillEvent, SpillFile, SpillOptions, SpillStats, SpillStore};
 pub use staging::Staging;
 pub use storage::{
-    DIRECT_ALIGNMENT, DirectStorage, Faults, FaultyStorage, FileStorage, MemoryStorage, Storage,
+    DIRECT_ALIGNMENT, DirectStorage, Faults, FaultyStorage, FileStorage, MemoryStorage,
+    ProgramStorage, Storage,
 };
 pub use tensor::TensorInfo;
 

@@ -5,6 +5,7 @@ mod direct;
 mod faulty;
 mod file;
 mod memory;
+mod program;
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ pub(crate) use available::available_memory;
 pub use faulty::{Faults, FaultyStorage};
 pub use file::FileStorage;
 pub use memory::MemoryStorage;
+pub use program::ProgramStorage;
 
 use crate::error::{IoError, Result};
 

@@ -17,7 +17,8 @@ pub enum PlanError {
     BudgetTooSmall {
         /// The budget, bytes.
         budget: u64,
-        /// The smallest budget that works with the other settings as they are, bytes.
+        /// The smallest budget that works with the other settings as they are, bytes; also where the base is larger by
+        /// [`Settings::base_noise_bytes`](crate::Settings::base_noise_bytes).
         minimum: u64,
         /// What the minimum is made of.
         ledger: Box<Ledger>,

@@ -103,7 +103,8 @@ impl Planner<'_> {
             }
         }
         best.ok_or_else(|| {
-            let ledger = minimum.expect("every setting allows at least one layout");
+            let mut ledger = minimum.expect("every setting allows at least one layout");
+            ledger.base = ledger.base.saturating_add(self.settings.base_noise_bytes);
             PlanError::BudgetTooSmall { budget, minimum: ledger.total(), ledger: Box::new(ledger) }
         })
     }

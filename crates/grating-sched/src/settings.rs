@@ -17,6 +17,9 @@ pub struct Settings {
     pub row_cache: RowCache,
     /// What the process takes before any of this: code, tokenizer, runtime, bytes; to be measured.
     pub base_bytes: u64,
+    /// What `base_bytes` may be more in another process, bytes. The least budget that an error names has room for it, so
+    /// that it does there, too.
+    pub base_noise_bytes: u64,
 }
 
 /// How many layers are resident at one time.

@@ -76,6 +76,9 @@ const UNKNOWN_BASE: u64 = 64 << 20;
 const THREAD_BYTES: u64 = 1 << 20;
 /// What a process takes on top once it computes: pages of code, the tokenizer's cache of words, the allocator's slack.
 const RUNNING_BYTES: u64 = 12 << 20;
+/// What two processes of the same program differ by when they have opened the same model: pages that the loader and the
+/// allocator happen to touch, and counts of the system that are brought up to date late.
+const NOISE_BYTES: u64 = 1 << 20;
 /// More threads than any one machine has are a mistake.
 const MAX_THREADS: usize = 1024;
 
@@ -274,15 +277,15 @@ impl RerankerBuilder {
             .build()
             .map_err(|e| Error::Threads { reason: e.to_string() })?;
         let pool = Arc::new(pool);
-        // The embedded model lies in the program's own pages, which become resident as they are read.
-        let embedded = if source == ModelSource::Default { checkpoint.data_bytes() } else { 0 };
+        let embedded =
+            if source == ModelSource::Default { crate::default_model::kept_bytes() } else { 0 };
         let base_bytes = current_rss_bytes().unwrap_or(UNKNOWN_BASE)
             + THREAD_BYTES * threads as u64
             + RUNNING_BYTES
             + embedded;
         let spill_folder = self.spill_folder.unwrap_or_else(default_spill_folder);
         let mut options = EngineOptions::new(threads, spill_folder);
-        options.settings = Settings { base_bytes, ..self.settings };
+        options.settings = Settings { base_bytes, base_noise_bytes: NOISE_BYTES, ..self.settings };
         options.io = self.io;
         options.savings = self.savings;
         let ops = CpuOps::new(isa, self.precision);

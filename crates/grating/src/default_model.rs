@@ -1,13 +1,32 @@
 //! The model that is embedded in the library, so that ranking needs no file and no network.
 
 #[cfg(feature = "default-model")]
+use grating_default_model as embedded;
+
+/// The weights, which all rerankers of the process read from the same place.
+#[cfg(feature = "default-model")]
+fn weights() -> std::sync::Arc<grating_io::ProgramStorage> {
+    use std::sync::{Arc, OnceLock};
+
+    use grating_io::ProgramStorage;
+
+    static WEIGHTS: OnceLock<Arc<ProgramStorage>> = OnceLock::new();
+    let new = || ProgramStorage::new("embedded model.safetensors", embedded::WEIGHTS);
+    Arc::clone(WEIGHTS.get_or_init(|| Arc::new(new())))
+}
+
+/// Bytes of the program that become resident as the weights are read, and stay.
+pub(crate) fn kept_bytes() -> u64 {
+    #[cfg(feature = "default-model")]
+    return weights().kept_bytes();
+    #[cfg(not(feature = "default-model"))]
+    return 0;
+}
+
+#[cfg(feature = "default-model")]
 pub(crate) fn open() -> crate::Result<crate::files::ModelFiles> {
-    use std::sync::Arc;
+    use grating_io::Checkpoint;
 
-    use grating_default_model as embedded;
-    use grating_io::{Checkpoint, MemoryStorage};
-
-    let weights = MemoryStorage::from_static("embedded model.safetensors", embedded::WEIGHTS);
     Ok(crate::files::ModelFiles {
         name: "default".into(),
         config: embedded::CONFIG.to_vec(),
@@ -16,7 +35,7 @@ pub(crate) fn open() -> crate::Result<crate::files::ModelFiles> {
         grating: None,
         profile: None,
         from_metadata: Vec::new(),
-        checkpoint: Checkpoint::from_storage(Arc::new(weights))?,
+        checkpoint: Checkpoint::from_storage(weights())?,
     })
 }
 

@@ -1,4 +1,5 @@
-//! Page-aligned memory that several readers fill at once. All unsafe code of the crate is here.
+//! Page-aligned memory that several readers fill at once. The crate's unsafe code is here, and one call
+//! in `storage/program.rs`.
 
 use std::io;
 use std::ops::Range;

@@ -50,6 +50,22 @@ proptest! {
     }
 
     #[test]
+    fn the_minimum_that_is_named_does_where_the_base_is_larger(
+        model in models(), pool in pools(), machine in machines(), settings in settings(),
+        noise in 0u64..5_000_000,
+    ) {
+        let settings = Settings { base_noise_bytes: noise, ..settings };
+        let named = Some(minimum(&model, &pool, &machine, settings));
+        let larger = |more| {
+            let base_bytes = settings.base_bytes + more;
+            let elsewhere = Settings { budget: named, base_bytes, ..settings };
+            plan(&model, &pool, &machine, &elsewhere)
+        };
+        prop_assert!(larger(0).is_ok() && larger(noise / 2).is_ok() && larger(noise).is_ok());
+        prop_assert!(larger(noise + 1).is_err());
+    }
+
+    #[test]
     fn more_memory_is_never_slower(
         model in models(), pool in pools(), machine in machines(), settings in settings(),
         steps in prop::collection::vec(0u64..1_500_000_000, 8),

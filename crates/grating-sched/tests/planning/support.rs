@@ -163,6 +163,7 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
             spill,
             row_cache,
             base_bytes,
+            base_noise_bytes: 0,
         },
     )
 }
