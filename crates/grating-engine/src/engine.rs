@@ -27,13 +27,15 @@ const EVENTS: usize = 16;
 #[derive(Debug)]
 pub struct Engine {
     // Order matters: the sender must go before the thread is joined (see Drop).
-    jobs: Option<Sender<Message>>,
+    jobs: Option<Arc<Sender<Message>>>,
     thread: Option<JoinHandle<()>>,
 }
 
 enum Message {
     Select(Box<Job>, Timeline, Sender<Event>),
     Plan(PoolShape, Sender<Result<Plan>>),
+    /// Another engine needs the memory that this one keeps between jobs.
+    GiveBack,
 }
 
 /// What the compute thread tells the caller.
@@ -56,7 +58,15 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<Self> {
         let (jobs, inbox) = bounded::<Message>(QUEUE);
-        let mut worker = Worker::new(name, model, checkpoint, ops, options)?;
+        let jobs = Arc::new(jobs);
+        // Not a sender of its own: the inbox closes with the engine. One that is full has jobs, who take their turn.
+        let asked = Arc::downgrade(&jobs);
+        let ask = move || {
+            if let Some(jobs) = asked.upgrade() {
+                _ = jobs.try_send(Message::GiveBack);
+            }
+        };
+        let mut worker = Worker::new(name, model, checkpoint, ops, options, Arc::new(ask))?;
         let thread = std::thread::Builder::new()
             .name("grating-compute".into())
             .spawn(move || serve(&mut worker, &inbox, &pool))
@@ -118,6 +128,7 @@ fn serve(worker: &mut Worker, inbox: &Receiver<Message>, pool: &ThreadPool) {
         // A caller that is gone needs no answer.
         match message {
             Message::Plan(pool, answer) => drop(answer.send(worker.plan(&pool))),
+            Message::GiveBack => worker.give_back_if_asked(),
             Message::Select(mut job, mut timeline, events) => {
                 let result = select(worker, &mut job, &mut timeline, &events, pool);
                 let result = result.map(|scored| Scored { timeline, ..scored });
@@ -141,7 +152,7 @@ fn select(
         Ok(result) => result,
         Err(panic) => {
             // Nothing that a panic may have left half-done is used again.
-            worker.recover();
+            worker.give_back();
             Err(EngineError::WorkerPanicked { message: panic_message(&*panic) })
         }
     }

@@ -44,6 +44,8 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod account;
+mod admission;
 mod engine;
 mod error;
 mod executor;

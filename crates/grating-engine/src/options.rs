@@ -21,6 +21,13 @@ pub struct EngineOptions {
     pub savings: Savings,
     /// Threads of the pool that computes; each has scratch memory of its own.
     pub threads: usize,
+    /// What of the process is resident now that the model has been opened, bytes: code, other parts of the program. The
+    /// budget counts it, what the process has grown by later, and what other engines of the process hold.
+    pub resident_bytes: u64,
+    /// What of that is this model's, bytes: it goes with the engine.
+    pub model_bytes: u64,
+    /// What the threads of the pool will take that is not resident yet, bytes.
+    pub thread_bytes: u64,
 }
 
 impl EngineOptions {
@@ -32,6 +39,9 @@ impl EngineOptions {
             io: IoMode::default(),
             savings: Savings::default(),
             threads,
+            resident_bytes: 0,
+            model_bytes: 0,
+            thread_bytes: 0,
         }
     }
 }

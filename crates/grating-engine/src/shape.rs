@@ -39,6 +39,11 @@ pub(crate) fn workspace_fixed(model: &Model, threads: usize, tokens: usize) -> u
     scratch.saturating_add(CpuOps::angle_bytes(config, tokens)) as u64
 }
 
+/// What an engine holds as long as it lives: stem and head, and the threads' scratch for packed weights.
+pub(crate) fn floor_bytes(model: &Model, shape: &ModelShape, threads: usize) -> u64 {
+    shape.resident_bytes.saturating_add(workspace_fixed(model, threads, 0))
+}
+
 /// Bytes of a block's weights, with what alignment adds beyond what the planner counts itself.
 fn block_bytes(checkpoint: &Checkpoint, parts: &[Part]) -> u64 {
     let extents = parts.iter().map(|p| checkpoint.extent(p.tensor())).collect();

@@ -1,5 +1,6 @@
 //! The worker: a model, its bytes, and what is reused from one job to the next.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use grating_io::{Checkpoint, SpillOptions, SpillStore};
@@ -7,6 +8,7 @@ use grating_model::{CpuOps, Model, PartBuffer};
 use grating_prune::Pool;
 use grating_sched::{Machine, ModelShape, Plan, PlanError, PoolShape, Workload};
 
+use crate::account::{Account, Joining, Share};
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::job::{Job, Scored};
@@ -19,7 +21,7 @@ use crate::progress::{Progress, Reporter};
 use crate::rows::CachedRows;
 use crate::scoring::Scoring;
 use crate::selecting::{Selected, Selecting};
-use crate::shape::{model_shape, workspace_fixed};
+use crate::shape::{floor_bytes, model_shape, workspace_fixed};
 use crate::stats::Memory;
 use crate::timeline::{Timeline, Track};
 use crate::window::{Window, WindowPlan};
@@ -27,19 +29,25 @@ use crate::window::{Window, WindowPlan};
 /// The model, its bytes, and the buffers that are reused from one job to the next.
 pub(crate) struct Worker {
     name: String,
-    model: Model,
+    pub(crate) model: Model,
     checkpoint: Checkpoint,
     ops: CpuOps,
-    shape: ModelShape,
-    machine: Machine,
+    pub(crate) shape: ModelShape,
+    pub(crate) machine: Machine,
     /// Whether the machine's rates come from a run.
     measured: bool,
-    options: EngineOptions,
+    pub(crate) options: EngineOptions,
     stem: PartBuffer,
     head: PartBuffer,
-    rows: CachedRows,
-    window: Option<Window>,
-    spill: Option<SpillStore>,
+    pub(crate) rows: CachedRows,
+    pub(crate) window: Option<Window>,
+    /// What the window takes at most, bytes, pinned layers included.
+    pub(crate) window_bytes: u64,
+    pub(crate) spill: Option<SpillStore>,
+    /// What buffers the spill store keeps at most, bytes.
+    pub(crate) spill_bytes: u64,
+    /// This worker's part of what the process holds. Last: it ends when all else is gone.
+    pub(crate) share: Arc<Share>,
 }
 
 /// What came of a job's pass.
@@ -58,6 +66,7 @@ impl Worker {
         checkpoint: Checkpoint,
         ops: CpuOps,
         options: EngineOptions,
+        ask: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
         let (mut stem, mut head) = (PartBuffer::new(), PartBuffer::new());
         let on = Executor { name: &name, model: &model, ops: &ops };
@@ -65,12 +74,23 @@ impl Worker {
         head.fill(&checkpoint, model.head_parts()).map_err(|e| on.fail(e))?;
         let rows = CachedRows::new(checkpoint.clone(), model.token_embeddings().tensor(), 0);
         let shape = model_shape(&model, &checkpoint, options.threads);
+        let share = Account::of_process().join(Joining {
+            resident: options.resident_bytes,
+            model: options.model_bytes,
+            threads: options.thread_bytes,
+            floor: floor_bytes(&model, &shape, options.threads),
+            gives_back: options.settings.budget.is_some(),
+            ask,
+        });
         let mut worker = Worker {
             shape,
             machine: Machine::default(),
             measured: false,
             window: None,
+            window_bytes: 0,
             spill: None,
+            spill_bytes: 0,
+            share: Arc::new(share),
             name,
             model,
             checkpoint,
@@ -89,22 +109,25 @@ impl Worker {
     /// A budget too small for such a pool may do for the one that comes: that is for the job to find out.
     fn start_reading(&mut self) -> Result<()> {
         let tokens = self.model.config().max_positions.min(256);
-        match self.plan(&PoolShape::uniform(20, tokens)) {
-            Ok(plan) => self.open_window(&plan),
+        let pool = PoolShape::uniform(20, tokens);
+        match self.plan_beside(&pool, self.share.taken().now) {
+            Ok(plan) => {
+                self.open_window(&plan)?;
+                self.share.rest(self.kept());
+                Ok(())
+            }
             Err(EngineError::Plan(PlanError::BudgetTooSmall { .. })) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// How a pool would be run.
-    pub(crate) fn plan(&self, pool: &PoolShape) -> Result<Plan> {
-        let settings = &self.options.settings;
+    /// The model's sizes with what a pool of such lengths takes beside its chunks.
+    pub(crate) fn shape_for(&self, pool: &PoolShape) -> ModelShape {
         // No encoding is longer than the model's positions, whatever a plan is asked for.
         let longest = pool.prefix_tokens.saturating_add(pool.longest());
         let longest = longest.min(self.model.config().max_positions);
         let workspace_fixed = workspace_fixed(&self.model, self.options.threads, longest);
-        let shape = ModelShape { workspace_fixed, ..self.shape };
-        Ok(grating_sched::plan(&shape, pool, &self.machine, settings)?)
+        ModelShape { workspace_fixed, ..self.shape }
     }
 
     /// Runs a job to its end. Whatever the outcome, the next job finds the worker as this one did.
@@ -127,6 +150,7 @@ impl Worker {
         {
             self.window = None;
         }
+        self.share.rest(self.kept());
         result
     }
 
@@ -152,7 +176,7 @@ impl Worker {
         };
         let lengths: Vec<usize> = job.encodings.iter().map(|e| e.ids.len() - prefix).collect();
         let pool = PoolShape::new(lengths).with_prefix(prefix);
-        let plan = self.plan(&pool)?;
+        let plan = self.admit(&pool, &job.cancel)?;
         self.prepare(&plan)?;
         let Passed { selected, states, fallen_back, meter } =
             self.pass(job, &pool, &plan, started, timeline, progress)?;
@@ -197,9 +221,11 @@ impl Worker {
         if let Some(spill) = spill {
             spill.record(timeline.is_on());
         }
-        let may_fall_back = self.options.settings.budget.is_none_or(|budget| {
-            plan.ledger.total() + self.shape.hidden_bytes(pool.tokens()) <= budget
-        });
+        let hidden = self.shape.hidden_bytes(pool.tokens());
+        let may_fall_back = match self.options.settings.budget {
+            Some(budget) if plan.spill => self.share.grow(hidden, budget),
+            _ => true,
+        };
         let mut pass = Pass {
             on,
             request: model.context(ops, pool.prefix_tokens + pool.longest()).map_err(fail)?,
@@ -271,6 +297,9 @@ impl Worker {
             let folder = &self.options.spill_folder;
             self.spill = Some(SpillStore::create(folder, SpillOptions::default())?);
         }
+        if plan.spill {
+            self.spill_bytes = plan.ledger.spill_buffers;
+        }
         self.open_window(plan)
     }
 
@@ -284,6 +313,7 @@ impl Worker {
         if self.window.as_ref().is_none_or(|window| *window.plan() != wanted) {
             // The old slots go before the new ones come.
             self.window = None;
+            self.window_bytes = plan.ledger.window.saturating_add(plan.ledger.pinned);
             self.window = Some(Window::open(&self.model, &self.checkpoint, wanted)?);
         }
         Ok(())

@@ -74,8 +74,6 @@ impl Default for SourceSetting {
 const UNKNOWN_BASE: u64 = 64 << 20;
 /// Stack and allocator of a thread that has not computed yet.
 const THREAD_BYTES: u64 = 1 << 20;
-/// What a process takes on top once it computes: pages of code, the tokenizer's cache of words, the allocator's slack.
-const RUNNING_BYTES: u64 = 12 << 20;
 /// What two processes of the same program differ by when they have opened the same model: pages that the loader and the
 /// allocator happen to touch, and counts of the system that are brought up to date late.
 const NOISE_BYTES: u64 = 1 << 20;
@@ -121,9 +119,13 @@ impl RerankerBuilder {
         self
     }
 
-    /// Most bytes of memory that the process may use. The planner fits window, chunks, row cache and hidden states
-    /// into it, and `build` or a request fails where that cannot be, saying how much is needed. Without a budget,
-    /// GRATING uses as little as costs no time.
+    /// Most bytes of memory that the process may use, the rest of the program included. The planner fits window, chunks,
+    /// row cache and hidden states into it, and `build` or a request fails where that cannot be, saying how much is
+    /// needed. Without a budget, GRATING uses as little as costs no time.
+    ///
+    /// Rerankers of one process share it: a request is planned beside what the others hold, idle ones give back what
+    /// they keep where that is needed, and those that compute are waited for. With different budgets the process stays
+    /// within the largest.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.settings.budget = Some(bytes);
         self
@@ -257,6 +259,7 @@ impl RerankerBuilder {
             });
         }
         let source = self.model_source()?;
+        let before = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
         let mut files = files::open(&source, |id, revision| self.fetch(id, revision))?;
         if let Some(WrapStorage(wrap)) = &self.storages {
             files.checkpoint = files.checkpoint.map_storages(|storage| wrap(storage));
@@ -279,13 +282,13 @@ impl RerankerBuilder {
         let pool = Arc::new(pool);
         let embedded =
             if source == ModelSource::Default { crate::default_model::kept_bytes() } else { 0 };
-        let base_bytes = current_rss_bytes().unwrap_or(UNKNOWN_BASE)
-            + THREAD_BYTES * threads as u64
-            + RUNNING_BYTES
-            + embedded;
+        let resident = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
         let spill_folder = self.spill_folder.unwrap_or_else(default_spill_folder);
         let mut options = EngineOptions::new(threads, spill_folder);
-        options.settings = Settings { base_bytes, base_noise_bytes: NOISE_BYTES, ..self.settings };
+        options.settings = Settings { base_noise_bytes: NOISE_BYTES, ..self.settings };
+        options.resident_bytes = resident;
+        options.model_bytes = resident.saturating_sub(before);
+        options.thread_bytes = THREAD_BYTES * threads as u64 + embedded;
         options.io = self.io;
         options.savings = self.savings;
         let ops = CpuOps::new(isa, self.precision);

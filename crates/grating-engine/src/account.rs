@@ -1,0 +1,401 @@
+//! What the engines of one process hold together, so that a budget is a promise about the whole of it.
+//!
+//! Every engine says what it holds at most: while it runs a job, what the job's plan takes, between jobs, what it keeps
+//! for the next one. A budget has room for a plan where the process itself, what the others hold and the plan fit
+//! together. Where they do not, engines that are idle are asked to give back what they keep, and those that run are
+//! waited for; the engines with a budget are served in the order in which they asked.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::job::CancelToken;
+
+/// What a process takes on top once it computes: pages of code, the tokenizer's cache of words, the allocator's slack.
+const RUNNING_BYTES: u64 = 12 << 20;
+/// The same for each further engine, whose code is there already.
+const RUNNING_BYTES_EACH: u64 = 3 << 20;
+
+/// How often a waiting job looks whether it has been cancelled.
+const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// What the engines of one process hold. Bytes throughout.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The process without its engines.
+    process: u64,
+    engines: BTreeMap<u64, Member>,
+    next_id: u64,
+    /// Engines that ask for memory, in the order in which they came; the first one is served.
+    queue: VecDeque<u64>,
+}
+
+struct Member {
+    /// What it takes as long as it lives: the tokenizer, names, stacks of its threads.
+    own: u64,
+    /// What it holds beyond that, at most.
+    held: u64,
+    /// What of `held` it cannot give back.
+    floor: u64,
+    /// Whether it gives back what it keeps when it is asked: it has a budget.
+    gives_back: bool,
+    busy: bool,
+    /// It has been asked to give back and has not yet.
+    asked: bool,
+    ask: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// An engine as it joins an [`Account`].
+pub(crate) struct Joining {
+    /// What of the process is resident now that the model has been opened.
+    pub(crate) resident: u64,
+    /// What of that is the model's.
+    pub(crate) model: u64,
+    /// What its threads will take that is not resident yet.
+    pub(crate) threads: u64,
+    /// What it holds at least as long as it lives.
+    pub(crate) floor: u64,
+    /// Whether it has a budget.
+    pub(crate) gives_back: bool,
+    /// Asks it to give back what it keeps, without waiting.
+    pub(crate) ask: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// One engine's part of an account; it ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Share {
+    account: Arc<Account>,
+    id: u64,
+}
+
+/// An engine's place in the queue of those that ask; it leaves when this is dropped.
+pub(crate) struct Turn<'a> {
+    share: &'a Share,
+    /// What of the process was resident beyond what the engines hold, when the engine asked.
+    grown: u64,
+}
+
+/// What a plan has to take as given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Taken {
+    /// By the process and by the other engines as they are.
+    pub(crate) now: u64,
+    /// When those that can give back or will end have done so.
+    pub(crate) least: u64,
+    /// Whether an idle engine keeps what it can give back.
+    pub(crate) idle: bool,
+}
+
+impl Account {
+    /// The account of this process.
+    pub(crate) fn of_process() -> Arc<Account> {
+        static ACCOUNT: LazyLock<Arc<Account>> = LazyLock::new(Arc::default);
+        Arc::clone(&ACCOUNT)
+    }
+
+    /// Takes an engine in, which holds its floor.
+    pub(crate) fn join(self: &Arc<Self>, joining: Joining) -> Share {
+        let Joining { resident, model, threads, floor, gives_back, ask } = joining;
+        let mut state = self.lock();
+        if state.engines.is_empty() {
+            state.process = 0;
+        }
+        // The others may hold less than they say, so this may be too little, but not less than was seen before.
+        let engines = state.engines.values().fold(model, |sum, e| sum + e.own + e.held);
+        state.process = state.process.max(resident.saturating_sub(engines));
+        let id = state.next_id;
+        state.next_id += 1;
+        let (own, held) = (model + threads, floor);
+        state
+            .engines
+            .insert(id, Member { own, held, floor, gives_back, busy: false, asked: false, ask });
+        Share { account: Arc::clone(self), id }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is changed in single steps, so a panic elsewhere leaves it sound.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        let outcome = self.changed.wait_timeout(state, CANCEL_INTERVAL);
+        outcome.unwrap_or_else(PoisonError::into_inner).0
+    }
+}
+
+impl State {
+    fn taken(&self, id: u64, grown: u64) -> Taken {
+        let own: u64 = self.engines.values().map(|e| e.own).sum();
+        let further = self.engines.len().saturating_sub(1) as u64;
+        let running = RUNNING_BYTES + RUNNING_BYTES_EACH * further;
+        let base = (self.process + own + running).max(grown);
+        let mut taken = Taken { now: base, least: base, idle: false };
+        for (_, other) in self.engines.iter().filter(|(other, _)| **other != id) {
+            let may_shrink = other.busy || other.gives_back;
+            taken.now += other.held;
+            taken.least += if may_shrink { other.floor.min(other.held) } else { other.held };
+            taken.idle |= !other.busy && other.gives_back && other.held > other.floor;
+        }
+        taken
+    }
+}
+
+impl Share {
+    /// Asks for memory. `resident` is what of the process is resident now, where the system tells.
+    pub(crate) fn queue(&self, resident: Option<u64>) -> Turn<'_> {
+        let mut state = self.account.lock();
+        state.queue.push_back(self.id);
+        let held: u64 = state.engines.values().map(|e| e.held).sum();
+        Turn { share: self, grown: resident.unwrap_or(0).saturating_sub(held) }
+    }
+
+    /// What a plan would have to take as given now.
+    pub(crate) fn taken(&self) -> Taken {
+        self.account.lock().taken(self.id, 0)
+    }
+
+    /// Holds so much while it runs a job, whatever the others hold.
+    pub(crate) fn hold(&self, bytes: u64) {
+        self.set(bytes, true);
+    }
+
+    /// Holds so much between jobs.
+    pub(crate) fn rest(&self, bytes: u64) {
+        self.set(bytes, false);
+    }
+
+    /// Holds `more` in addition if that stays within `budget`.
+    pub(crate) fn grow(&self, more: u64, budget: u64) -> bool {
+        let mut state = self.account.lock();
+        let now = state.taken(self.id, 0).now;
+        let Some(own) = state.engines.get_mut(&self.id) else { return false };
+        let fits = now.saturating_add(own.held).saturating_add(more) <= budget;
+        own.held += if fits { more } else { 0 };
+        fits
+    }
+
+    /// Whether another engine waits for what this one keeps.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.account.lock().engines.get(&self.id).is_some_and(|own| own.asked)
+    }
+
+    fn set(&self, held: u64, busy: bool) {
+        if let Some(own) = self.account.lock().engines.get_mut(&self.id) {
+            (own.held, own.busy, own.asked) = (held, busy, false);
+        }
+        self.account.changed.notify_all();
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.account.lock().engines.remove(&self.id);
+        self.account.changed.notify_all();
+    }
+}
+
+impl Turn<'_> {
+    /// Whether nobody came before.
+    pub(crate) fn is_first(&self) -> bool {
+        self.share.account.lock().queue.front() == Some(&self.share.id)
+    }
+
+    /// Waits until nobody is before. `false`: the job was cancelled.
+    pub(crate) fn wait_first(&self, cancel: &CancelToken) -> bool {
+        let account = &self.share.account;
+        let mut state = account.lock();
+        while state.queue.front() != Some(&self.share.id) {
+            if cancel.is_cancelled() {
+                return false;
+            }
+            state = account.wait(state);
+        }
+        true
+    }
+
+    /// What a plan has to take as given.
+    pub(crate) fn taken(&self) -> Taken {
+        self.share.account.lock().taken(self.share.id, self.grown)
+    }
+
+    /// Takes `bytes` for a job that was planned with `taken` taken, unless more has been taken since.
+    pub(crate) fn commit(&self, taken: u64, bytes: u64) -> bool {
+        let free = self.taken().now <= taken;
+        // Nobody else commits: this is the first in the queue, and who is not in it only gives back, or joins.
+        if free {
+            self.share.hold(bytes);
+        }
+        free
+    }
+
+    /// Asks idle engines to give back what they keep, and waits until something has changed since `seen`, or may have.
+    /// `false`: the job was cancelled.
+    pub(crate) fn wait_for_less(&self, seen: Taken, cancel: &CancelToken) -> bool {
+        let account = &self.share.account;
+        let mut state = account.lock();
+        let mut asks = Vec::new();
+        for (_, other) in state.engines.iter_mut().filter(|(id, _)| **id != self.share.id) {
+            if !other.busy && other.gives_back && other.held > other.floor && !other.asked {
+                other.asked = true;
+                asks.push(Arc::clone(&other.ask));
+            }
+        }
+        drop(state);
+        asks.iter().for_each(|ask| ask());
+        state = account.lock();
+        while state.taken(self.share.id, self.grown) == seen {
+            if cancel.is_cancelled() {
+                return false;
+            }
+            state = account.wait(state);
+        }
+        true
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.share.account.lock().queue.retain(|&id| id != self.share.id);
+        self.share.account.changed.notify_all();
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("own", &self.own)
+            .field("held", &self.held)
+            .field("floor", &self.floor)
+            .field("busy", &self.busy)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn joining(resident: u64, model: u64, gives_back: bool) -> (Joining, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let ask = Arc::new(move || _ = count.fetch_add(1, Ordering::Relaxed));
+        (Joining { resident, model, threads: MIB, floor: MIB, gives_back, ask }, asked)
+    }
+
+    fn join(account: &Arc<Account>, resident: u64, own: u64) -> Share {
+        account.join(joining(resident * MIB, own * MIB, true).0)
+    }
+
+    #[test]
+    fn one_engine_takes_the_process_for_its_own() {
+        let account = Arc::new(Account::default());
+        let only = join(&account, 20, 5);
+        // What is resident, a thread's stack, and what computing adds.
+        assert_eq!(only.taken(), Taken { now: 33 * MIB, least: 33 * MIB, idle: false });
+        only.hold(50 * MIB);
+        assert_eq!(only.taken().now, 33 * MIB, "what it holds itself is planned anew");
+        // The caller's own memory has grown by 100 since.
+        let turn = only.queue(Some(170 * MIB));
+        assert_eq!(turn.taken().now, 120 * MIB);
+    }
+
+    #[test]
+    fn others_count_with_what_they_hold_and_at_least_with_what_they_keep() {
+        let account = Arc::new(Account::default());
+        let a = join(&account, 20, 5);
+        a.hold(50 * MIB);
+        // 10 of the 50 are resident yet: the process is not taken to be smaller for it.
+        let b = join(&account, 33, 3);
+        // The process, the two models and threads, what computing adds.
+        let base = 15 + 5 + 3 + 2 + 12 + 3;
+        let (now, least) = ((base + 50) * MIB, (base + 1) * MIB);
+        assert_eq!(b.taken(), Taken { now, least, idle: false });
+        a.rest(40 * MIB);
+        assert_eq!(b.taken(), Taken { now: now - 10 * MIB, least, idle: true });
+        drop(a);
+        assert_eq!(b.taken().now, (15 + 3 + 1 + 12) * MIB);
+        drop(b);
+        let later = join(&account, 18, 5);
+        assert_eq!(later.taken().now, 31 * MIB, "a process without engines is measured anew");
+    }
+
+    #[test]
+    fn an_engine_without_a_budget_keeps_what_it_keeps() {
+        let account = Arc::new(Account::default());
+        let (free, asked) = joining(20 * MIB, 5 * MIB, false);
+        let free = account.join(free);
+        let bound = join(&account, 20, 0);
+        free.rest(30 * MIB);
+        let taken = bound.taken();
+        assert!(taken.now == taken.least && !taken.idle);
+        free.hold(60 * MIB);
+        assert_eq!(bound.taken().now - bound.taken().least, 59 * MIB, "a job ends");
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn an_idle_engine_is_asked_once_and_waited_for() {
+        let account = Arc::new(Account::default());
+        let (keeper, asked) = joining(20 * MIB, 5 * MIB, true);
+        let keeper = account.join(keeper);
+        keeper.rest(40 * MIB);
+        let other = join(&account, 60, 0);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let turn = other.queue(None);
+                assert!(turn.wait_first(&CancelToken::new()));
+                let before = turn.taken();
+                assert!(turn.wait_for_less(before, &CancelToken::new()));
+                let after = turn.taken();
+                assert!(!turn.commit(after.now - 1, 9) && turn.commit(after.now, 7 * MIB));
+                before.now - after.now
+            });
+            while !keeper.is_asked() {
+                std::thread::yield_now();
+            }
+            keeper.rest(MIB);
+            assert_eq!(waiting.join().unwrap(), 39 * MIB);
+        });
+        assert_eq!((asked.load(Ordering::Relaxed), keeper.is_asked()), (1, false));
+        assert_eq!(keeper.taken().now - keeper.taken().least, 6 * MIB, "the other holds 7 now");
+    }
+
+    #[test]
+    fn who_asks_is_served_in_order_and_a_cancelled_one_leaves() {
+        let account = Arc::new(Account::default());
+        let (a, b, c) = (join(&account, 20, 0), join(&account, 20, 0), join(&account, 20, 0));
+        let (first, second, third) = (a.queue(None), b.queue(None), c.queue(None));
+        assert!(first.is_first() && !second.is_first() && !third.is_first());
+        let token = CancelToken::new();
+        token.cancel();
+        assert!(!second.wait_first(&token));
+        drop(second);
+        drop(first);
+        assert!(third.wait_first(&token), "nobody is before: there is nothing to wait for");
+        assert!(!third.wait_for_less(third.taken(), &token));
+    }
+
+    #[test]
+    fn what_is_added_stays_within_the_budget_and_counts() {
+        let account = Arc::new(Account::default());
+        let (a, b) = (join(&account, 20, 0), join(&account, 20, 0));
+        a.hold(10 * MIB);
+        b.hold(10 * MIB);
+        // 20, two threads' and 15 that computing adds, and 10 each.
+        assert!(!a.grow(6 * MIB, 62 * MIB) && a.grow(5 * MIB, 62 * MIB));
+        assert!(!b.grow(1, 62 * MIB));
+        a.rest(MIB);
+        assert!(b.grow(1, 62 * MIB));
+    }
+}

@@ -1,0 +1,100 @@
+//! When a job may begin: memory for it within the budget, beside the other engines of the process.
+
+use std::sync::Arc;
+
+use grating_sched::{Plan, PoolShape, Settings};
+
+use crate::account::Taken;
+use crate::error::{EngineError, Result};
+use crate::job::CancelToken;
+use crate::meter::current_rss_bytes;
+use crate::shape::floor_bytes;
+use crate::worker::Worker;
+
+impl Worker {
+    /// Plans a job and takes the memory that the plan says; waits until the other engines have left enough.
+    ///
+    /// Engines without a budget take what they take, and the others know of it.
+    pub(crate) fn admit(&mut self, pool: &PoolShape, cancel: &CancelToken) -> Result<Plan> {
+        let share = Arc::clone(&self.share);
+        if self.options.settings.budget.is_none() {
+            let plan = self.plan_beside(pool, share.taken().now)?;
+            share.hold(needed(&plan));
+            return Ok(plan);
+        }
+        let turn = share.queue(current_rss_bytes());
+        if !turn.is_first() {
+            // What waits keeps nothing: those before it may need that.
+            self.give_back();
+            if !turn.wait_first(cancel) {
+                return Err(EngineError::Cancelled);
+            }
+        }
+        loop {
+            let taken = turn.taken();
+            // What does not fit then will not fit by waiting.
+            let roomy = self.plan_beside(pool, taken.least)?;
+            let plan = match taken.now == taken.least {
+                true => Some(roomy),
+                false => self.plan_now(pool, taken, &roomy),
+            };
+            match plan {
+                Some(plan) if turn.commit(taken.now, needed(&plan)) => return Ok(plan),
+                Some(_) => {}
+                None if turn.wait_for_less(taken, cancel) => {}
+                None => return Err(EngineError::Cancelled),
+            }
+        }
+    }
+
+    /// A plan beside what the others hold now; none where it is worth asking them for more.
+    ///
+    /// What idle engines keep saves them reading it again. It must not cost this one more than it would take to read
+    /// all of its own.
+    fn plan_now(&self, pool: &PoolShape, taken: Taken, roomy: &Plan) -> Option<Plan> {
+        let plan = self.plan_beside(pool, taken.now).ok()?;
+        let slower = plan.prediction.total_seconds > roomy.prediction.first_total_seconds;
+        (!(taken.idle && slower)).then_some(plan)
+    }
+
+    /// How a pool would be run if the other engines of the process were idle.
+    pub(crate) fn plan(&self, pool: &PoolShape) -> Result<Plan> {
+        self.plan_beside(pool, self.share.taken().least)
+    }
+
+    /// How a pool would be run where so many bytes are taken by others.
+    pub(crate) fn plan_beside(&self, pool: &PoolShape, taken: u64) -> Result<Plan> {
+        let settings = self.options.settings;
+        let base_bytes = settings.base_bytes.saturating_add(taken);
+        let settings = Settings { base_bytes, ..settings };
+        Ok(grating_sched::plan(&self.shape_for(pool), pool, &self.machine, &settings)?)
+    }
+
+    /// What it keeps between jobs.
+    pub(crate) fn kept(&self) -> u64 {
+        let window = if self.window.is_some() { self.window_bytes } else { 0 };
+        let spill = if self.spill.is_some() { self.spill_bytes } else { 0 };
+        floor_bytes(&self.model, &self.shape, self.options.threads)
+            + window
+            + spill
+            + self.rows.memory_bytes()
+    }
+
+    /// Gives back what it keeps for the next job, which reads it again.
+    pub(crate) fn give_back(&mut self) {
+        self.recover();
+        self.share.rest(self.kept());
+    }
+
+    /// Another engine has asked for what this one keeps.
+    pub(crate) fn give_back_if_asked(&mut self) {
+        if self.share.is_asked() {
+            self.give_back();
+        }
+    }
+}
+
+/// What a job takes by its plan, beyond what is taken anyway.
+fn needed(plan: &Plan) -> u64 {
+    plan.ledger.total().saturating_sub(plan.ledger.base)
+}
