@@ -8,7 +8,7 @@ use grating_model::{CpuOps, Isa, LoadedModel, Ops, PartBuffer, Precision, Ragged
 const TOKENS: usize = 128;
 
 fn layer_forward(criterion: &mut Criterion) {
-    let (LoadedModel { model, encoder }, mut checkpoint) = load_default();
+    let (LoadedModel { model, encoder, .. }, mut checkpoint) = load_default();
     let ops = CpuOps::new(Isa::detect(), Precision::Exact);
     let query = encoder.encode_query("how does an engine work", None).expect("a short query");
     let text = "an engine turns fuel into motion ".repeat(TOKENS);

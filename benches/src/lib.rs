@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use grating_io::Checkpoint;
-use grating_model::{LoadOptions, LoadedModel};
+use grating_model::{LoadOptions, LoadedModel, SideFiles};
 
 /// Folder of the default model.
 pub fn default_model() -> PathBuf {
@@ -24,7 +24,9 @@ pub fn load_default() -> (LoadedModel, Checkpoint) {
     };
     let checkpoint = Checkpoint::open(&folder).expect("the default model's weights are in order");
     let (config, tokenizer) = (read("config.json"), read("tokenizer.json"));
-    let loaded = LoadedModel::load(&config, &tokenizer, None, &checkpoint, LoadOptions::default());
+    let (files, options) = (SideFiles::default(), LoadOptions::default());
+    let loaded =
+        LoadedModel::load(&config, tokenizer.as_slice(), None, &files, &checkpoint, options);
     (loaded.expect("the default model is in order"), checkpoint)
 }
 

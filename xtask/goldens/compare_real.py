@@ -25,7 +25,8 @@ def decoder(folder, config):
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{folder}/tokenizer.json")
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     path = f"{folder}/grating.json"
-    t = json.load(open(path))["template"] if os.path.exists(path) else QWEN3
+    t = json.load(open(path))["template"] if os.path.exists(path) else "qwen3-reranker"
+    t = QWEN3 if t == "qwen3-reranker" else t
     encode = lambda s, **k: tokenizer.encode(s, add_special_tokens=False, **k)
     prefix, suffix, yes, no = encode(t["prefix"]), encode(t["suffix"]), *(encode(t[a])[0] for a in ("yes", "no"))
 

@@ -58,7 +58,7 @@ class Case:
     seed: int
     dtype: torch.dtype = torch.float32
     template: dict = None
-    own_template: bool = False  # goes into a grating.json
+    own_template: bool = False  # goes into a grating.json as it is, and not by its name
     limits: tuple = (256, 144)  # max_tokens of a pair, by turns
     gain: float = 1.5  # of layer weights over 1/sqrt(inputs)
     head_gain: float = 2.0  # of the scoring head
@@ -301,8 +301,9 @@ def make_case(name, case, folder):
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     vocab_size = tokenizer.get_vocab_size() + case.extra_rows
     save(build(case, vocab_size), case, folder)
-    if case.own_template:
-        write_json(folder / "grating.json", {"template": case.template} | case.file, indent=1)
+    if case.template:
+        template = case.template if case.own_template else "qwen3-reranker"
+        write_json(folder / "grating.json", {"template": template} | case.file, indent=1)
     if case.tokenizer_class:
         write_json(folder / "tokenizer_config.json", {"tokenizer_class": case.tokenizer_class}, indent=1)
     reference = Reference(case, folder)

@@ -62,7 +62,8 @@ def prepared():
 
 def template():
     path = os.path.join(JOB["model"], "grating.json")
-    return json.load(open(path))["template"] if os.path.exists(path) else TEMPLATE
+    template = json.load(open(path))["template"] if os.path.exists(path) else TEMPLATE
+    return TEMPLATE if template == "qwen3-reranker" else template
 
 
 def decoder_inputs(request=JOB):

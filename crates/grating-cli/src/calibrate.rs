@@ -62,7 +62,7 @@ fn build(args: &CalibrateArgs) -> Result<Reranker> {
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
     }
-    Ok(builder.build()?)
+    engine::build(builder)
 }
 
 /// Says before the work that no outcome of it can keep the promise.

@@ -55,6 +55,15 @@ pub(crate) fn warn_of_instruction(instruction: Option<&str>, reranker: &Reranker
     }
 }
 
+/// Opens the model, and says on stderr what to look at in its files.
+pub(crate) fn build(builder: RerankerBuilder) -> Result<Reranker> {
+    let reranker = builder.build()?;
+    for warning in &reranker.info().warnings {
+        eprintln!("grating: {warning}");
+    }
+    Ok(reranker)
+}
+
 /// With the options of pruning; without any, the model's own profile counts.
 pub(crate) fn pruning(builder: RerankerBuilder, args: &PruningArgs) -> Result<RerankerBuilder> {
     let builder = builder.audit(args.audit);

@@ -16,7 +16,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
     }
-    let reranker = builder.build()?;
+    let reranker = engine::build(builder)?;
     let limit = reranker.info().max_length;
     if let Some(tokens) = args.tokens.filter(|tokens| *tokens > limit) {
         eprintln!(

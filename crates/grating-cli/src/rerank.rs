@@ -119,7 +119,7 @@ fn build(args: &RerankArgs) -> Result<Reranker> {
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
     }
-    Ok(builder.build()?)
+    engine::build(builder)
 }
 
 fn answer(

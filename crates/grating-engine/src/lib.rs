@@ -21,13 +21,14 @@
 //!
 //! use grating_engine::{Engine, EngineOptions, Job};
 //! use grating_io::Checkpoint;
-//! use grating_model::{CpuOps, Isa, LoadOptions, LoadedModel, Precision};
+//! use grating_model::{CpuOps, Isa, LoadOptions, LoadedModel, Precision, SideFiles};
 //!
 //! let folder = Path::new("../grating-model/tests/goldens/qwen3-tied-f32");
 //! let checkpoint = Checkpoint::open(folder)?;
 //! let (config, tokenizer) = (std::fs::read(folder.join("config.json"))?, std::fs::read(folder.join("tokenizer.json"))?);
-//! let LoadedModel { model, encoder } =
-//!     LoadedModel::load(&config, &tokenizer, None, &checkpoint, LoadOptions::default())?;
+//! let (template, files) = (std::fs::read(folder.join("grating.json"))?, SideFiles::default());
+//! let LoadedModel { model, encoder, .. } =
+//!     LoadedModel::load(&config, &tokenizer, Some(&template), &files, &checkpoint, LoadOptions::default())?;
 //! let query = encoder.encode_query("what is a window", None)?;
 //! let texts = [encoder.encode(&query, "two layers of weights")?, encoder.encode(&query, "a cat")?];
 //!

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use grating_engine::{Engine, EngineError, EngineOptions, Job};
 use grating_io::Checkpoint;
-use grating_model::{CpuOps, Encoding, Isa, LoadOptions, LoadedModel, Precision};
+use grating_model::{CpuOps, Encoding, Isa, LoadOptions, LoadedModel, Precision, SideFiles};
 use grating_sched::{BlockUnit, PlanError, PoolShape};
 
 /// Bytes from one budget to the next.
@@ -19,9 +19,17 @@ fn engine(case: &str, budget: Option<u64>) -> (Engine, Vec<Encoding>) {
     let checkpoint = Checkpoint::open(&folder).unwrap();
     let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
     let (config, tokenizer) = (read("config.json"), read("tokenizer.json"));
+    let grating = std::fs::read(folder.join("grating.json")).ok();
     let options = LoadOptions::default();
-    let LoadedModel { model, encoder } =
-        LoadedModel::load(&config, &tokenizer, None, &checkpoint, options).unwrap();
+    let LoadedModel { model, encoder, .. } = LoadedModel::load(
+        &config,
+        &tokenizer,
+        grating.as_deref(),
+        &SideFiles::default(),
+        &checkpoint,
+        options,
+    )
+    .unwrap();
     let query = encoder.encode_query("which window slides", None).unwrap();
     let texts = ["two layers of weights slide", "the cat sat", "glass", "a river by the window"];
     let encodings = texts.map(|text| encoder.encode(&query, text).unwrap()).to_vec();

@@ -178,6 +178,7 @@ struct Raw {
     tokenizer_class: Option<String>,
     use_sliding_window: Option<bool>,
     num_labels: Option<usize>,
+    quantization_config: Option<serde_json::Value>,
     id2label: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
@@ -213,6 +214,11 @@ fn supported() -> String {
 const MAX_LAYERS: usize = 1024;
 const MAX_WIDTH: usize = 1 << 20;
 const MAX_ROWS: usize = 1 << 26;
+
+/// `CrossEncoder.rank` raises for any other number, and which label means relevant is nowhere written.
+const ONE_LABEL: &str = "one label (sentence-transformers' CrossEncoder.rank refuses others too: there is no one score \
+     to rank by). Of a two-label head of which you know the relevant label, the relevant row less the other, in \
+     weight and bias, is a one-label head with the same order and probability";
 
 impl ModelConfig {
     /// Where llama.cpp's conversion changes weights: Llama's rows of queries and keys go by neighbours, and the rows of
@@ -357,6 +363,14 @@ impl Raw {
         {
             return Err(field("position_embedding_type", "absolute", kind));
         }
+        if let Some(quantization) = self.quantization_config.as_ref().filter(|q| !q.is_null()) {
+            let method = quantization.get("quant_method").and_then(|m| m.as_str());
+            return Err(field(
+                "quantization_config",
+                "none: take the original weights, or a GGUF file of the model",
+                method.unwrap_or("there"),
+            ));
+        }
         if self.use_sliding_window == Some(true) {
             return Err(field("use_sliding_window", "false", true));
         }
@@ -371,7 +385,7 @@ impl Raw {
             found => {
                 let found =
                     found.map_or("absent (two labels by default)".to_string(), |n| n.to_string());
-                Err(field("id2label / num_labels", "one label, as a reranker has", found))
+                Err(field("id2label / num_labels", ONE_LABEL, found))
             }
         }
     }
@@ -520,6 +534,7 @@ mod tests {
             (r#"{"hidden_act":"tanhshrink"}"#, "hidden_act"),
             (r#"{"rope_scaling":{"rope_type":"yarn","factor":4.0}}"#, "rope_scaling.rope_type"),
             (r#"{"use_sliding_window":true}"#, "use_sliding_window"),
+            (r#"{"quantization_config":{"quant_method":"gptq"}}"#, "quantization_config"),
             (r#"{"vocab_size":18446744073709551615}"#, "vocab_size"),
             (r#"{"rms_norm_eps":-1}"#, "rms_norm_eps"),
         ] {
@@ -538,6 +553,11 @@ mod tests {
             with(two),
             Err(ModelError::Config { field: "id2label / num_labels", .. })
         ));
+        let error = with(two).unwrap_err().to_string();
+        assert!(
+            error.contains("CrossEncoder.rank") && error.contains("the relevant row less"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -86,6 +86,23 @@ pub enum ModelError {
         /// What is wrong, in words that follow the key.
         problem: String,
     },
+    /// A language model whose head is nowhere.
+    #[error(
+        "no scoring head: config.json says that the head is not tied to the embeddings \
+         (`tie_word_embeddings` is false or absent), and the checkpoint has no tensor `lm_head.weight`. If the model \
+         was trained with a tied head, set `tie_word_embeddings` to true in config.json; an embedding model has none"
+    )]
+    NoLanguageModelHead,
+    /// The model's own files describe something that is not run here, or not run so.
+    #[error("{file} {says}; {remedy}")]
+    OtherModel {
+        /// The file, or what else says it.
+        file: String,
+        /// What it says, in words that follow the file's name.
+        says: String,
+        /// What to do.
+        remedy: String,
+    },
     /// A tensor that the configuration calls for is not in the checkpoint.
     #[error(
         "the checkpoint lacks tensor `{tensor}`, which config.json calls for (shape {expected:?})"

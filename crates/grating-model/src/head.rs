@@ -12,13 +12,13 @@ use crate::parts::{Part, PartBuffer, Spec};
 use crate::score::Logit;
 use crate::weights::LayerWeights;
 
-/// Token ids of the two answers of a yes/no decoder.
+/// Token ids of the answers of a yes/no decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answers {
     /// The answer that means relevant.
     pub yes: u32,
-    /// The answer that means not.
-    pub no: u32,
+    /// The answer that means not; without one the score is the logit of `yes`.
+    pub no: Option<u32>,
 }
 
 /// The two answers' rows, yes first, where they are stored apart.
@@ -30,7 +30,53 @@ pub(crate) fn answers_are_apart(config: &ModelConfig, checkpoint: &Checkpoint) -
     config.form == Form::YesNo && rows.is_ok()
 }
 
-/// Finds the head's tensors. Of a language-model head only the two answers' rows are ever read.
+impl Answers {
+    fn rows(self) -> Vec<u32> {
+        std::iter::once(self.yes).chain(self.no).collect()
+    }
+}
+
+const LM_HEAD: &str = "lm_head.weight";
+const EMBEDDINGS: &str = "model.embed_tokens.weight";
+
+/// Whether the scores come from a stored `lm_head.weight` although the configuration calls the head tied to the
+/// embeddings. As in transformers (`tie_weights`, which compares whole tables) the stored one counts where it differs,
+/// and is the only table where there is no other; of both, the answers' rows are all that a score depends on.
+pub(crate) fn stored_head_counts(
+    config: &ModelConfig,
+    checkpoint: &Checkpoint,
+    answers: Option<Answers>,
+) -> Result<bool> {
+    let (Form::YesNo, true, Some(answers)) = (config.form, config.tied, answers) else {
+        return Ok(false);
+    };
+    let rows = answers.rows();
+    let resolved = |name| Spec::new(name, [config.vocab, config.hidden]).resolve(checkpoint, "");
+    let values = |part: Part| -> Result<Vec<f32>> {
+        let parts = [part.rows(&rows)];
+        let mut buffer = PartBuffer::new();
+        buffer.fill(checkpoint, &parts)?;
+        Ok(buffer.views(&parts)?.view(parts[0].name())?.to_f32())
+    };
+    match (resolved(LM_HEAD), resolved(EMBEDDINGS)) {
+        (Err(ModelError::MissingTensor { .. }), _) => Ok(false),
+        (Ok(_), Err(ModelError::MissingTensor { .. })) => Ok(true),
+        (stored, embeddings) => {
+            let (stored, embeddings) = (stored?, embeddings?);
+            check_rows(config, &rows)?;
+            Ok(values(stored)? != values(embeddings)?)
+        }
+    }
+}
+
+fn check_rows(config: &ModelConfig, rows: &[u32]) -> Result<()> {
+    match rows.iter().find(|&&id| id as usize >= config.vocab) {
+        Some(&id) => Err(ModelError::TokenOutOfRange { id, rows: config.vocab }),
+        None => Ok(()),
+    }
+}
+
+/// Finds the head's tensors. Of a language-model head only the answers' rows are ever read.
 pub(crate) fn head_parts(
     config: &ModelConfig,
     checkpoint: &Checkpoint,
@@ -47,17 +93,17 @@ pub(crate) fn head_parts(
             let answers = answers.ok_or_else(|| ModelError::NoTemplate {
                 architecture: config.architecture.clone(),
             })?;
-            let rows = [answers.yes, answers.no];
-            for id in rows {
-                if id as usize >= config.vocab {
-                    return Err(ModelError::TokenOutOfRange { id, rows: config.vocab });
+            let rows = answers.rows();
+            check_rows(config, &rows)?;
+            let table = if config.tied { EMBEDDINGS } else { LM_HEAD };
+            let table = Spec::new(table, [config.vocab, h]).resolve(checkpoint, "");
+            let table = table.map_err(|error| match error {
+                ModelError::MissingTensor { tensor, .. } if tensor == LM_HEAD => {
+                    ModelError::NoLanguageModelHead
                 }
-            }
-            let table = if config.tied { "model.embed_tokens.weight" } else { "lm_head.weight" };
-            vec![
-                part("", Spec::new("model.norm.weight", [h]))?,
-                head(checkpoint, Spec::new(table, [config.vocab, h]))?.rows(&rows),
-            ]
+                other => other,
+            })?;
+            vec![part("", Spec::new("model.norm.weight", [h]))?, table.rows(&rows)]
         }
         (Form::SequenceClassification, Family::Bert) if lacks_pooler(checkpoint) => {
             return Err(ModelError::NoPooler);
@@ -142,7 +188,7 @@ pub(crate) fn stem_parts(config: &ModelConfig, checkpoint: &Checkpoint) -> Resul
 pub struct Head<'w, O: Ops>(Kind<'w, O>);
 
 enum Kind<'w, O: Ops> {
-    /// Final norm, then one or two rows: `logit(yes) - logit(no)`, or the one label.
+    /// Final norm, then one or two rows: `logit(yes) - logit(no)` of two `answers`, or the one answer or label.
     Decoder { norm: O::Weight<'w>, rows: O::Weight<'w>, answers: bool },
     /// `out(tanh(dense(x)))` on the first token.
     Encoder { dense: Linear<'w, O>, out: Linear<'w, O> },
@@ -161,16 +207,16 @@ impl<'w, O: Ops> Head<'w, O> {
                 out: linear("classifier.out_proj.weight", "classifier.out_proj.bias")?,
             },
             (form, _) => {
-                let rows = match (form, config.tied) {
+                let rows = weights.view(match (form, config.tied) {
                     (Form::SequenceClassification, _) => "score.weight",
                     (Form::YesNo, _) if config.answers_apart => ANSWER_ROWS,
-                    (Form::YesNo, true) => "model.embed_tokens.weight",
-                    (Form::YesNo, false) => "lm_head.weight",
-                };
+                    (Form::YesNo, true) => EMBEDDINGS,
+                    (Form::YesNo, false) => LM_HEAD,
+                })?;
                 Kind::Decoder {
                     norm: ops.bind(weights.view("model.norm.weight")?)?,
-                    rows: ops.bind_unrounded(weights.view(rows)?)?,
-                    answers: form == Form::YesNo,
+                    answers: form == Form::YesNo && rows.shape()[0] == 2,
+                    rows: ops.bind_unrounded(rows)?,
                 }
             }
         }))

@@ -18,13 +18,14 @@
 //!
 //! ```no_run
 //! use grating_io::Checkpoint;
-//! use grating_model::{CpuOps, Isa, LoadOptions, LoadedModel, Ops, Part, PartBuffer, Precision, Ragged};
+//! use grating_model::{CpuOps, Isa, LoadOptions, LoadedModel, Ops, Part, PartBuffer, Precision, Ragged, SideFiles};
 //!
 //! let folder = std::path::Path::new("path/to/model");
 //! let checkpoint = Checkpoint::open(folder)?;
 //! let (config, tokenizer) = (std::fs::read(folder.join("config.json"))?, std::fs::read(folder.join("tokenizer.json"))?);
-//! let LoadedModel { model, encoder } =
-//!     LoadedModel::load(&config, &tokenizer, None, &checkpoint, LoadOptions::default())?;
+//! let (files, options) = (SideFiles::default(), LoadOptions::default());
+//! let LoadedModel { model, encoder, .. } =
+//!     LoadedModel::load(&config, &tokenizer, None, &files, &checkpoint, options)?;
 //!
 //! let query = encoder.encode_query("what is a window", None)?;
 //! let texts = [encoder.encode(&query, "two layers of weights")?, encoder.encode(&query, "a cat")?];
@@ -62,6 +63,7 @@ mod families;
 mod gguf_files;
 mod gguf_names;
 mod head;
+mod identity;
 mod load;
 mod model;
 mod ops;
@@ -70,6 +72,7 @@ mod precision;
 mod ragged;
 mod rope;
 mod score;
+mod side_files;
 mod template;
 mod tokenize;
 mod weights;
@@ -82,6 +85,7 @@ pub use grating_kernels::attention::{Heads, Span};
 pub use grating_kernels::rows::Activation;
 pub use grating_kernels::{Isa, IsaError};
 pub use head::{Answers, Head, Stem};
+pub use identity::{Identity, PromptSource, refuse_adapter};
 pub use load::{LoadOptions, LoadedModel};
 pub use model::{Attention, FeedForward, Model, RowSource};
 pub use ops::cpu::{CpuOps, CpuTensor, CpuWeight, OperationTimes};
@@ -90,6 +94,7 @@ pub use parts::{Part, PartBuffer};
 pub use precision::{Precision, UnknownPrecision};
 pub use ragged::Ragged;
 pub use score::{Logit, Probability};
+pub use side_files::{ModelName, SideFiles};
 pub use template::*;
 pub use tokenize::*;
 pub use weights::{LayerWeights, TensorView, quantize};

@@ -2,10 +2,12 @@
 
 use grating_io::Checkpoint;
 
-use crate::config::{Family, Form, ModelConfig};
+use crate::config::{Form, ModelConfig};
 use crate::error::{ModelError, Result};
+use crate::identity::{Evidence, Identity};
 use crate::model::Model;
-use crate::template::{GratingJson, PairTemplate, Template};
+use crate::side_files::SideFiles;
+use crate::template::GratingJson;
 use crate::tokenize::{EncodeOptions, Settings, TextEncoder, TokenizerFiles};
 
 /// What a caller may decide about a model.
@@ -27,14 +29,16 @@ pub struct LoadedModel {
     pub model: Model,
     /// Text to ids.
     pub encoder: TextEncoder,
+    /// What it was taken for, and why.
+    pub identity: Identity,
 }
 
 /// As the cards of decoders say, which have more positions than anyone trained them to rank with.
 const DECODER_TOKENS: usize = 8192;
 
 impl LoadedModel {
-    /// Reads `config.json`, the tokenizer's files and, where there is one, `grating.json`, and checks the checkpoint
-    /// against them. `tokenizer` may be a `tokenizer.json` alone.
+    /// Reads `config.json`, the tokenizer's files, `grating.json` where there is one and the side files, and checks the
+    /// checkpoint against them. `tokenizer` may be a `tokenizer.json` alone.
     ///
     /// # Errors
     /// A [`ModelError`] that says which file or tensor does not fit, and what to do.
@@ -42,15 +46,24 @@ impl LoadedModel {
         config: &[u8],
         tokenizer: impl Into<TokenizerFiles<'a>>,
         grating: Option<&[u8]>,
+        side_files: &SideFiles,
         checkpoint: &Checkpoint,
         options: LoadOptions,
     ) -> Result<Self> {
-        let config = ModelConfig::from_json(config)?;
+        let config_json = config;
+        let config = ModelConfig::from_json(config_json)?;
         let grating = grating.map(GratingJson::parse).transpose()?;
         let files = tokenizer.into();
         let own = Settings::read(&files)?.max_tokens()?;
         let max_tokens = max_tokens(&config, grating.as_ref(), own, options.max_tokens)?;
-        let template = template(&config, grating)?;
+        let evidence = Evidence {
+            config: &config,
+            config_json,
+            tokenizer_json: files.tokenizer,
+            side_files,
+            checkpoint,
+        };
+        let (template, identity) = evidence.weigh(grating)?;
         let encode = EncodeOptions {
             max_tokens,
             special_tokens_in_text: options.special_tokens_in_text,
@@ -62,7 +75,7 @@ impl LoadedModel {
             Form::SequenceClassification => None,
         };
         let model = Model::load(config, checkpoint, answers)?;
-        Ok(LoadedModel { model, encoder })
+        Ok(LoadedModel { model, encoder, identity })
     }
 }
 
@@ -80,21 +93,6 @@ fn max_tokens(
             let most = if config.family.is_decoder() { DECODER_TOKENS } else { positions };
             let own = own.unwrap_or(positions).min(most);
             Ok(grating.and_then(|g| g.max_tokens).unwrap_or(own).min(positions))
-        }
-    }
-}
-
-/// The family's own template, or the one of `grating.json`, which wins.
-fn template(config: &ModelConfig, grating: Option<GratingJson>) -> Result<Template> {
-    if let (true, Some(grating)) = (config.family.is_decoder(), grating) {
-        return Ok(Template::YesNo(grating.template));
-    }
-    match config.family {
-        Family::Qwen3 => Ok(Template::qwen3_reranker()),
-        Family::Bert => Ok(Template::Pair(PairTemplate::Bert)),
-        Family::XlmRoberta => Ok(Template::Pair(PairTemplate::XlmRoberta)),
-        Family::Qwen2 | Family::Llama => {
-            Err(ModelError::NoTemplate { architecture: config.architecture.clone() })
         }
     }
 }

@@ -94,7 +94,8 @@ struct LayerParts {
 
 impl Model {
     /// Checks `checkpoint` against `config`: every tensor there, of the right shape and a type that can be
-    /// computed on, none too many, a finite head. `answers` are the two tokens of a yes/no model.
+    /// computed on, none too many, a finite head. `answers` are the tokens of a yes/no model. A stored head that
+    /// differs from the table that `config` ties it to counts, as in transformers.
     ///
     /// # Errors
     /// A [`ModelError`] naming the tensor, what was expected and what was found.
@@ -112,8 +113,13 @@ impl Model {
             true => ("", "model.embed_tokens.weight"),
             false => (encoder::model_prefix(config.family), "embeddings.word_embeddings.weight"),
         };
-        let token_embeddings =
-            Spec::new(token_table, [config.vocab, h]).resolve(checkpoint, embeddings_prefix)?;
+        let mut token_table = Spec::new(token_table, [config.vocab, h]);
+        if config.tied && config.form == Form::YesNo {
+            // Some tools store the one table under the other name.
+            token_table = token_table.or("lm_head.weight");
+        }
+        let token_embeddings = token_table.resolve(checkpoint, embeddings_prefix)?;
+        config.tied &= !head::stored_head_counts(&config, checkpoint, answers)?;
         let position_embeddings = match config.positions {
             Positions::Rope { .. } => None,
             Positions::Absolute { offset } => {

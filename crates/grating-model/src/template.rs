@@ -1,7 +1,9 @@
 //! Prompts as data: how a query and a text become one sequence. Templates belong to the model, users pass plain text.
 
+use std::fmt;
+
 use grating_io::shown;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::tokenize::TokenizeError;
 
@@ -17,7 +19,7 @@ pub enum Template {
 /// A prompt of three parts that are tokenized separately and concatenated, as the reference does.
 ///
 /// This is also the content of `template` in a `grating.json`, which lies beside the weights and makes a reranker of
-/// any supported decoder:
+/// any supported decoder (a name in its place, `"template": "qwen3-reranker"`, is a template of [`Template::named`]):
 ///
 /// ```json
 /// {
@@ -32,7 +34,7 @@ pub enum Template {
 ///   "max_tokens": 2048
 /// }
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct YesNoTemplate {
     /// Before the body; its control tokens are control tokens.
@@ -46,10 +48,41 @@ pub struct YesNoTemplate {
     /// Used where neither the caller nor the request gives one.
     #[serde(default)]
     pub default_instruction: String,
-    /// The answer that means relevant; one token.
-    pub yes: String,
-    /// The answer that means not; one token.
-    pub no: String,
+    /// The answer that means relevant.
+    pub yes: Answer,
+    /// The answer that means not; `null` where the score is the logit of `yes` alone.
+    #[serde(deserialize_with = "answer_or_null")]
+    pub no: Option<Answer>,
+}
+
+/// An answer of a language model; one token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// By the token's id.
+    Id(u32),
+    /// As text, or by the token's name (`Ġyes`).
+    Word(String),
+}
+
+impl From<&str> for Answer {
+    fn from(word: &str) -> Self {
+        Answer::Word(word.into())
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Id(id) => id.fmt(f),
+            Answer::Word(word) => word.fmt(f),
+        }
+    }
+}
+
+/// `null` has to be written: a forgotten `no` would be another score.
+fn answer_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Answer>, D::Error> {
+    Option::deserialize(from)
 }
 
 /// Control tokens around a pair.
@@ -74,8 +107,16 @@ impl Template {
             default_instruction:
                 "Given a web search query, retrieve relevant passages that answer the query".into(),
             yes: "yes".into(),
-            no: "no".into(),
+            no: Some("no".into()),
         })
+    }
+
+    /// Names of built-in templates, as a `grating.json` may give one.
+    pub const NAMES: [&str; 1] = ["qwen3-reranker"];
+
+    /// The built-in template of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        (name == Template::NAMES[0]).then(Template::qwen3_reranker)
     }
 }
 
@@ -83,7 +124,8 @@ impl Template {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GratingJson {
-    /// The model's prompt.
+    /// The model's prompt: spelled, or the name of a built-in one.
+    #[serde(deserialize_with = "spelled_or_named")]
     pub template: YesNoTemplate,
     /// Most tokens of a candidate where the caller sets none.
     #[serde(default)]
@@ -101,13 +143,31 @@ impl GratingJson {
             serde_json::from_slice(json).map_err(|e| fail(shown(&e.to_string())))?;
         file.template.body_parts()?;
         let YesNoTemplate { yes, no, .. } = &file.template;
-        if yes.is_empty() || no.is_empty() || yes == no {
+        let empty = |answer: &Answer| *answer == Answer::from("");
+        if empty(yes) || no.as_ref().is_some_and(|no| empty(no) || yes == no) {
             return Err(fail("`yes` and `no` must be two different words".into()));
         }
         if file.max_tokens == Some(0) {
             return Err(fail("`max_tokens` must be at least 1".into()));
         }
         Ok(file)
+    }
+}
+
+fn spelled_or_named<'de, D: Deserializer<'de>>(from: D) -> Result<YesNoTemplate, D::Error> {
+    use serde::de::Error;
+    let name = match serde_json::Value::deserialize(from)? {
+        serde_json::Value::String(name) => name,
+        spelled => return serde_json::from_value(spelled).map_err(D::Error::custom),
+    };
+    match Template::named(&name) {
+        Some(Template::YesNo(template)) => Ok(template),
+        _ => {
+            let names = Template::NAMES.join(", ");
+            Err(D::Error::custom(format!(
+                "no built-in template is called `{name}`; there is {names}"
+            )))
+        }
     }
 }
 
@@ -191,5 +251,16 @@ mod tests {
         let same = r#"{"template":{"body":"{query}{document}","yes":"y","no":"y"}}"#;
         assert!(error(same).contains("different"));
         assert!(error(&with("{query} {document}").replace("\"no\"", "\"No\"")).contains("`No`"));
+        assert!(error(r#"{"template":"qwen4-reranker"}"#).contains("qwen3-reranker"));
+    }
+
+    #[test]
+    fn a_template_is_spelled_or_named_and_answers_are_words_or_ids() {
+        let parse = |json: &str| GratingJson::parse(json.as_bytes()).unwrap();
+        let named = parse(r#"{"template":"qwen3-reranker","max_tokens":99}"#);
+        assert_eq!(Template::YesNo(named.template), Template::qwen3_reranker());
+        assert_eq!(named.max_tokens, Some(99));
+        let lone = parse(r#"{"template":{"body":"{query}{document}","yes":9454,"no":null}}"#);
+        assert_eq!((lone.template.yes, lone.template.no), (Answer::Id(9454), None));
     }
 }

@@ -250,7 +250,7 @@ impl TextEncoder {
         guarded(|| prompt::answer_id(&self.tokenizer, answer))
     }
 
-    /// The ids of a yes/no template's two answers.
+    /// The ids of a yes/no template's answers.
     ///
     /// # Errors
     /// [`TokenizeError::AnswerNotOneToken`] or [`TokenizeError::AnswersEqual`]; [`TokenizeError::GratingJson`] for a

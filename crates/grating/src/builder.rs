@@ -269,11 +269,11 @@ impl RerankerBuilder {
             special_tokens_in_text: self.special_tokens_in_text,
             refuse_long_query: self.refuse_long_query,
         };
-        let LoadedModel { model, encoder } =
+        let LoadedModel { model, encoder, identity } =
             files.load(options).map_err(|source| Error::of_model(&files.name, source))?;
-        let fingerprint = Fingerprint::new(&files);
+        let fingerprint = Fingerprint::new(&files, &identity);
         let ModelFiles { name, checkpoint, profile: shipped, .. } = files;
-        let info = ModelInfo::new(&name, &model, &checkpoint, &encoder);
+        let info = ModelInfo::new(&name, &model, &checkpoint, &encoder, identity);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("grating-worker-{i}"))

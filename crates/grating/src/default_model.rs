@@ -33,6 +33,7 @@ pub(crate) fn open() -> crate::Result<crate::files::ModelFiles> {
         tokenizer: embedded::TOKENIZER.to_vec(),
         beside_tokenizer: vec![("tokenizer_config.json", embedded::TOKENIZER_CONFIG.to_vec())],
         grating: None,
+        side_files: grating_model::SideFiles::default(),
         profile: None,
         from_metadata: Vec::new(),
         checkpoint: Checkpoint::from_storage(weights())?,

@@ -2,7 +2,7 @@
 
 use grating_io::{Checkpoint, Dtype, TensorInfo};
 use grating_model::{
-    LoadOptions, LoadedModel, ModelConfig, ModelError, TextEncoder, tokenizer_differences,
+    Identity, LoadOptions, LoadedModel, ModelConfig, ModelError, TextEncoder, tokenizer_differences,
 };
 use serde::Serialize;
 
@@ -83,6 +83,8 @@ impl DoctorReport {
 
 const FILES: &str = "files";
 const MODEL: &str = "architecture, head and tensors";
+const PROMPT: &str = "prompt";
+const SCORE: &str = "score";
 const WEIGHTS: &str = "weights";
 const TOKENIZER: &str = "tokenizer and template";
 const TOKENIZER_FILES: &str = "tokenizer's files";
@@ -94,6 +96,15 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
     let mut report = DoctorReport { model: source.to_string(), checks: Vec::new() };
     let files = match files::open(source, crate::builder::fetch_quietly) {
         Ok(files) => files,
+        Err(Error::Model { reason, .. }) => {
+            let (detail, remedy) = match *reason {
+                ModelError::OtherModel { file, says, remedy } => (format!("{file} {says}"), remedy),
+                other => (other.to_string(), "see the message".into()),
+            };
+            report.fail(FILES, detail, &remedy);
+            report.skip(&[MODEL, PROMPT, WEIGHTS, TOKENIZER, SANITY]);
+            return report;
+        }
         Err(error) => {
             let remedy = match error {
                 Error::NoTokenizerJson { .. } => {
@@ -102,7 +113,7 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
                 _ => "put the missing or damaged file in place and run again",
             };
             report.fail(FILES, error.to_string(), remedy);
-            report.skip(&[MODEL, WEIGHTS, TOKENIZER, SANITY]);
+            report.skip(&[MODEL, PROMPT, WEIGHTS, TOKENIZER, SANITY]);
             return report;
         }
     };
@@ -115,13 +126,14 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
 
     let loaded = files.load(LoadOptions::default());
     let encoder = match loaded {
-        Ok(LoadedModel { model, encoder }) => {
+        Ok(LoadedModel { model, encoder, identity }) => {
             let config = model.config();
             let (family, head) = (config.family.name(), config.form.name());
             report.pass(
                 MODEL,
                 format!("{family}, {} layers, {head}; all tensors as configured", config.layers),
             );
+            check_identity(&mut report, &identity);
             check_weights(&mut report, &files.checkpoint);
             check_tokenizer(&mut report, &encoder, config.vocab);
             check_tokenizer_files(&mut report, &files, config);
@@ -129,14 +141,20 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
         }
         Err(error) => {
             let (at, rest): (_, &[&'static str]) = match error {
-                ModelError::Tokenize(_) => (TOKENIZER, &[MODEL, WEIGHTS, SANITY]),
-                _ => (MODEL, &[WEIGHTS, TOKENIZER, SANITY]),
+                ModelError::Tokenize(_) => (TOKENIZER, &[MODEL, PROMPT, WEIGHTS, SANITY]),
+                ModelError::OtherModel { .. } | ModelError::NoTemplate { .. } => {
+                    (PROMPT, &[MODEL, WEIGHTS, TOKENIZER, SANITY])
+                }
+                _ => (MODEL, &[PROMPT, WEIGHTS, TOKENIZER, SANITY]),
             };
-            report.fail(
-                at,
-                error.to_string(),
-                "use a checkpoint that was published as a reranker, complete",
-            );
+            let (detail, remedy) = match error {
+                ModelError::OtherModel { file, says, remedy } => (format!("{file} {says}"), remedy),
+                other => (
+                    other.to_string(),
+                    "use a checkpoint that was published as a reranker, complete".into(),
+                ),
+            };
+            report.fail(at, detail, &remedy);
             report.skip(rest);
             return report;
         }
@@ -144,6 +162,30 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
     drop(encoder);
     check_sanity(&mut report, source);
     report
+}
+
+/// What the model was taken for and why, and how its scores compare to sentence-transformers'.
+fn check_identity(report: &mut DoctorReport, identity: &Identity) {
+    report.pass(PROMPT, format!("{}: {}", identity.prompt, identity.because));
+    for warning in &identity.warnings {
+        report.add(PROMPT, CheckStatus::Warn, warning, None);
+    }
+    let predict = "`CrossEncoder.predict` of sentence-transformers";
+    match identity.activation.as_deref() {
+        None | Some("Sigmoid") => {}
+        Some("Identity") => report.pass(
+            SCORE,
+            format!(
+                "the model's files say Identity: {predict} returns the raw score; the score is its sigmoid"
+            ),
+        ),
+        Some(other) => {
+            let detail = format!(
+                "the model's files say {other}: {predict} returns that of the raw score; the score here is its sigmoid"
+            );
+            report.add(SCORE, CheckStatus::Warn, detail, Some("compare raw scores"));
+        }
+    }
 }
 
 fn shards(files: &ModelFiles) -> String {

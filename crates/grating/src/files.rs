@@ -4,12 +4,13 @@ use std::path::Path;
 
 use grating_io::{Checkpoint, IoError};
 use grating_model::{
-    GgufFiles, LoadOptions, LoadedModel, ModelError, TokenizerFiles, names_an_architecture,
-    wordpiece_json,
+    GgufFiles, LoadOptions, LoadedModel, ModelError, SideFiles, TokenizerFiles,
+    names_an_architecture, refuse_adapter, wordpiece_json,
 };
 
 use crate::error::{Error, Result};
 use crate::regular;
+use crate::side_files;
 use crate::source::ModelSource;
 
 /// What every model consists of.
@@ -25,6 +26,8 @@ pub(crate) struct ModelFiles {
     pub(crate) beside_tokenizer: Vec<(&'static str, Vec<u8>)>,
     /// `grating.json`, where there is one.
     pub(crate) grating: Option<Vec<u8>>,
+    /// Further small files that say what the model is, and its names.
+    pub(crate) side_files: SideFiles,
     /// `grating-profile.json`, where there is one.
     pub(crate) profile: Option<Vec<u8>>,
     /// Which of the files above are the GGUF file's metadata.
@@ -37,7 +40,8 @@ impl ModelFiles {
     /// Checks the files against one another and makes a model of them.
     pub(crate) fn load(&self, options: LoadOptions) -> Result<LoadedModel, ModelError> {
         let grating = self.grating.as_deref();
-        LoadedModel::load(&self.config, self.tokenizer_files(), grating, &self.checkpoint, options)
+        let (config, tokenizer) = (&self.config, self.tokenizer_files());
+        LoadedModel::load(config, tokenizer, grating, &self.side_files, &self.checkpoint, options)
     }
 
     /// All that decides which ids a text becomes.
@@ -60,17 +64,17 @@ pub(crate) fn open(
 ) -> Result<ModelFiles> {
     match source {
         ModelSource::Default => crate::default_model::open(),
-        ModelSource::Path(path) => open_path(path),
+        ModelSource::Path(path) => open_path(path, &path.display().to_string()),
         ModelSource::Hub { id, revision } => {
-            let mut files = open_path(&fetch(id, revision.as_deref())?)?;
-            files.name = source.to_string();
+            let mut files = open_path(&fetch(id, revision.as_deref())?, &source.to_string())?;
+            files.side_files.add_name(side_files::hub_name(id.clone()));
             Ok(files)
         }
     }
 }
 
 /// A folder, or one of several models in a folder by the file of its weights; the other files lie beside it.
-fn open_path(path: &Path) -> Result<ModelFiles> {
+fn open_path(path: &Path, name: &str) -> Result<ModelFiles> {
     let folder = match path.is_dir() {
         true => path,
         false if path.exists() => weights_folder(path)?,
@@ -79,6 +83,9 @@ fn open_path(path: &Path) -> Result<ModelFiles> {
             return Err(Error::ModelFile { path: path.into(), reason });
         }
     };
+    let side_files = side_files::read(folder)?;
+    // Before what an adapter alone lacks.
+    refuse_adapter(&side_files).map_err(|error| Error::of_model(name, error))?;
     let checkpoint = match Checkpoint::open(path) {
         // Nothing of a model is there: what it needs says more.
         Err(IoError::NoCheckpoint { candidates, .. })
@@ -93,14 +100,13 @@ fn open_path(path: &Path) -> Result<ModelFiles> {
         let path = folder.join(name);
         path.exists().then(|| read(&path)).transpose()
     };
-    let name = path.display().to_string();
     let written = Written {
         config: optional("config.json")?,
         tokenizer: optional("tokenizer.json")?,
         grating: optional("grating.json")?,
     };
     let (files, from_metadata) = match GgufFiles::of(&checkpoint) {
-        Some(gguf) => written.completed(&gguf).map_err(|error| Error::of_model(&name, error))?,
+        Some(gguf) => written.completed(&gguf).map_err(|error| Error::of_model(name, error))?,
         None => (written, Vec::new()),
     };
     let config = match files.config {
@@ -120,9 +126,10 @@ fn open_path(path: &Path) -> Result<ModelFiles> {
         tokenizer,
         beside_tokenizer,
         grating: files.grating,
+        side_files,
         profile: optional(crate::profile::SHIPPED)?,
         from_metadata,
-        name,
+        name: name.to_string(),
         checkpoint,
     })
 }

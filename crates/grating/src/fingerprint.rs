@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use grating_io::Checkpoint;
+use grating_model::{Identity, PromptSource};
 use sha2::{Digest, Sha256};
 
 use crate::error::Result;
@@ -13,7 +14,8 @@ const SAMPLE_BYTES: u64 = 4096;
 
 /// A model's hash, taken when it is first asked for.
 ///
-/// SHA-256 of `config.json`, `grating.json` where there is one, and for each tensor by name its name, type, shape and
+/// SHA-256 of `config.json`, `grating.json` where there is one, the files that say which prompt is the model's where
+/// some do, and for each tensor by name its name, type, shape and
 /// its first and last 4096 bytes. Training moves every tensor, so another training is another hash; an edit in the
 /// middle of one tensor is not seen.
 #[derive(Debug)]
@@ -24,12 +26,20 @@ pub(crate) struct Fingerprint {
 }
 
 impl Fingerprint {
-    pub(crate) fn new(files: &ModelFiles) -> Self {
+    pub(crate) fn new(files: &ModelFiles, identity: &Identity) -> Self {
         let mut settings = Sha256::new();
         for file in [Some(&files.config), files.grating.as_ref()] {
             let file = file.map_or(&[][..], Vec::as_slice);
             settings.update((file.len() as u64).to_le_bytes());
             settings.update(file);
+        }
+        if identity.source == PromptSource::Files {
+            // The model card may be edited at will.
+            for (path, content) in files.side_files.files().filter(|(path, _)| *path != "README.md")
+            {
+                settings.update(format!("{path}\0{}\0", content.len()));
+                settings.update(content);
+            }
         }
         Fingerprint { settings, checkpoint: files.checkpoint.clone(), hash: OnceLock::new() }
     }

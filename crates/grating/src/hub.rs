@@ -5,8 +5,10 @@
 //! [`fetch`] takes an id (`owner/name`), a revision and [`HubOptions`], and returns the snapshot folder, which is
 //! then opened like any other model folder. Only what a reranker needs is downloaded: `config.json`,
 //! `tokenizer.json`, the safetensors weights (one file, or the index and its shards) and, where the repository has
-//! them, `tokenizer_config.json` and `grating.json`. Of a repository of GGUF files it is one of them (the only one, or
-//! the one named in `owner/name:Q4_K_M` or `owner/name/file.gguf`) and the small files as far as there are any.
+//! them, `grating.json` and the small files that say what the model is: the model card, `tokenizer_config.json`, chat
+//! templates, sentence-transformers' settings and an adapter's `adapter_config.json`. Of a repository of GGUF files it is
+//! one of them (the only one, or the one named in `owner/name:Q4_K_M` or `owner/name/file.gguf`) and the small files as
+//! far as there are any.
 //!
 //! The cache is the one of Python's `huggingface_hub` (`models--owner--name/{blobs,refs,snapshots}`, locks in
 //! `.locks`): what Python fetched is reused, and the other way round. [`HubOptions::from_env`] finds it, the token
@@ -167,11 +169,11 @@ impl Session<'_> {
     /// index is fetched ahead (it is small), because it names the shards.
     fn complete(
         &self,
-        small_files: &[&str],
+        small_files: &[String],
         weights: &Weights,
         progress: &mut dyn FnMut(DownloadProgress<'_>),
     ) -> Result<(), HubError> {
-        let mut wanted: Vec<String> = small_files.iter().map(|file| (*file).to_string()).collect();
+        let mut wanted = small_files.to_vec();
         match weights {
             Weights::Single => wanted.push(plan::SINGLE.to_string()),
             Weights::Sharded => {

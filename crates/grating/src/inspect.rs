@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use grating_io::{Checkpoint, TensorInfo};
-use grating_model::{LoadOptions, LoadedModel, Model, Part, TextEncoder};
+use grating_model::{Identity, LoadOptions, LoadedModel, Model, Part, TextEncoder};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -26,6 +26,15 @@ pub struct ModelInfo {
     pub template: &'static str,
     /// Whether the template has a place for an instruction; without one, instructions have no effect.
     pub instruction: bool,
+    /// The prompt that texts go into, in words.
+    pub prompt: String,
+    /// Which of the model's files say so.
+    pub prompt_because: String,
+    /// What `CrossEncoder.predict` of sentence-transformers makes of a score, where the files say it: `Sigmoid`
+    /// (which is [`Ranked::score`](crate::Ranked::score)), `Identity` (which is its raw score) or another.
+    pub activation: Option<String>,
+    /// What to look at in the model's files.
+    pub warnings: Vec<String>,
     /// Transformer blocks.
     pub layers: usize,
     /// Width of a hidden state.
@@ -66,6 +75,7 @@ impl ModelInfo {
         model: &Model,
         checkpoint: &Checkpoint,
         encoder: &TextEncoder,
+        identity: Identity,
     ) -> Self {
         let config = model.config();
         let bytes = |parts: &[Part]| parts.iter().map(|p| p.byte_len() as u64).sum::<u64>();
@@ -77,6 +87,10 @@ impl ModelInfo {
             head: config.form.name(),
             template: if encoder.is_prompt() { "prompt" } else { "pair" },
             instruction: encoder.has_instruction(),
+            prompt: identity.prompt,
+            prompt_because: identity.because,
+            activation: identity.activation,
+            warnings: identity.warnings,
             layers: config.layers,
             hidden: config.hidden,
             heads: config.heads,
@@ -148,8 +162,9 @@ pub fn inspect(source: &ModelSource) -> Result<ModelReport> {
     let files = files::open(source, crate::builder::fetch_quietly)?;
     let loaded = files.load(LoadOptions::default());
     let (info, problem) = match loaded {
-        Ok(LoadedModel { model, encoder }) => {
-            (Some(ModelInfo::new(&files.name, &model, &files.checkpoint, &encoder)), None)
+        Ok(LoadedModel { model, encoder, identity }) => {
+            let info = ModelInfo::new(&files.name, &model, &files.checkpoint, &encoder, identity);
+            (Some(info), None)
         }
         Err(source) => (None, Some(Error::of_model(&files.name, source).to_string())),
     };

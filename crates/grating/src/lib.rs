@@ -46,6 +46,7 @@ mod regular;
 mod request;
 mod reranker;
 mod selection;
+mod side_files;
 mod source;
 mod standing;
 mod stats;

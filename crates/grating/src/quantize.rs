@@ -92,7 +92,8 @@ pub struct StoredAs {
 }
 
 /// Writes the model to the new folder `out`: `model.gguf` with the layers' matrices in `format`, and the other files as
-/// they are. The folder is a model like any other.
+/// they are. The folder is a model like any other. Where only the model's name says which prompt it takes, a
+/// `grating.json` says it in the new folder.
 ///
 /// Matrices whose rows are no whole number of blocks become `Q8_0`, or stay as they are where they do not fit that
 /// either. The table of token embeddings becomes `Q8_0` unless it is the scoring head as well; norms, biases, position
@@ -120,10 +121,10 @@ pub fn quantize_cancellable(
 ) -> Result<QuantizeReport> {
     write::refuse_existing(out)?;
     let files = files::open(source, crate::builder::fetch_quietly)?;
-    let LoadedModel { model, .. } = files
+    let LoadedModel { model, identity, .. } = files
         .load(LoadOptions::default())
         .map_err(|source| Error::of_model(&files.name, source))?;
     let tensors = plan::plan(&model, format)?;
-    write::write(&files, &tensors, format, out, cancel)?;
+    write::write(&files, &tensors, &identity, format, out, cancel)?;
     Ok(plan::report(&tensors))
 }

@@ -103,7 +103,7 @@ mod layout {
                 .map(|(name, length, large)| etag(&content(name, length), large));
         expected.sort();
         assert_eq!(blobs, expected, "contents under their ETags, nothing partial");
-        assert!(!folder.join("README.md").exists(), "only what is needed");
+        assert!(!folder.join("vocab.txt").exists(), "only what is needed");
         #[cfg(unix)]
         assert_eq!(
             fs::read_link(folder.join("config.json")).unwrap(),
@@ -152,6 +152,27 @@ mod layout {
         assert!(!setup.repo().join("refs").join(COMMIT).exists());
         let offline = setup.options.clone().offline(true);
         assert_eq!(hub::fetch(ID, Some(COMMIT), &offline, |_| {}).unwrap(), folder);
+    }
+
+    #[test]
+    fn files_that_say_what_the_model_is_come_along() {
+        let server = Server::with_model();
+        let wanted = [
+            "1_LogitScore/config.json",
+            "README.md",
+            "additional_chat_templates/reranker.jinja",
+            "chat_template.jinja",
+            "modules.json",
+        ];
+        for name in wanted.into_iter().chain(["onnx/config.json"]) {
+            server.file(name, name.into(), false);
+        }
+        let setup = Setup::with(server);
+        let folder = setup.fetch().unwrap();
+        for name in wanted {
+            assert_eq!(fs::read_to_string(folder.join(name)).unwrap(), name);
+        }
+        assert!(!folder.join("onnx").exists());
     }
 
     #[test]

@@ -181,11 +181,13 @@ pub(crate) fn tokenizer_config(shape: &Shape) -> Value {
     }
 }
 
-/// grating.json for plain decoders, which have no reranking template of their own: the wording of
-/// Qwen3-Reranker without its empty block of thoughts.
+/// grating.json for decoders, whose files say nothing else of a prompt: Qwen3-Reranker's; for plain ones its wording
+/// without the empty block of thoughts.
 pub(crate) fn grating(shape: &Shape) -> Option<Value> {
-    if !matches!(shape.family, Family::Qwen2 | Family::Llama) {
-        return None;
+    match shape.family {
+        Family::Qwen3 => return Some(json!({ "template": "qwen3-reranker" })),
+        Family::Qwen2 | Family::Llama => {}
+        Family::XlmRoberta | Family::Bert => return None,
     }
     Some(json!({
         "template": {

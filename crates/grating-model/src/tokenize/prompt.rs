@@ -4,7 +4,7 @@ use super::control::control_tokens;
 use super::vocabulary::Tokenizer;
 use super::{TokenizeError, ids};
 use crate::head::Answers;
-use crate::template::{BodyPart, YesNoTemplate};
+use crate::template::{Answer, BodyPart, YesNoTemplate};
 
 /// A yes/no template in one tokenizer's terms.
 #[derive(Debug, Clone)]
@@ -130,14 +130,20 @@ impl BodyPart {
     }
 }
 
-/// The two ids whose rows of the head make the score.
+/// The ids whose rows of the head make the score.
 fn answers(whole: &Tokenizer, template: &YesNoTemplate) -> Result<Answers, TokenizeError> {
-    let (yes, no) = (answer_id(whole, &template.yes)?, answer_id(whole, &template.no)?);
+    let id = |answer: &Answer| match answer {
+        Answer::Id(id) => Ok(*id),
+        Answer::Word(word) => answer_id(whole, word),
+    };
+    let yes = id(&template.yes)?;
+    let Some(word) = &template.no else { return Ok(Answers { yes, no: None }) };
+    let no = id(word)?;
     if yes == no {
-        let (yes, no) = (template.yes.clone(), template.no.clone());
+        let (yes, no) = (template.yes.to_string(), word.to_string());
         return Err(TokenizeError::AnswersEqual { yes, no });
     }
-    Ok(Answers { yes, no })
+    Ok(Answers { yes, no: Some(no) })
 }
 
 /// The id of an answer: the one token that it is as text, or the token of that name (`Ġyes`).

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use grating_io::Checkpoint;
 use grating_model::{
-    Encoding, LoadOptions, LoadedModel, Logit, Ops, Part, PartBuffer, Ragged, TokenizerFiles,
+    Encoding, LoadOptions, LoadedModel, Logit, Ops, Part, PartBuffer, Ragged, SideFiles,
+    TokenizerFiles,
 };
 use serde::Deserialize;
 
@@ -68,6 +69,7 @@ pub(crate) fn load(case: &Path, max_tokens: usize, special: bool) -> (LoadedMode
         &config,
         TokenizerFiles::of(&tokenizer, get),
         read("grating.json").as_deref(),
+        &SideFiles::default(),
         &checkpoint,
         options,
     )

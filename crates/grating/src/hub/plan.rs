@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use grating_model::TokenizerFiles;
+use grating_model::{SideFiles, TokenizerFiles};
 
 use super::{HubError, models, names};
 
@@ -11,8 +11,8 @@ pub(super) const SINGLE: &str = "model.safetensors";
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
-/// Fetched where the repository has them.
-const OPTIONAL: [&str; 1] = ["grating.json"];
+/// Fetched where the repository has it, as the small files are that say what the model is.
+const GRATING: &str = "grating.json";
 /// Weights that are never read: loading a pickle runs code of its author.
 const OTHER_WEIGHTS: [&str; 6] = [
     "pytorch_model.bin",
@@ -54,7 +54,7 @@ pub(super) fn files(
     id: &str,
     listing: &Listing,
     choice: Option<&str>,
-) -> Result<(Vec<&'static str>, Weights), HubError> {
+) -> Result<(Vec<String>, Weights), HubError> {
     let weights = match weights(id, &listing.files, choice) {
         // That there is no model at all says more.
         Err(error @ HubError::NoSafetensors { .. }) => {
@@ -67,15 +67,16 @@ pub(super) fn files(
 }
 
 /// The files beside the weights, in the order they are fetched.
-fn small_files(
-    id: &str,
-    listing: &Listing,
-    weights: &Weights,
-) -> Result<Vec<&'static str>, HubError> {
-    let there = |file: &&str| listing.files.contains(*file);
+fn small_files(id: &str, listing: &Listing, weights: &Weights) -> Result<Vec<String>, HubError> {
+    let described = |file: &&String| {
+        *file == GRATING
+            || SideFiles::is_wanted(file)
+            || TokenizerFiles::BESIDE.contains(&file.as_str())
+    };
+    let optional = listing.files.iter().filter(described);
     if weights.is_gguf() {
-        let all = [CONFIG, TOKENIZER].into_iter().chain(TokenizerFiles::BESIDE).chain(OPTIONAL);
-        return Ok(all.filter(there).collect());
+        let named = [CONFIG, TOKENIZER].iter().filter_map(|file| listing.files.get(*file));
+        return Ok(named.chain(optional).cloned().collect());
     }
     for file in [CONFIG, TOKENIZER] {
         if !listing.files.contains(file) {
@@ -88,8 +89,7 @@ fn small_files(
             return Err(HubError::MissingFile { id: id.to_string(), file: file.to_string(), hint });
         }
     }
-    let optional = TokenizerFiles::BESIDE.into_iter().chain(OPTIONAL).filter(there);
-    Ok([CONFIG, TOKENIZER].into_iter().chain(optional).collect())
+    Ok([CONFIG, TOKENIZER].map(str::to_string).into_iter().chain(optional.cloned()).collect())
 }
 
 /// The form of the weights among `files`; a single file wins over an index, as in transformers, and both over files of
@@ -180,6 +180,7 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_taken() {
         let all = listing(&[
+            "1_LogitScore/config.json",
             "README.md",
             "config.json",
             "grating.json",
@@ -193,7 +194,13 @@ mod tests {
         assert_eq!(found, Weights::Single);
         assert_eq!(
             small_files("a/b", &all, &found).unwrap(),
-            ["config.json", "tokenizer.json", "grating.json"]
+            [
+                "config.json",
+                "tokenizer.json",
+                "1_LogitScore/config.json",
+                "README.md",
+                "grating.json"
+            ]
         );
         let sharded = listing(&[INDEX, "model-00001-of-00001.safetensors"]);
         assert_eq!(weights("a/b", &sharded.files, None).unwrap(), Weights::Sharded);
@@ -204,7 +211,7 @@ mod tests {
         let all = listing(&["README.md", "config.json", "m-Q8_0.gguf", "mmproj-f16.gguf"]);
         let found = weights("a/b", &all.files, None).unwrap();
         assert_eq!(found, Weights::Model(vec!["m-Q8_0.gguf".into()]));
-        assert_eq!(small_files("a/b", &all, &found).unwrap(), ["config.json"]);
+        assert_eq!(small_files("a/b", &all, &found).unwrap(), ["config.json", "README.md"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The folder of a quantized model, complete or not at all.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -8,7 +9,7 @@ use std::sync::Arc;
 
 use grating_engine::CancelToken;
 use grating_io::{Checkpoint, GgufTensor, GgufValue, GgufWriter, Staging, free_bytes};
-use grating_model::TensorView;
+use grating_model::{Identity, PromptSource, TensorView};
 use rayon::prelude::*;
 
 use super::plan::Planned;
@@ -33,6 +34,7 @@ pub(super) fn refuse_existing(out: &Path) -> Result<(), QuantizeError> {
 pub(super) fn write(
     files: &ModelFiles,
     tensors: &[Planned],
+    identity: &Identity,
     format: WeightFormat,
     out: &Path,
     cancel: &CancelToken,
@@ -48,10 +50,8 @@ pub(super) fn write(
         shape: tensor.from.shape.clone(),
     };
     let entries: Vec<GgufTensor> = tensors.iter().map(entry).collect();
-    let mut jsons = vec![("config.json", &files.config), ("tokenizer.json", &files.tokenizer)];
-    jsons.extend(files.beside_tokenizer.iter().map(|(name, bytes)| (*name, bytes)));
-    jsons.extend(files.grating.iter().map(|bytes| ("grating.json", bytes)));
-    let json_bytes: usize = jsons.iter().map(|(_, bytes)| bytes.len()).sum();
+    let small = small_files(files, identity);
+    let json_bytes: usize = small.iter().map(|(_, bytes)| bytes.len()).sum();
     check_space(
         parent,
         GgufWriter::<File>::file_bytes(&metadata, &entries) + json_bytes as u64,
@@ -59,8 +59,11 @@ pub(super) fn write(
     )?;
 
     let folder = Staging::new(parent, HIDDEN).map_err(failure(parent))?;
-    for (name, bytes) in jsons {
+    for (name, bytes) in small {
         let path = folder.path().join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failure(parent))?;
+        }
         fs::write(&path, bytes).map_err(failure(&path))?;
     }
     let path = folder.path().join("model.gguf");
@@ -75,6 +78,28 @@ pub(super) fn write(
     refuse_existing(out)?;
     folder.commit(out).map_err(failure(out))?;
     Ok(())
+}
+
+/// All that says what the model is; a new folder has another name than the old one.
+fn small_files<'a>(files: &'a ModelFiles, identity: &Identity) -> Vec<(&'a str, Cow<'a, [u8]>)> {
+    let mut small: Vec<(&str, Cow<'_, [u8]>)> = vec![
+        ("config.json", Cow::from(&files.config)),
+        ("tokenizer.json", Cow::from(&files.tokenizer)),
+    ];
+    let beside = &files.beside_tokenizer;
+    small.extend(beside.iter().map(|(name, bytes)| (*name, Cow::from(bytes))));
+    let others =
+        files.side_files.files().filter(|(path, _)| beside.iter().all(|(name, _)| name != path));
+    small.extend(others.map(|(path, bytes)| (path, Cow::from(bytes))));
+    match &files.grating {
+        Some(bytes) => small.push(("grating.json", Cow::from(bytes))),
+        None => {
+            if let PromptSource::Name { grating_json } = &identity.source {
+                small.push(("grating.json", Cow::from(grating_json.clone().into_bytes())));
+            }
+        }
+    }
+    small
 }
 
 /// What the file says of itself. The architecture is not one of llama.cpp's: names of tensors are the original ones.

@@ -39,7 +39,9 @@ fn one_of_several_is_named_and_the_others_are_not_fetched() {
         assert!(fetch(&setup, choice).unwrap().ends_with("tiny-Q4_K_M.gguf"), "{choice}");
     }
     let folder = setup.repo().join("snapshots").join(COMMIT);
-    assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
+    // The model card names it.
+    assert!(folder.join("README.md").exists());
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 2);
     let error = fetch(&setup, ":Q5_0").unwrap_err().to_string();
     assert!(error.contains("Q5_0") && error.contains("tiny-Q8_0.gguf"), "{error}");
 }

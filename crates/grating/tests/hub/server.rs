@@ -90,7 +90,7 @@ impl Server {
         for (name, large) in [
             ("config.json", false),
             ("tokenizer.json", true),
-            ("README.md", false),
+            ("vocab.txt", false),
             ("model.safetensors", true),
         ] {
             server.file(

@@ -10,6 +10,7 @@ mod engine;
 mod errors;
 mod faults;
 mod golden;
+mod identity;
 mod llama_cpp;
 mod named_files;
 mod quantize;

@@ -163,7 +163,7 @@ fn inspect_and_doctor_look_at_every_family() {
         let failed: Vec<_> =
             report.checks.iter().filter(|c| c.status == CheckStatus::Fail).collect();
         assert!(failed.iter().all(|c| c.name == "sanity ranking"), "{failed:?}");
-        assert_eq!(report.checks.len(), 5);
+        assert_eq!(report.checks.len(), 6);
     }
 }
 

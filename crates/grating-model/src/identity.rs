@@ -1,0 +1,402 @@
+//! What a model is by its own files: which prompt its texts go into and which tokens answer, or that it is another
+//! kind of model. Nothing is guessed from an architecture's name alone.
+
+mod chat_template;
+mod names;
+mod sentence_transformers;
+
+use grating_io::{Checkpoint, GgufValue};
+use serde_json::Value;
+
+use self::chat_template::ChatTemplate;
+use self::names::Named;
+use self::sentence_transformers::{Input, Modules, Settings, said};
+use crate::config::{Family, Form, ModelConfig};
+use crate::error::{ModelError, Result};
+use crate::side_files::{ADAPTER, MODULES, ModelName, SideFiles};
+use crate::template::{Answer, GratingJson, PairTemplate, Template, YesNoTemplate};
+
+/// What a model was taken for, and which of its files say so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The prompt, in words: `Qwen3-Reranker's prompt`.
+    pub prompt: String,
+    /// What says that it is the model's.
+    pub because: String,
+    /// What kind of thing that is.
+    pub source: PromptSource,
+    /// What sentence-transformers turns scores into, where the files say it: `Sigmoid`, `Identity` or another.
+    pub activation: Option<String>,
+    /// What a user should look at.
+    pub warnings: Vec<String>,
+}
+
+/// What decides which prompt is a model's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptSource {
+    /// `grating.json`.
+    GratingJson,
+    /// sentence-transformers' files or a chat template.
+    Files,
+    /// A name of the model alone. Under another name it needs the `grating.json` that is here.
+    Name {
+        /// The file's content.
+        grating_json: String,
+    },
+    /// The architecture: pairs of encoders.
+    Architecture,
+    /// Nothing; there is a warning.
+    Nothing,
+}
+
+/// A model's files as far as they say what it is.
+pub(crate) struct Evidence<'a> {
+    pub(crate) config: &'a ModelConfig,
+    pub(crate) config_json: &'a [u8],
+    pub(crate) tokenizer_json: &'a [u8],
+    pub(crate) side_files: &'a SideFiles,
+    pub(crate) checkpoint: &'a Checkpoint,
+}
+
+/// A prompt and why it is the model's.
+struct Choice {
+    template: Template,
+    prompt: String,
+    because: String,
+    source: PromptSource,
+    warnings: Vec<String>,
+}
+
+const GRATING_JSON: &str = "if you know the model's prompt, put a grating.json beside the weights, which wins over its \
+     other files: `{\"template\": \"qwen3-reranker\"}` for Qwen3-Reranker's, or one that is spelled";
+const QWEN3_RERANKER: &str = "Qwen3-Reranker's prompt";
+
+impl Evidence<'_> {
+    /// The template of the model and what it is taken for. `grating` wins over every other file.
+    ///
+    /// # Errors
+    /// [`ModelError::OtherModel`] naming the file that describes something else, [`ModelError::NoTemplate`].
+    pub(crate) fn weigh(&self, grating: Option<GratingJson>) -> Result<(Template, Identity)> {
+        refuse_adapter(self.side_files)?;
+        let config: Value = serde_json::from_slice(self.config_json).unwrap_or_default();
+        let settings = Settings::read(self.side_files)?;
+        let choice = match (self.config.family.is_decoder(), grating) {
+            (true, Some(grating)) => Choice {
+                template: Template::YesNo(grating.template),
+                prompt: "the prompt of grating.json".into(),
+                because: "it wins over the model's other files".into(),
+                source: PromptSource::GratingJson,
+                warnings: Vec::new(),
+            },
+            (true, None) => self.of_decoder(&settings, &config)?,
+            (false, _) => self.of_encoder(&settings)?,
+        };
+        let Choice { template, prompt, because, source, warnings } = choice;
+        let activation = settings.activation(&config);
+        Ok((template, Identity { prompt, because, source, activation, warnings }))
+    }
+
+    fn of_encoder(&self, settings: &Settings) -> Result<Choice> {
+        let template = match self.config.family {
+            Family::Bert => PairTemplate::Bert,
+            _ => PairTemplate::XlmRoberta,
+        };
+        let mut warnings = Vec::new();
+        if let Some(modules) = Modules::read(self.side_files)? {
+            if !is_cross_encoder(settings, &modules) {
+                warnings.push(format!(
+                    "modules.json describes a model of texts, not of pairs ({}); the classification head is run all \
+                     the same, as sentence-transformers' CrossEncoder does",
+                    modules.names()
+                ));
+            } else if !modules.is_lone_transformer() {
+                return Err(other_modules(
+                    &modules,
+                    "only a lone Transformer with a classification head",
+                ));
+            } else {
+                settings.refuse_prompt()?;
+            }
+        }
+        Ok(Choice {
+            template: Template::Pair(template),
+            prompt: "a pair of texts".into(),
+            because: format!(
+                "a {} with a classification head reads pairs",
+                self.config.family.name()
+            ),
+            source: PromptSource::Architecture,
+            warnings,
+        })
+    }
+
+    fn of_decoder(&self, settings: &Settings, config: &Value) -> Result<Choice> {
+        let named = names::named(self.side_files, config, self.checkpoint);
+        let gguf_template = match self.checkpoint.metadata().get("tokenizer.chat_template") {
+            Some(GgufValue::Text(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let input = Input::read(self.side_files)?;
+        let Some(modules) = Modules::read(self.side_files)? else {
+            let input = Input::default(); // sentence-transformers does not read the file then
+            let template = input.chat_template(self.side_files, gguf_template)?;
+            return self.without_modules(named, template);
+        };
+        let template = input.chat_template(self.side_files, gguf_template)?;
+        match self.config.form {
+            Form::YesNo => self.of_logit_score(&modules, settings, &input, template, &named),
+            Form::SequenceClassification => {
+                self.of_classifier(&modules, settings, &input, template, named)
+            }
+        }
+    }
+
+    /// A language model and a `LogitScore` after it.
+    fn of_logit_score(
+        &self,
+        modules: &Modules,
+        settings: &Settings,
+        input: &Input,
+        template: Option<ChatTemplate>,
+        named: &Named,
+    ) -> Result<Choice> {
+        let wanted =
+            "only a Transformer and a LogitScore, or a lone Transformer with a classification head";
+        let Some((file, score)) = modules.logit_score(self.side_files)? else {
+            return Err(other_modules(modules, wanted));
+        };
+        if !is_cross_encoder(settings, modules) {
+            return Err(other_modules(modules, "only a CrossEncoder"));
+        }
+        let (yes, no) = (Answer::Id(score.yes), score.no.map(Answer::Id));
+        let asks = match score.no {
+            Some(no) => format!("{file} asks for token {} less token {no}", score.yes),
+            None => format!("{file} asks for token {}", score.yes),
+        };
+        let why = match (&template, input.is_message()) {
+            (_, false) => said(
+                sentence_transformers::TRANSFORMER,
+                "knows no messages, so that query and text meet without a prompt",
+                GRATING_JSON,
+            ),
+            (None, true) => {
+                said("chat_template.jinja", "is missing, which modules.json asks for", GRATING_JSON)
+            }
+            (Some(template), true) => {
+                match self.own_template(template, settings, yes.clone(), no.clone()) {
+                    Ok((own, prompt)) => {
+                        let because = format!("{asks}, and {} makes that prompt", template.file);
+                        return Ok(Choice::of_files(own, prompt, because));
+                    }
+                    Err(error) => error,
+                }
+            }
+        };
+        // Older copies of Qwen3-Reranker have a chat's template beside the new files.
+        let Named::Qwen3Reranker(name) = named else { return Err(why) };
+        if template.is_some_and(|template| template.is_for_pairs()) {
+            return Err(why);
+        }
+        let because = format!("{asks}, and {} is `{}`", name.said_by, name.name);
+        let mut choice = Choice::by_name(because);
+        if let Template::YesNo(template) = &mut choice.template {
+            (template.yes, template.no) = (yes, no);
+            let grating_json = serde_json::json!({ "template": template }).to_string();
+            choice.source = PromptSource::Name { grating_json };
+        }
+        choice.warnings.push(format!("sentence-transformers cannot run it as it is: {why}"));
+        Ok(choice)
+    }
+
+    /// A decoder with a classification head, as sentence-transformers stores one.
+    fn of_classifier(
+        &self,
+        modules: &Modules,
+        settings: &Settings,
+        input: &Input,
+        template: Option<ChatTemplate>,
+        named: Named,
+    ) -> Result<Choice> {
+        if !modules.is_lone_transformer() {
+            return Err(other_modules(
+                modules,
+                "only a lone Transformer with a classification head",
+            ));
+        }
+        if !is_cross_encoder(settings, modules) {
+            return Err(other_modules(modules, "only a CrossEncoder"));
+        }
+        match template {
+            Some(template) if input.is_message() && template.is_for_pairs() => {
+                let (own, prompt) = self.own_template(&template, settings, "yes".into(), None)?;
+                let because = format!("{} makes it", template.file);
+                Ok(Choice::of_files(own, prompt, because))
+            }
+            template => {
+                settings.refuse_prompt()?;
+                self.without_modules(named, template)
+            }
+        }
+    }
+
+    /// Files without a list of modules: a chat template for pairs decides, then names.
+    fn without_modules(&self, named: Named, template: Option<ChatTemplate>) -> Result<Choice> {
+        let classifier = self.config.form == Form::SequenceClassification;
+        if let Some(template) = template.as_ref().filter(|template| template.is_for_pairs()) {
+            let settings = Settings::default();
+            let own = self.own_template(template, &settings, "yes".into(), Some("no".into()));
+            let (own, prompt) = own?;
+            // Which tokens answer is the prompt's choice; only of this one it is known.
+            if !classifier && prompt != QWEN3_RERANKER {
+                let says = "asks for another prompt than the known ones, and no module of \
+                            sentence-transformers says which tokens answer";
+                return Err(said(&template.file, says, GRATING_JSON));
+            }
+            let because = format!("{} makes it", template.file);
+            return Ok(Choice::of_files(own, prompt, because));
+        }
+        if self.config.family != Family::Qwen3 {
+            return Err(ModelError::NoTemplate { architecture: self.config.architecture.clone() });
+        }
+        let another = |name: &ModelName| format!("{} is {}", name.said_by, quoted(&name.name));
+        match (named, template) {
+            (Named::Qwen3Reranker(name), _) => Ok(Choice::by_name(another(&name))),
+            (Named::Nothing, None) => Ok(Choice::of_silence()),
+            (named, template) => {
+                let (file, says) = match (&named, &template) {
+                    (Named::Otherwise(name), _) => (
+                        name.said_by.clone(),
+                        format!("is {}, not a Qwen3-Reranker", quoted(&name.name)),
+                    ),
+                    (_, Some(template)) => {
+                        (template.file.clone(), "is for chats and not for pairs".into())
+                    }
+                    (_, None) => unreachable!("silence is above"),
+                };
+                if classifier {
+                    return Ok(Choice::of_classifier_by_guess(&file, &says));
+                }
+                let says = format!(
+                    "{says}: which prompt makes this {} a reranker is not known",
+                    self.config.architecture
+                );
+                Err(said(&file, &says, GRATING_JSON))
+            }
+        }
+    }
+
+    /// The prompt that a chat template makes, and what it is called.
+    fn own_template(
+        &self,
+        template: &ChatTemplate,
+        settings: &Settings,
+        yes: Answer,
+        no: Option<Answer>,
+    ) -> Result<(YesNoTemplate, &'static str)> {
+        let failed = |says: String| said(&template.file, &says, GRATING_JSON);
+        let prompt = template.prompt(settings.default_prompt.as_deref()).map_err(failed)?;
+        let own = prompt.template(&control_tokens(self.tokenizer_json), yes, no).map_err(failed)?;
+        let name = match prompt.is_qwen3_reranker() {
+            true => QWEN3_RERANKER,
+            false => "the model's own prompt",
+        };
+        Ok((own, name))
+    }
+}
+
+impl Choice {
+    fn of_files(template: YesNoTemplate, prompt: &str, because: String) -> Self {
+        Choice {
+            template: Template::YesNo(template),
+            prompt: prompt.into(),
+            because,
+            source: PromptSource::Files,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn by_name(because: String) -> Self {
+        Choice {
+            template: Template::qwen3_reranker(),
+            prompt: QWEN3_RERANKER.into(),
+            because,
+            source: PromptSource::Name {
+                grating_json: serde_json::json!({ "template": Template::NAMES[0] }).to_string(),
+            },
+            warnings: Vec::new(),
+        }
+    }
+
+    /// No name, no card, no chat template, no modules: bare weights, of which published ones are Qwen3-Reranker's.
+    fn of_silence() -> Self {
+        let because = "no file says anything else";
+        let warning = "no file of the model says which prompt is its own; Qwen3-Reranker's is taken. If that is right, \
+                       put a grating.json beside the weights: {\"template\": \"qwen3-reranker\"}";
+        let warnings = vec![warning.to_string()];
+        let source = PromptSource::Nothing;
+        Choice { source, warnings, ..Choice::by_name(because.into()) }
+    }
+
+    /// The head of a classifier is certain; its prompt is not.
+    fn of_classifier_by_guess(file: &str, says: &str) -> Self {
+        let warning = format!(
+            "{file} {says}, and no file says which prompt its classification head was trained with; Qwen3-Reranker's \
+             is taken. {GRATING_JSON}"
+        );
+        let because = "it is the only known prompt of a Qwen3ForSequenceClassification".to_string();
+        let source = PromptSource::Nothing;
+        Choice { source, warnings: vec![warning], ..Choice::by_name(because) }
+    }
+}
+
+/// A LoRA adapter changes the weights that lie beside it: transformers loads it along with them.
+///
+/// # Errors
+/// [`ModelError::OtherModel`] with how to merge it.
+pub fn refuse_adapter(files: &SideFiles) -> Result<()> {
+    let adapter = std::iter::once(ADAPTER).chain(SideFiles::ADAPTER_WEIGHTS);
+    let Some(file) = adapter.into_iter().find(|file| files.get(file).is_some()) else {
+        return Ok(());
+    };
+    let config = files.json(ADAPTER).ok().flatten().unwrap_or_default();
+    let base = config.get("base_model_name_or_path").and_then(Value::as_str);
+    let base = base.filter(|base| !base.is_empty() && *base != ".");
+    let base = base.map(|base| format!(" to {}", quoted(base))).unwrap_or_default();
+    let says = format!("belongs to an adapter (LoRA){base} that is not merged into the weights");
+    let remedy = "merge it first, in Python: \
+                  `AutoPeftModelForCausalLM.from_pretrained(folder).merge_and_unload().save_pretrained(merged)` \
+                  (peft; AutoPeftModelForSequenceClassification for a classification head), save the tokenizer there \
+                  too, and name that folder. To run the base model without it, remove the adapter's files";
+    Err(said(file, &says, remedy))
+}
+
+/// Files of older releases do not say; their modules do.
+fn is_cross_encoder(settings: &Settings, modules: &Modules) -> bool {
+    match settings.model_type.as_deref() {
+        Some(model_type) => model_type == "CrossEncoder",
+        None => modules.is_lone_transformer() || modules.end_with_logit_score(),
+    }
+}
+
+fn other_modules(modules: &Modules, wanted: &str) -> ModelError {
+    let says = format!("lists {}, another kind of model", quoted(&modules.names()));
+    let remedy = format!("{wanted} can be run as its files say; {GRATING_JSON}");
+    said(MODULES, &says, &remedy)
+}
+
+fn quoted(text: &str) -> String {
+    format!("`{text}`")
+}
+
+/// Names of the tokenizer's added tokens that end a tokenizer's run of text.
+fn control_tokens(tokenizer_json: &[u8]) -> Vec<String> {
+    let tokenizer: Value = serde_json::from_slice(tokenizer_json).unwrap_or_default();
+    let tokens = tokenizer.get("added_tokens").and_then(Value::as_array);
+    let name = |token: &Value| {
+        let name = token.get("content")?.as_str()?;
+        let special = token.get("special").and_then(Value::as_bool) == Some(true);
+        let markup = name.starts_with('<') && name.ends_with('>');
+        ((special || markup) && !name.is_empty()).then(|| name.to_string())
+    };
+    tokens.map(|tokens| tokens.iter().filter_map(name).collect()).unwrap_or_default()
+}
