@@ -21,8 +21,6 @@ fn raw_scores_are_the_references_for_every_family() {
                 // The goldens are computed in f32 whatever the weights are.
                 .precision(Precision::Full)
                 .threads(2)
-                // The goldens are computed in f32 throughout.
-                .precision(Precision::Full)
                 .build()
                 .unwrap();
             let texts = [pair["document"].as_str().unwrap()];
