@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::job::CancelToken;
 
@@ -19,6 +19,15 @@ const RUNNING_BYTES_EACH: u64 = 3 << 20;
 
 /// How often a waiting job looks whether it has been cancelled.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long an engine that is about to start waits for the others to be still.
+const SETTLING: Duration = Duration::from_secs(1);
+
+/// Has the idle engines of this process that have a budget give back what they keep between jobs. What is resident before
+/// and after a model is opened then tells what the model takes: otherwise the others read ahead meanwhile.
+pub fn settle() {
+    Account::of_process().settle();
+}
 
 /// What the engines of one process hold. Bytes throughout.
 #[derive(Debug, Default)]
@@ -119,6 +128,17 @@ impl Account {
         Share { account: Arc::clone(self), id }
     }
 
+    /// Has idle engines give back what they keep, and waits until they have, for a short while at most.
+    fn settle(&self) {
+        let asks = self.lock().to_be_asked(None);
+        asks.iter().for_each(|ask| ask());
+        let mut state = self.lock();
+        let until = Instant::now() + SETTLING;
+        while state.engines.values().any(Member::keeps) && Instant::now() < until {
+            state = self.wait(state);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is changed in single steps, so a panic elsewhere leaves it sound.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -131,6 +151,18 @@ impl Account {
 }
 
 impl State {
+    /// Whom to ask, each once: the idle engines, but for one, that keep what they can give back.
+    fn to_be_asked(&mut self, but: Option<u64>) -> Vec<Arc<dyn Fn() + Send + Sync>> {
+        let others = self.engines.iter_mut().filter(|(id, _)| Some(**id) != but);
+        let keeping = others.filter(|(_, engine)| engine.keeps() && !engine.asked);
+        keeping
+            .map(|(_, engine)| {
+                engine.asked = true;
+                Arc::clone(&engine.ask)
+            })
+            .collect()
+    }
+
     fn taken(&self, id: u64, grown: u64) -> Taken {
         let own: u64 = self.engines.values().map(|e| e.own).sum();
         let further = self.engines.len().saturating_sub(1) as u64;
@@ -141,9 +173,16 @@ impl State {
             let may_shrink = other.busy || other.gives_back;
             taken.now += other.held;
             taken.least += if may_shrink { other.floor.min(other.held) } else { other.held };
-            taken.idle |= !other.busy && other.gives_back && other.held > other.floor;
+            taken.idle |= other.keeps();
         }
         taken
+    }
+}
+
+impl Member {
+    /// Whether it is idle and keeps what it can give back.
+    fn keeps(&self) -> bool {
+        !self.busy && self.gives_back && self.held > self.floor
     }
 }
 
@@ -240,13 +279,7 @@ impl Turn<'_> {
     pub(crate) fn wait_for_less(&self, seen: Taken, cancel: &CancelToken) -> bool {
         let account = &self.share.account;
         let mut state = account.lock();
-        let mut asks = Vec::new();
-        for (_, other) in state.engines.iter_mut().filter(|(id, _)| **id != self.share.id) {
-            if !other.busy && other.gives_back && other.held > other.floor && !other.asked {
-                other.asked = true;
-                asks.push(Arc::clone(&other.ask));
-            }
-        }
+        let asks = state.to_be_asked(Some(self.share.id));
         drop(state);
         asks.iter().for_each(|ask| ask());
         state = account.lock();
@@ -369,6 +402,25 @@ mod tests {
         });
         assert_eq!((asked.load(Ordering::Relaxed), keeper.is_asked()), (1, false));
         assert_eq!(keeper.taken().now - keeper.taken().least, 6 * MIB, "the other holds 7 now");
+    }
+
+    #[test]
+    fn idle_engines_are_still_before_another_is_measured() {
+        let account = Arc::new(Account::default());
+        let (keeper, asked) = joining(20 * MIB, 0, true);
+        let keeper = account.join(keeper);
+        account.settle(); // It keeps nothing but its floor.
+        assert_eq!(asked.load(Ordering::Relaxed), 0);
+        keeper.rest(40 * MIB);
+        std::thread::scope(|scope| {
+            let settling = scope.spawn(|| account.settle());
+            while !keeper.is_asked() {
+                std::thread::yield_now();
+            }
+            keeper.rest(MIB);
+            settling.join().unwrap();
+        });
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -70,6 +70,7 @@ mod timeline;
 mod window;
 mod worker;
 
+pub use account::settle;
 pub use engine::Engine;
 pub use error::{EngineError, Result};
 pub use job::{CancelToken, Job, Scored};

@@ -259,6 +259,7 @@ impl RerankerBuilder {
             });
         }
         let source = self.model_source()?;
+        grating_engine::settle();
         let before = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
         let mut files = files::open(&source, |id, revision| self.fetch(id, revision))?;
         if let Some(WrapStorage(wrap)) = &self.storages {
