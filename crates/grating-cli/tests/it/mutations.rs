@@ -6,9 +6,11 @@
 //! $ MUTATIONS=20000 MUTATIONS_SEED=7 cargo test --release -p grating-cli --test it mutations -- --nocapture
 //! ```
 //! A round that fails is repeated with `MUTATIONS=1 MUTATIONS_FIRST=ROUND`, and `MUTATIONS_KEEP=1` keeps its folder.
+//! `MUTATIONS_PROGRAM` names another build of `grating`.
 
 mod damage;
 mod kinds;
+mod tree;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,16 +38,21 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().unwrap())
 }
 
+/// This build's, unless another is named.
+fn program() -> std::ffi::OsString {
+    std::env::var_os("MUTATIONS_PROGRAM").unwrap_or(env!("CARGO_BIN_EXE_grating").into())
+}
+
 /// Through a shell, which sets the limit.
 fn run(args: &[String], temporary: &Path) -> Outcome {
     let mut command = match cfg!(unix) {
         true => {
             let mut shell = Command::new("sh");
             let limit = format!("ulimit -v {ADDRESS_SPACE} && exec \"$@\"");
-            shell.args(["-c", &limit, "sh", env!("CARGO_BIN_EXE_grating")]);
+            shell.args(["-c", &limit, "sh"]).arg(program());
             shell
         }
-        false => Command::new(env!("CARGO_BIN_EXE_grating")),
+        false => Command::new(program()),
     };
     let errors = temporary.parent().unwrap().join("stderr");
     command.args(args).env("TMPDIR", temporary).env("HF_HUB_OFFLINE", "1").stdin(Stdio::null());

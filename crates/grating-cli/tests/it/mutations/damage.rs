@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::tree;
+
 /// SplitMix64 (Steele, Lea, Flood 2014).
 pub(super) struct Random(u64);
 
@@ -29,7 +31,7 @@ impl Random {
 }
 
 /// Numbers that nobody expects.
-const NUMBERS: [&str; 16] = [
+pub(super) const NUMBERS: [&str; 16] = [
     "0",
     "-1",
     "1",
@@ -49,7 +51,7 @@ const NUMBERS: [&str; 16] = [
 ];
 
 /// Values that stand in for any other.
-const VALUES: [&str; 12] = [
+pub(super) const VALUES: [&str; 12] = [
     "null",
     "true",
     "[]",
@@ -76,6 +78,11 @@ const STRANGERS: [&[u8]; 6] = [
 
 /// Damages a file once, or a few times.
 pub(super) fn damaged(original: &[u8], random: &mut Random) -> Vec<u8> {
+    if random.below(2) == 0
+        && let Some(bytes) = tree::damaged(original, random)
+    {
+        return bytes;
+    }
     let mut bytes = original.to_vec();
     for _ in 0..[1, 1, 1, 2, 5][random.below(5)] {
         once(&mut bytes, random);
