@@ -20,7 +20,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<ExitCode> {
             print_info(&mut out, info)?;
         }
         if let Some(problem) = &report.problem {
-            writeln!(out, "cannot be run    {problem}")?;
+            writeln!(out, "cannot be run    {}", output::printable(problem))?;
         }
         if !args.summary {
             print_tensors(&mut out, &report)?;
@@ -59,7 +59,7 @@ fn print_info(out: &mut impl Write, info: &ModelInfo) -> Result<()> {
         ),
     ];
     for (name, value) in rows {
-        writeln!(out, "{name:<12} {value}")?;
+        writeln!(out, "{name:<12} {}", output::printable(&value))?;
     }
     Ok(())
 }

@@ -49,7 +49,8 @@ fn main() -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) if is_cancelled(&error) => interrupt::exit_code(),
         Err(error) => {
-            eprintln!("grating: {}", said_once(&error));
+            // Names and texts out of files may hold anything.
+            eprintln!("grating: {}", output::printable(&said_once(&error)));
             ExitCode::FAILURE
         }
     }

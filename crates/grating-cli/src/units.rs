@@ -80,6 +80,7 @@ pub(crate) fn policy(text: &OsStr) -> Result<Policy, String> {
     };
     let example = || serde_json::to_string(&Policy::paper(0.4)).unwrap_or_default();
     let policy: Policy = serde_json::from_slice(&json)
+        .map_err(|error| grating::shown(&error.to_string()))
         .map_err(|error| format!("{error}; a policy looks like {}", example()))?;
     policy.validate().map_err(|error| error.to_string())?;
     Ok(policy)

@@ -11,6 +11,7 @@ use crate::gguf::GgufProblem;
 use hints::{candidates_hint, found_in_hint, similar_hint};
 
 pub(crate) use hints::quote;
+pub use hints::shown;
 
 /// The result of everything in this crate that can fail.
 pub(crate) type Result<T, E = IoError> = std::result::Result<T, E>;
@@ -668,8 +669,8 @@ pub enum IoError {
     },
     /// The index names a shard that is not a plain file name, such as `../secret` or `C:x`.
     #[error(
-        "{file}: the index puts tensor {} into {}, which is not a plain file name; shards must \
-         lie beside their index; do not use a checkpoint that tries to leave its folder",
+        "{file}: the index puts tensor {} into {}, which is not a plain file name of at \
+         most 255 bytes; shards must lie beside their index; do not use a checkpoint that tries to leave its folder",
         quote(.tensor), quote(.shard)
     )]
     ShardName {

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::{IoError, Result, quote};
+use crate::error::{IoError, Result, quote, shown};
 use crate::header::MAX_HEADER_BYTES;
 use crate::storage::Storage;
 
@@ -55,13 +55,16 @@ impl Index {
             Ok(()) => map.into_index(file),
             Err(error) if error.is_data() => {
                 let reason = match map.culprit {
-                    Some(tensor) => format!("tensor {}: {error}", quote(&tensor)),
-                    None => error.to_string(),
+                    Some(tensor) => {
+                        format!("tensor {}: {}", quote(&tensor), shown(&error.to_string()))
+                    }
+                    None => shown(&error.to_string()),
                 };
                 Err(IoError::IndexMalformed { file: file.to_string(), reason })
             }
             Err(error) => {
-                Err(IoError::IndexNotJson { file: file.to_string(), reason: error.to_string() })
+                let reason = shown(&error.to_string());
+                Err(IoError::IndexNotJson { file: file.to_string(), reason })
             }
         }
     }
@@ -100,10 +103,14 @@ impl WeightMap {
     }
 }
 
+/// Bytes; no file system that checkpoints lie on has longer ones.
+const LONGEST_FILE_NAME: usize = 255;
+
 /// Whether the name stays in its folder on every platform: no separators, drives, streams or `..`.
 fn is_plain_file_name(name: &str) -> bool {
     let forbidden = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
-    !name.is_empty() && name != "." && name != ".." && !name.contains(forbidden)
+    let length = 1..=LONGEST_FILE_NAME;
+    length.contains(&name.len()) && name != "." && name != ".." && !name.contains(forbidden)
 }
 
 struct TopLevel<'a>(&'a mut WeightMap);
@@ -197,6 +204,7 @@ mod tests {
         {
             assert!(!is_plain_file_name(name), "{name:?}");
         }
+        assert!(is_plain_file_name(&"a".repeat(255)) && !is_plain_file_name(&"a".repeat(256)));
     }
 
     #[test]
@@ -215,6 +223,19 @@ mod tests {
         }
         let error = parse(r#"{"weight_map":{"ok":"x","bad":null}}"#).unwrap_err().to_string();
         assert!(error.contains("tensor \"bad\": invalid type: null"), "{error}");
+    }
+
+    #[test]
+    fn what_an_error_quotes_is_short_whatever_the_file_holds() {
+        let long = "t".repeat(100_000);
+        for text in [
+            format!(r#""{long}""#),
+            format!(r#"{{"weight_map":"{long}"}}"#),
+            format!(r#"{{"weight_map":{{"{long}":{{}}}}}}"#),
+        ] {
+            let error = parse(&text).unwrap_err().to_string();
+            assert!(error.len() < 1000 && error.contains("line 1"), "{error}");
+        }
     }
 
     #[test]

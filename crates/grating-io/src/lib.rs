@@ -98,7 +98,7 @@ mod tensor;
 pub use checkpoint::{Checkpoint, Shard};
 pub use disk::{free_bytes, in_memory};
 pub use dtype::Dtype;
-pub use error::IoError;
+pub use error::{IoError, shown};
 pub use gguf::{GgufList, GgufProblem, GgufTensor, GgufValue, GgufWriter};
 pub use header::MAX_HEADER_BYTES;
 pub use locate::{PartName, is_model_file};

@@ -1,5 +1,6 @@
 //! `config.json` as data: which family, which form, which sizes. Nothing is assumed that the file can say.
 
+use grating_io::shown;
 use grating_kernels::rows::Activation;
 use serde::Deserialize;
 
@@ -229,7 +230,7 @@ impl ModelConfig {
     /// [`ModelError::Json`], [`ModelError::UnknownArchitecture`], or [`ModelError::Config`] naming the field.
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let raw: Raw = serde_json::from_slice(json)
-            .map_err(|e| ModelError::Json { file: "config.json", reason: e.to_string() })?;
+            .map_err(|e| ModelError::Json { file: "config.json", reason: shown(&e.to_string()) })?;
         let (architecture, family, form) = raw.architecture()?;
         raw.refuse_what_is_not_implemented(family)?;
         if form == Form::SequenceClassification {
@@ -328,7 +329,10 @@ impl Raw {
         };
         match ARCHITECTURES.iter().find(|(name, ..)| *name == found) {
             Some(&(_, family, form)) => Ok((found, family, form)),
-            None => Err(ModelError::UnknownArchitecture { found, supported: supported() }),
+            None => {
+                let found = shown(&found);
+                Err(ModelError::UnknownArchitecture { found, supported: supported() })
+            }
         }
     }
 
@@ -455,7 +459,7 @@ fn field(
     expected: impl Into<String>,
     found: impl std::fmt::Display,
 ) -> ModelError {
-    ModelError::Config { field, expected: expected.into(), found: found.to_string() }
+    ModelError::Config { field, expected: expected.into(), found: shown(&found.to_string()) }
 }
 
 #[cfg(test)]

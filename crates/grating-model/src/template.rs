@@ -1,5 +1,6 @@
 //! Prompts as data: how a query and a text become one sequence. Templates belong to the model, users pass plain text.
 
+use grating_io::shown;
 use serde::Deserialize;
 
 use crate::tokenize::TokenizeError;
@@ -96,7 +97,8 @@ impl GratingJson {
     /// [`TokenizeError::GratingJson`] with what is wrong.
     pub fn parse(json: &[u8]) -> Result<Self, TokenizeError> {
         let fail = |reason: String| TokenizeError::GratingJson { reason };
-        let file: GratingJson = serde_json::from_slice(json).map_err(|e| fail(e.to_string()))?;
+        let file: GratingJson =
+            serde_json::from_slice(json).map_err(|e| fail(shown(&e.to_string())))?;
         file.template.body_parts()?;
         let YesNoTemplate { yes, no, .. } = &file.template;
         if yes.is_empty() || no.is_empty() || yes == no {

@@ -58,7 +58,7 @@ pub use audit::{Audit, AuditTotals};
 pub use builder::RerankerBuilder;
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
-pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage};
+pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage, shown};
 pub use grating_model::{Isa, IsaError, Logit, OperationTimes, Precision, Probability};
 pub use grating_prune as prune;
 pub use grating_prune::{Mode, Policy};

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use grating_io::shown;
 use grating_prune::{Calibration, Mode, Policy, Target};
 use serde::{Deserialize, Serialize};
 
@@ -228,7 +229,7 @@ impl Profile {
             true => serde_json::from_slice(bytes),
             false => serde_json::from_slice(bytes).map(|profile| vec![profile]),
         }
-        .map_err(|e| malformed(name, &e.to_string()))?;
+        .map_err(|e| malformed(name, &shown(&e.to_string())))?;
         for profile in &profiles {
             if profile.version != Self::VERSION {
                 let reason =

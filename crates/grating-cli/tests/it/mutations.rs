@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Address space of a run, KiB: a number in a file must not be an amount of memory.
 const ADDRESS_SPACE: u64 = 6 << 20;
 
+/// Bytes of an error: it quotes a file, but is not as long as one.
+const LONGEST_ERROR: usize = 4096;
+
 /// What a run ended with.
 struct Outcome {
     code: Option<i32>,
@@ -82,6 +85,11 @@ fn complaint(outcome: &Outcome, temporary: &Path, model: &Path) -> Option<String
     }
     if ["panicked at", "internal error", "RUST_BACKTRACE"].iter().any(|sign| error.contains(sign)) {
         return Some("a panic".into());
+    }
+    let control = error.chars().any(|c| c.is_control() && c != '\n');
+    if control || error.len() > LONGEST_ERROR {
+        let bytes = error.len();
+        return Some(format!("an error of {bytes} bytes, with control characters: {control}"));
     }
     let names = |folder: &Path| -> Vec<String> {
         let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());

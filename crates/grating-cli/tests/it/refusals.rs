@@ -31,6 +31,34 @@ fn absurd_sizes_are_errors() {
     }
 }
 
+/// A file may try to clear the screen, or to fill a log.
+#[test]
+fn what_errors_quote_of_files_is_short_and_plain() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(golden("bert-gelu-f32")).unwrap() {
+        let from = entry.unwrap().path();
+        std::fs::copy(&from, folder.path().join(from.file_name().unwrap())).unwrap();
+    }
+    let name = folder.path().to_str().unwrap();
+    let long = "t".repeat(1 << 20);
+    for architecture in [r"\u001b[2J\u0007", &long] {
+        for config in [
+            format!(r#"{{"architectures":["{architecture}"]}}"#),
+            format!(r#"{{"architectures":"{architecture}"}}"#),
+        ] {
+            std::fs::write(folder.path().join("config.json"), config).unwrap();
+            for args in [&["rerank", "-q", "x", "-m", name][..], &["doctor", "-m", name]] {
+                let output = grating(args, TEXTS);
+                let said = [output.stdout, output.stderr].concat();
+                let said = String::from_utf8(said).unwrap();
+                assert_eq!(output.status.code(), Some(1));
+                assert!(!said.chars().any(|c| c.is_control() && c != '\n'), "{said:?}");
+                assert!(said.len() < 2000, "{} bytes", said.len());
+            }
+        }
+    }
+}
+
 /// Traces that claim to be of this model, with another number of candidates, layers or components than there are.
 #[test]
 fn traces_of_another_shape_are_refused_with_what_differs() {

@@ -11,6 +11,30 @@ pub(crate) fn quote(name: &str) -> impl fmt::Display + '_ {
     Quoted(name)
 }
 
+/// Text that came from a file, or that quotes one, as a message holds it: control characters are escaped, and a long
+/// one has its beginning and its end (where parsers put the line).
+///
+/// ```
+/// assert_eq!(grating_io::shown("unknown field `\u{1b}[2J`"), "unknown field `\\u{1b}[2J`");
+/// assert!(grating_io::shown(&"a".repeat(1 << 20)).len() < 400);
+/// ```
+pub fn shown(text: &str) -> String {
+    let chars = text.chars().count();
+    let escaped = |c: char| -> String {
+        if c.is_control() { c.escape_default().collect() } else { c.into() }
+    };
+    if chars <= SHOWN_BEGINNING + SHOWN_END {
+        return text.chars().map(escaped).collect();
+    }
+    let beginning = text.chars().take(SHOWN_BEGINNING).map(escaped);
+    let end = text.chars().skip(chars - SHOWN_END).map(escaped);
+    beginning.chain(["...".to_string()]).chain(end).collect()
+}
+
+/// Characters of a text that a message shows.
+const SHOWN_BEGINNING: usize = 240;
+const SHOWN_END: usize = 80;
+
 struct Quoted<'a>(&'a str);
 
 impl fmt::Display for Quoted<'_> {

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::error::{IoError, Result};
+use crate::error::{IoError, Result, shown};
 
 /// The one entry that is not a tensor: free text about the file.
 const METADATA: &str = "__metadata__";
@@ -35,9 +35,9 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Entry>> {
     Err(match collector.culprit {
         Some(Culprit::Duplicate(tensor)) => IoError::DuplicateTensor { file, tensor },
         Some(Culprit::Malformed(tensor)) if error.is_data() => {
-            IoError::HeaderEntry { file, tensor, reason: error.to_string() }
+            IoError::HeaderEntry { file, tensor, reason: shown(&error.to_string()) }
         }
-        _ => IoError::HeaderNotJson { file, reason: error.to_string() },
+        _ => IoError::HeaderNotJson { file, reason: shown(&error.to_string()) },
     })
 }
 

@@ -8,6 +8,7 @@
 //! - Unigram models have `</s>` and its like in their own vocabulary, with the best score there is, and find them in
 //!   any text. They are not looked for there.
 
+use grating_io::shown;
 use tokenizers::AddedToken;
 
 use super::TokenizeError;
@@ -84,7 +85,7 @@ fn is_word(token: &AddedToken) -> bool {
 }
 
 fn unusable(error: impl ToString) -> TokenizeError {
-    TokenizeError::TokenizerJson { reason: error.to_string() }
+    TokenizeError::TokenizerJson { reason: shown(&error.to_string()) }
 }
 
 #[cfg(test)]

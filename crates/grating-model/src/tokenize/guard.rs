@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind, set_hook, take_hook};
 use std::sync::Once;
 
+use grating_io::shown;
+
 use super::TokenizeError;
 
 thread_local! {
@@ -36,7 +38,7 @@ pub(super) fn guarded<T>(
         let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
         let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
         let reason = text.unwrap_or_else(|| "without a message".into());
-        Err(TokenizeError::Panicked { reason })
+        Err(TokenizeError::Panicked { reason: shown(&reason) })
     })
 }
 
@@ -48,7 +50,7 @@ mod tests {
     fn a_panic_is_an_error_with_its_message() {
         let caught: Result<(), _> = guarded(|| panic!("index {} is out of bounds", 7));
         let reason = "index 7 is out of bounds".to_owned();
-        assert_eq!(caught, Err(TokenizeError::Panicked { reason }));
+        assert_eq!(caught, Err(TokenizeError::Panicked { reason: shown(&reason) }));
         assert_eq!(guarded(|| Ok(1)), Ok(1));
         assert!(!GUARDED.get());
     }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
+use grating_io::shown;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
@@ -221,7 +222,8 @@ fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, CalibrateError
             continue;
         }
         let value = serde_json::from_str(&without_lone_surrogates(line)).map_err(|error| {
-            CalibrateError::Line { path: path.into(), line: at + 1, reason: error.to_string() }
+            let reason = shown(&error.to_string());
+            CalibrateError::Line { path: path.into(), line: at + 1, reason }
         })?;
         values.push(value);
     }

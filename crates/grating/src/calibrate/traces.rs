@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use grating_io::shown;
 use grating_prune::ScoreTrace;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +97,7 @@ impl Traces {
         let mut lines = complete(text).lines();
         let heading = lines.next().unwrap_or_default();
         let heading: Heading = serde_json::from_str(heading)
+            .map_err(|e| shown(&e.to_string()))
             .map_err(|e| wrong(1, format!("this is no heading of score traces: {e}")))?;
         if heading.grating_traces != VERSION {
             let found = heading.grating_traces;
@@ -104,7 +106,7 @@ impl Traces {
         let mut traces = Self::new(heading.model);
         for (at, line) in lines.enumerate() {
             let record: Record =
-                serde_json::from_str(line).map_err(|e| wrong(at + 2, e.to_string()))?;
+                serde_json::from_str(line).map_err(|e| wrong(at + 2, shown(&e.to_string())))?;
             traces.traces.insert(record.key, record.recorded);
         }
         Ok(traces)

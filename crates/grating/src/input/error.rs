@@ -1,5 +1,7 @@
 //! What can be wrong with a file of texts or queries.
 
+use grating_io::shown;
+
 /// Which line cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {problem}")]
@@ -18,7 +20,7 @@ pub enum InputProblem {
     #[error("it is not valid UTF-8; convert the file, e.g. with iconv")]
     NotUtf8,
     /// It begins as JSON does and is none.
-    #[error("it is no JSON: {reason}")]
+    #[error("it is no JSON: {}", shown(reason))]
     NotJson {
         /// The parser's words.
         reason: String,
@@ -74,7 +76,8 @@ pub enum InputProblem {
 }
 
 fn list(names: &[String], between: &str) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(between)
+    let list: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    shown(&list.join(between))
 }
 
 fn no_text(looked_for: &[String], fields: &[String]) -> String {

@@ -102,10 +102,13 @@ fn a_tokenizer_cut_anywhere_is_an_error() {
         let folder = copy_of(&golden(case));
         let path = folder.path().join("tokenizer.json");
         let whole = fs::read(&path).unwrap();
-        for sixteenth in 0..16 {
-            fs::write(&path, &whole[..whole.len() * sixteenth / 16]).unwrap();
+        // Its decoder is read by way of a tree of values, and an end within that is what `tokenizers` panics on.
+        let decoder = whole.windows(10).position(|at| at == b"\"decoder\":").unwrap();
+        let sixteenths = (0..16).map(|n| whole.len() * n / 16);
+        for end in sixteenths.chain((decoder..decoder + 60).step_by(3)) {
+            fs::write(&path, &whole[..end]).unwrap();
             let error = error(folder.path());
-            assert!(error.contains("tokenizer"), "{case}, {sixteenth}: {error}");
+            assert!(error.contains("tokenizer"), "{case}, {end}: {error}");
         }
     }
 }
