@@ -30,7 +30,7 @@ fn print(out: &mut impl Write, report: &DoctorReport) -> Result<()> {
             CheckStatus::Fail => "FAIL",
             CheckStatus::Skip => "skip",
         };
-        writeln!(out, "{mark}  {}: {}", check.name, output::printable(&check.detail))?;
+        writeln!(out, "{mark}  {}: {}", check.name, output::message(&check.detail))?;
         if let Some(remedy) = &check.remedy {
             writeln!(out, "      to do: {remedy}")?;
         }

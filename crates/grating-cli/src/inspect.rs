@@ -20,7 +20,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<ExitCode> {
             print_info(&mut out, info)?;
         }
         if let Some(problem) = &report.problem {
-            writeln!(out, "cannot be run    {}", output::printable(problem))?;
+            writeln!(out, "cannot be run    {}", output::message(problem))?;
         }
         if !args.summary {
             print_tensors(&mut out, &report)?;

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Err(error) if is_cancelled(&error) => interrupt::exit_code(),
         Err(error) => {
             // Names and texts out of files may hold anything.
-            eprintln!("grating: {}", output::printable(&said_once(&error)));
+            eprintln!("grating: {}", output::message(&said_once(&error)));
             ExitCode::FAILURE
         }
     }

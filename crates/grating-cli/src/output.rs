@@ -59,6 +59,20 @@ pub(crate) fn printable(text: &str) -> String {
     line.trim().to_string()
 }
 
+/// An error's message, [`printable`] and no longer than a screen holds, whatever names it quotes out of files.
+pub(crate) fn message(text: &str) -> String {
+    const BEGINNING: usize = 1600;
+    const END: usize = 800;
+    let line = printable(text);
+    let chars = line.chars().count();
+    if chars <= BEGINNING + END {
+        return line;
+    }
+    let beginning = line.chars().take(BEGINNING);
+    let end = line.chars().skip(chars - END);
+    beginning.chain(" ... ".chars()).chain(end).collect()
+}
+
 /// Aligned columns; the last one is cut to the terminal's width.
 pub(crate) fn table<const N: usize>(
     out: &mut impl Write,
@@ -115,6 +129,14 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\n\tb \u{1b}[31mred\u{7}"), "a b \u{fffd}[31mred\u{fffd}");
+    }
+
+    #[test]
+    fn a_long_message_keeps_its_beginning_and_end() {
+        assert_eq!(message("a: b; c"), "a: b; c");
+        let long = message(&format!("file: {}; do this", "é".repeat(100_000)));
+        assert!(long.starts_with("file: é") && long.ends_with("; do this"), "{long}");
+        assert!(long.chars().count() < 2500);
     }
 
     #[test]

@@ -192,6 +192,10 @@ mod tests {
     fn prose_that_begins_like_json_is_prose() {
         for prose in [
             "[1] Lipton, 2010",
+            "東京は首都",
+            "é",
+            "{é",
+            "[é",
             "[link](url) text",
             "[INST] a",
             "[] to do",

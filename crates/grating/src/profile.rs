@@ -278,13 +278,13 @@ impl ModelStamp {
     /// The first difference that scores depend on: what, here, there.
     pub(crate) fn difference(&self, other: &Self) -> Option<(&'static str, String, String)> {
         let text = |instruction: &Option<String>| match instruction {
-            Some(text) => format!("{text:?}"),
+            Some(text) => shown(&format!("{text:?}")),
             None => "none".into(),
         };
         if self.hash != other.hash {
             let named = |m: &Self| {
                 let hash: String = m.hash.chars().take(12).collect();
-                format!("{hash} ({})", m.name)
+                format!("{hash} ({})", shown(&m.name))
             };
             return Some(("the model", named(self), named(other)));
         }
@@ -293,11 +293,11 @@ impl ModelStamp {
             return Some(("a model of", layers(self), layers(other)));
         }
         if self.precision != other.precision {
-            return Some(("precision", self.precision.clone(), other.precision.clone()));
+            return Some(("precision", shown(&self.precision), shown(&other.precision)));
         }
         let (here, there) = (self.kind_of_products(), other.kind_of_products());
         if here != there {
-            return Some(("products in", here.into(), there.into()));
+            return Some(("products in", shown(here), shown(there)));
         }
         if self.max_length != other.max_length {
             let length = |m: &Self| format!("{} tokens", m.max_length);

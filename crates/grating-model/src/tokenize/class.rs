@@ -410,5 +410,5 @@ fn unknown(tokenizer: &Tokenizer) -> Option<u32> {
 }
 
 fn unusable(error: impl ToString) -> TokenizeError {
-    TokenizeError::TokenizerJson { reason: error.to_string() }
+    TokenizeError::TokenizerJson { reason: grating_io::shown(&error.to_string()) }
 }

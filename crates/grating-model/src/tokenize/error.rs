@@ -1,5 +1,7 @@
 //! What can be wrong with a tokenizer, a template or a query.
 
+use grating_io::shown;
+
 /// Why a text cannot be encoded, or a tokenizer not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -64,8 +66,9 @@ pub enum TokenizeError {
     },
     /// The tokenizer lacks a control token of the template.
     #[error(
-        "tokenizer.json has no token `{token}`, which the model's template needs; \
-         take the tokenizer from the model's own repository"
+        "tokenizer.json has no token `{}`, which the model's template needs; \
+         take the tokenizer from the model's own repository",
+        shown(token)
     )]
     MissingToken {
         /// The token.
@@ -73,8 +76,9 @@ pub enum TokenizeError {
     },
     /// An answer is not one token.
     #[error(
-        "the answer `{answer}` is {tokens} tokens in this tokenizer and must be one; \
-         choose other words for `yes` and `no` in grating.json, or take the model's own tokenizer.json"
+        "the answer `{}` is {tokens} tokens in this tokenizer and must be one; \
+         choose other words for `yes` and `no` in grating.json, or take the model's own tokenizer.json",
+        shown(answer)
     )]
     AnswerNotOneToken {
         /// The answer.
@@ -83,7 +87,11 @@ pub enum TokenizeError {
         tokens: usize,
     },
     /// Both answers are the same token.
-    #[error("the answers `{yes}` and `{no}` are the same token; a score is the difference of two")]
+    #[error(
+        "the answers `{}` and `{}` are the same token; a score is the difference of two",
+        shown(yes),
+        shown(no)
+    )]
     AnswersEqual {
         /// The answer that means relevant.
         yes: String,

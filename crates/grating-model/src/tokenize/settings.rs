@@ -286,7 +286,7 @@ fn parsed<T: for<'de> Deserialize<'de>>(name: &str, value: Value) -> Result<T, T
 }
 
 fn unusable(name: &str, reason: impl ToString) -> TokenizeError {
-    TokenizeError::Settings { name: name.into(), reason: reason.to_string() }
+    TokenizeError::Settings { name: name.into(), reason: grating_io::shown(&reason.to_string()) }
 }
 
 #[cfg(test)]

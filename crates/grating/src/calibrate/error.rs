@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use grating_io::shown;
+
 /// Why there is no calibration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,7 +27,7 @@ pub enum CalibrateError {
         reason: String,
     },
     /// A query or text is named that no file holds.
-    #[error("{path}: {kind} `{id}` is not in {holder}")]
+    #[error("{path}: {kind} `{}` is not in {holder}", shown(id))]
     Unknown {
         /// The file that names it.
         path: PathBuf,

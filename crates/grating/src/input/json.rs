@@ -12,12 +12,14 @@ pub(super) fn begins(text: &str) -> bool {
         return false;
     };
     let whole = || serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok();
-    match (line.as_bytes()[0], line[1..].trim_start().bytes().next()) {
-        (b'{', None | Some(b'"' | b'\'')) => true,
-        (b'{', Some(b'}')) => whole(),
-        (b'{', Some(_)) => begins_with_a_name(line[1..].trim_start()),
-        (b'[', None | Some(b'"' | b'{' | b'[')) => true,
-        (b'[', Some(_)) => whole(),
+    let mut chars = line.chars();
+    let (first, rest) = (chars.next(), chars.as_str().trim_start());
+    match (first, rest.chars().next()) {
+        (Some('{'), None | Some('"' | '\'')) => true,
+        (Some('{'), Some('}')) => whole(),
+        (Some('{'), Some(_)) => begins_with_a_name(rest),
+        (Some('['), None | Some('"' | '{' | '[')) => true,
+        (Some('['), Some(_)) => whole(),
         _ => false,
     }
 }
