@@ -130,7 +130,7 @@ impl Account {
 
     /// Has idle engines give back what they keep, and waits until they have, for a short while at most.
     fn settle(&self) {
-        let asks = self.lock().to_be_asked(None);
+        let asks = self.lock().ask_others(None);
         asks.iter().for_each(|ask| ask());
         let mut state = self.lock();
         let until = Instant::now() + SETTLING;
@@ -152,7 +152,7 @@ impl Account {
 
 impl State {
     /// Whom to ask, each once: the idle engines, but for one, that keep what they can give back.
-    fn to_be_asked(&mut self, but: Option<u64>) -> Vec<Arc<dyn Fn() + Send + Sync>> {
+    fn ask_others(&mut self, but: Option<u64>) -> Vec<Arc<dyn Fn() + Send + Sync>> {
         let others = self.engines.iter_mut().filter(|(id, _)| Some(**id) != but);
         let keeping = others.filter(|(_, engine)| engine.keeps() && !engine.asked);
         keeping
@@ -279,7 +279,7 @@ impl Turn<'_> {
     pub(crate) fn wait_for_less(&self, seen: Taken, cancel: &CancelToken) -> bool {
         let account = &self.share.account;
         let mut state = account.lock();
-        let asks = state.to_be_asked(Some(self.share.id));
+        let asks = state.ask_others(Some(self.share.id));
         drop(state);
         asks.iter().for_each(|ask| ask());
         state = account.lock();

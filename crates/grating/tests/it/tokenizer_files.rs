@@ -62,7 +62,11 @@ fn what_sentence_transformers_saved_wins_over_the_tokenizers_limit() {
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write("sentence_bert_config.json", r#"{"max_seq_length": 32}"#);
     assert_eq!(reranker(folder.path()).info().max_length, 64, "alone it is not read");
-    write("modules.json", "[]");
+    let transformer = "sentence_transformers.base.modules.transformer.Transformer";
+    write(
+        "modules.json",
+        &format!(r#"[{{"idx": 0, "name": "0", "path": "", "type": "{transformer}"}}]"#),
+    );
     write("config_sentence_transformers.json", r#"{"model_type": "CrossEncoder"}"#);
     assert_eq!(reranker(folder.path()).info().max_length, 32);
     write("sentence_bert_config.json", r#"{"max_seq_length": 700}"#);
