@@ -109,9 +109,9 @@ fn change(value: &mut Value, other: Value, random: &mut Random) {
             }
             Value::Number(number) => {
                 let number = number.as_f64().unwrap_or(0.0);
-                *value = (number * *random.pick(&[-1.0, 0.5, 2.0, 1e6]) as f64 + 1.0).into();
+                *value = (number * *random.pick(&[-1.0, 0.5, 2.0, 1e6]) + 1.0).into();
             }
-            Value::String(text) => text.extend(["\0", "\u{202e}x", "."][random.below(3)].chars()),
+            Value::String(text) => text.push_str(["\0", "\u{202e}x", "."][random.below(3)]),
             Value::Bool(on) => *on = !*on,
             _ => *value = other,
         },
