@@ -124,8 +124,7 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
     };
     report.pass(FILES, format!("{beside} and {tensors} tensors in {}", shards(&files)));
 
-    let loaded = files.load(LoadOptions::default());
-    let encoder = match loaded {
+    match files.load(LoadOptions::default()) {
         Ok(LoadedModel { model, encoder, identity }) => {
             let config = model.config();
             let (family, head) = (config.family.name(), config.form.name());
@@ -137,31 +136,34 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
             check_weights(&mut report, &files.checkpoint);
             check_tokenizer(&mut report, &encoder, config.vocab);
             check_tokenizer_files(&mut report, &files, config);
-            encoder
         }
         Err(error) => {
-            let (at, rest): (_, &[&'static str]) = match error {
-                ModelError::Tokenize(_) => (TOKENIZER, &[MODEL, PROMPT, WEIGHTS, SANITY]),
-                ModelError::OtherModel { .. } | ModelError::NoTemplate { .. } => {
-                    (PROMPT, &[MODEL, WEIGHTS, TOKENIZER, SANITY])
-                }
-                _ => (MODEL, &[PROMPT, WEIGHTS, TOKENIZER, SANITY]),
-            };
-            let (detail, remedy) = match error {
-                ModelError::OtherModel { file, says, remedy } => (format!("{file} {says}"), remedy),
-                other => (
-                    other.to_string(),
-                    "use a checkpoint that was published as a reranker, complete".into(),
-                ),
-            };
-            report.fail(at, detail, &remedy);
-            report.skip(rest);
+            not_loaded(&mut report, error);
             return report;
         }
-    };
-    drop(encoder);
+    }
     check_sanity(&mut report, source);
     report
+}
+
+/// A model whose files are there and cannot be used: which check fails, and what nobody can look at then.
+fn not_loaded(report: &mut DoctorReport, error: ModelError) {
+    let (at, rest): (_, &[&'static str]) = match error {
+        ModelError::Tokenize(_) => (TOKENIZER, &[MODEL, PROMPT, WEIGHTS, SANITY]),
+        ModelError::OtherModel { .. } | ModelError::NoTemplate { .. } => {
+            (PROMPT, &[MODEL, WEIGHTS, TOKENIZER, SANITY])
+        }
+        _ => (MODEL, &[PROMPT, WEIGHTS, TOKENIZER, SANITY]),
+    };
+    let (detail, remedy) = match error {
+        ModelError::OtherModel { file, says, remedy } => (format!("{file} {says}"), remedy),
+        other => (
+            other.to_string(),
+            "use a checkpoint that was published as a reranker, complete".into(),
+        ),
+    };
+    report.fail(at, detail, &remedy);
+    report.skip(rest);
 }
 
 /// What the model was taken for and why, and how its scores compare to sentence-transformers'.
