@@ -4,6 +4,7 @@
 //! instruction and texts never become one (`tokenize/control.rs` says how, and where that is more than transformers'
 //! `split_special_tokens=True`), unless [`EncodeOptions::special_tokens_in_text`] asks for the reference's default.
 
+mod bpe;
 mod class;
 mod control;
 mod differences;
@@ -11,12 +12,14 @@ mod error;
 mod frame;
 mod guard;
 mod pair;
+mod pieces;
 mod prompt;
+mod rules;
 mod settings;
+mod strings;
 mod unigram;
 mod vocab_txt;
 mod vocabulary;
-mod window;
 
 use self::class::{Assembled, TokenizerClass, TokenizerJson};
 pub use self::differences::tokenizer_differences;
@@ -25,6 +28,7 @@ use self::frame::Frame;
 use self::guard::guarded;
 use self::pair::{Pair, PairQuery};
 use self::prompt::{Prompt, PromptQuery};
+use self::rules::Rules;
 pub(crate) use self::settings::Settings;
 pub use self::settings::TokenizerFiles;
 pub use self::vocab_txt::wordpiece_json;
@@ -104,8 +108,8 @@ impl EncodedQuery {
 pub struct TextEncoder {
     /// For user text. (The template's own parts are ids by now.)
     tokenizer: Tokenizer,
-    /// Whether a long text may be tokenized as far as it is needed.
-    local: bool,
+    /// Where a text can be read in pieces.
+    rules: Rules,
     vocab_size: usize,
     options: EncodeOptions,
     form: Form,
@@ -122,7 +126,8 @@ impl TextEncoder {
     /// not count; its post-processor frames a pair, the template does where it has none.
     ///
     /// # Errors
-    /// [`TokenizeError::TokenizerJson`], [`TokenizeError::Panicked`], [`TokenizeError::GratingJson`] for a template whose body lacks a place,
+    /// [`TokenizeError::TokenizerJson`], [`TokenizeError::Panicked`], [`TokenizeError::GratingJson`] for a template
+    /// whose body lacks a place,
     /// [`TokenizeError::MissingToken`] where the tokenizer does not have the template's control tokens, and
     /// [`TokenizeError::LimitTooSmall`].
     pub fn new(
@@ -211,8 +216,8 @@ impl TextEncoder {
         if plain {
             control::make_plain(&mut tokenizer, unknown)?;
         }
-        let local = window::is_local(&tokenizer);
-        let encoder = TextEncoder { tokenizer, local, vocab_size, options, form };
+        let rules = Rules::of(&tokenizer);
+        let encoder = TextEncoder { tokenizer, rules, vocab_size, options, form };
         encoder.check_limit()?;
         Ok(encoder)
     }
@@ -278,12 +283,25 @@ impl TextEncoder {
         guarded(|| match &self.form {
             Form::Prompt(prompt) => {
                 let instruction = instruction.unwrap_or(&prompt.default_instruction);
-                let query = prompt.query(&self.tokenizer, instruction, query, room)?;
+                let known = self.beginning(query, 2 * room + 64)?;
+                let all = |text: &str| self.all_ids(text);
+                let mut encoded =
+                    prompt.query(&all, self.beginning(instruction, 2 * room + 64)?, known, room)?;
+                if known.len() < query.len() && self.options.refuse_long_query {
+                    encoded.tokens += self.count(query)? - self.count(known)?;
+                }
+                let query = encoded;
                 self.refuse(query.truncated, query.tokens, room)?;
                 Ok(EncodedQuery(Before::Prompt(query)))
             }
             Form::Pair(pair) => {
-                let query = pair.query(ids(&self.tokenizer, query)?, room);
+                let (mut first, more) = self.first_ids("", query, PairQuery::most(room))?;
+                let tokens = match more && self.options.refuse_long_query {
+                    true => self.count(query)?,
+                    false => first.len() + usize::from(more),
+                };
+                first.truncate(room);
+                let query = pair.query(first, tokens, room);
                 Ok(EncodedQuery(Before::Pair(query)))
             }
         })
@@ -301,13 +319,9 @@ impl TextEncoder {
     }
 
     fn encode_text(&self, query: &EncodedQuery, text: &str) -> Result<Encoding, TokenizeError> {
-        let first = |text: &str, room| window::first_ids(&self.tokenizer, self.local, text, room);
         match (&self.form, &query.0) {
             (Form::Prompt(prompt), Before::Prompt(query)) => {
-                let (text_ids, more) = match query.lead.as_str() {
-                    "" => first(text, query.room)?,
-                    lead => first(&[lead, text].concat(), query.room)?,
-                };
+                let (text_ids, more) = self.first_ids(&query.lead, text, query.room)?;
                 Ok(Encoding {
                     ids: [&query.certain, text_ids.as_slice(), &prompt.suffix].concat(),
                     type_ids: Vec::new(),
@@ -317,7 +331,7 @@ impl TextEncoder {
             }
             (Form::Pair(pair), Before::Pair(query)) => {
                 let room = self.room();
-                let (text_ids, more) = first(text, query.sought(room))?;
+                let (text_ids, more) = self.first_ids("", text, query.sought(room))?;
                 let (encoding, kept) = pair.encode(query, &text_ids, more, room);
                 self.refuse(encoding.query_truncated, query.tokens, kept)?;
                 if pair.cuts_the_start && (encoding.truncated || encoding.query_truncated) {
@@ -329,6 +343,38 @@ impl TextEncoder {
                 Ok(encoding)
             }
             _ => Err(TokenizeError::Encode { reason: "the query is another encoder's".into() }),
+        }
+    }
+
+    /// The first `room` ids of `lead` and `text` as one text, and whether there are more. What that costs depends on
+    /// `room`, not on the text's length.
+    fn first_ids(
+        &self,
+        lead: &str,
+        text: &str,
+        room: usize,
+    ) -> Result<(Vec<u32>, bool), TokenizeError> {
+        pieces::first_ids(&self.tokenizer, &self.rules, lead, text, room)
+    }
+
+    fn all_ids(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
+        Ok(self.first_ids("", text, usize::MAX)?.0)
+    }
+
+    fn count(&self, text: &str) -> Result<usize, TokenizeError> {
+        pieces::count_ids(&self.tokenizer, &self.rules, text)
+    }
+
+    /// As much of a text as has `tokens` tokens for sure, perhaps more; all of it where it has fewer.
+    fn beginning<'t>(&self, text: &'t str, tokens: usize) -> Result<&'t str, TokenizeError> {
+        let mut bytes = 4 * tokens;
+        loop {
+            let end = (bytes..text.len()).find(|&at| text.is_char_boundary(at));
+            let part = &text[..end.unwrap_or(text.len())];
+            if part.len() == text.len() || self.first_ids("", part, tokens)?.1 {
+                return Ok(part);
+            }
+            bytes = bytes.saturating_mul(2);
         }
     }
 
@@ -353,9 +399,12 @@ impl TextEncoder {
     fn check_limit(&self) -> Result<(), TokenizeError> {
         let (template, least) = match &self.form {
             Form::Prompt(prompt) => {
-                let (certain, lead) =
-                    prompt.before_text(&self.tokenizer, &prompt.default_instruction, "")?;
-                let body = certain.len() - prompt.prefix.len() + ids(&self.tokenizer, &lead)?.len();
+                let (certain, lead) = prompt.before_text(
+                    &|text| self.all_ids(text),
+                    &prompt.default_instruction,
+                    "",
+                )?;
+                let body = certain.len() - prompt.prefix.len() + self.all_ids(&lead)?.len();
                 (prompt.frame() + body, prompt.frame() + body + 2)
             }
             Form::Pair(pair) => (pair.frame.len(), pair.frame.len() + 2),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
 mod calibrate;
+mod hostile;
 mod input;
 mod memory;
 mod mutations;

@@ -11,6 +11,7 @@ use tokenizers::models::ModelWrapper;
 use tokenizers::{AddedToken, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
 
 use super::TokenizeError;
+use super::bpe::Options;
 use super::frame::Frame;
 use super::settings::{NAMED, Settings};
 use super::vocabulary::{Tokenizer, Vocabulary};
@@ -286,14 +287,8 @@ impl TokenizerJson {
 
     /// All of a BPE model but its vocabulary and merges.
     fn rebuild_bpe(&mut self, fuse_unk: bool, byte_fallback: bool) {
-        if let Vocabulary::Other(ModelWrapper::BPE(model)) = &mut self.model {
-            model.dropout = None;
-            model.unk_token = None;
-            model.continuing_subword_prefix = Some(String::new());
-            model.end_of_word_suffix = Some(String::new());
-            model.fuse_unk = fuse_unk;
-            model.byte_fallback = byte_fallback;
-            model.ignore_merges = false;
+        if let Vocabulary::Bpe(model) = &mut self.model {
+            model.options = Options { fuse_unknown: fuse_unk, byte_fallback, ..Options::default() };
         }
     }
 
@@ -403,6 +398,8 @@ fn unknown(tokenizer: &Tokenizer) -> Option<u32> {
         Vocabulary::Unigram(model) => model.unknown(),
         Vocabulary::Other(ModelWrapper::WordPiece(model)) => id(&model.unk_token),
         Vocabulary::Other(ModelWrapper::WordLevel(model)) => id(&model.unk_token),
+        Vocabulary::Bpe(model) => model.options.unknown.as_deref().and_then(id),
+        // Never made: BPE models are ours.
         Vocabulary::Other(ModelWrapper::BPE(model)) => model.unk_token.as_deref().and_then(id),
         // `tokenizers` does not say which piece it is; all that are published have this name.
         Vocabulary::Other(ModelWrapper::Unigram(_)) => id("<unk>"),

@@ -14,15 +14,14 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// `ids` are all of the query's; query and text have `room` tokens together.
-    pub(super) fn query(&self, mut ids: Vec<u32>, room: usize) -> PairQuery {
-        let tokens = ids.len();
+    /// `ids` are the first of the query's, as many as could be kept, and `tokens` how many it has (or more than
+    /// [`PairQuery::most`]); query and text have `room` tokens together.
+    pub(super) fn query(&self, ids: Vec<u32>, tokens: usize, room: usize) -> PairQuery {
         // However long a text is, half of the room is the query's.
         let shared = match tokens <= room / 2 {
             true => self.frame.start.len() + tokens + self.frame.between.len(),
             false => self.frame.start.len() + room / 2,
         };
-        ids.truncate(room);
         PairQuery { ids, tokens, shared }
     }
 
@@ -67,6 +66,11 @@ pub(super) struct PairQuery {
 const LONG: usize = 8;
 
 impl PairQuery {
+    /// Tokens of a query beyond which it does not matter how many there are: more than any text counts.
+    pub(super) fn most(room: usize) -> usize {
+        LONG * room + 2
+    }
+
     /// How many tokens of a text [`Pair::encode`] needs to see: as many as could be kept; and where query and text both
     /// go over an odd room, enough to know the longer one, which gets the odd token.
     pub(super) fn sought(&self, room: usize) -> usize {
@@ -128,7 +132,8 @@ mod tests {
             let frame = Frame::typed(&[1000], &[1001], &[1002]);
             let pair = Pair { frame, types: true, cuts_the_start: false };
             let (all, text): (Vec<u32>, Vec<u32>) = ((0..query).collect(), (0..text).collect());
-            let query = pair.query(all.clone(), room);
+            let first = all.iter().copied().take(room).collect();
+            let query = pair.query(first, all.len().min(PairQuery::most(room) + 1), room);
             let sought = query.sought(room).min(text.len());
             let (found, kept) = pair.encode(&query, &text[..sought], sought < text.len(), room);
             let (first, second) = longest_first(all.len(), text.len(), room);

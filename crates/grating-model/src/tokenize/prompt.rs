@@ -35,6 +35,9 @@ pub(super) struct PromptQuery {
     pub(super) truncated: bool,
 }
 
+/// Gives a user text's ids.
+type Ids<'a> = &'a dyn Fn(&str) -> Result<Vec<u32>, TokenizeError>;
+
 /// A stretch of the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -85,14 +88,14 @@ impl Prompt {
     /// The body up to the text, of which `room` tokens are kept at most.
     pub(super) fn query(
         &self,
-        text: &Tokenizer,
+        ids: Ids<'_>,
         instruction: &str,
         query: &str,
         room: usize,
     ) -> Result<PromptQuery, TokenizeError> {
-        let (mut certain, lead) = self.before_text(text, instruction, query)?;
+        let (mut certain, lead) = self.before_text(ids, instruction, query)?;
         let body = certain.len() - self.prefix.len();
-        let tokens = body + ids(text, &lead)?.len();
+        let tokens = body + ids(&lead)?.len();
         certain.truncate(self.prefix.len() + room);
         let room_left = room.saturating_sub(body);
         Ok(PromptQuery { certain, lead, room: room_left, tokens, truncated: tokens > room })
@@ -101,7 +104,7 @@ impl Prompt {
     /// What precedes every text: ids that are certain, and the words that are tokenized together with the text.
     pub(super) fn before_text(
         &self,
-        text: &Tokenizer,
+        ids: Ids<'_>,
         instruction: &str,
         query: &str,
     ) -> Result<(Vec<u32>, String), TokenizeError> {
@@ -112,7 +115,7 @@ impl Prompt {
         for piece in &self.pieces {
             match piece {
                 Piece::Control(id) => certain.push(*id),
-                Piece::Run(parts) => certain.extend(ids(text, &fill(parts))?),
+                Piece::Run(parts) => certain.extend(ids(&fill(parts))?),
             }
         }
         Ok((certain, fill(&self.lead)))

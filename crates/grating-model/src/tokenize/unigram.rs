@@ -4,6 +4,8 @@
 //! layers that GRATING holds of the model itself. Here pieces lie in one buffer and are found through a sorted index,
 //! and the best segmentation is the same: same scores, same order of comparisons.
 
+mod commit;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use tokenizers::Token;
 
+pub(super) use self::commit::Carry;
 use super::TokenizeError;
 
 /// Added to the worst score for a character that no piece covers, as SentencePiece does.
@@ -26,6 +29,8 @@ pub(crate) struct Unigram {
     /// Where in `sorted` the pieces with each first byte begin, and the end.
     first_byte: Vec<u32>,
     worst_score: f64,
+    /// Bytes of the longest piece.
+    longest: usize,
     unknown: Option<u32>,
     byte_fallback: bool,
 }
@@ -72,8 +77,10 @@ impl From<File> for Unigram {
             }
         }
         let worst_score = pieces.scores.iter().copied().fold(f64::INFINITY, f64::min);
+        let longest = kept.iter().map(|&id| pieces.get(id).len()).max().unwrap_or(0);
         let (sorted, first_byte) = (kept, Vec::new());
-        let mut model = Unigram { pieces, sorted, first_byte, worst_score, unknown, byte_fallback };
+        let mut model =
+            Unigram { pieces, sorted, first_byte, worst_score, longest, unknown, byte_fallback };
         model.index();
         model
     }
@@ -175,10 +182,11 @@ impl Unigram {
         }
     }
 
-    /// The best segmentation of a word: pieces by where they end, runs of unknown characters as one.
-    fn segment(&self, word: &str) -> Result<Vec<(std::ops::Range<usize>, u32)>, tokenizers::Error> {
-        let unreached = Step { id: 0, score: 0.0, start: None };
-        let mut best = vec![unreached; word.len() + 1];
+    /// The best ways to all places of `word[from..]`, by the bytes since `from`, where the best way has `score`.
+    fn best(&self, word: &str, from: usize, score: f64) -> Result<Vec<Step>, tokenizers::Error> {
+        let word = &word[from..];
+        let mut best = vec![Step { id: 0, score: 0.0, start: None }; word.len() + 1];
+        best[0].score = score;
         let reach = |best: &mut [Step], start: usize, end: usize, id: u32, score: f64| {
             let (score, there) = (score + best[start].score, &mut best[end]);
             if there.start.is_none() || score > there.score {
@@ -197,8 +205,16 @@ impl Unigram {
                 reach(&mut best, start, start + character.len_utf8(), id, score);
             }
         }
+        Ok(best)
+    }
+
+    /// The pieces on the best way to `end`, runs of unknown characters as one.
+    fn way(
+        &self,
+        best: &[Step],
+        mut end: usize,
+    ) -> Result<Vec<(std::ops::Range<usize>, u32)>, tokenizers::Error> {
         let mut found: Vec<(std::ops::Range<usize>, u32)> = Vec::new();
-        let mut end = word.len();
         while end > 0 {
             let Step { id, start, .. } = best[end];
             let start = start.ok_or("no segmentation reaches the end of a word")?;
@@ -214,36 +230,40 @@ impl Unigram {
 
     /// A word's tokens.
     pub(super) fn tokenize(&self, word: &str) -> Result<Vec<Token>, tokenizers::Error> {
+        let best = self.best(word, 0, 0.0)?;
         let mut tokens = Vec::new();
-        for (range, id) in self.segment(word)? {
+        for (range, id) in self.way(&best, word.len())? {
             let (text, offsets) = (&word[range.clone()], (range.start, range.end));
-            match Some(id) == self.unknown {
-                true => self.unknown_tokens(text, offsets, id, &mut tokens),
-                false => tokens.push(Token::new(id, text.to_owned(), offsets)),
-            }
+            let mut ids = Vec::new();
+            self.ids_of(text, id, &mut ids);
+            let byte_or = |of: u32| match of == id {
+                true => text.to_owned(),
+                false => self.pieces.get(of).to_owned(),
+            };
+            tokens.extend(ids.into_iter().map(|of| Token::new(of, byte_or(of), offsets)));
         }
         Ok(tokens)
     }
 
-    /// Tokens of what no piece covers: a piece after all when the run of it is one, bytes where the model has them.
-    fn unknown_tokens(
-        &self,
-        text: &str,
-        offsets: (usize, usize),
-        unknown: u32,
-        tokens: &mut Vec<Token>,
-    ) {
-        if let Some(id) = self.id(text) {
-            return tokens.push(Token::new(id, text.to_owned(), offsets));
+    /// The ids of a piece; of what no piece covers, a piece after all when the run of it is one, bytes where the model
+    /// has them.
+    fn ids_of(&self, text: &str, id: u32, out: &mut Vec<u32>) {
+        if Some(id) != self.unknown {
+            return out.push(id);
         }
-        let byte = |byte: u8| {
-            let name = format!("<0x{byte:02X}>");
-            self.id(&name).map(|id| Token::new(id, name, offsets))
-        };
-        match self.byte_fallback.then(|| text.bytes().map(byte).collect::<Option<Vec<_>>>()) {
-            Some(Some(bytes)) => tokens.extend(bytes),
-            _ => tokens.push(Token::new(unknown, text.to_owned(), offsets)),
+        match self.id(text) {
+            Some(piece) => out.push(piece),
+            None => match self.bytes_of(text) {
+                Some(bytes) => out.extend(bytes),
+                None => out.push(id),
+            },
         }
+    }
+
+    /// The pieces of a text's bytes, where the model has them.
+    fn bytes_of(&self, text: &str) -> Option<Vec<u32>> {
+        let byte = |byte: u8| self.id(&format!("<0x{byte:02X}>"));
+        self.byte_fallback.then(|| text.bytes().map(byte).collect())?
     }
 }
 

@@ -1,5 +1,5 @@
-//! The tokenizer of a `tokenizer.json`: all of it is `tokenizers`' own but the vocabulary of unigram models, and that
-//! vocabularies are read straight from the file, without a tree of JSON values in between.
+//! The tokenizer of a `tokenizer.json`: all of it is `tokenizers`' own but the vocabularies of BPE and unigram models,
+//! and that vocabularies are read straight from the file, without a tree of JSON values in between.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::BpeTrainer;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::{
     DecoderWrapper, Model, ModelWrapper, NormalizerWrapper, PostProcessorWrapper,
     PreTokenizerWrapper, Token, TokenizerImpl,
 };
 
+use super::bpe::Bpe;
 use super::unigram::Unigram;
 
 /// `tokenizers::Tokenizer` with another vocabulary.
@@ -31,6 +32,7 @@ pub(crate) type Tokenizer = TokenizerImpl<
 #[derive(Debug, Clone)]
 pub(crate) enum Vocabulary {
     Unigram(Unigram),
+    Bpe(Bpe),
     Other(ModelWrapper),
 }
 
@@ -39,7 +41,7 @@ impl Vocabulary {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Vocabulary::Unigram(_) | Vocabulary::Other(ModelWrapper::Unigram(_)) => "Unigram",
-            Vocabulary::Other(ModelWrapper::BPE(_)) => "BPE",
+            Vocabulary::Bpe(_) | Vocabulary::Other(ModelWrapper::BPE(_)) => "BPE",
             Vocabulary::Other(ModelWrapper::WordPiece(_)) => "WordPiece",
             Vocabulary::Other(ModelWrapper::WordLevel(_)) => "WordLevel",
         }
@@ -52,6 +54,7 @@ impl Model for Vocabulary {
     fn tokenize(&self, word: &str) -> tokenizers::Result<Vec<Token>> {
         match self {
             Vocabulary::Unigram(model) => model.tokenize(word),
+            Vocabulary::Bpe(model) => model.tokenize(word),
             Vocabulary::Other(model) => model.tokenize(word),
         }
     }
@@ -59,6 +62,7 @@ impl Model for Vocabulary {
     fn token_to_id(&self, token: &str) -> Option<u32> {
         match self {
             Vocabulary::Unigram(model) => model.id(token),
+            Vocabulary::Bpe(model) => model.id(token),
             Vocabulary::Other(model) => model.token_to_id(token),
         }
     }
@@ -66,6 +70,7 @@ impl Model for Vocabulary {
     fn id_to_token(&self, id: u32) -> Option<String> {
         match self {
             Vocabulary::Unigram(model) => model.piece(id).map(str::to_owned),
+            Vocabulary::Bpe(model) => model.token(id).map(str::to_owned),
             Vocabulary::Other(model) => model.id_to_token(id),
         }
     }
@@ -73,6 +78,7 @@ impl Model for Vocabulary {
     fn get_vocab(&self) -> HashMap<String, u32> {
         match self {
             Vocabulary::Unigram(model) => model.iter().map(|(p, id)| (p.to_owned(), id)).collect(),
+            Vocabulary::Bpe(model) => model.iter().map(|(t, id)| (t.to_owned(), id)).collect(),
             Vocabulary::Other(model) => model.get_vocab(),
         }
     }
@@ -80,13 +86,16 @@ impl Model for Vocabulary {
     fn get_vocab_size(&self) -> usize {
         match self {
             Vocabulary::Unigram(model) => model.len(),
+            Vocabulary::Bpe(model) => model.len(),
             Vocabulary::Other(model) => model.get_vocab_size(),
         }
     }
 
     fn save(&self, folder: &Path, prefix: Option<&str>) -> tokenizers::Result<Vec<PathBuf>> {
         match self {
-            Vocabulary::Unigram(_) => Err("a compact unigram vocabulary is not written".into()),
+            Vocabulary::Unigram(_) | Vocabulary::Bpe(_) => {
+                Err("a compact vocabulary is not written".into())
+            }
             Vocabulary::Other(model) => model.save(folder, prefix),
         }
     }
@@ -95,6 +104,7 @@ impl Model for Vocabulary {
         match self {
             // None of ours is ever trained.
             Vocabulary::Unigram(_) => tokenizers::models::unigram::UnigramTrainer::default().into(),
+            Vocabulary::Bpe(_) => BpeTrainer::default().into(),
             Vocabulary::Other(model) => model.get_trainer(),
         }
     }
@@ -121,8 +131,11 @@ impl<'de> Visitor<'de> for VocabularyVisitor {
             return Err(serde::de::Error::custom("the tokenizer's model is empty"));
         };
         if key != "type" {
-            let all = MapAccessDeserializer::new(After { first: Some(key), map });
-            let fields = serde_json::Map::deserialize(all)?;
+            let mut fields = serde_json::Map::new();
+            fields.insert(key, map.next_value()?);
+            while let Some((key, value)) = map.next_entry()? {
+                fields.insert(key, value);
+            }
             return from_fields(fields).map_err(serde::de::Error::custom);
         }
         let kind: String = map.next_value()?;
@@ -134,7 +147,7 @@ impl<'de> Visitor<'de> for VocabularyVisitor {
 fn of_kind<'de, D: Deserializer<'de>>(kind: &str, rest: D) -> Result<Vocabulary, D::Error> {
     match kind {
         "Unigram" => Unigram::deserialize(rest).map(Vocabulary::Unigram),
-        "BPE" => BPE::deserialize(rest).map(|bpe| Vocabulary::Other(bpe.into())),
+        "BPE" => Bpe::deserialize(rest).map(Vocabulary::Bpe),
         "WordPiece" => WordPiece::deserialize(rest).map(|m| Vocabulary::Other(m.into())),
         "WordLevel" => tokenizers::models::wordlevel::WordLevel::deserialize(rest)
             .map(|m| Vocabulary::Other(m.into())),
@@ -145,39 +158,23 @@ fn of_kind<'de, D: Deserializer<'de>>(kind: &str, rest: D) -> Result<Vocabulary,
     }
 }
 
-/// A model whose type is among its fields, or, in files of before tokenizers 0.13, to be told by them: a vocabulary that
-/// is a list of pieces and scores is a unigram model's; the others are left to `tokenizers`.
+/// A model whose type is among its fields, or, in files of before tokenizers 0.13, to be told by them: merges are a BPE
+/// model's, and a vocabulary that is a list of pieces and scores is a unigram model's; the others are left to
+/// `tokenizers`.
 fn from_fields(mut fields: serde_json::Map<String, Value>) -> serde_json::Result<Vocabulary> {
-    // Taken out, since `tokenizers` reads it as a borrowed string, which a tree does not have.
-    let kind = fields.remove("type").and_then(|kind| kind.as_str().map(str::to_owned));
-    let kind = kind.or_else(|| fields.get("vocab")?.is_array().then(|| "Unigram".to_owned()));
+    let kind = match fields.get("type").and_then(Value::as_str) {
+        Some(kind) => Some(kind.to_owned()),
+        None if fields.contains_key("merges") => Some("BPE".to_owned()),
+        None if fields.get("vocab").is_some_and(Value::is_array) => Some("Unigram".to_owned()),
+        None => None,
+    };
+    // Some models of `tokenizers` read their type from text only.
+    if kind.is_some() {
+        fields.remove("type");
+    }
     let fields = Value::Object(fields);
     match kind {
         Some(kind) => of_kind(&kind, fields),
         None => ModelWrapper::deserialize(fields).map(Vocabulary::Other),
-    }
-}
-
-/// A map whose first key has been read.
-struct After<A> {
-    first: Option<String>,
-    map: A,
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for After<A> {
-    type Error = A::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, A::Error> {
-        match self.first.take() {
-            Some(key) => seed.deserialize(key.into_deserializer()).map(Some),
-            None => self.map.next_key_seed(seed),
-        }
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        self.map.next_value_seed(seed)
     }
 }

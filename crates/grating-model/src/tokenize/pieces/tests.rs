@@ -1,0 +1,238 @@
+//! Texts of all kinds, in pieces and whole.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::tokenize::{as_written, control};
+
+const KINDS: [&str; 4] = ["byte-level-bpe", "byte-level-bpe-llama3", "wordpiece", "unigram"];
+
+fn file(kind: &str) -> Value {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/goldens/tokenizers");
+    let json = std::fs::read(format!("{folder}/{kind}/tokenizer.json")).unwrap();
+    serde_json::from_slice(&json).unwrap()
+}
+
+/// As Llama 2's and Mistral's files: spaces are `▁`, there are no words, and what the vocabulary lacks becomes bytes.
+fn sentencepiece_bpe() -> Value {
+    let mut tokens: Vec<String> = vec!["<unk>".into(), "<s>".into(), "</s>".into()];
+    tokens.extend((0..256).map(|byte| format!("<{byte:#04X}>")));
+    tokens.extend(
+        "▁abcdefghijklmnopqrstuvwxyz0123456789[]{}\"',.:|-_é東京都กา🙂".chars().map(String::from),
+    );
+    let mut merges = Vec::new();
+    for pair in "▁ t,▁ a,h e,i n,r e,▁t he,o n,e r,n d,▁a nd,[ [,[[ [[,[[[[ [[[[,▁ ▁,▁▁ ▁▁,1 2,12 3,東 京,a b,a b,▁▁▁▁ ▁▁▁▁,\
+                  \" :,, \",0 0,00 00,b a,ab ab,abab abab,i ng,▁ w,▁w in,d o,▁win do,▁windo w"
+        .split(',')
+    {
+        let Some((left, right)) = pair.split_once(' ') else { continue };
+        let token = [left, right].concat();
+        if !tokens.contains(&token) && tokens.iter().any(|t| t == left) && tokens.iter().any(|t| t == right) {
+            tokens.push(token);
+            merges.push(json!([left, right]));
+        }
+    }
+    let vocab: serde_json::Map<String, Value> =
+        tokens.into_iter().enumerate().map(|(id, token)| (token, id.into())).collect();
+    let special = |id: u32, content: &str| {
+        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+               "normalized": false, "special": true})
+    };
+    json!({
+        "version": "1.0",
+        "added_tokens": [special(0, "<unk>"), special(1, "<s>"), special(2, "</s>")],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Prepend", "prepend": "▁"},
+            {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+        "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true, "vocab": vocab,
+                  "merges": merges},
+    })
+}
+
+/// The tokenizers of the goldens, and kinds of steps that these do not have.
+fn files() -> Vec<(String, Value)> {
+    let mut files: Vec<_> = KINDS.iter().map(|kind| (kind.to_string(), file(kind))).collect();
+    let with = |kind: &str, changes: &[(&str, Value)]| {
+        let mut file = file(kind);
+        for (path, value) in changes {
+            *file.pointer_mut(path).unwrap() = value.clone();
+        }
+        file
+    };
+    files.push(("sentencepiece-bpe".into(), sentencepiece_bpe()));
+    let cased = json!({"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                       "strip_accents": null, "lowercase": false});
+    files.push(("wordpiece, cased".into(), with("wordpiece", &[("/normalizer", cased)])));
+    let gpt2 = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true});
+    let bare = [("/pre_tokenizer", gpt2), ("/normalizer", Value::Null)];
+    files.push(("byte-level-bpe, GPT-2".into(), with("byte-level-bpe", &bare)));
+    let metaspace =
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+    files.push(("unigram, one step".into(), with("unigram", &[("/pre_tokenizer", metaspace)])));
+    let mut llama = sentencepiece_bpe();
+    llama["normalizer"] = Value::Null;
+    llama["pre_tokenizer"] =
+        json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": false});
+    files.push(("sentencepiece-bpe, first".into(), llama));
+    files
+}
+
+fn ours(file: &Value) -> Tokenizer {
+    as_written(file.to_string().as_bytes()).unwrap().0
+}
+
+fn plain(file: &Value) -> Tokenizer {
+    let (mut tokenizer, unknown) = as_written(file.to_string().as_bytes()).unwrap();
+    control::make_plain(&mut tokenizer, unknown).unwrap();
+    tokenizer
+}
+
+/// `tokenizers`' own.
+fn reference(file: &Value) -> tokenizers::Tokenizer {
+    let mut tokenizer = tokenizers::Tokenizer::from_bytes(file.to_string()).unwrap();
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).unwrap();
+    tokenizer
+}
+
+fn whole(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    crate::tokenize::ids(tokenizer, text).unwrap()
+}
+
+fn in_pieces(tokenizer: &Tokenizer, text: &str, room: usize, piece: usize) -> (Vec<u32>, bool) {
+    let rules = Rules::of(tokenizer);
+    let lead = text.char_indices().nth(7).map_or(0, |(at, _)| at);
+    let source = Source { lead: &text[..lead], text: &text[lead..] };
+    first_ids_by(tokenizer, &rules, source, room, piece).unwrap()
+}
+
+/// A stretch of one kind of text; long ones have words longer than any piece.
+fn stretch() -> impl Strategy<Value = String> {
+    let repeated = |all: &[&'static str]| {
+        let part = prop::sample::select(all.to_vec());
+        (part, prop_oneof![4 => 1..12_usize, 1 => 100..700_usize])
+            .prop_map(|(part, times)| part.repeat(times))
+    };
+    prop_oneof![
+        4 => "([a-z]{1,8} ){1,40}",
+        2 => "(\\| [a-z]{1,6} \\| [0-9]{1,4} \\|\n){1,20}",
+        2 => "([a-z]{1,5},[0-9]{1,9},\"[A-Z]{1,4}\"\n){1,20}",
+        2 => "(\\{\"[a-z]{1,5}\":[0-9]{1,5},\"[a-z]{1,4}\":\\[[0-9]{1,3}\\]\\}){1,20}",
+        2 => "[A-Za-z0-9+/]{50,600}",
+        1 => "[0-9a-f]{50,600}",
+        1 => "[0-9]{50,300}",
+        1 => "([a-z]{1,9}\n){1,40}",
+        2 => "[東京都市河川橋石光紙]{1,200}[。、]",
+        1 => "([ก-ฮ][ัาิี]?){1,150}",
+        1 => "([ا-ي][ًَ]?){1,150} ",
+        1 => "[가-힣]{1,90} ",
+        1 => "[\u{900}-\u{97F}]{1,60}",
+        1 => "([a-e]\u{301}?\u{323}?){1,99}",
+        1 => "(👩‍👩‍👧|🙂|🇩🇪|👍🏽){1,60}",
+        1 => "[\u{0}-\u{1f}\u{7f}-\u{9f}]{1,40}",
+        1 => "[ \t\r\n\u{a0}\u{3000}\u{2028}]{1,40}",
+        1 => "\\PC{1,40}",
+        4 => repeated(&["[", "a", " ", "\n", "\r\n", "\u{0}", "ab", "1", "é", "e\u{301}", "東", "🙂", "ก", "\u{200b}",
+            "\u{301}", "▁", "=-", "aA", "[ ", "ö", "ﬁ", "½", "x\u{ad}"]),
+        1 => prop::sample::select(vec!["'s ", "'", "cross-encoder", "cross-", "<think>", "<|im_end|>", "<s>", "</s>",
+            "[SEP]", "[MASK] ", "  <mask> ", "İ", "Σς", "\u{fffd}", "<unk>", "ŉ"]).prop_map(str::to_string),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn pieces_give_the_ids_of_the_whole(
+        stretches in prop::collection::vec(stretch(), 1..14),
+        cut in 0.0..1.3_f64,
+        piece in 150_usize..900,
+    ) {
+        let text = stretches.concat();
+        for (kind, file) in files() {
+            let theirs = reference(&file).encode_fast(text.as_str(), false).unwrap().get_ids().to_vec();
+            let plain = plain(&file);
+            let both = [(ours(&file), theirs), (plain.clone(), whole(&plain, &text))];
+            for (tokenizer, all) in both {
+                let room = (all.len() as f64 * cut) as usize;
+                let first: Vec<u32> = all.iter().take(room).copied().collect();
+                let found = in_pieces(&tokenizer, &text, room, piece);
+                prop_assert_eq!(found, (first, all.len() > room), "{}", kind);
+            }
+            let count = count_ids(&plain, &Rules::of(&plain), &text).unwrap();
+            prop_assert_eq!(count, whole(&plain, &text).len());
+        }
+    }
+}
+
+/// Bytes of a long text that were looked at for 512 ids.
+fn read(tokenizer: &Tokenizer, text: &str) -> (usize, usize) {
+    let rules = Rules::of(tokenizer);
+    let source = Source { lead: "", text };
+    let mut reader = Reader::new(tokenizer, &rules, source, 512, PIECE);
+    let (mut ids, mut largest) = (Vec::new(), 0);
+    while ids.len() <= 512 && !reader.is_done() {
+        largest = largest.max(reader.size);
+        reader.read(512, &mut ids).unwrap();
+    }
+    (reader.at, largest)
+}
+
+#[test]
+fn what_a_text_costs_depends_on_the_room_not_on_its_length() {
+    let texts = [
+        "[".repeat(1 << 20),
+        "| river | 12 | stone |\n".repeat(50_000),
+        "a,12,\"b\"\n".repeat(100_000),
+        "{\"a\":1,\"b\":[2,3]}".repeat(60_000),
+        "東京都市河川".repeat(60_000),
+        "aGVsbG8gd29ybGQ".repeat(70_000),
+        "window\n".repeat(150_000),
+        "0123456789".repeat(100_000),
+        "🙂".repeat(250_000),
+        "0123456789abcdef".repeat(60_000) + " and on",
+        "a window keeps the warmth inside ".repeat(30_000),
+    ];
+    for (kind, file) in files() {
+        let tokenizer = plain(&file);
+        for text in &texts {
+            let (bytes, largest) = read(&tokenizer, text);
+            let start: String = text.chars().take(6).collect();
+            assert!(largest <= 2 * PIECE, "{kind}: {start}: a piece of {largest}");
+            // Words that are one unknown token are read to their end, which takes time but no memory.
+            let one_word = kind.starts_with("wordpiece") || kind.starts_with("unigram");
+            assert!(one_word || bytes <= 100_000, "{kind}: {start}: {bytes} bytes read");
+        }
+    }
+}
+
+#[test]
+fn long_blanks_take_no_memory() {
+    for blank in [" ", "\n", "\u{0}", "\u{301}", " \n"] {
+        let text = ["window", &blank.repeat(1 << 20), "river"].concat();
+        for kind in ["wordpiece", "unigram"] {
+            let tokenizer = plain(&file(kind));
+            if kind == "unigram" && ["\u{0}", "\u{301}"].contains(&blank) {
+                continue;
+            }
+            let (_, largest) = read(&tokenizer, &text);
+            assert!(largest <= 2 * PIECE, "{kind}: {blank:?}: a piece of {largest}");
+        }
+    }
+}
+
+#[test]
+fn steps_that_are_not_known_are_tokenized_from_the_start() {
+    let mut file = file("byte-level-bpe");
+    let pattern = file.pointer_mut("/pre_tokenizer/pretokenizers/0/pattern/Regex").unwrap();
+    *pattern = r"\p{L}+(?= )|.".into();
+    let tokenizer = plain(&file);
+    assert!(!Rules::of(&tokenizer).known);
+    let text = "one two three ".repeat(5000);
+    let all = whole(&tokenizer, &text);
+    for room in [0, 100, 3000, all.len(), all.len() + 1] {
+        let (found, more) = in_pieces(&tokenizer, &text, room, PIECE);
+        assert_eq!((&found[..], more), (&all[..room.min(all.len())], all.len() > room));
+    }
+}

@@ -1,0 +1,48 @@
+//! Characters that stand for themselves whatever is beside them.
+
+/// Whether a character neither combines with one beside it, nor is left out by a normalizer, nor belongs to what is
+/// one character to a reader (UAX 29) with another such.
+///
+/// A list of what texts are made of, not of all there is; a character that is missing costs time at most.
+pub(super) fn is_simple(character: char) -> bool {
+    let code = character as u32;
+    match code {
+        0x20..=0x7E | 0x09 | 0x0A | 0x0D => true,
+        ..0xA0 => false,
+        // Latin, Greek, Cyrillic, Armenian; not the soft hyphen.
+        0xA0..=0x2FF | 0x370..=0x377 | 0x37A..=0x37F | 0x384..=0x482 => {
+            code != 0xAD && is_assigned(code)
+        }
+        0x48A..=0x52F | 0x531..=0x556 | 0x561..=0x587 => true,
+        // Letters and digits of Hebrew, Arabic, Devanagari, Bengali, Tamil, Thai, Georgian; not their marks.
+        0x5D0..=0x5EA | 0x620..=0x64A | 0x660..=0x66F | 0x671..=0x6D5 | 0x6F0..=0x6FC => true,
+        0x904..=0x939 | 0x964..=0x97F | 0x985..=0x9B9 | 0x9E6..=0x9F1 | 0xB85..=0xBB9 => {
+            is_assigned(code)
+        }
+        0xE01..=0xE30 | 0xE32 | 0xE40..=0xE46 | 0xE4F..=0xE5B | 0x10D0..=0x10FC => true,
+        0x1E00..=0x1F15 => true,
+        // Punctuation, currencies, arrows, signs, boxes; not joiners, directions and line separators.
+        0x2000..=0x200A | 0x2010..=0x2027 | 0x202F..=0x205F | 0x20A0..=0x20C0 => true,
+        0x2100..=0x218B | 0x2190..=0x2429 | 0x2440..=0x244A | 0x2460..=0x2B73 => true,
+        // Chinese, Japanese and Korean; not the voicing marks, nor letters that make up syllables.
+        0x3000..=0x3029 | 0x3030..=0x303F | 0x3041..=0x3096 | 0x309D..=0x30FF | 0x3105..=0x312F => {
+            true
+        }
+        0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xAC00..=0xD7A3 => true,
+        0xFF01..=0xFF9D | 0xFFE0..=0xFFE6 => true,
+        // Pictures; not flags' letters, nor skin tones.
+        0x1F300..=0x1F3FA | 0x1F400..=0x1F64F | 0x1F680..=0x1F6C5 | 0x1F900..=0x1F9FF => true,
+        0x2_0000..=0x2_A6DF | 0x2_A700..=0x2_B739 => true,
+        _ => false,
+    }
+}
+
+/// Codes within the ranges above that no character has (Unicode 16).
+fn is_assigned(code: u32) -> bool {
+    !matches!(
+        code,
+        0x378 | 0x379 | 0x38B | 0x38D | 0x3A2 | 0x984 | 0x98D | 0x98E | 0x991 | 0x992 | 0x9A9
+            | 0x9B1 | 0x9B3..=0x9B5 | 0xB8B..=0xB8D | 0xB91 | 0xB96..=0xB98 | 0xB9B | 0xB9D
+            | 0xBA0..=0xBA2 | 0xBA5..=0xBA7 | 0xBAB..=0xBAD
+    )
+}
