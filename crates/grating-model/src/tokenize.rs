@@ -288,7 +288,7 @@ impl TextEncoder {
                 let mut encoded =
                     prompt.query(&all, self.beginning(instruction, 2 * room + 64)?, known, room)?;
                 if known.len() < query.len() && self.options.refuse_long_query {
-                    encoded.tokens += self.count(query)? - self.count(known)?;
+                    encoded.tokens += self.count(query)?.saturating_sub(self.count(known)?);
                 }
                 let query = encoded;
                 self.refuse(query.truncated, query.tokens, room)?;
