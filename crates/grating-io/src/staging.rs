@@ -40,20 +40,18 @@ impl Staging {
     /// The operating system's, where the folder cannot be made.
     pub fn new(parent: &Path, prefix: &str) -> io::Result<Self> {
         remove_left_over(parent, prefix);
-        let folder = make(parent, prefix)?;
-        // From here on the folder goes with the value.
-        let mut staging = Staging { folder, lock: None };
-        // Locked before it has its name, so that nobody ever sees it unlocked.
-        let unnamed = staging.folder.join(".locking");
-        let lock = File::create_new(&unnamed)?;
-        // Where the file system has no locks, age decides.
-        if lock.try_lock().is_ok() {
-            fs::rename(&unnamed, staging.folder.join(LOCK))?;
-            staging.lock = Some(lock);
-        } else {
-            fs::remove_file(&unnamed)?;
+        loop {
+            let folder = make(parent, prefix)?;
+            // From here on the folder goes with the value.
+            let mut staging = Staging { folder, lock: None };
+            match lock(&staging.folder) {
+                Ok(lock) => staging.lock = lock,
+                // Somebody tidied up between two of our steps and took the folder for left over.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            }
+            return Ok(staging);
         }
-        Ok(staging)
     }
 
     /// Where to write.
@@ -98,25 +96,45 @@ fn make(parent: &Path, prefix: &str) -> io::Result<PathBuf> {
     }
 }
 
+/// The lock of a new folder; nothing where the file system has no locks, where age decides.
+///
+/// # Errors
+/// `NotFound` where somebody took the folder for left over.
+fn lock(folder: &Path) -> io::Result<Option<File>> {
+    let path = folder.join(LOCK);
+    let lock = File::create_new(&path)?;
+    match lock.try_lock() {
+        // What is removed before it was locked is no lock.
+        Ok(()) => path.symlink_metadata().map(|_| Some(lock)),
+        Err(TryLockError::WouldBlock) => Err(io::ErrorKind::NotFound.into()),
+        Err(TryLockError::Error(_)) => fs::remove_file(&path).map(|()| None),
+    }
+}
+
 /// Failing to tidy up after others is no failure.
 fn remove_left_over(parent: &Path, prefix: &str) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let named = entry.file_name().to_string_lossy().starts_with(prefix);
-        if named && entry.file_type().is_ok_and(|kind| kind.is_dir()) && is_left_over(&entry.path())
-        {
-            _ = fs::remove_dir_all(entry.path());
+        if named && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_if_left_over(&entry.path());
         }
     }
 }
 
-fn is_left_over(folder: &Path) -> bool {
-    match File::open(folder.join(LOCK)) {
-        Ok(lock) => match lock.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(_)) => is_old(folder),
-        },
-        Err(_) => is_old(folder),
+fn remove_if_left_over(folder: &Path) {
+    // Its maker was killed before it had a lock, or makes another one; with anything in it, it stays.
+    if fs::remove_dir(folder).is_ok() {
+        return;
+    }
+    let lock = File::open(folder.join(LOCK));
+    let left_over = match lock.as_ref().map(File::try_lock) {
+        Ok(Ok(())) => true,
+        Ok(Err(TryLockError::WouldBlock)) => false,
+        Ok(Err(TryLockError::Error(_))) | Err(_) => is_old(folder),
+    };
+    if left_over {
+        // Under its lock, so that a maker who was about to take it finds it taken.
+        _ = fs::remove_dir_all(folder);
     }
 }
 
@@ -162,19 +180,38 @@ mod tests {
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join(LOCK), "").unwrap();
         fs::write(dead.join("model.gguf"), "half").unwrap();
+        // Killed before it had a lock.
+        let empty = parent.path().join(".making-4-0");
+        fs::create_dir(&empty).unwrap();
         // Young and without a lock; older ones are taken for left over.
         let young = parent.path().join(".making-2-0");
         let old = parent.path().join(".making-3-0");
+        let long_ago = SystemTime::now() - 2 * LEFT_OVER;
         for folder in [&young, &old] {
             fs::create_dir(folder).unwrap();
+            fs::write(folder.join("model.gguf"), "half").unwrap();
         }
-        let long_ago = SystemTime::now() - 2 * LEFT_OVER;
-        File::open(&old).unwrap().set_modified(long_ago).unwrap();
+        for path in [old.join("model.gguf"), old.clone()] {
+            File::open(path).unwrap().set_modified(long_ago).unwrap();
+        }
         let stranger = parent.path().join("making-1-0");
         fs::create_dir(&stranger).unwrap();
         let next = Staging::new(parent.path(), PREFIX).unwrap();
-        assert!(!dead.exists() && !old.exists());
+        assert!(!dead.exists() && !old.exists() && !empty.exists());
         assert!(living.path().exists() && next.path().exists());
         assert!(young.exists() && stranger.exists());
+    }
+    #[test]
+    fn makers_who_tidy_up_at_once_do_not_remove_each_other() {
+        let parent = tempfile::tempdir().unwrap();
+        let make = || {
+            for _ in 0..200 {
+                let staging = Staging::new(parent.path(), PREFIX).unwrap();
+                fs::write(staging.path().join("a"), "1").unwrap();
+                assert!(staging.path().join(LOCK).exists());
+            }
+        };
+        std::thread::scope(|scope| _ = [(); 4].map(|()| scope.spawn(make)));
+        assert!(names(parent.path()).is_empty());
     }
 }
