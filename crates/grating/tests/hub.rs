@@ -17,10 +17,10 @@ mod token;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grating::hub::{self, DownloadPhase, HubError, HubOptions};
-use server::{COMMIT, Fault, ID, Server, content, etag, sha256};
+use server::{COMMIT, Fault, ID, Seen, Server, content, etag, sha256};
 use tempfile::TempDir;
 
 const WEIGHTS: &str = "model.safetensors";

@@ -155,19 +155,19 @@ mod tests {
     #[test]
     fn output_status_and_memory_come_back() {
         let long = Duration::from_secs(60);
-        let child = run(shell("cat; echo bad >&2; sleep 0.2; exit 3"), b"in", long).unwrap();
+        let child = run(shell("cat; echo bad >&2; exit 3"), b"in", long).unwrap();
         assert_eq!((child.stdout.as_slice(), child.stderr.trim()), (&b"in"[..], "bad"));
         assert_eq!(child.status.code(), Some(3));
         assert!(!child.timed_out && child.peak_rss_bytes > 100_000);
         let big = "head -c 60000000 /dev/zero | tail -c 60000000 | cat > /dev/null";
         // The shell stands in for a process that holds little while its children hold much.
-        assert!(run(shell(big), b"", long).unwrap().wall < long);
+        assert!(!run(shell(big), b"", long).unwrap().timed_out);
     }
 
     #[test]
     fn a_child_that_hangs_is_ended() {
         let child = run(shell("exec sleep 60"), b"", Duration::from_millis(100)).unwrap();
+        // Had it run to its own end, its status would be a success.
         assert!(child.timed_out && !child.status.success());
-        assert!(child.wall < Duration::from_secs(30));
     }
 }

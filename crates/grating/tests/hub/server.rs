@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -30,8 +30,8 @@ pub(crate) enum Fault {
     LoginPage,
     /// The connection closes without an answer.
     HangUp,
-    /// Nothing is sent for so many milliseconds, then the connection closes.
-    Silence(u64),
+    /// Nothing is sent, and the connection stays open until the client closes it.
+    Silence,
     /// The answer is the status 307 to this location.
     Redirect(String),
 }
@@ -212,10 +212,8 @@ impl Server {
                 );
             }
             Some(Fault::HangUp) => return Ok(()),
-            Some(Fault::Silence(milliseconds)) => {
-                std::thread::sleep(std::time::Duration::from_millis(*milliseconds));
-                return Ok(());
-            }
+            // A client sends nothing more after its request: what is read next is its end.
+            Some(Fault::Silence) => return stream.read(&mut [0]).map(|_| ()),
             _ => {}
         }
         let state = self.state.lock().unwrap();
