@@ -127,11 +127,10 @@ impl Pass<'_> {
         let on = self.on;
         let Executor { model, ops, .. } = on;
         let fail = |e| on.fail(e);
-        let parts = window.plan().unit.parts();
         let last = layer + 1 == self.on.layers();
         let mut scores = Vec::new();
-        for (place, &part) in parts.iter().enumerate() {
-            let index = layer * parts.len() + place;
+        for planned in window.blocks_of(layer) {
+            let (index, part) = (planned.index, planned.part);
             let weights = self.wait_for(window, layer, part, index)?;
             let views = weights.views(window::parts(model, layer, part), 0).map_err(fail)?;
             let (attends, feeds) = (part != BlockPart::FeedForward, part != BlockPart::Attention);

@@ -266,27 +266,23 @@ fn shrink(chunk: Chunk, stays: &impl Fn(usize) -> bool, keeper: &Keeper<'_>) -> 
 
 /// Joins neighbours, each with its number of members and its pieces, as long as they hold `chunk_tokens` together.
 fn merge(members: &[Member], pieces: Vec<(usize, Vec<Piece>)>, chunk_tokens: usize) -> Vec<Chunk> {
-    let mut chunks: Vec<Chunk> = Vec::new();
-    // Of the last chunk: summing it up for each piece would take the square of its pieces.
-    let mut held = 0;
     let mut rest = members;
-    for (count, mut own) in pieces {
-        let (members, after) = rest.split_at(count);
+    let mut tokens = |count: usize| -> usize {
+        let (own, after) = rest.split_at(count);
         rest = after;
-        let tokens: usize = members.iter().map(|m| m.rows).sum();
-        match chunks.last_mut().filter(|_| held + tokens <= chunk_tokens) {
-            Some(chunk) => {
-                held += tokens;
-                chunk.members.extend_from_slice(members);
-                chunk.pieces.append(&mut own);
-            }
-            None => {
-                held = tokens;
-                chunks.push(Chunk { members: members.to_vec(), pieces: own });
-            }
-        }
-    }
-    chunks
+        own.iter().map(|m| m.rows).sum()
+    };
+    let tokens: Vec<usize> = pieces.iter().map(|&(count, _)| tokens(count)).collect();
+    let mut pieces = pieces.into_iter();
+    let mut rest = members;
+    let join = |range: Range<usize>| {
+        let (counts, own): (Vec<usize>, Vec<Vec<Piece>>) =
+            pieces.by_ref().take(range.len()).unzip();
+        let (members, after) = rest.split_at(counts.iter().sum());
+        rest = after;
+        Chunk { members: members.to_vec(), pieces: own.into_iter().flatten().collect() }
+    };
+    grating_sched::chunk::plan(&tokens, chunk_tokens).into_iter().map(join).collect()
 }
 
 #[cfg(test)]

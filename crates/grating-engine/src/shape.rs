@@ -2,13 +2,18 @@
 
 use grating_io::Checkpoint;
 use grating_model::{CpuOps, Model, Part};
-use grating_sched::{ModelShape, slot_capacity};
+use grating_sched::{BlockPart, ModelShape};
+
+use crate::window;
 
 /// What `model` needs, by size.
 pub(crate) fn model_shape(model: &Model, checkpoint: &Checkpoint, threads: usize) -> ModelShape {
     let config = model.config();
     let bytes = |parts: &[Part]| parts.iter().map(|p| p.byte_len() as u64).sum::<u64>();
-    let largest = |parts: &dyn Fn(usize) -> u64| (0..config.layers).map(parts).max().unwrap_or(0);
+    let largest = |size: &dyn Fn(&[Part]) -> u64, part: BlockPart| {
+        (0..config.layers).map(|l| size(window::parts(model, l, part))).max().unwrap_or(0)
+    };
+    let slot = |parts: &[Part]| window::stored(checkpoint, 0, parts).slot_bytes() as u64;
     let elements = |parts: &[Part]| -> f64 {
         parts.iter().map(|p| p.shape().iter().product::<usize>() as f64).sum()
     };
@@ -17,8 +22,11 @@ pub(crate) fn model_shape(model: &Model, checkpoint: &Checkpoint, threads: usize
     let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
     ModelShape {
         layers: config.layers,
-        attention_bytes: largest(&|l| block_bytes(checkpoint, model.attention_parts(l))),
-        feed_forward_bytes: largest(&|l| block_bytes(checkpoint, model.feed_forward_parts(l))),
+        attention_bytes: largest(&bytes, BlockPart::Attention),
+        feed_forward_bytes: largest(&bytes, BlockPart::FeedForward),
+        layer_slot: largest(&slot, BlockPart::Whole),
+        attention_slot: largest(&slot, BlockPart::Attention),
+        feed_forward_slot: largest(&slot, BlockPart::FeedForward),
         resident_bytes: bytes(model.stem_parts()) + bytes(model.head_parts()),
         hidden: config.hidden,
         vocab: config.vocab,
@@ -42,12 +50,4 @@ pub(crate) fn workspace_fixed(model: &Model, threads: usize, tokens: usize) -> u
 /// What an engine holds as long as it lives: stem and head, and the threads' scratch for packed weights.
 pub(crate) fn floor_bytes(model: &Model, shape: &ModelShape, threads: usize) -> u64 {
     shape.resident_bytes.saturating_add(workspace_fixed(model, threads, 0))
-}
-
-/// Bytes of a block's weights, with what alignment adds beyond what the planner counts itself.
-fn block_bytes(checkpoint: &Checkpoint, parts: &[Part]) -> u64 {
-    let extents = parts.iter().map(|p| checkpoint.extent(p.tensor())).collect();
-    let needed = grating_io::Block::new(0, extents).slot_bytes() as u64;
-    let plain: u64 = parts.iter().map(|p| p.byte_len() as u64).sum();
-    plain + needed.saturating_sub(slot_capacity(plain))
 }

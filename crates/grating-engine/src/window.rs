@@ -2,28 +2,20 @@
 
 use std::sync::Arc;
 
-use grating_io::{Block, Checkpoint, IoError, Lease, PrefetchOptions, PrefetchStats, Prefetcher};
+use grating_io::{Block, Checkpoint, IoError, IoMode, Lease};
+use grating_io::{PrefetchOptions, PrefetchStats, Prefetcher};
 use grating_model::{LayerWeights, Model, Part, TensorView};
-use grating_sched::{BlockPart, BlockUnit};
+use grating_sched::{BlockPart, ModelShape, WeightLayout};
 
 use crate::error::Result;
 
-/// What of a plan the window is made of. While it stays the same, reading goes on from one request to the next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct WindowPlan {
-    pub(crate) unit: BlockUnit,
-    /// Capacities of the slots that slide, bytes.
-    pub(crate) slots: Vec<usize>,
-    /// Leading layers that stay once they have been read.
-    pub(crate) pinned_layers: usize,
-    pub(crate) io: grating_io::IoMode,
-}
-
-/// Weights of a whole model, a few blocks at a time.
+/// Weights of a whole model, a few blocks at a time. While its layout stays the same, reading goes on from one request
+/// to the next.
 pub(crate) struct Window {
-    plan: WindowPlan,
+    layout: WeightLayout,
     prefetcher: Prefetcher,
-    /// Every block of the model, in the order of computing.
+    /// Every block of the model as it was planned, in the order of computing, and its bytes in the files.
+    planned: Vec<grating_sched::Block>,
     blocks: Vec<Block>,
     /// Leases of the pinned blocks that have been read, in order.
     pinned: Vec<Arc<Lease>>,
@@ -37,38 +29,36 @@ pub(crate) struct Weights {
 }
 
 impl Window {
-    /// Starts reading the first blocks.
-    pub(crate) fn open(model: &Model, checkpoint: &Checkpoint, plan: WindowPlan) -> Result<Self> {
-        let blocks: Vec<Block> = plan
-            .unit
-            .order(model.config().layers)
-            .enumerate()
-            .map(|(tag, (layer, part))| {
-                let parts = parts(model, layer, part);
-                Block::new(
-                    tag as u64,
-                    parts.iter().map(|p| checkpoint.extent(p.tensor())).collect(),
-                )
-            })
-            .collect();
-        let pinned = plan.pinned_layers * plan.unit.parts().len();
-        let own = blocks[..pinned].iter().map(|block| {
-            // A block takes the smallest slot that holds it, so a pinned one needs one of a sliding size.
-            let needed = block.slot_bytes();
-            let fits = plan.slots.iter().copied().filter(|&slot| slot >= needed);
-            fits.min().unwrap_or(needed)
-        });
-        let slots = plan.slots.iter().copied().chain(own).collect();
-        let options = PrefetchOptions { io: plan.io, ..PrefetchOptions::new(slots) };
+    /// Starts reading the first blocks. `shape` is the one that the layout was made for.
+    pub(crate) fn open(
+        model: &Model,
+        checkpoint: &Checkpoint,
+        shape: &ModelShape,
+        layout: WeightLayout,
+        io: IoMode,
+    ) -> Result<Self> {
+        let planned: Vec<_> = layout.blocks(shape).collect();
+        let block = |planned: &grating_sched::Block| {
+            let block =
+                stored(checkpoint, planned.index, parts(model, planned.layer, planned.part));
+            block.with_least_slot(bytes(planned.slot_bytes))
+        };
+        let blocks: Vec<Block> = planned.iter().map(block).collect();
+        let slots = layout.all_slots(shape).into_iter().map(bytes).collect();
+        let options = PrefetchOptions { io, ..PrefetchOptions::new(slots) };
         let prefetcher = checkpoint.prefetcher(options)?;
-        let read_ahead = plan.slots.len();
-        let window = Window { plan, prefetcher, blocks, pinned: Vec::new(), read_ahead };
-        window.prefetcher.schedule(window.blocks.iter().cloned())?;
-        Ok(window)
+        prefetcher.schedule(blocks.iter().cloned())?;
+        let read_ahead = layout.slots.len();
+        Ok(Window { layout, prefetcher, planned, blocks, pinned: Vec::new(), read_ahead })
     }
 
-    pub(crate) fn plan(&self) -> &WindowPlan {
-        &self.plan
+    pub(crate) fn layout(&self) -> &WeightLayout {
+        &self.layout
+    }
+
+    /// The blocks of a layer, in the order of computing.
+    pub(crate) fn blocks_of(&self, layer: usize) -> Vec<grating_sched::Block> {
+        self.planned.iter().filter(|block| block.layer == layer).copied().collect()
     }
 
     pub(crate) fn stats(&self) -> PrefetchStats {
@@ -87,7 +77,7 @@ impl Window {
         }
         let lease = Arc::new(self.next(index)?);
         debug_assert_eq!(lease.tag(), index as u64, "blocks come in the order of computing");
-        if index < self.plan.pinned_layers * self.plan.unit.parts().len() {
+        if self.planned[index].pinned {
             self.pinned.push(Arc::clone(&lease));
         }
         Ok(Weights { lease })
@@ -108,7 +98,7 @@ impl Window {
     /// Turns to the next request: what is not pinned is read again from the first block on, and what of the old
     /// order has not been handed out is forgotten.
     pub(crate) fn rewind(&mut self) -> Result<()> {
-        self.read_ahead = self.pinned.len() + self.plan.slots.len();
+        self.read_ahead = self.pinned.len() + self.layout.slots.len();
         let next = &self.blocks[self.pinned.len()..];
         Ok(self.prefetcher.reschedule(next.iter().cloned())?)
     }
@@ -143,6 +133,16 @@ impl Weights {
     }
 }
 
+/// A block of `parts` as it lies in the checkpoint, called `tag`.
+pub(crate) fn stored(checkpoint: &Checkpoint, tag: usize, parts: &[Part]) -> Block {
+    Block::new(tag as u64, parts.iter().map(|p| checkpoint.extent(p.tensor())).collect())
+}
+
+/// A size in the planner's numbers as the reader's; one beyond the address space is for the allocation to refuse.
+fn bytes(planned: u64) -> usize {
+    usize::try_from(planned).unwrap_or(usize::MAX)
+}
+
 /// The parts of a block.
 pub(crate) fn parts(model: &Model, layer: usize, part: BlockPart) -> &[Part] {
     match part {
@@ -156,32 +156,29 @@ pub(crate) fn parts(model: &Model, layer: usize, part: BlockPart) -> &[Part] {
 mod tests {
     use grating_io::{Faults, FaultyStorage, Storage};
 
+    use grating_sched::BlockUnit;
+
     use super::*;
+    use crate::shape::model_shape;
     use crate::testing::golden;
 
-    /// So many slots of the model's largest block, and so many pinned layers.
-    fn plan(
-        model: &Model,
-        checkpoint: &Checkpoint,
+    /// A window of so many slots for any block, and so many pinned layers.
+    fn open(
+        (model, checkpoint): (&Model, &Checkpoint),
         unit: BlockUnit,
         slots: usize,
         pinned_layers: usize,
-    ) -> WindowPlan {
-        let blocks = unit.order(model.config().layers);
-        let blocks = blocks.map(|(layer, part)| parts(model, layer, part));
-        let bytes = blocks.map(|parts| {
-            let extents = parts.iter().map(|p| checkpoint.extent(p.tensor())).collect();
-            Block::new(0, extents).slot_bytes()
-        });
-        let largest = bytes.max().unwrap();
-        WindowPlan { unit, slots: vec![largest; slots], pinned_layers, io: Default::default() }
+    ) -> Window {
+        let shape = model_shape(model, checkpoint, 1);
+        let layout = WeightLayout::new(&shape, unit, slots, pinned_layers);
+        Window::open(model, checkpoint, &shape, layout, IoMode::default()).unwrap()
     }
 
     /// Asks for every block of one pass and compares its bytes with the checkpoint's.
     fn check_pass(window: &mut Window, model: &Model, checkpoint: &Checkpoint) {
-        for (index, (layer, part)) in window.plan().unit.order(model.config().layers).enumerate() {
-            let weights = window.block(index).unwrap();
-            let parts = parts(model, layer, part);
+        for planned in window.planned.clone() {
+            let weights = window.block(planned.index).unwrap();
+            let parts = parts(model, planned.layer, planned.part);
             let views = weights.views(parts, 0).unwrap();
             for part in parts {
                 let mut expected = vec![0; part.byte_len()];
@@ -197,8 +194,7 @@ mod tests {
         let layers = model.config().layers;
         for unit in [BlockUnit::Layer, BlockUnit::HalfLayer] {
             for (slots, pinned) in [(1, 0), (2, 1), (2, 0), (3, 2), (0, layers)] {
-                let plan = plan(&model, &checkpoint, unit, slots, pinned);
-                let mut window = Window::open(&model, &checkpoint, plan).unwrap();
+                let mut window = open((&model, &checkpoint), unit, slots, pinned);
                 check_pass(&mut window, &model, &checkpoint);
                 let read = window.stats().bytes;
                 for _ in 0..2 {
@@ -218,8 +214,7 @@ mod tests {
     #[test]
     fn a_pass_that_ends_early_is_forgotten() {
         let (model, checkpoint) = golden("bert-gelu-f32");
-        let plan = plan(&model, &checkpoint, BlockUnit::Layer, 2, 1);
-        let mut window = Window::open(&model, &checkpoint, plan).unwrap();
+        let mut window = open((&model, &checkpoint), BlockUnit::Layer, 2, 1);
         for ends in [1, 2, 1, 3] {
             for index in 0..ends {
                 drop(window.block(index).unwrap());
@@ -240,8 +235,7 @@ mod tests {
             disk as Arc<dyn Storage>
         });
         let set = |faults: Faults| disks.iter().for_each(|disk| disk.set_faults(faults.clone()));
-        let plan = plan(&model, &checkpoint, BlockUnit::Layer, 2, 0);
-        let mut window = Window::open(&model, &faulty, plan).unwrap();
+        let mut window = open((&model, &faulty), BlockUnit::Layer, 2, 0);
         assert!(window.block(0).is_err(), "the disk is broken still");
         let failed = window.stats().failed_reads;
         window.rewind().unwrap();

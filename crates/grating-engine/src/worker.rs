@@ -24,7 +24,7 @@ use crate::selecting::{Selected, Selecting};
 use crate::shape::{floor_bytes, model_shape, workspace_fixed};
 use crate::stats::Memory;
 use crate::timeline::{Timeline, Track};
-use crate::window::{Window, WindowPlan};
+use crate::window::Window;
 
 /// The model, its bytes, and the buffers that are reused from one job to the next.
 pub(crate) struct Worker {
@@ -217,13 +217,13 @@ impl Worker {
         let stem = model.stem(ops, &stem_views).map_err(fail)?;
         let head = model.head(ops, &head_views).map_err(fail)?;
         let (layers, candidates) = (on.layers(), pool.lengths.len());
-        let spill = self.spill.as_ref().filter(|_| plan.spill);
+        let spill = self.spill.as_ref().filter(|_| plan.layout.spill);
         if let Some(spill) = spill {
             spill.record(timeline.is_on());
         }
         let hidden = self.shape.hidden_bytes(pool.tokens());
         let may_fall_back = match self.options.settings.budget {
-            Some(budget) if plan.spill => self.share.grow(hidden, budget),
+            Some(budget) if plan.layout.spill => self.share.grow(hidden, budget),
             _ => true,
         };
         let mut pass = Pass {
@@ -232,7 +232,7 @@ impl Worker {
             prefix: Prefix::none(),
             scoring: Scoring::new(&head, job.readouts.as_ref(), job.states.then_some(candidates)),
             scored_rows: self.options.savings.scored_rows,
-            chunk_tokens: plan.chunk_tokens,
+            chunk_tokens: plan.layout.chunk_tokens,
             chunks: Vec::new(),
             keeper: Keeper::new(ops, spill, model.config().hidden, may_fall_back),
             reporter: Reporter::new(&job.cancel, progress, candidates, layers),
@@ -264,7 +264,7 @@ impl Worker {
 
     /// Corrects the machine's rates by those of a job.
     fn learn(&mut self, pool: &PoolShape, plan: &Plan, costs: &Costs) {
-        let workload = Workload::full(&self.shape, pool, plan.chunk_tokens);
+        let workload = Workload::full(&self.shape, pool, plan.layout.chunk_tokens);
         let all = pool.lengths.len() * self.model.config().layers;
         let share = costs.candidate_layers() as f64 / all as f64;
         let run = costs.measurement(workload.flops(&self.shape) * share);
@@ -278,7 +278,7 @@ impl Worker {
         Memory {
             budget: self.options.settings.budget,
             planned: plan.ledger,
-            window: plan.slots.iter().sum(),
+            window: plan.ledger.window,
             pinned: self.window.as_ref().map_or(0, Window::pinned_bytes),
             row_cache: self.rows.memory_bytes(),
             activations: self.ops.peak_bytes(),
@@ -287,34 +287,35 @@ impl Worker {
 
     /// Makes the window, the row cache and the spill store those of the plan.
     fn prepare(&mut self, plan: &Plan) -> Result<()> {
-        let rows = plan.row_cache_rows;
+        let rows = plan.layout.row_cache_rows;
         let budgeted = self.options.settings.budget.is_some();
         if self.rows.capacity() < rows || (budgeted && self.rows.capacity() > rows) {
             let table = self.model.token_embeddings().tensor();
             self.rows = CachedRows::new(self.checkpoint.clone(), table, rows);
         }
-        if plan.spill && self.spill.is_none() {
+        if plan.layout.spill && self.spill.is_none() {
             let folder = &self.options.spill_folder;
             self.spill = Some(SpillStore::create(folder, SpillOptions::default())?);
         }
-        if plan.spill {
+        if plan.layout.spill {
             self.spill_bytes = plan.ledger.spill_buffers;
         }
         self.open_window(plan)
     }
 
     fn open_window(&mut self, plan: &Plan) -> Result<()> {
-        let wanted = WindowPlan {
-            unit: plan.block,
-            slots: plan.slots.iter().map(|&bytes| bytes as usize).collect(),
-            pinned_layers: plan.pinned_layers,
-            io: self.options.io,
-        };
-        if self.window.as_ref().is_none_or(|window| *window.plan() != wanted) {
+        let wanted = &plan.layout.weights;
+        if self.window.as_ref().is_none_or(|window| window.layout() != wanted) {
             // The old slots go before the new ones come.
             self.window = None;
             self.window_bytes = plan.ledger.window.saturating_add(plan.ledger.pinned);
-            self.window = Some(Window::open(&self.model, &self.checkpoint, wanted)?);
+            self.window = Some(Window::open(
+                &self.model,
+                &self.checkpoint,
+                &self.shape,
+                wanted.clone(),
+                self.options.io,
+            )?);
         }
         Ok(())
     }

@@ -47,7 +47,7 @@ fn scores(case: &str, budget: Option<u64>) -> Result<(Vec<u32>, BlockUnit), u64>
     match engine.select(Job::new(encodings, 2), |_| ()) {
         Ok(scored) => {
             let bits = scored.logits.iter().map(|logit| logit.0.to_bits()).collect();
-            Ok((bits, scored.plan.block))
+            Ok((bits, scored.plan.layout.weights.unit))
         }
         Err(EngineError::Plan(PlanError::BudgetTooSmall { minimum, .. })) => Err(minimum),
         Err(error) => panic!("{case}: {error}"),

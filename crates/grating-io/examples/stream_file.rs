@@ -16,7 +16,7 @@ use grating_io::{
     Storage,
 };
 
-/// A layer of a small model.
+/// As much as a small model has for a block of weights.
 const BLOCK_BYTES: u64 = 32 << 20;
 
 /// Blocks in memory: one in use, one on its way.

@@ -3,7 +3,7 @@
 //!
 //! Opening a checkpoint reads its headers and nothing else, so a 100 GB model opens in
 //! milliseconds and costs a few kilobytes. Which bytes are read, when, and into what memory is then
-//! up to the caller: a layer, a tensor, three rows of an embedding matrix.
+//! up to the caller: a tensor, a few that are needed together, three rows of an embedding matrix.
 //!
 //! # Principal types
 //!

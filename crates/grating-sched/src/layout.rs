@@ -1,9 +1,8 @@
 //! Layouts: the discrete choices that a plan is picked from, and what each takes in memory.
 
-use crate::block::{BlockUnit, slot_capacity};
+use crate::block::{BlockUnit, WeightLayout};
 use crate::chunk;
 use crate::ledger::Ledger;
-use crate::predict::{Window as TimedWindow, kept_chunks};
 use crate::settings::{Settings, Spill, Window};
 use crate::shape::{F32, ModelShape, PoolShape};
 
@@ -13,22 +12,32 @@ pub(crate) const CHUNK_TARGET: usize = 1024;
 const CHUNK_SIZES: [usize; 6] = [CHUNK_TARGET, 768, 512, 384, 256, 1];
 /// One chunk computing, one being written, one being read.
 pub(crate) const SPILL_CHUNKS: usize = 3;
+/// What the system gives memory in, bytes.
+const PAGE: u64 = 4096;
 /// Id and type of a token, two `u32`.
 const TOKEN_ID_BYTES: u64 = 8;
 /// Book-keeping of a cached row: its place in the order of use and in the index, bytes.
 pub(crate) const ROW_OVERHEAD: u64 = 64;
 
-/// One way to run, ready to be priced.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Layout {
-    pub(crate) block: BlockUnit,
-    pub(crate) slots: Vec<u64>,
-    pub(crate) pinned_layers: usize,
-    pub(crate) chunk_tokens: usize,
-    pub(crate) chunks: usize,
-    pub(crate) resident_chunks: usize,
-    pub(crate) spill: bool,
-    pub(crate) row_cache_rows: usize,
+/// How a pool is run through a model: the one definition that is priced, explained and run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct Layout {
+    /// Blocks of weights and their slots.
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub weights: WeightLayout,
+    /// Most tokens in a chunk.
+    pub chunk_tokens: usize,
+    /// Chunks that the whole pool is cut into.
+    pub chunks: usize,
+    /// Whether hidden states go to disk between passes.
+    pub spill: bool,
+    /// Chunks whose hidden states have a place in memory: all without spilling; with it, up to two of them are
+    /// buffers of the disk's, one being written and one being read.
+    pub resident_chunks: usize,
+    /// Capacity of the embedding row cache, rows; 0 for none.
+    pub row_cache_rows: usize,
 }
 
 impl Layout {
@@ -37,19 +46,20 @@ impl Layout {
         let in_hand = self.chunk_tokens.min(pool.tokens().max(pool.prefix_tokens));
         let prefix = pool.prefix_tokens as u64;
         let chunk = model.hidden_bytes(in_hand);
-        let kept = kept_chunks(self.resident_chunks);
         let (hidden_states, spill_buffers) = if self.spill {
+            let kept = self.kept_chunks();
             let buffers = self.resident_chunks.saturating_sub(kept) as u64;
-            (chunk.saturating_mul(kept as u64), slot_capacity(chunk).saturating_mul(buffers))
+            (chunk.saturating_mul(kept as u64), whole_pages(chunk).saturating_mul(buffers))
         } else {
             (model.hidden_bytes(pool.tokens()), 0)
         };
+        let pinned_layers = self.weights.pinned_layers as u64;
         Ledger {
             base,
             token_ids: (tokens as u64).saturating_mul(TOKEN_ID_BYTES),
             resident_parts: model.resident_bytes,
-            window: self.slots.iter().fold(0, |sum, &slot| sum.saturating_add(slot)),
-            pinned: self.pin_bytes(model).saturating_mul(self.pinned_layers as u64),
+            window: self.weights.slots.iter().fold(0, |sum, &slot| sum.saturating_add(slot)),
+            pinned: self.weights.pinned_layer_bytes(model).saturating_mul(pinned_layers),
             row_cache: cached_row_bytes(model).saturating_mul(self.row_cache_rows as u64),
             hidden_states,
             spill_buffers,
@@ -62,13 +72,9 @@ impl Layout {
         }
     }
 
-    /// What a pinned layer takes: it is read the same way as into a slot.
-    fn pin_bytes(&self, model: &ModelShape) -> u64 {
-        match self.block {
-            BlockUnit::Layer => slot_capacity(model.layer_bytes()),
-            BlockUnit::HalfLayer => slot_capacity(model.attention_bytes)
-                .saturating_add(slot_capacity(model.feed_forward_bytes)),
-        }
+    /// Of the resident chunks, those that are not in a buffer for reading or writing.
+    pub(crate) fn kept_chunks(&self) -> usize {
+        self.resident_chunks.saturating_sub(2).max(1)
     }
 
     /// Spends what the ledger leaves of the budget: rows up to `rows_wanted` first, then pinned layers.
@@ -84,24 +90,20 @@ impl Layout {
         let rows = more.min(rest / cached_row_bytes(model));
         self.row_cache_rows += rows as usize;
         rest -= rows * cached_row_bytes(model);
-        if !self.slots.is_empty() {
+        let weights = &mut self.weights;
+        if !weights.slots.is_empty() {
             // The window itself holds the layers that need no pin.
-            let in_window = self.slots.len() / self.block.parts().len();
-            let most = model.layers.saturating_sub(in_window.max(1));
-            self.pinned_layers = (rest / self.pin_bytes(model).max(1)).min(most as u64) as usize;
+            let in_window = weights.slots.len() / weights.unit.parts().len();
+            let most = model.layers.saturating_sub(in_window.max(1)) as u64;
+            let fit = rest / weights.pinned_layer_bytes(model).max(1);
+            weights.pinned_layers = fit.min(most) as usize;
         }
     }
+}
 
-    pub(crate) fn timed(&self) -> TimedWindow {
-        TimedWindow {
-            block: self.block,
-            slots: self.slots.len(),
-            pinned_layers: self.pinned_layers,
-            resident_chunks: self.resident_chunks,
-            spill: self.spill,
-            row_cache_rows: self.row_cache_rows,
-        }
-    }
+/// Large buffers are mappings of their own, of whole pages.
+fn whole_pages(bytes: u64) -> u64 {
+    bytes.div_ceil(PAGE).saturating_mul(PAGE)
 }
 
 fn cached_row_bytes(model: &ModelShape) -> u64 {
@@ -117,10 +119,8 @@ pub(crate) fn all(model: &ModelShape, pool: &PoolShape, settings: &Settings) -> 
         let chunks = chunk::plan(&pool.lengths, chunk_tokens).len();
         for resident_chunks in resident_chunks(chunks, settings.spill) {
             let spill = settings.spill == Spill::Always || resident_chunks < chunks;
-            layouts.extend(windows.iter().map(|(block, slots)| Layout {
-                block: *block,
-                slots: slots.clone(),
-                pinned_layers: if slots.is_empty() { model.layers } else { 0 },
+            layouts.extend(windows.iter().map(|weights| Layout {
+                weights: weights.clone(),
                 chunk_tokens,
                 chunks,
                 resident_chunks,
@@ -134,19 +134,17 @@ pub(crate) fn all(model: &ModelShape, pool: &PoolShape, settings: &Settings) -> 
 
 /// The layout without a budget: two slots, large chunks, nothing on disk unless asked for.
 pub(crate) fn unbudgeted(model: &ModelShape, pool: &PoolShape, settings: &Settings) -> Layout {
-    let (block, slots) = match settings.window {
+    let weights = match settings.window {
         Window::Auto => slots_of_layers(model, 2),
         Window::Slots(slots) => slots_of_layers(model, slots),
-        Window::All => (BlockUnit::Layer, Vec::new()),
+        Window::All => WeightLayout::new(model, BlockUnit::Layer, 0, 0),
     };
     let chunk_tokens = settings.chunk_tokens.unwrap_or(CHUNK_TARGET);
     let chunk_tokens = chunk_tokens.max(pool.smallest_chunk());
     let chunks = chunk::plan(&pool.lengths, chunk_tokens).len();
     let spill = settings.spill == Spill::Always;
     Layout {
-        block,
-        pinned_layers: if slots.is_empty() { model.layers } else { 0 },
-        slots,
+        weights,
         chunk_tokens,
         chunks,
         resident_chunks: if spill { chunks.min(SPILL_CHUNKS) } else { chunks },
@@ -156,25 +154,23 @@ pub(crate) fn unbudgeted(model: &ModelShape, pool: &PoolShape, settings: &Settin
 }
 
 /// A window that holds the whole model is no window: all layers stay.
-fn slots_of_layers(model: &ModelShape, slots: usize) -> (BlockUnit, Vec<u64>) {
+fn slots_of_layers(model: &ModelShape, slots: usize) -> WeightLayout {
     let streamed = if slots < model.layers { slots } else { 0 };
-    (BlockUnit::Layer, vec![slot_capacity(model.layer_bytes()); streamed])
+    WeightLayout::new(model, BlockUnit::Layer, streamed, 0)
 }
 
-fn windows(model: &ModelShape, window: Window) -> Vec<(BlockUnit, Vec<u64>)> {
+fn windows(model: &ModelShape, window: Window) -> Vec<WeightLayout> {
     match window {
-        Window::All => vec![(BlockUnit::Layer, Vec::new())],
+        Window::All => vec![WeightLayout::new(model, BlockUnit::Layer, 0, 0)],
         Window::Slots(slots) => vec![slots_of_layers(model, slots)],
         Window::Auto => {
-            let halves =
-                [slot_capacity(model.attention_bytes), slot_capacity(model.feed_forward_bytes)];
-            let mut windows = vec![(BlockUnit::Layer, Vec::new())];
+            let mut windows = vec![WeightLayout::new(model, BlockUnit::Layer, 0, 0)];
             if model.layers > 2 {
                 windows.push(slots_of_layers(model, 2));
             }
-            if halves.iter().all(|&half| half > 0) {
-                windows.push((BlockUnit::HalfLayer, halves.to_vec()));
-                windows.push((BlockUnit::HalfLayer, vec![halves[0].max(halves[1])]));
+            if model.attention_bytes > 0 && model.feed_forward_bytes > 0 {
+                windows.push(WeightLayout::halves(model));
+                windows.push(WeightLayout::new(model, BlockUnit::HalfLayer, 1, 0));
             } else {
                 windows.push(slots_of_layers(model, 1));
             }

@@ -10,9 +10,9 @@
 //! * [`plan`](plan()) answers with a [`Plan`]: window, pinned layers, chunk size, spilling, row cache, and with its
 //!   [`Ledger`] (every use of memory), its [`Prediction`] (time, layer by layer) and its [`Reason`]s. The
 //!   ledger's total never exceeds the budget. A budget below the minimum is an error that states the minimum.
-//! * [`BlockUnit::order`] lists the blocks of weights in order; [`chunk`] cuts and orders the pool.
-//! * [`predict`] prices a plan for any [`Workload`], also one that shrinks from layer to layer.
-//!   [`Machine::observe`] learns from runs.
+//! * Its [`Layout`] is what runs: [`WeightLayout`] lists the blocks of weights in order, each with its slot; [`chunk`]
+//!   cuts and orders the pool.
+//! * [`Machine::observe`] learns from runs, whose work [`Workload`] counts.
 //!
 //! No threads, files, clocks or random numbers.
 //!
@@ -26,6 +26,10 @@
 //!     layers: 28,
 //!     attention_bytes: 12_582_912,
 //!     feed_forward_bytes: 18_874_368,
+//!     // What the reader needs for each, here what they have and two pages.
+//!     layer_slot: 31_465_472,
+//!     attention_slot: 12_591_104,
+//!     feed_forward_slot: 18_882_560,
 //!     resident_bytes: 1 << 20,
 //!     hidden: 1024,
 //!     vocab: 151_669,
@@ -42,11 +46,11 @@
 //!
 //! let plan = plan(&model, &pool, &Machine::default(), &settings)?;
 //! assert!(plan.ledger.total() <= 200 << 20);
-//! assert!(!plan.spill && plan.prediction.stall_share() < 0.01);
+//! assert!(!plan.layout.spill && plan.prediction.stall_share() < 0.01);
 //! println!("{plan}");
 //!
 //! // Half layers take turns in two slots: 56 blocks.
-//! assert_eq!(plan.block.order(plan.layers).count(), 56);
+//! assert_eq!(plan.layout.weights.blocks(&model).count(), 56);
 //! # Ok::<(), grating_sched::PlanError>(())
 //! ```
 //!
@@ -59,8 +63,8 @@
 //! | base | [`Settings::base_bytes`] |
 //! | token ids | 8 × tokens |
 //! | resident parts | [`ModelShape::resident_bytes`] |
-//! | window | capacities of the slots, each [`slot_capacity`] of its block |
-//! | pinned | pinned layers × slot capacity of a layer (or of its halves) |
+//! | window | capacities of the slots that slide: [`ModelShape::slot_bytes`] of a block |
+//! | pinned | pinned layers × the slots of a layer's blocks, as large as those that slide |
 //! | row cache | rows × (row bytes + 64) |
 //! | hidden states | 4 × hidden × tokens; when spilling, of the chunks that stay, at least the one in hand |
 //! | spill buffers | two chunks' hidden states when spilling: one being written, one being read |
@@ -89,7 +93,7 @@
 //! ```
 //!
 //! So with two slots a layer takes max(t_read, t_compute): reading is hidden while t_compute ≥ t_read, that is from
-//! [`tokens_to_hide_reading`] live tokens on, whatever the chunk size. With weights of 16 bits and 2 FLOP per weight
+//! layer bytes / read bandwidth × FLOP/s / FLOP per token live tokens on, whatever the chunk size. With weights of 16 bits and 2 FLOP per weight
 //! and token that is FLOP/s ÷ bytes/s, whatever the model. With one slot the times add up. Pinned layers take
 //! t_compute. On a warm engine (all predictions but
 //! [`first_total_seconds`](Prediction::first_total_seconds)) pinned layers are loaded and the window is full at
@@ -122,17 +126,25 @@ mod settings;
 mod shape;
 mod workload;
 
-pub use block::{BlockPart, BlockUnit, PAGE, slot_capacity};
+pub use block::{Block, BlockPart, BlockUnit, WeightLayout};
 pub use error::PlanError;
+pub use layout::Layout;
 pub use ledger::Ledger;
 pub use machine::{Machine, Measurement};
 pub use plan::Plan;
 pub use planner::plan;
-pub use predict::{LayerTime, Prediction, predict, tokens_to_hide_reading};
+pub use predict::{LayerTime, Prediction};
 pub use reason::Reason;
 pub use settings::{RowCache, Settings, Spill, Window};
 pub use shape::{ModelShape, PoolShape};
-pub use workload::{LayerLoad, Workload};
+pub use workload::Workload;
+
+#[cfg(test)]
+extern crate self as grating_sched;
+#[cfg(test)]
+#[allow(dead_code)] // What the tests of the public interface need, too.
+#[path = "../tests/planning/support.rs"]
+mod support;
 
 /// The examples of the README, run as tests.
 #[cfg(doctest)]

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::block::BlockUnit;
+use crate::layout::Layout;
 use crate::ledger::{Ledger, mebibytes};
-use crate::predict::{Prediction, Window};
+use crate::predict::Prediction;
 use crate::reason::Reason;
 
 /// How to run one pool through one model. Made by [`plan`](crate::plan()).
@@ -14,26 +15,11 @@ use crate::reason::Reason;
 pub struct Plan {
     /// The budget that was given, bytes.
     pub budget: Option<u64>,
-    /// What a slot holds.
-    pub block: BlockUnit,
-    /// Capacities of the window's slots, bytes; none if all layers are pinned. With two slots of half
-    /// layers the first is for attention, the second for feed-forward.
-    pub slots: Vec<u64>,
-    /// Leading layers that are read once and stay.
-    pub pinned_layers: usize,
+    /// What is resident, what is streamed, and in which pieces the pool goes.
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub layout: Layout,
     /// All layers of the model.
     pub layers: usize,
-    /// Most tokens in a chunk.
-    pub chunk_tokens: usize,
-    /// Chunks that the whole pool is cut into.
-    pub chunks: usize,
-    /// Whether hidden states go to disk between passes.
-    pub spill: bool,
-    /// Chunks whose hidden states have a place in memory: all without spilling; with it, up to two of them are
-    /// buffers of the disk's, one being written and one being read.
-    pub resident_chunks: usize,
-    /// Capacity of the embedding row cache, rows; 0 for none.
-    pub row_cache_rows: usize,
     /// Who takes how much memory.
     pub ledger: Ledger,
     /// What a request with this pool costs if nothing is pruned.
@@ -48,23 +34,13 @@ impl Plan {
         self.to_string()
     }
 
-    pub(crate) fn window(&self) -> Window {
-        Window {
-            block: self.block,
-            slots: self.slots.len(),
-            pinned_layers: self.pinned_layers,
-            resident_chunks: self.resident_chunks,
-            spill: self.spill,
-            row_cache_rows: self.row_cache_rows,
-        }
-    }
-
     fn window_words(&self) -> String {
-        let (slots, pinned) = (self.slots.len(), self.pinned_layers);
+        let weights = &self.layout.weights;
+        let (slots, pinned) = (weights.slots.len(), weights.pinned_layers);
         if slots == 0 {
             return format!("all {} layers stay", self.layers);
         }
-        let unit = match (self.block, slots) {
+        let unit = match (weights.unit, slots) {
             (BlockUnit::Layer, 1) => "1 slot of a layer".into(),
             (BlockUnit::Layer, _) => format!("{slots} slots of a layer each"),
             (BlockUnit::HalfLayer, 1) => "1 slot of half a layer".into(),
@@ -76,17 +52,18 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hidden = match self.spill {
-            true => format!("on disk, {} chunks in memory", self.resident_chunks),
+        let layout = &self.layout;
+        let hidden = match layout.spill {
+            true => format!("on disk, {} chunks in memory", layout.resident_chunks),
             false => "in memory".into(),
         };
-        let chunks = format!("{} of up to {} tokens", self.chunks, self.chunk_tokens);
+        let chunks = format!("{} of up to {} tokens", layout.chunks, layout.chunk_tokens);
         writeln!(f, "plan")?;
         for (name, choice) in [
             ("window", self.window_words()),
             ("chunks", chunks),
             ("hidden states", hidden),
-            ("row cache", format!("{} rows", self.row_cache_rows)),
+            ("row cache", format!("{} rows", layout.row_cache_rows)),
         ] {
             writeln!(f, "  {name:<16}{choice}")?;
         }

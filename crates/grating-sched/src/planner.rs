@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use crate::block::{BlockUnit, slot_capacity};
+use crate::block::{BlockPart, BlockUnit};
 use crate::error::PlanError;
 use crate::layout::{self, CHUNK_TARGET, Layout};
 use crate::ledger::Ledger;
@@ -74,7 +74,7 @@ impl Planner<'_> {
         let mut layout = layout::unbudgeted(self.model, self.pool, self.settings);
         layout.row_cache_rows = self.rows().1;
         let workload = Workload::full(self.model, self.pool, layout.chunk_tokens);
-        let prediction = run(&layout.timed(), self.model, &workload, self.machine);
+        let prediction = run(&layout, self.model, &workload, self.machine);
         (layout, prediction)
     }
 
@@ -96,7 +96,7 @@ impl Planner<'_> {
             let workload = workloads
                 .entry(layout.chunk_tokens)
                 .or_insert_with_key(|&tokens| Workload::full(self.model, self.pool, tokens));
-            let prediction = run(&layout.timed(), self.model, workload, self.machine);
+            let prediction = run(&layout, self.model, workload, self.machine);
             let candidate = (layout, prediction);
             if best.as_ref().is_none_or(|best| self.order(&candidate, best).is_lt()) {
                 best = Some(candidate);
@@ -122,8 +122,8 @@ impl Planner<'_> {
     fn finish(&self, layout: Layout, prediction: Prediction) -> Plan {
         let ledger = self.ledger(&layout);
         let mut reasons = vec![self.window_reason(&layout, &ledger)];
-        if layout.pinned_layers > 0 && !layout.slots.is_empty() {
-            let (layers, of) = (layout.pinned_layers, self.model.layers);
+        if layout.weights.pinned_layers > 0 && !layout.weights.slots.is_empty() {
+            let (layers, of) = (layout.weights.pinned_layers, self.model.layers);
             reasons.push(Reason::Pinned { layers, of });
         }
         reasons.push(self.chunk_reason(&layout));
@@ -132,15 +132,8 @@ impl Planner<'_> {
         reasons.extend(self.stall_reason(&layout, &prediction));
         Plan {
             budget: self.settings.budget,
-            block: layout.block,
-            slots: layout.slots,
-            pinned_layers: layout.pinned_layers,
+            layout,
             layers: self.model.layers,
-            chunk_tokens: layout.chunk_tokens,
-            chunks: layout.chunks,
-            spill: layout.spill,
-            resident_chunks: layout.resident_chunks,
-            row_cache_rows: layout.row_cache_rows,
             ledger,
             prediction,
             reasons,
@@ -154,12 +147,12 @@ impl Planner<'_> {
             Window::Auto => {}
         }
         let Some(budget) = self.settings.budget else { return Reason::NoBudget };
-        match (layout.block, layout.slots.len()) {
+        match (layout.weights.unit, layout.weights.slots.len()) {
             (_, 0) => Reason::AllResident { bytes: ledger.pinned },
             (_, 1) => Reason::SingleSlot,
             (BlockUnit::Layer, _) => Reason::TwoLayers,
             (BlockUnit::HalfLayer, _) => {
-                let two_layers = slot_capacity(self.model.layer_bytes()).saturating_mul(2);
+                let two_layers = self.model.slot_bytes(BlockPart::Whole).saturating_mul(2);
                 let lean = Ledger { pinned: 0, row_cache: 0, ..*ledger };
                 let saved = two_layers.saturating_sub(ledger.window);
                 let two_layers_total = lean.total().saturating_add(saved);
@@ -212,12 +205,12 @@ impl Planner<'_> {
         let share = prediction.stall_share();
         match share > STALL_SHARE {
             true => Some(Reason::Stalls { share, tokens, needed }),
-            false if layout.slots.is_empty() => None,
+            false if layout.weights.slots.is_empty() => None,
             false => Some(Reason::ReadingHidden { tokens, needed }),
         }
     }
 }
 
 fn halves(layout: &Layout) -> bool {
-    layout.block == BlockUnit::HalfLayer
+    layout.weights.unit == BlockUnit::HalfLayer
 }

@@ -2,10 +2,9 @@
 //!
 //! The formulas are in the documentation of the crate.
 
-use crate::block::BlockUnit;
-use crate::error::PlanError;
+use crate::block::{BlockPart, WeightLayout};
+use crate::layout::Layout;
 use crate::machine::Machine;
-use crate::plan::Plan;
 use crate::shape::ModelShape;
 use crate::workload::{LayerLoad, Workload};
 
@@ -65,53 +64,27 @@ impl Prediction {
     }
 }
 
-/// What of a plan costs time.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Window {
-    pub(crate) block: BlockUnit,
-    pub(crate) slots: usize,
-    pub(crate) pinned_layers: usize,
-    pub(crate) resident_chunks: usize,
-    pub(crate) spill: bool,
-    pub(crate) row_cache_rows: usize,
-}
-
-/// The cost of computing `workload` under `plan`.
-///
-/// # Errors
-/// [`PlanError::InvalidNumber`] if a rate of the machine is not positive, or the model's work negative.
-pub fn predict(
-    plan: &Plan,
-    model: &ModelShape,
-    workload: &Workload,
-    machine: &Machine,
-) -> Result<Prediction, PlanError> {
-    model.validate()?;
-    machine.validate()?;
-    Ok(run(&plan.window(), model, workload, machine))
-}
-
 /// Live tokens a layer needs for its computing to hide the reading of one layer's weights:
 /// layer bytes / read bandwidth × FLOP/s / FLOP per token. Infinite for a model without work.
-pub fn tokens_to_hide_reading(model: &ModelShape, machine: &Machine) -> f64 {
+pub(crate) fn tokens_to_hide_reading(model: &ModelShape, machine: &Machine) -> f64 {
     model.layer_bytes() as f64 / machine.read_bytes_per_second * machine.flops_per_second
         / model.flops_per_token
 }
 
 pub(crate) fn run(
-    window: &Window,
+    layout: &Layout,
     model: &ModelShape,
     workload: &Workload,
     machine: &Machine,
 ) -> Prediction {
-    let embedding_seconds = embedding_seconds(window, model, workload, machine);
-    let layers: Vec<[Pass; 2]> = (0..workload.layers.len())
-        .map(|layer| passes(window, model, &workload.layers[layer], machine))
-        .collect();
-    let (times, total_seconds) = simulate(window, &layers, embedding_seconds, Start::Warm);
-    let (_, first_total_seconds) = simulate(window, &layers, embedding_seconds, Start::Cold);
+    let embedding_seconds = embedding_seconds(layout, model, workload, machine);
+    let layers: Vec<Vec<Cost>> =
+        workload.layers.iter().map(|load| costs(layout, model, load, machine)).collect();
+    let (times, total_seconds) = simulate(&layout.weights, &layers, embedding_seconds, Start::Warm);
+    let (_, first_total_seconds) =
+        simulate(&layout.weights, &layers, embedding_seconds, Start::Cold);
     let sum = |of: fn(&LayerTime) -> f64| times.iter().map(of).sum::<f64>();
-    let streamed = times.len().saturating_sub(window.pinned_layers) as u64;
+    let streamed = times.len().saturating_sub(layout.weights.pinned_layers) as u64;
     Prediction {
         read_seconds: sum(|t| t.read_seconds),
         compute_seconds: sum(|t| t.compute_seconds),
@@ -124,65 +97,63 @@ pub(crate) fn run(
         bytes_spilled: workload
             .layers
             .iter()
-            .fold(0, |sum, load| sum.saturating_add(spilled(window, model, load))),
+            .fold(0, |sum, load| sum.saturating_add(spilled(layout, model, load))),
         layers: times,
     }
 }
 
 /// Each row is read once if the cache holds all that can occur, else once per token at most.
 fn embedding_seconds(
-    window: &Window,
+    layout: &Layout,
     model: &ModelShape,
     workload: &Workload,
     machine: &Machine,
 ) -> f64 {
     let tokens = workload.layers.first().map_or(0, LayerLoad::all_tokens);
     let distinct = tokens.min(model.vocab);
-    let rows = if window.row_cache_rows >= distinct { distinct } else { tokens };
+    let rows = if layout.row_cache_rows >= distinct { distinct } else { tokens };
     let bytes = (rows as u64).saturating_mul(model.row_bytes.max(ROW_READ_BYTES));
     bytes as f64 / machine.read_bytes_per_second
 }
 
-/// Times of half a layer, seconds.
+/// Bytes written and read in a layer: twice the chunks that do not stay, in each pass. One chunk is in hand when a
+/// pass turns; two buffers are on the way; the rest of the resident chunks stay.
+fn spilled(layout: &Layout, model: &ModelShape, load: &LayerLoad) -> u64 {
+    if !layout.spill || load.chunks == 0 {
+        return 0;
+    }
+    let stay = layout.kept_chunks().min(load.chunks);
+    let moved = 2 * model.hidden_bytes(load.tokens) as u128 * (load.chunks - stay) as u128
+        / load.chunks as u128;
+    let passes = layout.weights.unit.parts().len() as u64;
+    u64::try_from(moved).unwrap_or(u64::MAX).saturating_mul(passes)
+}
+
+/// What one block takes, seconds.
 #[derive(Debug, Clone, Copy)]
-struct Pass {
+struct Cost {
     read: f64,
     compute: f64,
     spill: f64,
 }
 
-/// Bytes written and read in a layer: twice the chunks that do not stay, in each pass. One chunk is in hand when a
-/// pass turns; two buffers are on the way; the rest of the resident chunks stay.
-fn spilled(window: &Window, model: &ModelShape, load: &LayerLoad) -> u64 {
-    if !window.spill || load.chunks == 0 {
-        return 0;
-    }
-    let stay = kept_chunks(window.resident_chunks).min(load.chunks);
-    let moved = 2 * model.hidden_bytes(load.tokens) as u128 * (load.chunks - stay) as u128
-        / load.chunks as u128;
-    u64::try_from(moved).unwrap_or(u64::MAX).saturating_mul(window.block.parts().len() as u64)
-}
-
-/// Of so many resident chunks, those that are not in a buffer for reading or writing.
-pub(crate) fn kept_chunks(resident_chunks: usize) -> usize {
-    resident_chunks.saturating_sub(2).max(1)
-}
-
-/// Attention and feed-forward of a layer. The linear work is shared out by bytes of weights.
-fn passes(window: &Window, model: &ModelShape, load: &LayerLoad, machine: &Machine) -> [Pass; 2] {
-    let spilled = spilled(window, model, load) as f64;
+/// The blocks of a layer. The linear work is shared out by bytes of weights.
+fn costs(layout: &Layout, model: &ModelShape, load: &LayerLoad, machine: &Machine) -> Vec<Cost> {
+    let spilled = spilled(layout, model, load) as f64;
     let interference = if spilled > 0.0 { 1.0 + SPILL_INTERFERENCE } else { 1.0 };
-    let bytes = [model.attention_bytes, model.feed_forward_bytes];
     let all = model.layer_bytes().max(1) as f64;
-    let pairs = [load.pair_flops(model), 0.0];
-    [0, 1].map(|half| {
-        let flops = load.linear_flops(model) * (bytes[half] as f64 / all) + pairs[half];
-        Pass {
-            read: bytes[half] as f64 / machine.read_bytes_per_second,
+    let parts = layout.weights.unit.parts();
+    let cost = |&part: &BlockPart| {
+        let bytes = model.block_bytes(part) as f64;
+        let pairs = if part == BlockPart::FeedForward { 0.0 } else { load.pair_flops(model) };
+        let flops = load.linear_flops(model) * (bytes / all) + pairs;
+        Cost {
+            read: bytes / machine.read_bytes_per_second,
             compute: flops / machine.flops_per_second * interference,
-            spill: 0.5 * spilled / machine.spill_bytes_per_second,
+            spill: spilled / parts.len() as f64 / machine.spill_bytes_per_second,
         }
-    })
+    };
+    parts.iter().map(cost).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -196,44 +167,38 @@ enum Start {
 /// The two clocks of the window: one reads blocks in order into slots as they become free, the other computes them in
 /// order. Returns the layers' times and the end.
 fn simulate(
-    window: &Window,
-    layers: &[[Pass; 2]],
+    weights: &WeightLayout,
+    layers: &[Vec<Cost>],
     embedding: f64,
     start: Start,
 ) -> (Vec<LayerTime>, f64) {
+    let slots = weights.slots.len();
     let (mut compute_clock, mut read_clock) = (embedding, embedding);
     // When each streamed block gave its slot back.
     let mut released: Vec<f64> = Vec::new();
     let mut times = Vec::with_capacity(layers.len());
-    for (layer, halves) in layers.iter().enumerate() {
-        let pinned = layer < window.pinned_layers;
+    for (layer, blocks) in layers.iter().enumerate() {
+        let pinned = layer < weights.pinned_layers;
         let mut time = LayerTime::default();
-        for block in halves.chunks(2 / window.block.parts().len()) {
-            let (read, spill) = sum(block);
-            let free = match released.len().checked_sub(window.slots.max(1)) {
+        for block in blocks {
+            let free = match released.len().checked_sub(slots.max(1)) {
                 Some(before) if !pinned => released[before],
                 _ => 0.0,
             };
-            let loaded = start == Start::Warm && (pinned || released.len() < window.slots);
+            let loaded = start == Start::Warm && (pinned || released.len() < slots);
             if !loaded {
                 // One disk: what is spilled meanwhile delays the reading.
-                read_clock = read_clock.max(free) + read + spill;
+                read_clock = read_clock.max(free) + block.read + block.spill;
                 time.stall_seconds += (read_clock - compute_clock).max(0.0);
                 compute_clock = compute_clock.max(read_clock);
             }
-            let began = compute_clock;
-            for half in block {
-                compute_clock += half.compute;
-                time.compute_seconds += half.compute;
-            }
-            let wait = spill - (compute_clock - began);
-            if wait > 0.0 {
-                compute_clock += wait;
-                time.stall_seconds += wait;
-            }
-            time.spill_seconds += spill;
+            let wait = (block.spill - block.compute).max(0.0);
+            compute_clock += block.compute + wait;
+            time.compute_seconds += block.compute;
+            time.stall_seconds += wait;
+            time.spill_seconds += block.spill;
             if !pinned {
-                time.read_seconds += read;
+                time.read_seconds += block.read;
                 released.push(compute_clock);
             }
         }
@@ -242,6 +207,5 @@ fn simulate(
     (times, compute_clock)
 }
 
-fn sum(block: &[Pass]) -> (f64, f64) {
-    block.iter().fold((0.0, 0.0), |(read, spill), half| (read + half.read, spill + half.spill))
-}
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
 //! What is planned for: the sizes of a model and of a pool.
 
+use crate::block::BlockPart;
 use crate::error::PlanError;
 
 /// Bytes of an `f32`, the type of activations.
 pub(crate) const F32: u64 = 4;
 
 /// What a model needs, by size. All layers are taken to be alike: give the largest.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct ModelShape {
     /// Number of layers.
@@ -15,6 +16,13 @@ pub struct ModelShape {
     pub attention_bytes: u64,
     /// Weights of one layer's feed-forward block as stored, norms included, bytes.
     pub feed_forward_bytes: u64,
+    /// What a slot must have for a whole layer, bytes: its weights, and what alignment and reading neighbours in one go
+    /// add. The reader says how much (`grating_io::Block::slot_bytes`).
+    pub layer_slot: u64,
+    /// What a slot must have for an attention block, bytes.
+    pub attention_slot: u64,
+    /// What a slot must have for a feed-forward block, bytes.
+    pub feed_forward_slot: u64,
     /// What stays in memory all the time: stem, head, position rows, bytes.
     pub resident_bytes: u64,
     /// Width of the hidden state, elements of f32.
@@ -40,6 +48,24 @@ impl ModelShape {
     /// Weights of one layer as stored, bytes.
     pub fn layer_bytes(&self) -> u64 {
         self.attention_bytes.saturating_add(self.feed_forward_bytes)
+    }
+
+    /// Weights of a block as stored, bytes.
+    pub fn block_bytes(&self, part: BlockPart) -> u64 {
+        match part {
+            BlockPart::Whole => self.layer_bytes(),
+            BlockPart::Attention => self.attention_bytes,
+            BlockPart::FeedForward => self.feed_forward_bytes,
+        }
+    }
+
+    /// What a slot must have for a block, bytes.
+    pub fn slot_bytes(&self, part: BlockPart) -> u64 {
+        match part {
+            BlockPart::Whole => self.layer_slot,
+            BlockPart::Attention => self.attention_slot,
+            BlockPart::FeedForward => self.feed_forward_slot,
+        }
     }
 
     /// Hidden states of so many tokens, bytes.

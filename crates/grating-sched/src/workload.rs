@@ -9,24 +9,21 @@ pub(crate) const CHUNK_OVERHEAD_TOKENS: f64 = 8.0;
 
 /// What one layer computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-pub struct LayerLoad {
+pub(crate) struct LayerLoad {
     /// Tokens of the live candidates, without the shared prefix.
-    pub tokens: usize,
+    pub(crate) tokens: usize,
     /// Tokens of the shared prefix.
-    pub prefix_tokens: usize,
+    pub(crate) prefix_tokens: usize,
     /// Pairs of a query token and a key token that attention looks at.
-    pub token_pairs: f64,
+    pub(crate) token_pairs: f64,
     /// Chunks that the live candidates are packed in.
-    pub chunks: usize,
+    pub(crate) chunks: usize,
 }
 
 /// What a request computes: one entry per layer that runs, from layer 0.
 #[derive(Debug, Clone, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Workload {
-    /// The layers that run; fewer than the model has if the request ends early.
-    pub layers: Vec<LayerLoad>,
+    pub(crate) layers: Vec<LayerLoad>,
 }
 
 impl LayerLoad {
@@ -42,7 +39,7 @@ impl LayerLoad {
     }
 
     /// Tokens computed, the shared prefix included.
-    pub fn all_tokens(&self) -> usize {
+    pub(crate) fn all_tokens(&self) -> usize {
         self.tokens.saturating_add(self.prefix_tokens)
     }
 
@@ -66,22 +63,6 @@ impl Workload {
         Self { layers: vec![load; model.layers] }
     }
 
-    /// A pool that shrinks: `live[i]` are the lengths (tokens) of the candidates that layer i computes.
-    /// The request ends after `live.len()` layers, or at the first that has no candidates.
-    pub fn pruned<L: AsRef<[usize]>>(
-        live: &[L],
-        prefix_tokens: usize,
-        chunk_tokens: usize,
-    ) -> Self {
-        let layers = live
-            .iter()
-            .map(AsRef::as_ref)
-            .take_while(|lengths| !lengths.is_empty())
-            .map(|lengths| LayerLoad::new(lengths, prefix_tokens, chunk_tokens))
-            .collect();
-        Self { layers }
-    }
-
     /// The work in FLOP as the cost model counts it; give it to [`Machine::observe`](crate::Machine::observe).
     pub fn flops(&self, model: &ModelShape) -> f64 {
         self.layers.iter().map(|load| load.linear_flops(model) + load.pair_flops(model)).sum()
@@ -98,12 +79,5 @@ mod tests {
         assert_eq!((load.tokens, load.all_tokens(), load.chunks), (30, 35, 2));
         // 5 x 5 among the prefix, 10 x 15 and 20 x 25 from the candidates.
         assert_eq!(load.token_pairs, 25.0 + 150.0 + 500.0);
-    }
-
-    #[test]
-    fn a_pruned_request_ends_where_nobody_is_left() {
-        let workload = Workload::pruned(&[vec![8, 8, 8], vec![8], vec![], vec![8]], 0, 16);
-        assert_eq!(workload.layers.iter().map(|l| l.tokens).collect::<Vec<_>>(), [24, 8]);
-        assert_eq!(workload.layers.iter().map(|l| l.chunks).collect::<Vec<_>>(), [2, 1]);
     }
 }

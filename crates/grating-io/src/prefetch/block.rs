@@ -30,26 +30,36 @@ impl Extent {
     }
 }
 
-/// What one lease holds: a layer, or half of one.
+/// What one slot holds and one lease gives: byte ranges that are needed together.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Block {
     /// The caller's name for it; the lease gives it back.
     pub tag: u64,
     /// Its byte ranges, in the order in which the lease shows them. They may lie in any order and
     /// in several storages, and may overlap.
     pub extents: Vec<Extent>,
+    /// It takes no slot smaller than this, bytes; 0 leaves it to the extents.
+    pub least_slot: usize,
 }
 
 impl Block {
     /// A block of `extents`, called `tag`.
     pub fn new(tag: u64, extents: Vec<Extent>) -> Self {
-        Block { tag, extents }
+        Block { tag, extents, least_slot: 0 }
     }
 
-    /// The smallest slot that holds this block, bytes: its extents, the gaps between those that are
-    /// read in one go, and what alignment adds (less than 8 KiB for each run of neighbours).
-    /// Size slots with it.
+    /// In a slot of `bytes` or more, where one that holds it would be smaller: for blocks that are to share the slots of
+    /// the largest of them.
+    #[must_use]
+    pub fn with_least_slot(self, bytes: usize) -> Self {
+        Block { least_slot: bytes, ..self }
+    }
+
+    /// The smallest slot for this block, bytes: its extents, the gaps between those that are
+    /// read in one go, and what alignment adds (less than 8 KiB for each run of neighbours); at least
+    /// [`least_slot`](Self::least_slot). The one definition of a slot's size: size slots with it.
     pub fn slot_bytes(&self) -> usize {
-        plan::slot_bytes(&self.extents)
+        plan::slot_bytes(&self.extents).max(self.least_slot)
     }
 }

@@ -5,7 +5,7 @@
 pub enum IoMode {
     /// Through the page cache if all the storages together take at most half of the memory that
     /// is available at the start, past it otherwise: a model that fits is read from the disk once,
-    /// one that does not fit would evict its own first layers (and other programs' files) before
+    /// one that does not fit would evict its own first bytes (and other programs' files) before
     /// they are needed again.
     #[default]
     Auto,
@@ -21,7 +21,7 @@ pub enum IoMode {
 /// Settings of a [`Prefetcher`](super::Prefetcher).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrefetchOptions {
-    /// Capacity of each slot, bytes. Blocks go into the smallest capacity that holds them
+    /// Capacity of each slot, bytes. Blocks go into the smallest capacity for them
     /// ([`Block::slot_bytes`](super::Block::slot_bytes)), and never into a larger one.
     pub slots: Vec<usize>,
     /// Length of a request, bytes; rounded up to whole pages of 4096. The default is 2 MiB.

@@ -9,7 +9,7 @@ use crate::error::Result;
 /// Bytes that are part of the program (`include_bytes!`), such as an embedded model.
 ///
 /// They lie in pages of the executable that become resident as they are read and would stay so: a model of 45 MB would
-/// take 45 MB, however few of its layers are in use. Where the system can, every page is given back once it has been
+/// take 45 MB, however few of its bytes are in use. Where the system can, every page is given back once it has been
 /// copied, and comes from the page cache when it is read again.
 ///
 /// ```

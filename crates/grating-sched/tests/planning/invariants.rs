@@ -18,24 +18,25 @@ proptest! {
         let plan = plan(&model, &pool, &machine, &settings).unwrap();
         prop_assert!(plan.ledger.total() <= budget);
         prop_assert_eq!(plan.budget, Some(budget));
-        prop_assert!(plan.pinned_layers <= model.layers);
-        prop_assert_eq!(plan.slots.is_empty(), plan.pinned_layers == model.layers);
-        prop_assert!(plan.row_cache_rows <= model.vocab);
-        prop_assert!(plan.resident_chunks <= plan.chunks);
-        prop_assert!(plan.spill || plan.resident_chunks == plan.chunks);
+        prop_assert!(plan.layout.weights.pinned_layers <= model.layers);
+        prop_assert_eq!(plan.layout.weights.slots.is_empty(), plan.layout.weights.pinned_layers == model.layers);
+        prop_assert!(plan.layout.row_cache_rows <= model.vocab);
+        prop_assert!(plan.layout.resident_chunks <= plan.layout.chunks);
+        prop_assert!(plan.layout.spill || plan.layout.resident_chunks == plan.layout.chunks);
         // One computing, one being written, one being read.
-        prop_assert!(plan.resident_chunks >= plan.chunks.min(3));
-        // Where slots are taken in turn, a block fits the one that it finds.
-        let pinned = plan.pinned_layers * plan.block.parts().len();
-        let streamed = plan.block.order(model.layers).skip(pinned).map(|(_, part)| part);
-        for (part, &slot) in streamed.zip(plan.slots.iter().cycle()) {
-            let bytes = match part {
-                grating_sched::BlockPart::Whole => model.layer_bytes(),
-                grating_sched::BlockPart::Attention => model.attention_bytes,
-                grating_sched::BlockPart::FeedForward => model.feed_forward_bytes,
-            };
-            prop_assert!(slot >= bytes);
+        prop_assert!(plan.layout.resident_chunks >= plan.layout.chunks.min(3));
+        // Every block fits its slot, and one that slides finds another slot of its capacity than those that stay.
+        let weights = &plan.layout.weights;
+        let all = weights.all_slots(&model);
+        let of = |capacity| all.iter().filter(|&&slot| slot == capacity).count();
+        let blocks: Vec<_> = weights.blocks(&model).collect();
+        for block in &blocks {
+            prop_assert!(block.slot_bytes >= model.slot_bytes(block.part));
+            let stay = |other: &&grating_sched::Block| other.pinned && other.slot_bytes == block.slot_bytes;
+            let stays = blocks.iter().filter(stay).count();
+            prop_assert!(of(block.slot_bytes) >= stays + usize::from(!block.pinned));
         }
+        prop_assert_eq!(all.iter().sum::<u64>(), plan.ledger.window + plan.ledger.pinned);
     }
 
     #[test]
@@ -46,7 +47,7 @@ proptest! {
         let at = |budget| plan(&model, &pool, &machine, &Settings { budget: Some(budget), ..settings });
         prop_assert_eq!(at(minimum).unwrap().ledger.total(), minimum);
         prop_assert!(at(minimum - 1).is_err());
-        prop_assert!(at(minimum.saturating_sub(grating_sched::PAGE)).is_err());
+        prop_assert!(at(minimum.saturating_sub(4096)).is_err());
     }
 
     #[test]
@@ -89,13 +90,13 @@ proptest! {
         let budget = minimum(&model, &pool, &machine, settings) + extra;
         let settings = Settings { budget: Some(budget), ..settings };
         let plan = plan(&model, &pool, &machine, &settings).unwrap();
-        prop_assert!(plan.chunk_tokens >= pool.longest().max(pool.prefix_tokens));
-        let chunks = chunk::plan(&pool.lengths, plan.chunk_tokens);
-        prop_assert_eq!(chunks.len(), plan.chunks);
+        prop_assert!(plan.layout.chunk_tokens >= pool.longest().max(pool.prefix_tokens));
+        let chunks = chunk::plan(&pool.lengths, plan.layout.chunk_tokens);
+        prop_assert_eq!(chunks.len(), plan.layout.chunks);
         let covered: Vec<usize> = chunks.iter().cloned().flatten().collect();
         prop_assert_eq!(covered, (0..pool.lengths.len()).collect::<Vec<_>>());
         for chunk in chunks {
-            prop_assert!(pool.lengths[chunk].iter().sum::<usize>() <= plan.chunk_tokens);
+            prop_assert!(pool.lengths[chunk].iter().sum::<usize>() <= plan.layout.chunk_tokens);
         }
     }
 
@@ -105,10 +106,10 @@ proptest! {
     ) {
         let settings = Settings { base_bytes: base, ..Settings::default() };
         let plan = plan(&model, &pool, &machine, &settings).unwrap();
-        prop_assert_eq!(plan.block, BlockUnit::Layer);
-        prop_assert!(!plan.spill);
+        prop_assert_eq!(plan.layout.weights.unit, BlockUnit::Layer);
+        prop_assert!(!plan.layout.spill);
         let (slots, pinned) = if model.layers > 2 { (2, 0) } else { (0, model.layers) };
-        prop_assert_eq!((plan.slots.len(), plan.pinned_layers), (slots, pinned));
+        prop_assert_eq!((plan.layout.weights.slots.len(), plan.layout.weights.pinned_layers), (slots, pinned));
         // The same choices fit a budget of what they take.
         let settings = Settings { budget: Some(plan.ledger.total()), ..settings };
         let budgeted = grating_sched::plan(&model, &pool, &machine, &settings).unwrap();

@@ -1,6 +1,5 @@
-//! Plans through the public interface: real model shapes, invariants over random ones, the cost model's laws.
+//! Plans through the public interface: real model shapes, invariants over random ones.
 
 mod invariants;
-mod prediction;
 mod shapes;
 mod support;

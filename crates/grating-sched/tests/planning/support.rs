@@ -7,6 +7,11 @@ use proptest::prelude::*;
 
 pub(crate) const MIB: u64 = 1 << 20;
 
+/// A slot as a reader would ask for: whole pages, and 32 for the ends of extents.
+fn slot(bytes: u64) -> u64 {
+    if bytes == 0 { 0 } else { bytes.next_multiple_of(4096) + 32 * 4096 }
+}
+
 /// Widths of a transformer, and bytes of an element of its weights.
 struct Widths {
     layers: usize,
@@ -29,6 +34,9 @@ impl Widths {
             layers: self.layers,
             attention_bytes: attention as u64 * self.element,
             feed_forward_bytes: feed_forward as u64 * self.element,
+            layer_slot: slot((attention + feed_forward) as u64 * self.element),
+            attention_slot: slot(attention as u64 * self.element),
+            feed_forward_slot: slot(feed_forward as u64 * self.element),
             resident_bytes: MIB,
             hidden: self.hidden,
             vocab: self.vocab,
@@ -112,6 +120,9 @@ pub(crate) fn models() -> impl Strategy<Value = ModelShape> {
         layers: sizes.0,
         attention_bytes: sizes.1,
         feed_forward_bytes: sizes.2,
+        layer_slot: slot(sizes.1 + sizes.2),
+        attention_slot: slot(sizes.1),
+        feed_forward_slot: slot(sizes.2),
         resident_bytes: sizes.3,
         hidden: widths.0,
         vocab: widths.1,

@@ -2,7 +2,6 @@
 
 use super::{Memory, Plan};
 use crate::error::{IoError, Result};
-use crate::prefetch::plan::slot_bytes;
 
 /// A fixed set of slots; those of equal capacity form a class.
 pub(super) struct Slots<M> {
@@ -31,7 +30,7 @@ impl<M: Memory> Slots<M> {
     /// The smallest capacity that holds the block. It never takes a larger slot, for which a
     /// larger block may be waiting.
     pub(super) fn class_for(&self, plan: &Plan) -> Result<usize> {
-        let needed = slot_bytes(&plan.block.extents);
+        let needed = plan.block.slot_bytes();
         let capacities = || self.slots.iter().map(|slot| slot.capacity);
         capacities().filter(|&capacity| capacity >= needed).min().ok_or_else(|| {
             IoError::SlotTooSmall {

@@ -55,7 +55,8 @@ fn what_the_new_order_begins_with_is_kept() {
         thread::yield_now();
     }
     // 5 and 6 have been read. 6 stays, and under its new name.
-    let renamed = Block { tag: 66, ..block(6, 6 * 4096, PAGE) };
+    let mut renamed = block(6, 6 * 4096, PAGE);
+    renamed.tag = 66;
     prefetcher.reschedule([renamed].into_iter().chain(blocks(7..9))).unwrap();
     for tag in [66, 7, 8] {
         let lease = prefetcher.next().unwrap();

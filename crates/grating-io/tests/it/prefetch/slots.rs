@@ -22,6 +22,19 @@ fn a_block_too_large_is_told_what_it_takes() {
 }
 
 #[test]
+fn small_blocks_share_the_slots_of_the_largest_where_they_are_to() {
+    let (small, shared) = (block(0, 0, 10), block(1, 0, 10).with_least_slot(2 * PAGE));
+    assert_eq!((small.slot_bytes(), shared.slot_bytes()), (PAGE, 2 * PAGE));
+    let prefetcher = start(storage(0, 50_000), &[PAGE, 2 * PAGE]);
+    prefetcher.schedule([small, shared, block(2, 0, PAGE + 1)]).unwrap();
+    let (_small, shared) = (prefetcher.next().unwrap(), prefetcher.next().unwrap());
+    // The one slot that the third could have is the second's.
+    assert!(!prefetcher.is_ready());
+    drop(shared);
+    check(&prefetcher.next().unwrap());
+}
+
+#[test]
 fn extents_that_do_not_exist_are_refused() {
     let prefetcher = start(storage(0, 1000), &[PAGE]);
     prefetcher.schedule([block(1, 0, 10)]).unwrap();

@@ -1,18 +1,23 @@
 //! Laws of the cost model.
 
-use grating_sched::{
-    BlockUnit, Machine, ModelShape, Plan, PoolShape, Prediction, RowCache, Settings, Spill, Window,
-    Workload, plan, predict, tokens_to_hide_reading,
-};
 use proptest::prelude::*;
+
+use super::{Prediction, run, tokens_to_hide_reading};
+use crate::machine::Machine;
+use crate::plan::Plan;
+use crate::planner::plan;
+use crate::settings::{RowCache, Settings, Spill, Window};
+use crate::shape::{ModelShape, PoolShape};
+use crate::workload::Workload;
+use crate::{BlockUnit, WeightLayout};
 
 use crate::support::{
     machines, minilm_l6, minimum, models, planned, pools, qwen3_06b, settings, twenty,
 };
 
 fn full(plan: &Plan, model: &ModelShape, pool: &PoolShape, machine: &Machine) -> Prediction {
-    predict(plan, model, &Workload::full(model, pool, plan.chunk_tokens), machine)
-        .expect("sound numbers")
+    let workload = Workload::full(model, pool, plan.layout.chunk_tokens);
+    run(&plan.layout, model, &workload, machine)
 }
 
 fn close(a: f64, b: f64) -> bool {
@@ -61,7 +66,7 @@ fn spilling_and_reading_share_the_disk() {
     let prediction = full(&plan, &model, &pool, &machine);
     // 5 chunks, one in hand: 4 fifths of the hidden states are written and read in each layer.
     let moved = 2 * model.hidden_bytes(5120) * 4 / 5;
-    assert_eq!((plan.chunks, prediction.bytes_spilled), (5, 28 * moved));
+    assert_eq!((plan.layout.chunks, prediction.bytes_spilled), (5, 28 * moved));
     // In the middle the disk is never idle.
     let layer = (moved + model.layer_bytes()) as f64 / 1e9;
     let middle = &prediction.layers[10];
@@ -74,7 +79,7 @@ fn half_layers_spill_twice_as_often() {
     let settings = Settings { spill: Spill::Always, ..Settings::default() };
     let mut plan = planned(&model, &pool, settings);
     let layers = plan.prediction.bytes_spilled;
-    plan.block = BlockUnit::HalfLayer;
+    plan.layout.weights = WeightLayout::new(&model, BlockUnit::HalfLayer, 2, 0);
     assert_eq!(full(&plan, &model, &pool, &Machine::default()).bytes_spilled, 2 * layers);
 }
 
@@ -111,21 +116,6 @@ fn a_cache_that_holds_every_row_reads_none_twice() {
     assert!(close(time(1000), 1000.0 * 4096.0 / 1e9));
 }
 
-#[test]
-fn a_pruned_pool_is_cheaper_and_stalls_more() {
-    let (model, pool) = (qwen3_06b(), twenty());
-    let plan = planned(&model, &pool, Settings::default());
-    let machine = Machine { read_bytes_per_second: 1e8, ..Machine::default() };
-    let live: Vec<Vec<usize>> = (0..20).map(|layer| vec![256; 20 - layer]).collect();
-    let pruned = Workload::pruned(&live, 0, plan.chunk_tokens);
-    let pruned = predict(&plan, &model, &pruned, &machine).unwrap();
-    let whole = full(&plan, &model, &pool, &machine);
-    assert_eq!(pruned.layers.len(), 20);
-    assert!(pruned.total_seconds < whole.total_seconds);
-    assert!(pruned.stall_share() > whole.stall_share());
-    assert_eq!(pruned.bytes_read, 20 * model.layer_bytes());
-}
-
 proptest! {
     #[test]
     fn slower_reading_never_stalls_less(
@@ -157,10 +147,10 @@ proptest! {
         let layers: f64 = p.layers.iter().map(|l| l.compute_seconds + l.stall_seconds).sum();
         prop_assert!(close(p.total_seconds, p.embedding_seconds + layers));
         prop_assert!(p.first_total_seconds >= p.total_seconds);
-        let streamed = (model.layers - plan.pinned_layers) as u64;
+        let streamed = (model.layers - plan.layout.weights.pinned_layers) as u64;
         prop_assert_eq!(p.bytes_read, streamed * model.layer_bytes());
         // No plan is faster than its computing, nor its disk past what was loaded before.
         prop_assert!(p.total_seconds >= p.compute_seconds);
-        prop_assert!(plan.spill || p.bytes_spilled == 0);
+        prop_assert!(plan.layout.spill || p.bytes_spilled == 0);
     }
 }
