@@ -10,14 +10,15 @@ use std::fmt;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::job::CancelToken;
+use crate::cancel::Stop;
+use crate::error::Result;
 
 /// What a process takes on top once it computes: pages of code, the tokenizer's cache of words, the allocator's slack.
 const RUNNING_BYTES: u64 = 12 << 20;
 /// The same for each further engine, whose code is there already.
 const RUNNING_BYTES_EACH: u64 = 3 << 20;
 
-/// How often a waiting job looks whether it has been cancelled.
+/// How often a waiting job looks whether it is to end.
 const CANCEL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long an engine that is about to start waits for the others to be still.
@@ -246,17 +247,18 @@ impl Turn<'_> {
         self.share.account.lock().queue.front() == Some(&self.share.id)
     }
 
-    /// Waits until nobody is before. `false`: the job was cancelled.
-    pub(crate) fn wait_first(&self, cancel: &CancelToken) -> bool {
+    /// Waits until nobody is before.
+    ///
+    /// # Errors
+    /// What `stop` says.
+    pub(crate) fn wait_first(&self, stop: &Stop) -> Result<()> {
         let account = &self.share.account;
         let mut state = account.lock();
         while state.queue.front() != Some(&self.share.id) {
-            if cancel.is_cancelled() {
-                return false;
-            }
+            stop.check()?;
             state = account.wait(state);
         }
-        true
+        Ok(())
     }
 
     /// What a plan has to take as given.
@@ -275,8 +277,10 @@ impl Turn<'_> {
     }
 
     /// Asks idle engines to give back what they keep, and waits until something has changed since `seen`, or may have.
-    /// `false`: the job was cancelled.
-    pub(crate) fn wait_for_less(&self, seen: Taken, cancel: &CancelToken) -> bool {
+    ///
+    /// # Errors
+    /// What `stop` says.
+    pub(crate) fn wait_for_less(&self, seen: Taken, stop: &Stop) -> Result<()> {
         let account = &self.share.account;
         let mut state = account.lock();
         let asks = state.ask_others(Some(self.share.id));
@@ -284,12 +288,10 @@ impl Turn<'_> {
         asks.iter().for_each(|ask| ask());
         state = account.lock();
         while state.taken(self.share.id, self.grown) == seen {
-            if cancel.is_cancelled() {
-                return false;
-            }
+            stop.check()?;
             state = account.wait(state);
         }
-        true
+        Ok(())
     }
 }
 
@@ -387,9 +389,9 @@ mod tests {
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {
                 let turn = other.queue(None);
-                assert!(turn.wait_first(&CancelToken::new()));
+                turn.wait_first(&Stop::default()).unwrap();
                 let before = turn.taken();
-                assert!(turn.wait_for_less(before, &CancelToken::new()));
+                turn.wait_for_less(before, &Stop::default()).unwrap();
                 let after = turn.taken();
                 assert!(!turn.commit(after.now - 1, 9) && turn.commit(after.now, 7 * MIB));
                 before.now - after.now
@@ -429,13 +431,13 @@ mod tests {
         let (a, b, c) = (join(&account, 20, 0), join(&account, 20, 0), join(&account, 20, 0));
         let (first, second, third) = (a.queue(None), b.queue(None), c.queue(None));
         assert!(first.is_first() && !second.is_first() && !third.is_first());
-        let token = CancelToken::new();
-        token.cancel();
-        assert!(!second.wait_first(&token));
+        let stop = Stop::default();
+        stop.cancel.cancel();
+        assert!(second.wait_first(&stop).is_err());
         drop(second);
         drop(first);
-        assert!(third.wait_first(&token), "nobody is before: there is nothing to wait for");
-        assert!(!third.wait_for_less(third.taken(), &token));
+        assert!(third.wait_first(&stop).is_ok(), "nobody is before: there is nothing to wait for");
+        assert!(third.wait_for_less(third.taken(), &stop).is_err());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use grating_sched::{Plan, PoolShape, Settings};
 
 use crate::account::Taken;
-use crate::error::{EngineError, Result};
-use crate::job::CancelToken;
+use crate::cancel::Stop;
+use crate::error::Result;
 use crate::meter::current_rss_bytes;
 use crate::shape::floor_bytes;
 use crate::worker::Worker;
@@ -15,7 +15,7 @@ impl Worker {
     /// Plans a job and takes the memory that the plan says; waits until the other engines have left enough.
     ///
     /// Engines without a budget take what they take, and the others know of it.
-    pub(crate) fn admit(&mut self, pool: &PoolShape, cancel: &CancelToken) -> Result<Plan> {
+    pub(crate) fn admit(&mut self, pool: &PoolShape, stop: &Stop) -> Result<Plan> {
         let share = Arc::clone(&self.share);
         if self.options.settings.budget.is_none() {
             let plan = self.plan_beside(pool, share.taken().now)?;
@@ -26,9 +26,7 @@ impl Worker {
         if !turn.is_first() {
             // What waits keeps nothing: those before it may need that.
             self.give_back();
-            if !turn.wait_first(cancel) {
-                return Err(EngineError::Cancelled);
-            }
+            turn.wait_first(stop)?;
         }
         loop {
             let taken = turn.taken();
@@ -41,8 +39,7 @@ impl Worker {
             match plan {
                 Some(plan) if turn.commit(taken.now, needed(&plan)) => return Ok(plan),
                 Some(_) => {}
-                None if turn.wait_for_less(taken, cancel) => {}
-                None => return Err(EngineError::Cancelled),
+                None => turn.wait_for_less(taken, stop)?,
             }
         }
     }

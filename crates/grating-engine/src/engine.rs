@@ -1,47 +1,31 @@
-//! The compute thread: jobs in over a bounded channel, scores and progress out over each job's own.
+//! The compute thread: jobs in over a bounded queue, scores and progress out over each job's own channels.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::bounded;
 use grating_io::Checkpoint;
 use grating_model::{CpuOps, Model};
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
 
-use crate::error::{EngineError, Result};
+use crate::cancel::{CancelToken, Deadline, Stop};
+use crate::error::{EngineError, Result, TrySubmitError};
 use crate::job::{Job, Scored};
 use crate::options::EngineOptions;
 use crate::progress::Progress;
+use crate::queue::{Call, Next, Place, Queue, Taken, Waiting};
+use crate::ticket::Ticket;
 use crate::timeline::Timeline;
 use crate::worker::Worker;
-
-/// Jobs that may wait; a caller past that blocks in [`Engine::select`], which is the back-pressure.
-const QUEUE: usize = 8;
-/// Progress messages that may wait; past that the oldest news is not worth waiting for.
-const EVENTS: usize = 16;
 
 /// Handle of the compute thread. Dropping it ends the thread after the jobs in the queue.
 #[derive(Debug)]
 pub struct Engine {
-    // Order matters: the sender must go before the thread is joined (see Drop).
-    jobs: Option<Arc<Sender<Message>>>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
-}
-
-enum Message {
-    Select(Box<Job>, Timeline, Sender<Event>),
-    Plan(PoolShape, Sender<Result<Plan>>),
-    /// Another engine needs the memory that this one keeps between jobs.
-    GiveBack,
-}
-
-/// What the compute thread tells the caller.
-enum Event {
-    Progress(Progress),
-    Done(Box<Result<Scored>>),
 }
 
 impl Engine {
@@ -57,65 +41,87 @@ impl Engine {
         pool: Arc<ThreadPool>,
         options: EngineOptions,
     ) -> Result<Self> {
-        let (jobs, inbox) = bounded::<Message>(QUEUE);
-        let jobs = Arc::new(jobs);
-        // Not a sender of its own: the inbox closes with the engine. One that is full has jobs, who take their turn.
-        let asked = Arc::downgrade(&jobs);
+        let queue = Queue::new(options.queue_length.max(1));
+        let asked = Arc::downgrade(&queue);
         let ask = move || {
-            if let Some(jobs) = asked.upgrade() {
-                _ = jobs.try_send(Message::GiveBack);
+            if let Some(queue) = asked.upgrade() {
+                // An engine that has ended keeps nothing.
+                _ = queue.call(Call::GiveBack);
             }
         };
         let mut worker = Worker::new(name, model, checkpoint, ops, options, Arc::new(ask))?;
+        let inbox = Inbox(Arc::clone(&queue));
         let thread = std::thread::Builder::new()
             .name("grating-compute".into())
-            .spawn(move || serve(&mut worker, &inbox, &pool))
+            .spawn(move || serve(&mut worker, &inbox.0, &pool))
             .map_err(|e| EngineError::Threads { reason: e.to_string() })?;
-        Ok(Engine { jobs: Some(jobs), thread: Some(thread) })
+        Ok(Engine { queue, thread: Some(thread) })
+    }
+
+    /// Puts a job in the queue; waits for a place where it is full.
+    ///
+    /// # Errors
+    /// [`EngineError::Cancelled`] and [`EngineError::DeadlineExceeded`] while there was no place, or that the thread is
+    /// gone.
+    pub fn submit(&self, job: Job) -> Result<Ticket> {
+        Ok(self.queue.reserve(&job.stop())?.submit(job))
+    }
+
+    /// Puts a job in the queue if there is a place for it now.
+    ///
+    /// # Errors
+    /// [`TrySubmitError::Full`] gives the job back.
+    pub fn try_submit(&self, job: Job) -> Result<Ticket, TrySubmitError> {
+        match self.queue.try_reserve()? {
+            Some(place) => Ok(place.submit(job)),
+            None => Err(TrySubmitError::Full { job: Box::new(job), length: self.queue.length() }),
+        }
+    }
+
+    /// Takes a place in the queue for a job that has yet to be made, so that no more pools are tokenized than may wait;
+    /// waits for one where the queue is full.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn reserve(&self, cancel: &CancelToken, deadline: Option<Deadline>) -> Result<Place> {
+        self.queue.reserve(&Stop { cancel: cancel.clone(), deadline, ..Stop::default() })
+    }
+
+    /// As [`Self::reserve`], if there is a place now.
+    ///
+    /// # Errors
+    /// That the thread is gone.
+    pub fn try_reserve(&self) -> Result<Option<Place>> {
+        self.queue.try_reserve()
+    }
+
+    /// Who waits in the queue, and for it.
+    pub fn waiting(&self) -> Waiting {
+        self.queue.waiting()
     }
 
     /// Selects from a pool, blocking; `on_progress` runs on the calling thread.
     ///
     /// # Errors
     /// Whatever ended the job; the next one is served.
-    pub fn select(&self, job: Job, mut on_progress: impl FnMut(Progress)) -> Result<Scored> {
-        let (events, inbox) = bounded(EVENTS);
-        let timeline = if job.timeline { Timeline::recording() } else { Timeline::off() };
-        self.send(Message::Select(Box::new(job), timeline, events))?;
-        let mut reported = 0;
-        loop {
-            match inbox.recv() {
-                // Of what is not worth waiting for, the newest may come late.
-                Ok(Event::Progress(progress)) if progress.done > reported => {
-                    reported = progress.done;
-                    on_progress(progress);
-                }
-                Ok(Event::Progress(_)) => {}
-                Ok(Event::Done(result)) => return *result,
-                Err(_) => return Err(EngineError::WorkerGone),
-            }
-        }
+    pub fn select(&self, job: Job, on_progress: impl FnMut(Progress)) -> Result<Scored> {
+        self.submit(job)?.wait(on_progress)
     }
 
-    /// How a pool would be run now; waits for the jobs in the queue.
+    /// How a pool would be run now; waits for the job that is being computed, not for those in the queue.
     ///
     /// # Errors
     /// [`EngineError::Plan`], or that the thread is gone.
     pub fn plan(&self, pool: PoolShape) -> Result<Plan> {
         let (answer, inbox) = bounded(1);
-        self.send(Message::Plan(pool, answer))?;
+        self.queue.call(Call::Plan(pool, answer))?;
         inbox.recv().map_err(|_| EngineError::WorkerGone)?
-    }
-
-    fn send(&self, message: Message) -> Result<()> {
-        let jobs = self.jobs.as_ref().expect("the sender lives until drop");
-        jobs.send(message).map_err(|_| EngineError::WorkerGone)
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.jobs = None; // closes the inbox, which ends the thread's loop
+        self.queue.close();
         if let Some(thread) = self.thread.take() {
             // A panic outside of a job has already closed the callers' channels; there is nobody left to tell.
             let _ = thread.join();
@@ -123,39 +129,44 @@ impl Drop for Engine {
     }
 }
 
-fn serve(worker: &mut Worker, inbox: &Receiver<Message>, pool: &ThreadPool) {
-    for message in inbox {
-        // A caller that is gone needs no answer.
-        match message {
-            Message::Plan(pool, answer) => drop(answer.send(worker.plan(&pool))),
-            Message::GiveBack => worker.give_back_if_asked(),
-            Message::Select(mut job, mut timeline, events) => {
-                let result = select(worker, &mut job, &mut timeline, &events, pool);
-                let result = result.map(|scored| Scored { timeline, ..scored });
-                drop(events.send(Event::Done(Box::new(result))));
-            }
+/// The worker's end of the queue: when its thread ends, whyever it does, nobody waits for it any longer.
+struct Inbox(Arc<Queue>);
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+fn serve(worker: &mut Worker, queue: &Arc<Queue>, pool: &ThreadPool) {
+    while let Some(next) = queue.take() {
+        match next {
+            // A caller that is gone needs no answer.
+            Next::Call(Call::Plan(pool, answer)) => drop(answer.send(worker.plan(&pool))),
+            Next::Call(Call::GiveBack) => worker.give_back_if_asked(),
+            Next::Job(taken) => select(worker, taken, pool),
         }
     }
 }
 
-fn select(
-    worker: &mut Worker,
-    job: &mut Job,
-    timeline: &mut Timeline,
-    events: &Sender<Event>,
-    pool: &ThreadPool,
-) -> Result<Scored> {
-    let progress = |p: Progress| drop(events.try_send(Event::Progress(p)));
+fn select(worker: &mut Worker, taken: Taken, pool: &ThreadPool) {
+    let Taken { mut job, answer, queued } = taken;
+    let mut timeline = if job.timeline { Timeline::recording() } else { Timeline::off() };
+    let progress = |p: Progress| answer.progress(p);
     // The pool is entered for one job only: waiting inside it would keep a thread from the callers' encoding.
-    let run = || pool.install(|| worker.run(job, timeline, &progress));
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result,
+    let run = || pool.install(|| worker.run(&mut job, &mut timeline, &progress));
+    let result = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result.map(|mut scored| {
+            scored.costs.queued = queued;
+            Scored { timeline, ..scored }
+        }),
         Err(panic) => {
             // Nothing that a panic may have left half-done is used again.
             worker.give_back();
             Err(EngineError::WorkerPanicked { message: panic_message(&*panic) })
         }
-    }
+    };
+    answer.done(result);
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -1,9 +1,13 @@
 //! What can end a job.
 
+use std::time::Duration;
+
 use grating_io::IoError;
 use grating_model::ModelError;
 use grating_prune::PruneError;
 use grating_sched::PlanError;
+
+use crate::job::Job;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
@@ -41,6 +45,12 @@ pub enum EngineError {
     /// The job's token was cancelled.
     #[error("the job was cancelled")]
     Cancelled,
+    /// The job's deadline passed, while it waited or while it ran.
+    #[error("the job was not done within {allowed:?}")]
+    DeadlineExceeded {
+        /// How long it was given.
+        allowed: Duration,
+    },
     /// The operating system gave no thread.
     #[error("cannot start the compute thread: {reason}; lower the number of threads")]
     Threads {
@@ -56,4 +66,20 @@ pub enum EngineError {
     /// The compute thread is gone.
     #[error("the compute thread has ended")]
     WorkerGone,
+}
+
+/// Why a job was not taken into the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum TrySubmitError {
+    /// As many jobs wait as may; here is the job.
+    #[error("the queue is full: {} jobs may wait; try again later", .length)]
+    Full {
+        /// As it was given.
+        job: Box<Job>,
+        /// Most jobs that wait.
+        length: usize,
+    },
+    /// The engine takes no jobs any more.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }

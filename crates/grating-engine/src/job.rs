@@ -1,38 +1,14 @@
 //! What is asked of the engine, and what comes of it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use grating_model::{Encoding, Logit};
 use grating_prune::Policy;
 use grating_sched::Plan;
 
+use crate::cancel::{CancelToken, Deadline, Stop};
 use crate::meter::Costs;
 use crate::readouts::Readouts;
 use crate::stats::Memory;
 use crate::timeline::Timeline;
-
-/// Stops a request or a quantization from another thread; clones share the state.
-#[derive(Debug, Clone, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
-
-impl CancelToken {
-    /// A token that is not cancelled.
-    pub fn new() -> Self {
-        CancelToken::default()
-    }
-
-    /// Ends what carries this token with an error that says so: requests at the next chunk of a layer, a quantization at
-    /// the next million weights.
-    pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether [`Self::cancel`] was called.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
 
 /// One pool of candidates to select from.
 #[derive(Debug, Clone)]
@@ -54,6 +30,10 @@ pub struct Job {
     pub timeline: bool,
     /// Ends the job early.
     pub cancel: CancelToken,
+    /// Ends the job when it passes.
+    pub deadline: Option<Deadline>,
+    /// Cancelled when nobody waits for the answer any more.
+    pub(crate) abandoned: CancelToken,
 }
 
 impl Job {
@@ -68,7 +48,15 @@ impl Job {
             states: false,
             timeline: false,
             cancel: CancelToken::new(),
+            deadline: None,
+            abandoned: CancelToken::new(),
         }
+    }
+
+    /// What may end it early.
+    pub(crate) fn stop(&self) -> Stop {
+        let Job { cancel, abandoned, deadline, .. } = self;
+        Stop { cancel: cancel.clone(), abandoned: abandoned.clone(), deadline: *deadline }
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! # Brief overview
 //!
-//! [`Engine`] owns a model, its checkpoint and a compute thread; [`Engine::start`] makes one. [`Engine::select`] puts a
-//! [`Job`] (tokens of the candidates, K, a pruning policy) in the thread's bounded queue and returns [`Scored`]: who is
-//! selected, each candidate's latest score, the layer that decided, and the [`Costs`].
+//! [`Engine`] owns a model, its checkpoint and a compute thread; [`Engine::start`] makes one. [`Engine::submit`] puts a
+//! [`Job`] (tokens of the candidates, K, a pruning policy) in the thread's bounded queue and returns a [`Ticket`], which is
+//! waited on for [`Scored`]: who is selected, each candidate's latest score, the layer that decided, and the [`Costs`].
+//! [`Engine::select`] does both.
 //!
 //! Inside, a `Worker` lives as long as the engine: it plans each job (`grating-sched`) and keeps what is reused from one
 //! to the next, the window of weights (`grating-io`'s prefetcher), the row cache and the spill store. A `Pass` is one
@@ -47,6 +48,7 @@
 
 mod account;
 mod admission;
+mod cancel;
 mod engine;
 mod error;
 mod executor;
@@ -57,6 +59,7 @@ mod pass;
 mod pool;
 mod prefix;
 mod progress;
+mod queue;
 mod readouts;
 mod rows;
 mod savings;
@@ -66,18 +69,22 @@ mod shape;
 mod stats;
 #[cfg(test)]
 mod testing;
+mod ticket;
 mod timeline;
 mod window;
 mod worker;
 
 pub use account::settle;
+pub use cancel::{CancelToken, Deadline};
 pub use engine::Engine;
-pub use error::{EngineError, Result};
-pub use job::{CancelToken, Job, Scored};
+pub use error::{EngineError, Result, TrySubmitError};
+pub use job::{Job, Scored};
 pub use meter::{Costs, current_rss_bytes, peak_rss_bytes};
 pub use options::EngineOptions;
 pub use progress::Progress;
+pub use queue::{Place, Waiting, WaitingJob};
 pub use readouts::Readouts;
 pub use savings::Savings;
 pub use stats::{LayerStats, Memory};
+pub use ticket::Ticket;
 pub use timeline::Timeline;

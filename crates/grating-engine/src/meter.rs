@@ -20,6 +20,8 @@ pub(crate) struct Counters {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Costs {
+    /// In the queue, until the worker took the job.
+    pub queued: Duration,
     /// Runs of candidates that went through layer 0 together.
     pub chunks: usize,
     /// Tokens to hidden states.

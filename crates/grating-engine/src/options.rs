@@ -7,6 +7,9 @@ use grating_sched::Settings;
 
 use crate::savings::Savings;
 
+/// Jobs that wait where nobody says: tokens of a few pools, and work for a while.
+const QUEUE_LENGTH: usize = 8;
+
 /// How the engine is to run, for as long as it lives.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -19,6 +22,8 @@ pub struct EngineOptions {
     pub io: IoMode,
     /// Work that is left out without changing a bit of any score.
     pub savings: Savings,
+    /// Most jobs that wait, at least 1; callers past that wait for a place, which is the back-pressure.
+    pub queue_length: usize,
     /// Threads of the pool that computes; each has scratch memory of its own.
     pub threads: usize,
     /// What of the process is resident now that the model has been opened, bytes: code, other parts of the program. The
@@ -38,6 +43,7 @@ impl EngineOptions {
             spill_folder: spill_folder.into(),
             io: IoMode::default(),
             savings: Savings::default(),
+            queue_length: QUEUE_LENGTH,
             threads,
             resident_bytes: 0,
             model_bytes: 0,

@@ -1,7 +1,7 @@
 //! How far a job is, and whether anybody still wants it.
 
-use crate::error::{EngineError, Result};
-use crate::job::CancelToken;
+use crate::cancel::Stop;
+use crate::error::Result;
 
 /// How far a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Progress {
 
 /// Counts a job's candidate-layers and reports them to whoever waits.
 pub(crate) struct Reporter<'a> {
-    cancel: &'a CancelToken,
+    stop: Stop,
     report: &'a (dyn Fn(Progress) + Sync),
     layers: usize,
     done: u64,
@@ -28,20 +28,17 @@ pub(crate) struct Reporter<'a> {
 
 impl<'a> Reporter<'a> {
     pub(crate) fn new(
-        cancel: &'a CancelToken,
+        stop: Stop,
         report: &'a (dyn Fn(Progress) + Sync),
         candidates: usize,
         layers: usize,
     ) -> Self {
-        Reporter { cancel, report, layers, done: 0, total: (candidates * layers) as u64 }
+        Reporter { stop, report, layers, done: 0, total: (candidates * layers) as u64 }
     }
 
-    /// An error once the job is cancelled.
+    /// An error once the job is to end.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.cancel.is_cancelled() {
-            true => Err(EngineError::Cancelled),
-            false => Ok(()),
-        }
+        self.stop.check()
     }
 
     /// So many candidates have been through `layer`.
@@ -64,13 +61,14 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::error::EngineError;
 
     #[test]
     fn layers_that_are_not_needed_count_as_done_once() {
         let seen = Mutex::new(Vec::new());
         let report = |p: Progress| seen.lock().unwrap().push((p.done, p.layer));
-        let cancel = CancelToken::new();
-        let mut reporter = Reporter::new(&cancel, &report, 3, 4);
+        let stop = Stop::default();
+        let mut reporter = Reporter::new(stop.clone(), &report, 3, 4);
         reporter.done(3, 0);
         reporter.ended(1, 0);
         reporter.done(2, 1);
@@ -79,7 +77,7 @@ mod tests {
         reporter.done(1, 3);
         assert_eq!(*seen.lock().unwrap(), [(3, 0), (8, 1), (11, 2), (12, 3)]);
         assert!(reporter.check().is_ok());
-        cancel.cancel();
+        stop.cancel.cancel();
         assert!(matches!(reporter.check(), Err(EngineError::Cancelled)));
     }
 }

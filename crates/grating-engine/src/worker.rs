@@ -176,7 +176,7 @@ impl Worker {
         };
         let lengths: Vec<usize> = job.encodings.iter().map(|e| e.ids.len() - prefix).collect();
         let pool = PoolShape::new(lengths).with_prefix(prefix);
-        let plan = self.admit(&pool, &job.cancel)?;
+        let plan = self.admit(&pool, &job.stop())?;
         self.prepare(&plan)?;
         let Passed { selected, states, fallen_back, meter } =
             self.pass(job, &pool, &plan, started, timeline, progress)?;
@@ -235,7 +235,7 @@ impl Worker {
             chunk_tokens: plan.layout.chunk_tokens,
             chunks: Vec::new(),
             keeper: Keeper::new(ops, spill, model.config().hidden, may_fall_back),
-            reporter: Reporter::new(&job.cancel, progress, candidates, layers),
+            reporter: Reporter::new(job.stop(), progress, candidates, layers),
             timeline,
         };
         pass.embed(&stem, &mut self.rows, &mut job.encodings, pool)?;

@@ -39,6 +39,7 @@ pub struct RerankerBuilder {
     pruning: Option<Pruning>,
     profile: Option<Box<Profile>>,
     audit: f64,
+    queue_length: Option<usize>,
     special_tokens_in_text: bool,
     refuse_long_query: bool,
     #[cfg(feature = "hub")]
@@ -221,6 +222,13 @@ impl RerankerBuilder {
         self
     }
 
+    /// Most requests that wait while others are computed, at least 1, by default 8; each holds the tokens of its texts.
+    /// Callers past that wait for a place. [`Reranker::waiting`](crate::Reranker::waiting) says who waits.
+    pub fn queue_length(mut self, requests: usize) -> Self {
+        self.queue_length = Some(requests);
+        self
+    }
+
     /// Lets strings such as `<|im_end|>` or `[SEP]` in queries and texts become control tokens, as the reference
     /// does by default. Off by default: user text is text, and cannot rewrite the prompt.
     pub fn special_tokens_in_text(mut self, allow: bool) -> Self {
@@ -258,6 +266,9 @@ impl RerankerBuilder {
                 found: self.audit.to_string(),
             });
         }
+        if self.queue_length == Some(0) {
+            return Err(setting("the length of the queue", "at least 1", 0));
+        }
         let source = self.model_source()?;
         grating_engine::settle();
         let before = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
@@ -292,6 +303,7 @@ impl RerankerBuilder {
         options.thread_bytes = THREAD_BYTES * threads as u64 + embedded;
         options.io = self.io;
         options.savings = self.savings;
+        options.queue_length = self.queue_length.unwrap_or(options.queue_length);
         let ops = CpuOps::new(isa, self.precision);
         let products = ops.products(&model);
         let engine = Engine::start(name, model, checkpoint, ops, Arc::clone(&pool), options)?;

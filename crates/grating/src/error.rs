@@ -1,6 +1,7 @@
 //! Everything that a user of the facade can be told went wrong.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use grating_engine::EngineError;
 use grating_io::IoError;
@@ -151,6 +152,14 @@ pub enum Error {
     /// The request's token was cancelled.
     #[error("the request was cancelled")]
     Cancelled,
+    /// The request's deadline passed, while it waited or while it ran.
+    #[error(
+        "the request was not done within {allowed:?}; allow it more time, or ask for less at a time"
+    )]
+    DeadlineExceeded {
+        /// How long it was given.
+        allowed: Duration,
+    },
     /// The operating system gave no thread.
     #[error("cannot start the compute threads: {reason}; lower the number of threads")]
     Threads {
@@ -202,6 +211,7 @@ impl From<EngineError> for Error {
                 Error::NotFinite { candidate, layer, score }
             }
             EngineError::Cancelled => Error::Cancelled,
+            EngineError::DeadlineExceeded { allowed } => Error::DeadlineExceeded { allowed },
             EngineError::Threads { reason } => Error::Threads { reason },
             EngineError::WorkerPanicked { message } => Error::WorkerPanicked { message },
             EngineError::WorkerGone => Error::WorkerGone,

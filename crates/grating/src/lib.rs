@@ -55,7 +55,9 @@ pub use audit::{Audit, AuditTotals};
 pub use builder::RerankerBuilder;
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
-pub use grating_engine::{CancelToken, LayerStats, Memory, Progress, Readouts, Savings, Timeline};
+pub use grating_engine::{
+    CancelToken, LayerStats, Memory, Progress, Readouts, Savings, Timeline, Waiting, WaitingJob,
+};
 pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage, shown};
 pub use grating_model::{Isa, IsaError, Logit, OperationTimes, Precision, Probability};
 pub use grating_prune as prune;

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grating_engine::{Engine, Job, Savings, Scored, peak_rss_bytes};
+use grating_engine::{Engine, Job, Savings, Scored, Waiting, peak_rss_bytes};
 use grating_model::{Encoding, Logit, Precision, TextEncoder};
 use grating_prune::Mode;
 use grating_sched::{Plan, PoolShape};
@@ -87,6 +87,11 @@ impl Reranker {
     /// How audited requests have agreed with the full model so far.
     pub fn audits(&self) -> AuditTotals {
         self.auditor.totals()
+    }
+
+    /// Who waits in the queue, and how many wait for a place in it.
+    pub fn waiting(&self) -> Waiting {
+        self.engine.waiting()
     }
 
     /// Selects the `k` texts most relevant to `query`, best first; all of them where there are fewer than `k`.
@@ -225,6 +230,7 @@ impl Reranker {
             spill_bytes_read: costs.spill_bytes_read,
             spill_wait: costs.spill_wait,
             spill_error: fallen_back,
+            queued: costs.queued,
             embed: costs.embed,
             compute: costs.compute,
             funnel,

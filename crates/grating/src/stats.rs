@@ -62,6 +62,9 @@ pub struct Stats {
     /// Text to tokens.
     #[serde(rename = "tokenize_ms", serialize_with = "milliseconds")]
     pub tokenize: Duration,
+    /// In the queue, until computing began.
+    #[serde(rename = "queued_ms", serialize_with = "milliseconds")]
+    pub queued: Duration,
     /// Tokens to hidden states.
     #[serde(rename = "embed_ms", serialize_with = "milliseconds")]
     pub embed: Duration,

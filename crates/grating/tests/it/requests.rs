@@ -122,6 +122,7 @@ fn settings_that_cannot_be_are_refused() {
     let model = golden("bert-gelu-f32");
     let builder = || Reranker::builder().model(model.to_str().unwrap());
     assert!(matches!(builder().threads(0).build(), Err(Error::Setting { .. })));
+    assert!(matches!(builder().queue_length(0).build(), Err(Error::Setting { .. })));
     assert!(matches!(builder().chunk_tokens(0).build(), Err(Error::Plan(_))));
     assert!(matches!(builder().window(Window::Slots(0)).build(), Err(Error::Plan(_))));
     assert!(matches!(builder().row_cache(RowCache::Fraction(1.5)).build(), Err(Error::Plan(_))));

@@ -1,0 +1,153 @@
+//! What a job's caller holds: progress and answer come over channels of the job's own.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased};
+
+use crate::cancel::Stop;
+use crate::error::{EngineError, Result};
+use crate::job::Scored;
+use crate::progress::Progress;
+use crate::queue::{Queue, Running};
+
+/// Progress messages that may wait; past that the oldest news is not worth waiting for.
+const EVENTS: usize = 16;
+
+/// A job that was submitted. Dropping it cancels the job: nobody is there for the answer.
+#[must_use = "dropping a ticket cancels its job"]
+pub struct Ticket {
+    answer: Receiver<Box<Result<Scored>>>,
+    progress: Receiver<Progress>,
+    /// The last news.
+    latest: Option<Progress>,
+    stop: Stop,
+    queue: Arc<Queue>,
+}
+
+/// The worker's end of a ticket.
+pub(crate) struct Answer {
+    done: Sender<Box<Result<Scored>>>,
+    report: Sender<Progress>,
+    running: Option<Running>,
+}
+
+/// A channel that was closed without an answer.
+fn gone<E>(_: E) -> Result<Scored> {
+    Err(EngineError::WorkerGone)
+}
+
+/// Both ends of a job in `queue` that may end early.
+pub(crate) fn pair(stop: Stop, queue: Arc<Queue>) -> (Answer, Ticket) {
+    // There is room for the one answer, so that the worker never waits for a caller.
+    let (done, answer) = bounded(1);
+    let (report, progress) = bounded(EVENTS);
+    let ticket = Ticket { answer, progress, latest: None, stop, queue };
+    (Answer { done, report, running: None }, ticket)
+}
+
+impl Answer {
+    /// The same, of a job that the worker has taken.
+    pub(crate) fn of_running(self, running: Running) -> Self {
+        Answer { running: Some(running), ..self }
+    }
+
+    /// How far the job is; news that nobody fetches are lost.
+    pub(crate) fn progress(&self, progress: Progress) {
+        _ = self.report.try_send(progress);
+    }
+
+    /// The end of the job. A caller that is gone needs no answer.
+    pub(crate) fn done(mut self, result: Result<Scored>) {
+        // Whoever has the answer finds the job among the running ones no more.
+        self.running = None;
+        _ = self.done.send(Box::new(result));
+    }
+}
+
+impl Ticket {
+    /// Waits for the answer; `on_progress` runs on the calling thread meanwhile.
+    ///
+    /// # Errors
+    /// Whatever ended the job.
+    pub fn wait(mut self, mut on_progress: impl FnMut(Progress)) -> Result<Scored> {
+        loop {
+            if let Some(answer) = self.next(None, &mut on_progress) {
+                return answer;
+            }
+        }
+    }
+
+    /// As [`Self::wait`], but no longer than `timeout`; nothing where there is no answer yet. It can be had once.
+    pub fn wait_timeout(
+        &mut self,
+        timeout: Duration,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Option<Result<Scored>> {
+        let until = Instant::now().checked_add(timeout);
+        loop {
+            let answer = self.next(until, &mut on_progress);
+            if answer.is_some() || until.is_some_and(|until| Instant::now() >= until) {
+                return answer;
+            }
+        }
+    }
+
+    /// How far the job is, if it has begun.
+    pub fn progress(&mut self) -> Option<Progress> {
+        while let Ok(progress) = self.progress.try_recv() {
+            self.news(progress);
+        }
+        self.latest
+    }
+
+    /// The answer, or nothing after one piece of news, at the deadline, or at `until`.
+    fn next(
+        &mut self,
+        until: Option<Instant>,
+        on_progress: &mut impl FnMut(Progress),
+    ) -> Option<Result<Scored>> {
+        // Past its deadline a job that waits is gone at once; one that runs ends at the next chunk, and says so then.
+        let deadline = self.stop.at().filter(|at| Instant::now() < *at);
+        if deadline.is_none() && self.stop.at().is_some() {
+            self.queue.look();
+        }
+        let timer = until.into_iter().chain(deadline).min().map_or_else(never, at);
+        select_biased! {
+            recv(self.progress) -> progress => {
+                match progress {
+                    Ok(progress) if self.news(progress) => on_progress(progress),
+                    Ok(_) => {}
+                    // The worker has let go of the job: the answer is there, or will never be.
+                    Err(_) => return Some(self.answer.try_recv().map_or_else(gone, |result| *result)),
+                }
+                None
+            }
+            recv(self.answer) -> answer => Some(answer.map_or_else(gone, |result| *result)),
+            recv(timer) -> _ => None,
+        }
+    }
+
+    /// Takes in how far the job is; of what is not worth waiting for, the newest may come late.
+    fn news(&mut self, progress: Progress) -> bool {
+        let new = self.latest.is_none_or(|latest| progress.done > latest.done);
+        if new {
+            self.latest = Some(progress);
+        }
+        new
+    }
+}
+
+impl fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticket").field("progress", &self.latest).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.stop.abandoned.cancel();
+        self.queue.look();
+    }
+}
