@@ -1,0 +1,61 @@
+//! Rotary embedding, in both spellings: `rope_parameters` and, before it, `rope_theta` with `rope_scaling`.
+
+use serde::Deserialize;
+
+use super::raw::{Raw, field};
+use super::{Positions, RopeScaling};
+use crate::error::Result;
+
+#[derive(Deserialize, Default, Clone)]
+pub(super) struct RawRope {
+    rope_type: Option<String>,
+    r#type: Option<String>,
+    rope_theta: Option<f64>,
+    factor: Option<f64>,
+    low_freq_factor: Option<f64>,
+    high_freq_factor: Option<f64>,
+    original_max_position_embeddings: Option<f64>,
+    partial_rotary_factor: Option<f64>,
+}
+
+/// Positions of the families with rotary embedding.
+pub(super) fn positions(raw: &Raw) -> Result<Positions> {
+    let rope = raw.rope_parameters.clone().or_else(|| raw.rope_scaling.clone()).unwrap_or_default();
+    // 10000 is transformers' default where neither spelling is there.
+    let theta = rope.rope_theta.or(raw.rope_theta).unwrap_or(10_000.0);
+    if !(theta.is_finite() && theta > 1.0) {
+        return Err(field("rope_theta", "a number above 1", theta));
+    }
+    if let Some(part) = rope.partial_rotary_factor
+        && part != 1.0
+    {
+        return Err(field("partial_rotary_factor", "1", part));
+    }
+    Ok(Positions::Rope { theta, scaling: rope.scaling()? })
+}
+
+impl RawRope {
+    fn scaling(&self) -> Result<RopeScaling> {
+        let positive = |name: &'static str, value: Option<f64>| match value {
+            Some(v) if v.is_finite() && v > 0.0 => Ok(v),
+            Some(v) => Err(field(name, "a positive number", v)),
+            None => Err(field(name, "a positive number", "absent")),
+        };
+        match self.rope_type.as_deref().or(self.r#type.as_deref()).unwrap_or("default") {
+            "default" => Ok(RopeScaling::None),
+            "linear" => {
+                Ok(RopeScaling::Linear { factor: positive("rope_scaling.factor", self.factor)? })
+            }
+            "llama3" => Ok(RopeScaling::Llama3 {
+                factor: positive("rope_scaling.factor", self.factor)?,
+                low_freq_factor: positive("rope_scaling.low_freq_factor", self.low_freq_factor)?,
+                high_freq_factor: positive("rope_scaling.high_freq_factor", self.high_freq_factor)?,
+                original: positive(
+                    "rope_scaling.original_max_position_embeddings",
+                    self.original_max_position_embeddings,
+                )?,
+            }),
+            other => Err(field("rope_scaling.rope_type", "default, linear or llama3", other)),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What is read of a `config.json`, and what is refused by the name of its field.
+
+use super::*;
+
+fn with(changes: &str) -> Result<ModelConfig> {
+    let mut base: serde_json::Value = serde_json::from_str(
+        r#"{"architectures":["Qwen3ForCausalLM"],"num_hidden_layers":2,"hidden_size":24,
+        "num_attention_heads":3,"num_key_value_heads":1,"head_dim":10,"intermediate_size":40,
+        "vocab_size":100,"max_position_embeddings":128,"rope_theta":1e6}"#,
+    )
+    .unwrap();
+    let changes: serde_json::Value = serde_json::from_str(changes).unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        base[key] = value.clone();
+    }
+    ModelConfig::from_json(base.to_string().as_bytes())
+}
+
+#[test]
+fn reads_sizes_that_do_not_multiply_up() {
+    let config = with("{}").unwrap();
+    assert_eq!((config.heads, config.kv_heads, config.head_dim), (3, 1, 10));
+    assert_eq!(config.positions, Positions::Rope { theta: 1e6, scaling: RopeScaling::None });
+    assert!(!config.tied);
+}
+
+#[test]
+fn both_spellings_of_rope_agree() {
+    let new =
+        with(r#"{"rope_theta":null,"rope_parameters":{"rope_theta":5e5,"rope_type":"default"}}"#);
+    assert_eq!(new.unwrap().positions, with(r#"{"rope_theta":5e5}"#).unwrap().positions);
+}
+
+#[test]
+fn each_bad_field_is_named() {
+    for (change, name) in [
+        (r#"{"hidden_size":0}"#, "hidden_size"),
+        (r#"{"num_hidden_layers":null}"#, "num_hidden_layers"),
+        (r#"{"num_key_value_heads":2}"#, "num_key_value_heads"),
+        (r#"{"head_dim":9}"#, "head_dim"),
+        (r#"{"hidden_act":"tanhshrink"}"#, "hidden_act"),
+        (r#"{"rope_scaling":{"rope_type":"yarn","factor":4.0}}"#, "rope_scaling.rope_type"),
+        (r#"{"use_sliding_window":true}"#, "use_sliding_window"),
+        (r#"{"quantization_config":{"quant_method":"gptq"}}"#, "quantization_config"),
+        (r#"{"vocab_size":18446744073709551615}"#, "vocab_size"),
+        (r#"{"rms_norm_eps":-1}"#, "rms_norm_eps"),
+    ] {
+        match with(change) {
+            Err(ModelError::Config { field, .. }) => assert_eq!(field, name),
+            other => panic!("{change}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_classifier_with_two_labels_is_no_reranker() {
+    let two = r#"{"architectures":["BertForSequenceClassification"],"id2label":{"0":"a","1":"b"}}"#;
+    assert!(matches!(with(two), Err(ModelError::Config { field: "id2label / num_labels", .. })));
+    let error = with(two).unwrap_err().to_string();
+    assert!(
+        error.contains("CrossEncoder.rank") && error.contains("the relevant row less"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_config_without_an_architecture_is_told_what_to_add() {
+    for change in [r#"{"architectures":null}"#, r#"{"architectures":[]}"#] {
+        let error = with(change).unwrap_err();
+        assert!(matches!(error, ModelError::NoArchitecture { .. }), "{error}");
+        assert!(error.to_string().contains(r#"["Qwen3ForCausalLM"]"#), "{error}");
+    }
+}
+
+#[test]
+fn unknown_architectures_are_refused_with_the_list() {
+    let error = with(r#"{"architectures":["MambaForCausalLM"]}"#).unwrap_err().to_string();
+    assert!(error.contains("MambaForCausalLM") && error.contains("Qwen3ForCausalLM"), "{error}");
+}
