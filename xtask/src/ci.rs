@@ -68,7 +68,9 @@ impl Action {
     fn shown(&self) -> String {
         match self {
             Self::Run(command) => shown(command),
-            Self::Tidy => "dependency arrows and the sources' form".to_owned(),
+            Self::Tidy => {
+                "dependency arrows, the sources' form, what the documents say of them".to_owned()
+            }
         }
     }
 

@@ -1,7 +1,10 @@
 //! `cargo xtask tidy`: checks of the workspace's structure that no compiler makes.
 
 mod arrows;
+mod docs;
+mod length;
 mod metadata;
+mod refused;
 mod sources;
 
 use anyhow::{Result, bail};
@@ -14,13 +17,16 @@ pub(crate) fn run() -> Result<()> {
     let json = stdout_of(cargo(&["metadata", "--format-version", "1", "--locked"]))?;
     let metadata: Metadata = serde_json::from_slice(&json)?;
     let mut findings = arrows::check(&metadata);
-    findings.extend(sources::check(&root(), &metadata)?);
+    let root = root();
+    let paths = sources::files(&root)?;
+    findings.extend(sources::check(&root, &paths, &metadata)?);
+    findings.extend(docs::check(&root, &paths, &metadata, arrows::TOOLS)?);
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }
     if !findings.is_empty() {
         bail!("{} finding(s) in the workspace's structure", findings.len());
     }
-    eprintln!("tidy: the arrows and the sources are in order");
+    eprintln!("tidy: the arrows, the sources and what the documents say of them are in order");
     Ok(())
 }

@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Tools of the workspace: they use anything and nothing uses them.
-const TOOLS: &[&str] = &["grating-benches", "grating-examples", "xtask"];
+pub(super) const TOOLS: &[&str] = &["grating-benches", "grating-examples", "xtask"];
 
 /// Outside crates that have one place in the product.
 const OUTSIDE: &[(&str, &str)] = &[

@@ -6,19 +6,17 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::metadata::Metadata;
+use super::{length, refused};
 use crate::process::{command, stdout_of};
 
 /// Largest file that may be in the repository.
 const MAX_FILE_BYTES: u64 = 50 << 20;
 
-/// Lines that a function may have, from its signature to its closing brace: a screen.
-const MAX_FUNCTION_LINES: usize = 70;
-
 /// Words that mark unfinished work.
 const UNFINISHED: [&str; 2] = ["TODO", "FIXME"];
 
 /// All findings, in words.
-pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
+pub(super) fn check(root: &Path, paths: &[String], metadata: &Metadata) -> Result<Vec<String>> {
     let mut findings = Vec::new();
     for package in metadata.members() {
         let manifest = fs::read_to_string(&package.manifest_path)
@@ -28,8 +26,8 @@ pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
                 .push(format!("{}: its Cargo.toml lacks `lints.workspace = true`", package.name));
         }
     }
-    for path in files(root)? {
-        let full = root.join(&path);
+    for path in paths {
+        let full = root.join(path);
         // A file that git still names and the working tree has lost is git's matter.
         let Ok(about) = fs::symlink_metadata(&full) else { continue };
         if about.len() > MAX_FILE_BYTES {
@@ -40,10 +38,12 @@ pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
         }
         if about.is_file() && path.ends_with(".rs") {
             let text = fs::read_to_string(&full).with_context(|| format!("cannot read {path}"))?;
-            findings.extend(long_functions(&path, &text));
-            if is_source(&path) {
-                findings.extend(source(&path, &text));
-                findings.extend(included_from_outside(&path, &text));
+            findings.extend(length::long_file(path, &text));
+            findings.extend(length::long_functions(path, &text));
+            findings.extend(refused::check(path, &text));
+            if is_source(path) {
+                findings.extend(source(path, &text));
+                findings.extend(included_from_outside(path, &text));
             }
         }
     }
@@ -51,7 +51,7 @@ pub(super) fn check(root: &Path, metadata: &Metadata) -> Result<Vec<String>> {
 }
 
 /// Paths that git tracks or would track, relative to the root.
-fn files(root: &Path) -> Result<Vec<String>> {
+pub(super) fn files(root: &Path) -> Result<Vec<String>> {
     let mut git = command("git", &["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     git.current_dir(root);
     let listed = stdout_of(git).context("tidy checks the files that git knows")?;
@@ -101,41 +101,6 @@ fn included_from_outside(path: &str, text: &str) -> Vec<String> {
     included.into_iter().map(finding).collect()
 }
 
-/// Functions that do not fit on a screen. Formatted code is taken for granted: a function ends with the first brace that
-/// stands as far to the right as its signature.
-fn long_functions(path: &str, text: &str) -> Vec<String> {
-    let lines: Vec<&str> = text.lines().collect();
-    let mut findings = Vec::new();
-    for (start, line) in lines.iter().enumerate() {
-        let Some(name) = function_name(line) else { continue };
-        let indent = &line[..line.len() - line.trim_start().len()];
-        // As far to the right as the signature begins: the rest of it, and the brace that closes the body.
-        let level = |line: &&str| {
-            line.strip_prefix(indent).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(' '))
-        };
-        let last = |line: &&str| level(line) && line.ends_with([';', '}']);
-        let Some(end) = lines[start..].iter().position(last) else { continue };
-        if lines[start + end].trim_start() == "}" && end + 1 > MAX_FUNCTION_LINES {
-            findings.push(format!(
-                "{path}:{}: {name} has {} lines, more than {MAX_FUNCTION_LINES}: what of it is a step by itself?",
-                start + 1,
-                end + 1
-            ));
-        }
-    }
-    findings
-}
-
-/// The name of the function that a line begins to define.
-fn function_name(line: &str) -> Option<&str> {
-    const BEFORE: [&str; 5] = ["pub", "const", "async", "unsafe", "extern"];
-    let (before, after) = line.trim_start().split_once("fn ")?;
-    let qualifies =
-        |word: &str| BEFORE.iter().any(|known| word.starts_with(known)) || word.starts_with('"');
-    let name = after.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
-    (before.split_whitespace().all(qualifies) && !name.is_empty()).then_some(name)
-}
-
 /// Whether a manifest says `[lints] workspace = true`, in either spelling.
 fn takes_workspace_lints(manifest: &str) -> bool {
     let mut lines = manifest
@@ -182,24 +147,6 @@ mod tests {
         assert!(include("xtask/src/b/c.rs", "../../words.txt").is_empty());
         assert_eq!(include("xtask/src/b/c.rs", "../../../models/default/").len(), 1);
         assert!(include("crates/a/src/b.rs", "c.txt").is_empty());
-    }
-
-    #[test]
-    fn long_functions_are_found_by_their_braces() {
-        let body = |lines: usize| "    work();\n".repeat(lines);
-        let short = format!("pub(crate) fn short() {{\n{}}}\n", body(MAX_FUNCTION_LINES - 2));
-        assert!(long_functions("a.rs", &short).is_empty());
-        let long = format!("struct A;\n\nconst fn long() {{\n{}}}\n", body(MAX_FUNCTION_LINES - 1));
-        let found = long_functions("a.rs", &long);
-        assert_eq!(found.len(), 1, "{found:?}");
-        assert!(found[0].starts_with("a.rs:3: long has 71 lines"), "{found:?}");
-        let deeper = body(69).replace("    work", "        work");
-        let with_inner = format!("fn outer() {{\n    fn inner() {{\n{deeper}    }}\n}}\n");
-        assert_eq!(long_functions("a.rs", &with_inner).len(), 2);
-        // Neither a signature alone nor a text about one is a function.
-        let none =
-            format!("fn bodiless(\n    a: u8,\n);\n// fn long\nlet fnord = 1;\n{}}}\n", body(90));
-        assert!(long_functions("a.rs", &none).is_empty());
     }
 
     #[test]
