@@ -25,11 +25,12 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     let target = Target { agreement: args.target_precision, confidence: args.confidence };
     let reading = args.readout.into();
     warn_of_too_few(&SampleSize::of(&data, args.top_k, target, reading)?, args);
-    let record = RecordOptions { file: args.traces.as_deref(), states: reading != Reading::Head };
+    let record =
+        RecordOptions::default().file(args.traces.as_deref()).states(reading != Reading::Head);
     let reranker = build(args)?;
     engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
     let traces = traces(&reranker, &data, record)?;
-    let options = Options { k: args.top_k, mode: args.mode.into(), target, reading };
+    let options = Options::new(args.top_k, target).mode(args.mode.into()).reading(reading);
     let profile = fit(&data, &traces, &options)?;
     profile.write(&args.out).map_err(grating::Error::from)?;
     if let Some(file) = &args.plot {

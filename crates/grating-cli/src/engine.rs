@@ -39,6 +39,9 @@ pub(crate) fn builder(source: ModelSource, args: &EngineArgs) -> RerankerBuilder
     if let Some(folder) = &args.spill_folder {
         builder = builder.spill_folder(folder);
     }
+    if let Some(isa) = args.isa {
+        builder = builder.isa(isa);
+    }
     if let Some(threads) = args.threads {
         builder = builder.threads(threads);
     }

@@ -11,16 +11,16 @@ use grating::input::{
 use crate::args::{Format, RerankArgs};
 
 pub(crate) fn options(args: &RerankArgs) -> InputOptions {
-    InputOptions {
-        format: match args.format {
-            Format::Auto => InputFormat::Auto,
-            Format::Lines => InputFormat::Lines,
-            Format::Json => InputFormat::Json,
-        },
-        text_fields: args.text_field.clone(),
-        id_field: args.id_field.clone(),
-        keep_fields: args.json,
-    }
+    let format = match args.format {
+        Format::Auto => InputFormat::Auto,
+        Format::Lines => InputFormat::Lines,
+        Format::Json => InputFormat::Json,
+    };
+    InputOptions::default()
+        .format(format)
+        .text_fields(args.text_field.clone())
+        .id_field(args.id_field.clone())
+        .keep_fields(args.json)
 }
 
 /// Whether texts would have to be typed.

@@ -93,7 +93,7 @@ fn read(args: &RerankArgs) -> Result<Work> {
     if input.texts.is_empty() {
         return Err(input::no_texts(file));
     }
-    let query = QueryInput { line: 1, id: None, query, texts: None, grades: None };
+    let query = QueryInput::new(query);
     Ok(Work { queries: vec![query], texts: input.texts, top_n: input.top_n })
 }
 

@@ -4,9 +4,6 @@ use std::fmt;
 
 use thiserror::Error;
 
-/// Environment variable that [`Isa::from_env`] reads.
-const VARIABLE: &str = "GRATING_ISA";
-
 /// Instructions that the kernels are written in, in ascending order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
@@ -27,14 +24,14 @@ pub enum Isa {
 pub enum IsaError {
     /// The name is none of ours.
     #[error(
-        "GRATING_ISA={name:?}: use one of native, portable, avx2, avx512, avx512vnni, avx512bf16"
+        "{name:?} is no instruction set: use one of native, portable, avx2, avx512, avx512vnni, avx512bf16"
     )]
     Unknown {
-        /// What the variable held.
+        /// What was asked for.
         name: String,
     },
     /// This machine lacks the instructions.
-    #[error("GRATING_ISA={isa}: this machine supports {}; unset it or name one of them", list(.supported))]
+    #[error("this machine has no {isa}: use `native` or one of {}", list(.supported))]
     Unsupported {
         /// What was asked for.
         isa: Isa,
@@ -60,34 +57,28 @@ impl Isa {
         Self::ALL.into_iter().filter(|isa| isa.is_supported()).collect()
     }
 
-    /// What the environment variable `GRATING_ISA` asks for: a name as [`Isa`] displays it,
-    /// `native` or nothing for [`Isa::detect`].
+    /// The instruction set of that name, as [`Isa`] displays it; `native` or nothing for [`Isa::detect`].
     ///
     /// # Errors
     ///
     /// [`IsaError`] when the name is unknown or this machine lacks the instructions.
-    pub fn from_env() -> Result<Self, IsaError> {
-        match std::env::var_os(VARIABLE) {
-            None => Ok(Self::detect()),
-            Some(name) => Self::from_name(&name.to_string_lossy()),
-        }
-    }
-
-    /// The instruction set of that name, as [`Isa::from_env`] understands it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Isa::from_env`].
     pub fn from_name(name: &str) -> Result<Self, IsaError> {
         if name.is_empty() || name == "native" {
             return Ok(Self::detect());
         }
         let found = Self::ALL.into_iter().find(|isa| isa.name() == name);
-        let isa = found.ok_or_else(|| IsaError::Unknown { name: name.to_owned() })?;
-        if isa.is_supported() {
-            Ok(isa)
-        } else {
-            Err(IsaError::Unsupported { isa, supported: Self::supported() })
+        found.ok_or_else(|| IsaError::Unknown { name: name.to_owned() })?.checked()
+    }
+
+    /// Itself, where this machine has the instructions.
+    ///
+    /// # Errors
+    ///
+    /// [`IsaError::Unsupported`] where it lacks them.
+    pub fn checked(self) -> Result<Self, IsaError> {
+        match self.is_supported() {
+            true => Ok(self),
+            false => Err(IsaError::Unsupported { isa: self, supported: Self::supported() }),
         }
     }
 

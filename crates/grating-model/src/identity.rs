@@ -18,6 +18,7 @@ use crate::template::{Answer, GratingJson, PairTemplate, Template, YesNoTemplate
 
 /// What a model was taken for, and which of its files say so.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Identity {
     /// The prompt, in words: `Qwen3-Reranker's prompt`.
     pub prompt: String,

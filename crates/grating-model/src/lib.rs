@@ -95,6 +95,9 @@ pub use precision::{Precision, UnknownPrecision};
 pub use ragged::Ragged;
 pub use score::{Logit, Probability};
 pub use side_files::{ModelName, SideFiles};
-pub use template::*;
-pub use tokenize::*;
+pub use template::{Answer, GratingJson, PairTemplate, Template, YesNoTemplate};
+pub use tokenize::{
+    EncodeOptions, EncodedQuery, Encoding, TextEncoder, TokenizeError, TokenizerFiles,
+    tokenizer_differences, wordpiece_json,
+};
 pub use weights::{LayerWeights, TensorView, quantize};

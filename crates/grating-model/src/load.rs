@@ -12,6 +12,7 @@ use crate::tokenize::{EncodeOptions, Settings, TextEncoder, TokenizerFiles};
 
 /// What a caller may decide about a model.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct LoadOptions {
     /// Most tokens of a candidate. By default what `grating.json` says, or else the model's own limit
     /// (`model_max_length`), for decoders at most 8192, and never more than the model's positions.
@@ -22,8 +23,32 @@ pub struct LoadOptions {
     pub refuse_long_query: bool,
 }
 
+impl LoadOptions {
+    /// Replaces [`LoadOptions::max_tokens`].
+    #[must_use]
+    pub fn max_tokens(mut self, max_tokens: Option<usize>) -> Self {
+        self.max_tokens = max_tokens;
+        self
+    }
+
+    /// Replaces [`LoadOptions::special_tokens_in_text`].
+    #[must_use]
+    pub fn special_tokens_in_text(mut self, allowed: bool) -> Self {
+        self.special_tokens_in_text = allowed;
+        self
+    }
+
+    /// Replaces [`LoadOptions::refuse_long_query`].
+    #[must_use]
+    pub fn refuse_long_query(mut self, refuse: bool) -> Self {
+        self.refuse_long_query = refuse;
+        self
+    }
+}
+
 /// A model and the encoder of its texts.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct LoadedModel {
     /// Bytes to scores.
     pub model: Model,

@@ -123,6 +123,7 @@ impl Template {
 /// The file `grating.json` beside a model's weights.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct GratingJson {
     /// The model's prompt: spelled, or the name of a built-in one.
     #[serde(deserialize_with = "spelled_or_named")]

@@ -53,6 +53,7 @@ pub struct Encoding {
 
 /// What a caller may decide about texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EncodeOptions {
     /// Most tokens of a candidate, control tokens and template included.
     pub max_tokens: usize,
@@ -62,6 +63,27 @@ pub struct EncodeOptions {
     /// Refuses a query that would have to be cut ([`TokenizeError::QueryTooLong`]) instead of cutting it as the
     /// reference does.
     pub refuse_long_query: bool,
+}
+
+impl EncodeOptions {
+    /// At most so many tokens; names of control tokens are text, and long queries are cut.
+    pub fn new(max_tokens: usize) -> Self {
+        EncodeOptions { max_tokens, special_tokens_in_text: false, refuse_long_query: false }
+    }
+
+    /// Replaces [`EncodeOptions::special_tokens_in_text`].
+    #[must_use]
+    pub fn special_tokens_in_text(mut self, allowed: bool) -> Self {
+        self.special_tokens_in_text = allowed;
+        self
+    }
+
+    /// Replaces [`EncodeOptions::refuse_long_query`].
+    #[must_use]
+    pub fn refuse_long_query(mut self, refuse: bool) -> Self {
+        self.refuse_long_query = refuse;
+        self
+    }
 }
 
 /// A query with its instruction, encoded as far as that does not depend on the text.
@@ -97,8 +119,7 @@ impl EncodedQuery {
 /// use grating_model::{EncodeOptions, Template, TextEncoder};
 ///
 /// let json = std::fs::read("path/to/model/tokenizer.json")?;
-/// let options = EncodeOptions { max_tokens: 512, special_tokens_in_text: false, refuse_long_query: false };
-/// let encoder = TextEncoder::new(&json, Template::qwen3_reranker(), options)?;
+/// let encoder = TextEncoder::new(&json, Template::qwen3_reranker(), EncodeOptions::new(512))?;
 /// let query = encoder.encode_query("what is a window", None)?;
 /// let candidate = encoder.encode(&query, "an opening in a wall")?;
 /// assert!(candidate.ids.len() <= 512 && !candidate.truncated);

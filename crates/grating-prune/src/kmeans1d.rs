@@ -17,6 +17,7 @@ use crate::error::PruneError;
 
 /// A partition of values sorted best first (descending) into clusters of neighbours.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Clusters {
     /// Where each cluster ends (exclusive), best cluster first; the last is the number of values.
     pub ends: Vec<usize>,

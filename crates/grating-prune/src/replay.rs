@@ -9,6 +9,7 @@ use crate::verdict::Verdicts;
 /// The result of pruning one query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Outcome {
     /// The selected candidates, min(K, N) of them: by layer of acceptance, within a layer best first.
     pub selected: Vec<usize>,

@@ -6,6 +6,7 @@ use std::fmt;
 /// each is best first (higher score, then lower candidate number).
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Verdicts {
     /// The layer after which the scores were read.
     pub layer: usize,
@@ -27,6 +28,7 @@ pub struct Verdicts {
 /// One cluster of live candidates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Cluster {
     /// Number of candidates.
     pub size: usize,

@@ -182,7 +182,7 @@ impl RerankerBuilder {
         self
     }
 
-    /// Instructions to compute with; by default the best that the processor has, or what `GRATING_ISA` says.
+    /// Instructions to compute with; by default the best that the processor has.
     pub fn isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);
         self
@@ -276,12 +276,11 @@ impl RerankerBuilder {
         if let Some(WrapStorage(wrap)) = &self.storages {
             files.checkpoint = files.checkpoint.map_storages(|storage| wrap(storage));
         }
-        let options = grating_model::LoadOptions {
-            max_tokens: self.max_length,
-            special_tokens_in_text: self.special_tokens_in_text,
-            refuse_long_query: self.refuse_long_query,
-        };
-        let LoadedModel { model, encoder, identity } =
+        let options = grating_model::LoadOptions::default()
+            .max_tokens(self.max_length)
+            .special_tokens_in_text(self.special_tokens_in_text)
+            .refuse_long_query(self.refuse_long_query);
+        let LoadedModel { model, encoder, identity, .. } =
             files.load(options).map_err(|source| Error::of_model(&files.name, source))?;
         let fingerprint = Fingerprint::new(&files, &identity);
         let ModelFiles { name, checkpoint, profile: shipped, .. } = files;
@@ -335,15 +334,7 @@ impl RerankerBuilder {
     }
 
     fn instruction_set(&self) -> Result<Isa> {
-        match self.isa {
-            Some(isa) if !isa.is_supported() => Err(Error::Setting {
-                setting: "instruction set",
-                expected: "one that this processor has".into(),
-                found: isa.to_string(),
-            }),
-            Some(isa) => Ok(isa),
-            None => Ok(Isa::from_env()?),
-        }
+        Ok(self.isa.map_or_else(|| Ok(Isa::detect()), Isa::checked)?)
     }
 
     fn model_source(&self) -> Result<ModelSource> {

@@ -31,10 +31,10 @@
 //!
 //! let reranker = Reranker::builder().build()?;
 //! let data = Dataset::read("my-queries.jsonl".as_ref())?;
-//! let recording = RecordOptions { file: Some("my-queries.traces.jsonl".as_ref()), states: true };
+//! let recording = RecordOptions::default().file(Some("my-queries.traces.jsonl".as_ref())).states(true);
 //! let traces = record(&reranker, &data, recording, |_| ())?;
 //! let target = Target { agreement: 0.95, confidence: 0.95 };
-//! let options = Options { k: 10, mode: Mode::Select, target, reading: Reading::Best };
+//! let options = Options::new(10, target);
 //! let profile = fit(&data, &traces, &options)?;
 //! profile.write("profile.json".as_ref())?;
 //!

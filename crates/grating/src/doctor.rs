@@ -125,7 +125,7 @@ pub fn doctor(source: &ModelSource) -> DoctorReport {
     report.pass(FILES, format!("{beside} and {tensors} tensors in {}", shards(&files)));
 
     match files.load(LoadOptions::default()) {
-        Ok(LoadedModel { model, encoder, identity }) => {
+        Ok(LoadedModel { model, encoder, identity, .. }) => {
             let config = model.config();
             let (family, head) = (config.family.name(), config.form.name());
             report.pass(

@@ -106,7 +106,7 @@ pub enum Error {
     /// The model cannot be written in fewer bits.
     #[error(transparent)]
     Quantize(#[from] crate::quantize::QuantizeError),
-    /// `GRATING_ISA` asks for what cannot be given.
+    /// The processor lacks the instructions that were asked for.
     #[error(transparent)]
     Isa(#[from] grating_model::IsaError),
     /// The checkpoint's files are not in order.

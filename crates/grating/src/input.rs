@@ -46,6 +46,7 @@ pub const TEXT_FIELDS: [&str; 5] = ["content", "contents", "passage", "document"
 
 /// How bytes are to be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InputOptions {
     /// Lines or JSON.
     pub format: InputFormat,
@@ -56,6 +57,36 @@ pub struct InputOptions {
     pub id_field: Option<String>,
     /// Whether the objects' other fields are kept ([`Text::fields`]).
     pub keep_fields: bool,
+}
+
+impl InputOptions {
+    /// Replaces [`InputOptions::format`].
+    #[must_use]
+    pub fn format(mut self, format: InputFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Replaces [`InputOptions::text_fields`].
+    #[must_use]
+    pub fn text_fields(mut self, names: impl IntoIterator<Item = String>) -> Self {
+        self.text_fields = names.into_iter().collect();
+        self
+    }
+
+    /// Replaces [`InputOptions::id_field`].
+    #[must_use]
+    pub fn id_field(mut self, name: Option<String>) -> Self {
+        self.id_field = name;
+        self
+    }
+
+    /// Replaces [`InputOptions::keep_fields`].
+    #[must_use]
+    pub fn keep_fields(mut self, keep: bool) -> Self {
+        self.keep_fields = keep;
+        self
+    }
 }
 
 /// Lines or JSON.
@@ -74,6 +105,7 @@ pub enum InputFormat {
 
 /// A text with what came with it.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Text {
     /// A JSON value, as written.
     pub id: Option<Box<RawValue>>,
@@ -91,6 +123,7 @@ impl AsRef<str> for Text {
 
 /// The texts of one request, with what a request body says beside them.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Input {
     /// The texts, in their order.
     pub texts: Vec<Text>,

@@ -162,7 +162,7 @@ pub fn inspect(source: &ModelSource) -> Result<ModelReport> {
     let files = files::open(source, crate::builder::fetch_quietly)?;
     let loaded = files.load(LoadOptions::default());
     let (info, problem) = match loaded {
-        Ok(LoadedModel { model, encoder, identity }) => {
+        Ok(LoadedModel { model, encoder, identity, .. }) => {
             let info = ModelInfo::new(&files.name, &model, &files.checkpoint, &encoder, identity);
             (Some(info), None)
         }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
 mod calibrate;
+mod docs;
 mod hostile;
 mod input;
 mod memory;
@@ -24,9 +25,16 @@ fn golden(case: &str) -> PathBuf {
 
 /// Runs `grating` with `input` on standard input.
 fn grating(args: &[&str], input: &[u8]) -> Output {
+    grating_with(args, input, &[])
+}
+
+/// As [`grating`], with these variables in its environment.
+fn grating_with(args: &[&str], input: &[u8], variables: &[(&str, &str)]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_grating"))
         .args(args)
         .env("HF_HUB_OFFLINE", "1")
+        .env_remove("GRATING_ISA")
+        .envs(variables.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

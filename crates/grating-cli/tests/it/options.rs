@@ -1,6 +1,8 @@
 //! Options as people type them, and what is said on standard error.
 
-use crate::{TEXTS, fails, golden, grating};
+use serde_json::Value;
+
+use crate::{TEXTS, fails, golden, grating, grating_with};
 
 fn said(args: &[&str], input: &[u8]) -> (String, String) {
     let output = grating(args, input);
@@ -137,4 +139,39 @@ fn help_names_all_commands_and_shows_examples() {
         }
     }
     fails(&[], b"", 2, &["Usage", "rerank"]);
+}
+
+/// The program reads the variable, and passes it on: the bits are those of the library with the same instructions.
+#[test]
+fn instructions_come_from_the_option_or_the_variable() {
+    let model = golden("qwen3-score-bf16");
+    let args = ["rerank", "--json", "-q", "capital", "-m", model.to_str().unwrap()];
+    let scores = |output: std::process::Output| -> Vec<f64> {
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{error}");
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let results = json["results"].as_array().unwrap();
+        results.iter().map(|result| result["raw_score"].as_f64().unwrap()).collect()
+    };
+    let texts = String::from_utf8(TEXTS.to_vec()).unwrap();
+    let texts: Vec<&str> = texts.lines().collect();
+    for isa in grating::Isa::supported() {
+        let reranker = grating::Reranker::builder().model(model.to_str().unwrap()).isa(isa);
+        let selection = reranker.build().unwrap().rerank("capital", &texts, 3).unwrap();
+        let expected: Vec<f64> =
+            selection.results.iter().map(|r| f64::from(r.raw_score.0)).collect();
+        let isa = isa.to_string();
+        let by_option = scores(grating(&[&args[..], &["--isa", &isa]].concat(), TEXTS));
+        assert_eq!(as_f32(&by_option), as_f32(&expected), "{isa}");
+        let by_variable = scores(grating_with(&args, TEXTS, &[("GRATING_ISA", &isa)]));
+        assert_eq!(by_variable, by_option, "{isa}");
+    }
+    let refused = grating_with(&args, TEXTS, &[("GRATING_ISA", "sse9")]);
+    assert_eq!(refused.status.code(), Some(2));
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(error.contains("sse9") && error.contains("portable"), "{error}");
+}
+
+fn as_f32(scores: &[f64]) -> Vec<u32> {
+    scores.iter().map(|&score| (score as f32).to_bits()).collect()
 }

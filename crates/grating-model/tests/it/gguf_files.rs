@@ -77,11 +77,7 @@ fn encoder(kind: &str, json: &[u8], special: bool) -> TextEncoder {
             Template::YesNo(file.template)
         }
     };
-    let options = EncodeOptions {
-        max_tokens: 8192,
-        special_tokens_in_text: special,
-        refuse_long_query: false,
-    };
+    let options = EncodeOptions::new(8192).special_tokens_in_text(special);
     TextEncoder::new(json, template, options).unwrap()
 }
 

@@ -57,11 +57,8 @@ pub(crate) fn cases() -> Vec<PathBuf> {
 pub(crate) fn load(case: &Path, max_tokens: usize, special: bool) -> (LoadedModel, Checkpoint) {
     let read = |name: &str| std::fs::read(case.join(name)).ok();
     let checkpoint = Checkpoint::open(case).unwrap();
-    let options = LoadOptions {
-        max_tokens: Some(max_tokens),
-        special_tokens_in_text: special,
-        ..LoadOptions::default()
-    };
+    let options =
+        LoadOptions::default().max_tokens(Some(max_tokens)).special_tokens_in_text(special);
     let (config, tokenizer) = (read("config.json").unwrap(), read("tokenizer.json").unwrap());
     let beside = TokenizerFiles::BESIDE.map(|name| (name, read(name)));
     let get = |name: &str| beside.iter().find(|(n, _)| *n == name)?.1.as_deref();

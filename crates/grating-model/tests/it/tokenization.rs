@@ -91,7 +91,7 @@ const KINDS: [&str; 6] = [
 ];
 
 fn options(max_tokens: usize) -> EncodeOptions {
-    EncodeOptions { max_tokens, special_tokens_in_text: false, refuse_long_query: false }
+    EncodeOptions::new(max_tokens)
 }
 
 fn encode(encoder: &TextEncoder, pair: &Pair) -> Result<(EncodedQuery, Encoding), TokenizeError> {
@@ -131,7 +131,9 @@ fn check_mode(kind: &str, special_tokens_in_text: bool) {
     let (mut compared, mut cut) = (0, 0);
     for max_tokens in limits {
         let encoder = |refuse_long_query| {
-            let options = EncodeOptions { max_tokens, special_tokens_in_text, refuse_long_query };
+            let options = options(max_tokens)
+                .special_tokens_in_text(special_tokens_in_text)
+                .refuse_long_query(refuse_long_query);
             TextEncoder::new(&json, template.clone(), options).unwrap()
         };
         let (encoder, refusing) = (encoder(false), encoder(true));
@@ -190,7 +192,7 @@ fn control_tokens_in_text_stay_out_in_one_mode_and_come_in_in_the_other() {
         let (_, template) = golden(kind);
         let json = tokenizer_json(kind);
         for special_tokens_in_text in [false, true] {
-            let options = EncodeOptions { special_tokens_in_text, ..options(512) };
+            let options = options(512).special_tokens_in_text(special_tokens_in_text);
             let encoder = TextEncoder::new(&json, template.clone(), options).unwrap();
             let count = |query: &str, instruction, text: &str, id| {
                 let query = encoder.encode_query(query, instruction).unwrap();
@@ -213,7 +215,7 @@ fn an_added_word_keeps_its_id_in_either_mode() {
     for kind in ["byte-level-bpe", "wordpiece"] {
         let (_, template) = golden(kind);
         for special_tokens_in_text in [false, true] {
-            let options = EncodeOptions { special_tokens_in_text, ..options(256) };
+            let options = options(256).special_tokens_in_text(special_tokens_in_text);
             let encoder =
                 TextEncoder::new(&tokenizer_json(kind), template.clone(), options).unwrap();
             let word = encoder.token_id("cross-encoder").unwrap();

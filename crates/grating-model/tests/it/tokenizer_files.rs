@@ -58,11 +58,7 @@ impl Folder {
     }
 
     fn encode(&self, pair: &Pair, max_tokens: usize) -> Encoding {
-        let options = EncodeOptions {
-            max_tokens,
-            special_tokens_in_text: pair.special,
-            refuse_long_query: false,
-        };
+        let options = EncodeOptions::new(max_tokens).special_tokens_in_text(pair.special);
         self.with_files(|files| {
             let encoder =
                 TextEncoder::of_model(files, &self.config(), self.template(), options).unwrap();

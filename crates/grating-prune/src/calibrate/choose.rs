@@ -41,6 +41,7 @@ pub enum Procedure {
 /// A policy that was tested.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Tested {
     /// The policy.
     pub policy: Policy,
@@ -62,6 +63,7 @@ pub struct Tested {
 /// The result of a calibration.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Calibration {
     /// The cheapest certified policy, if any is.
     pub chosen: Option<Tested>,

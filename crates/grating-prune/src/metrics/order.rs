@@ -4,6 +4,7 @@ use std::ops::AddAssign;
 
 /// Pairs of candidates by how two score lists order them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct PairCounts {
     /// Ordered alike by both.
     pub concordant: u64,

@@ -15,6 +15,7 @@ pub struct Sample<'a> {
 
 /// A readout and how it was found.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Fit {
     /// Fitted on all samples.
     pub readout: Readout,

@@ -31,13 +31,17 @@ pub(crate) fn run(builder: &RerankerBuilder, place: &Place, set: &str) -> Outcom
 fn recorded(reranker: &Reranker, data: &Dataset, work: &Path) -> Outcome<Traces> {
     let file = work.join(format!("{}.jsonl", data.name));
     let mut told = usize::MAX;
-    let traces =
-        record(reranker, data, RecordOptions { file: Some(&file), states: true }, |progress| {
+    let traces = record(
+        reranker,
+        data,
+        RecordOptions::default().file(Some(&file)).states(true),
+        |progress| {
             if progress.done != told && progress.done % 10 == 0 {
                 told = progress.done;
                 eprintln!("{}: {} of {} queries", data.name, progress.done, progress.queries);
             }
-        })?;
+        },
+    )?;
     Ok(traces)
 }
 

@@ -18,6 +18,7 @@ use crate::input::{
 
 /// Sample queries, each with its pool of candidates.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Dataset {
     /// Name of the folder or file.
     pub name: String,
@@ -27,6 +28,7 @@ pub struct Dataset {
 
 /// One query and its pool.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Query {
     /// Its id, or its number in the file, from 1.
     pub id: String,
@@ -58,8 +60,23 @@ impl Query {
         hex(&hash.finalize())
     }
 
+    /// A query that nobody judged. Of equal texts the first counts.
+    pub fn new(
+        id: impl Into<String>,
+        text: impl Into<String>,
+        texts: impl IntoIterator<Item = String>,
+    ) -> Self {
+        let pool = texts.into_iter().map(|text| (text, 0)).collect();
+        Self::with_grades(id.into(), text.into(), pool, None)
+    }
+
     /// Each text once, its best grade with it.
-    fn new(id: String, text: String, pool: Vec<(String, u32)>, judged: Option<Vec<u32>>) -> Self {
+    fn with_grades(
+        id: String,
+        text: String,
+        pool: Vec<(String, u32)>,
+        judged: Option<Vec<u32>>,
+    ) -> Self {
         let mut places: HashMap<String, usize> = HashMap::with_capacity(pool.len());
         let (mut texts, mut grades) = (Vec::new(), Vec::<u32>::new());
         for (text, grade) in pool {
@@ -78,6 +95,11 @@ impl Query {
 }
 
 impl Dataset {
+    /// Queries that are in memory, with a name for the profile.
+    pub fn new(name: impl Into<String>, queries: Vec<Query>) -> Self {
+        Dataset { name: name.into(), queries }
+    }
+
     /// Reads a folder in BEIR layout with pools, or a file of JSON lines.
     ///
     /// A folder has `corpus.jsonl` (`_id`, `text`, optional `title`), `queries.jsonl` (`_id`, `text`),
@@ -168,7 +190,7 @@ fn read_folder(folder: &Path) -> Result<Vec<Query>, CalibrateError> {
             None => Err(unknown("text", text, "corpus.jsonl")),
         };
         let texts = pool.candidates.iter().map(candidate).collect::<Result<_, _>>()?;
-        Ok(Query::new(id, text, texts, grades.map(|g| g.values().copied().collect())))
+        Ok(Query::with_grades(id, text, texts, grades.map(|g| g.values().copied().collect())))
     };
     json_lines::<Pool>(&path)?.into_iter().map(query).collect()
 }
@@ -190,7 +212,7 @@ fn read_file(path: &Path) -> Result<Vec<Query>, CalibrateError> {
         };
         let grades = input.grades.clone().unwrap_or_else(|| vec![0; texts.len()]);
         let pool = texts.into_iter().map(|Text { text, .. }| text).zip(grades).collect();
-        Ok(Query::new(id, input.query, pool, input.grades))
+        Ok(Query::with_grades(id, input.query, pool, input.grades))
     };
     inputs.into_iter().enumerate().map(query).collect()
 }

@@ -20,6 +20,7 @@ use crate::profile::{DataSummary, Measured, ModelStamp, Profile};
 
 /// What is to be promised.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Options {
     /// How many texts requests will ask for.
     pub k: usize,
@@ -29,6 +30,27 @@ pub struct Options {
     pub target: Target,
     /// How scores after intermediate layers are to be read.
     pub reading: Reading,
+}
+
+impl Options {
+    /// For `k` texts and a promise, without exact scores ([`Mode::Select`]), read in the [best](Reading::Best) way.
+    pub fn new(k: usize, target: Target) -> Self {
+        Options { k, mode: Mode::Select, target, reading: Reading::default() }
+    }
+
+    /// Replaces [`Options::mode`].
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Replaces [`Options::reading`].
+    #[must_use]
+    pub fn reading(mut self, reading: Reading) -> Self {
+        self.reading = reading;
+        self
+    }
 }
 
 /// How scores after intermediate layers are read.

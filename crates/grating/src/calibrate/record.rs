@@ -25,12 +25,29 @@ pub struct RecordProgress {
 
 /// What is to be recorded, and where.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RecordOptions<'a> {
     /// A file that each trace is appended to as soon as it is there.
     pub file: Option<&'a Path>,
     /// Whether to keep the hidden states that readouts are fitted to: two bytes for each candidate, layer and
     /// component, held in memory (60 candidates of a model with 6 layers of 384: 225 KiB a query).
     pub states: bool,
+}
+
+impl<'a> RecordOptions<'a> {
+    /// Replaces [`RecordOptions::file`].
+    #[must_use]
+    pub fn file(mut self, file: Option<&'a Path>) -> Self {
+        self.file = file;
+        self
+    }
+
+    /// Replaces [`RecordOptions::states`].
+    #[must_use]
+    pub fn states(mut self, keep: bool) -> Self {
+        self.states = keep;
+        self
+    }
 }
 
 /// Runs the full model on every query of `data` that has no trace yet.

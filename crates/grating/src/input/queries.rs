@@ -8,6 +8,7 @@ use super::{InputOptions, Text, is_json, json, utf8, without_lone_surrogates};
 
 /// One query of a file.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct QueryInput {
     /// Where it stands, counted from 1.
     pub line: usize,
@@ -19,6 +20,13 @@ pub struct QueryInput {
     pub texts: Option<Vec<Text>>,
     /// How relevant people found those, one for each: `grades`.
     pub grades: Option<Vec<u32>>,
+}
+
+impl QueryInput {
+    /// A query alone, on line 1.
+    pub fn new(query: impl Into<String>) -> Self {
+        QueryInput { line: 1, id: None, query: query.into(), texts: None, grades: None }
+    }
 }
 
 /// Reads queries: one a line (blank lines are none), or JSON: strings or objects, one a line or in one array.
@@ -48,7 +56,7 @@ pub fn parse_queries(bytes: &[u8], options: &InputOptions) -> Result<Vec<QueryIn
 }
 
 fn plain(line: usize, query: String) -> QueryInput {
-    QueryInput { line, id: None, query, texts: None, grades: None }
+    QueryInput { line, ..QueryInput::new(query) }
 }
 
 fn query(

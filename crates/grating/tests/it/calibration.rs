@@ -8,7 +8,7 @@ use grating::calibrate::{
 };
 use grating::prune::{ScoreTrace, Target, metrics, replay};
 use grating::{
-    Error, Isa, Mode, Policy, Precision, Profile, ProfileError, Pruning, Request, Reranker,
+    Error, Isa, Policy, Precision, Profile, ProfileError, Pruning, Request, Reranker,
     RerankerBuilder,
 };
 
@@ -46,7 +46,7 @@ fn data(folder: &Path, queries: usize) -> Dataset {
 
 fn options(agreement: f64, confidence: f64) -> Options {
     let target = Target { agreement, confidence };
-    Options { k: K, mode: Mode::Select, target, reading: Reading::Head }
+    Options::new(K, target).reading(Reading::Head)
 }
 
 fn traces(reranker: &Reranker, data: &Dataset) -> Traces {
@@ -232,9 +232,8 @@ fn recording_goes_on_where_it_was_stopped() {
     let data = data(folder.path(), 6);
     let file = folder.path().join("traces.jsonl");
     let reranker = builder().build().unwrap();
-    let options = RecordOptions { file: Some(&file), states: true };
-    let whole =
-        record(&reranker, &data, RecordOptions { states: true, ..Default::default() }, |_| ());
+    let options = RecordOptions::default().file(Some(&file)).states(true);
+    let whole = record(&reranker, &data, RecordOptions::default().states(true), |_| ());
     let whole = whole.unwrap();
     assert_eq!(whole.len(), 7);
 
@@ -292,8 +291,8 @@ fn fitted_readouts_prune_as_they_were_calibrated() {
     let folder = tempfile::tempdir().unwrap();
     let data = data(folder.path(), 40);
     let plain = builder().build().unwrap();
-    let recorded = record(&plain, &data, RecordOptions { states: true, file: None }, |_| ());
-    let options = Options { reading: Reading::Fitted, ..options(0.3, 0.8) };
+    let recorded = record(&plain, &data, RecordOptions::default().states(true), |_| ());
+    let options = options(0.3, 0.8).reading(Reading::Fitted);
     let profile = fit(&data, &recorded.unwrap(), &options).unwrap();
     assert!(profile.policy.is_some() && profile.readouts.is_some());
     assert_eq!(profile.readings.len(), 3, "four layers, the last is read by the head");
@@ -400,16 +399,11 @@ fn data_are_read_as_requests_are() {
 
 #[test]
 fn a_sample_that_is_too_small_is_known_beforehand() {
-    let queries = |count: usize, texts: usize| Dataset {
-        name: "sample".into(),
-        queries: (0..count)
-            .map(|i| Query {
-                id: i.to_string(),
-                text: format!("q{i}"),
-                texts: (0..texts).map(|t| t.to_string()).collect(),
-                judgments: None,
-            })
-            .collect(),
+    let queries = |count: usize, texts: usize| {
+        let query = |i: usize| {
+            Query::new(i.to_string(), format!("q{i}"), (0..texts).map(|t| t.to_string()))
+        };
+        Dataset::new("sample", (0..count).map(query).collect())
     };
     let target = Target { agreement: 0.95, confidence: 0.95 };
     let size = |data: &Dataset, k| SampleSize::of(data, k, target, Reading::Best);
