@@ -136,7 +136,9 @@ fn answer(
         Some(mode) => request.mode(mode.into()),
         None => request,
     };
-    let request = request.on_progress(|progress| {
+    let shown = bar.clone();
+    let request = request.on_progress(move |progress| {
+        let bar = &shown;
         if bar.is_hidden() && started.elapsed() > LONG && std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         }

@@ -112,6 +112,15 @@ impl Deadline {
     pub fn has_passed(&self) -> bool {
         self.at.is_some_and(|at| Instant::now() >= at)
     }
+
+    /// # Errors
+    /// [`EngineError::DeadlineExceeded`] once it has passed.
+    pub fn check(&self) -> Result<()> {
+        match self.has_passed() {
+            true => Err(EngineError::DeadlineExceeded { allowed: self.allowed }),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Everything that may end one job early.
@@ -131,12 +140,7 @@ impl Stop {
         if self.cancel.is_cancelled() || self.abandoned.is_cancelled() {
             return Err(EngineError::Cancelled);
         }
-        match self.deadline {
-            Some(deadline) if deadline.has_passed() => {
-                Err(EngineError::DeadlineExceeded { allowed: deadline.allowed })
-            }
-            _ => Ok(()),
-        }
+        self.deadline.map_or(Ok(()), |deadline| deadline.check())
     }
 
     /// When the deadline is, if there is one that the clock reaches.

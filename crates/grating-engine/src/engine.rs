@@ -150,14 +150,15 @@ fn serve(worker: &mut Worker, queue: &Arc<Queue>, pool: &ThreadPool) {
 }
 
 fn select(worker: &mut Worker, taken: Taken, pool: &ThreadPool) {
-    let Taken { mut job, answer, queued } = taken;
+    let Taken { mut job, answer, since } = taken;
+    let queued = since.elapsed();
     let mut timeline = if job.timeline { Timeline::recording() } else { Timeline::off() };
     let progress = |p: Progress| answer.progress(p);
     // The pool is entered for one job only: waiting inside it would keep a thread from the callers' encoding.
     let run = || pool.install(|| worker.run(&mut job, &mut timeline, &progress));
     let result = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map(|mut scored| {
-            scored.costs.queued = queued;
+            (scored.costs.queued, scored.costs.total) = (queued, since.elapsed());
             Scored { timeline, ..scored }
         }),
         Err(panic) => {

@@ -22,6 +22,8 @@ pub(crate) struct Counters {
 pub struct Costs {
     /// In the queue, until the worker took the job.
     pub queued: Duration,
+    /// From the queue to the answer.
+    pub total: Duration,
     /// Runs of candidates that went through layer 0 together.
     pub chunks: usize,
     /// Tokens to hidden states.

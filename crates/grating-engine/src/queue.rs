@@ -75,8 +75,8 @@ pub(crate) enum Next {
 pub(crate) struct Taken {
     pub(crate) job: Job,
     pub(crate) answer: Answer,
-    /// How long it has waited.
-    pub(crate) queued: Duration,
+    /// Since when it has waited.
+    pub(crate) since: Instant,
 }
 
 /// A place in the queue that the caller has yet to fill; it is free again when this is dropped.
@@ -344,7 +344,7 @@ impl Entry {
     fn taken(self, queue: &Arc<Queue>) -> Taken {
         let running = Running(Arc::clone(queue));
         let answer = self.answer.of_running(running);
-        Taken { job: *self.job, answer, queued: self.since.elapsed() }
+        Taken { job: *self.job, answer, since: self.since }
     }
 }
 

@@ -316,7 +316,7 @@ impl RerankerBuilder {
             products,
             instruction: self.instruction,
             standing: Standing::Said(self.pruning.clone().unwrap_or(Pruning::Off)),
-            auditor: Auditor::new(self.audit),
+            auditor: Arc::new(Auditor::new(self.audit)),
             savings: self.savings,
         };
         if self.pruning.is_none() {

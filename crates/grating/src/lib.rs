@@ -6,7 +6,8 @@
 //! [`Reranker`] owns a model and a compute thread; [`Reranker::builder`] makes one from a folder, a hub id or the
 //! model that is embedded in the library. [`Reranker::rerank`] answers a request with a [`Selection`]: the best
 //! texts with their index, their score as [`Probability`] and [`Logit`], and the layer after which their place was
-//! decided. [`Request`] carries the options of one call: an instruction, a [`CancelToken`], a progress callback.
+//! decided. [`Request`] carries the options of one call: an instruction, a [`CancelToken`], a deadline, a progress callback;
+//! [`Reranker::submit`] puts one in the queue and gives a [`Pending`] to wait on.
 //! [`inspect`] reads a model's shape without loading it, [`doctor`] says what is wrong with one, [`quantize`] writes one
 //! with its matrices in fewer bits. [`mod@input`] reads texts and queries from lines, JSON and request bodies.
 //!
@@ -32,6 +33,7 @@ mod audit;
 mod builder;
 pub mod calibrate;
 mod default_model;
+mod distinct;
 mod doctor;
 mod error;
 mod files;
@@ -40,6 +42,8 @@ mod fingerprint;
 pub mod hub;
 pub mod input;
 mod inspect;
+mod parallel;
+mod pending;
 mod profile;
 mod quantize;
 mod regular;
@@ -50,6 +54,7 @@ mod side_files;
 mod source;
 mod standing;
 mod stats;
+mod texts;
 
 pub use audit::{Audit, AuditTotals};
 pub use builder::RerankerBuilder;
@@ -64,6 +69,7 @@ pub use grating_prune as prune;
 pub use grating_prune::{Mode, Policy};
 pub use grating_sched::{Ledger, Plan, PlanError, RowCache, Spill, Window};
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
+pub use pending::{Pending, TrySubmitError};
 pub use profile::{
     DataSummary, Judged, LayerAgreement, Measured, ModelStamp, Profile, ProfileError, Quality,
 };
@@ -76,3 +82,4 @@ pub use reranker::Reranker;
 pub use selection::{Ranked, Selection};
 pub use source::ModelSource;
 pub use stats::Stats;
+pub use texts::Texts;

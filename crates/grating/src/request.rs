@@ -1,16 +1,28 @@
 //! One call: the query, the texts, how many, and the options.
 
+use std::fmt;
+use std::time::Duration;
+
 use grating_engine::{CancelToken, Progress};
 use grating_prune::{Mode, Policy};
 
-/// A query, its candidate texts and the options of the call.
-pub struct Request<'a> {
-    pub(crate) query: &'a str,
-    pub(crate) texts: Vec<&'a str>,
+use crate::texts::Texts;
+
+/// A query, its candidate texts and the options of the call. It owns what it holds, so that it can be sent to another
+/// thread and wait in a queue.
+pub struct Request {
+    pub(crate) query: String,
+    pub(crate) texts: Texts,
+    pub(crate) options: Options,
+}
+
+/// What is asked of a query and its texts.
+pub(crate) struct Options {
     pub(crate) k: usize,
-    pub(crate) instruction: Option<&'a str>,
+    pub(crate) instruction: Option<String>,
     pub(crate) cancel: CancelToken,
-    pub(crate) on_progress: Option<Box<dyn FnMut(Progress) + 'a>>,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) on_progress: Option<Box<dyn FnMut(Progress) + Send>>,
     pub(crate) pruning: Option<Pruning>,
     pub(crate) mode: Option<Mode>,
     pub(crate) trace: bool,
@@ -27,15 +39,81 @@ pub enum Pruning {
     By(Policy),
 }
 
-impl<'a> Request<'a> {
-    /// Asks for the `k` best of `texts`.
-    pub fn new<T: AsRef<str>>(query: &'a str, texts: &'a [T], k: usize) -> Self {
-        Request {
-            query,
-            texts: texts.iter().map(AsRef::as_ref).collect(),
+impl Request {
+    /// Asks for the `k` best of `texts`: a `Vec` or an `Arc` of anything that is text, or a borrowed slice, whose texts are
+    /// copied once.
+    pub fn new(query: impl Into<String>, texts: impl Into<Texts>, k: usize) -> Self {
+        Request { query: query.into(), texts: texts.into(), options: Options::new(k) }
+    }
+
+    /// What the query is for; replaces the model's default instruction. Models whose template has no instruction
+    /// ignore it.
+    pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
+        self.options.instruction = Some(instruction.into());
+        self
+    }
+
+    /// Lets `token` stop the request: while it waits at once, while it is computed at the next chunk of a layer.
+    pub fn cancel(mut self, token: &CancelToken) -> Self {
+        self.options.cancel = token.clone();
+        self
+    }
+
+    /// Ends the request with [`Error::DeadlineExceeded`](crate::Error::DeadlineExceeded) where it is not answered within
+    /// `allowed` from when it is submitted: while it waits at once, while it is computed at the next chunk of a layer.
+    pub fn deadline(mut self, allowed: Duration) -> Self {
+        self.options.deadline = Some(allowed);
+        self
+    }
+
+    /// Calls back as work gets done, on the thread that waits for the answer while it does.
+    /// [`Pending::wait_with`](crate::Pending::wait_with) takes one that borrows.
+    pub fn on_progress(mut self, callback: impl FnMut(Progress) + Send + 'static) -> Self {
+        self.options.on_progress = Some(Box::new(callback));
+        self
+    }
+
+    /// How to prune; replaces the reranker's own setting.
+    pub fn pruning(mut self, pruning: Pruning) -> Self {
+        self.options.pruning = Some(pruning);
+        self
+    }
+
+    /// What becomes of accepted candidates; replaces the policy's own mode. In [`Mode::Rank`] the results carry the
+    /// full model's scores and order, in [`Mode::Select`] only membership in the top-K is promised.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.options.mode = Some(mode);
+        self
+    }
+
+    /// Records every candidate's score after every layer ([`Selection::trace`](crate::Selection::trace)), as the
+    /// profile in use reads them. Nothing is pruned then.
+    pub fn trace(mut self, trace: bool) -> Self {
+        self.options.trace = trace;
+        self
+    }
+
+    /// With the trace, records the hidden states that its scores are read from.
+    pub(crate) fn states(mut self, states: bool) -> Self {
+        self.options.states = states;
+        self
+    }
+
+    /// Records what runs when ([`Selection::timeline`](crate::Selection::timeline)).
+    pub fn timeline(mut self, timeline: bool) -> Self {
+        self.options.timeline = timeline;
+        self
+    }
+}
+
+impl Options {
+    /// The `k` best, and nothing else.
+    pub(crate) fn new(k: usize) -> Self {
+        Options {
             k,
             instruction: None,
             cancel: CancelToken::new(),
+            deadline: None,
             on_progress: None,
             pruning: None,
             mode: None,
@@ -44,55 +122,31 @@ impl<'a> Request<'a> {
             timeline: false,
         }
     }
+}
 
-    /// What the query is for; replaces the model's default instruction. Models whose template has no instruction
-    /// ignore it.
-    pub fn instruction(mut self, instruction: &'a str) -> Self {
-        self.instruction = Some(instruction);
-        self
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Options { k, instruction, deadline, pruning, mode, .. } = &self.options;
+        f.debug_struct("Request")
+            .field("query", &self.query)
+            .field("texts", &self.texts)
+            .field("k", k)
+            .field("instruction", instruction)
+            .field("deadline", deadline)
+            .field("pruning", pruning)
+            .field("mode", mode)
+            .finish_non_exhaustive()
     }
+}
 
-    /// Lets `token` stop the request.
-    pub fn cancel(mut self, token: &CancelToken) -> Self {
-        self.cancel = token.clone();
-        self
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Calls back, on the calling thread, as work gets done.
-    pub fn on_progress(mut self, callback: impl FnMut(Progress) + 'a) -> Self {
-        self.on_progress = Some(Box::new(callback));
-        self
-    }
-
-    /// How to prune; replaces the reranker's own setting.
-    pub fn pruning(mut self, pruning: Pruning) -> Self {
-        self.pruning = Some(pruning);
-        self
-    }
-
-    /// What becomes of accepted candidates; replaces the policy's own mode. In [`Mode::Rank`] the results carry the
-    /// full model's scores and order, in [`Mode::Select`] only membership in the top-K is promised.
-    pub fn mode(mut self, mode: Mode) -> Self {
-        self.mode = Some(mode);
-        self
-    }
-
-    /// Records every candidate's score after every layer ([`Selection::trace`](crate::Selection::trace)), as the
-    /// profile in use reads them. Nothing is pruned then.
-    pub fn trace(mut self, trace: bool) -> Self {
-        self.trace = trace;
-        self
-    }
-
-    /// With the trace, records the hidden states that its scores are read from.
-    pub(crate) fn states(mut self, states: bool) -> Self {
-        self.states = states;
-        self
-    }
-
-    /// Records what runs when ([`Selection::timeline`](crate::Selection::timeline)).
-    pub fn timeline(mut self, timeline: bool) -> Self {
-        self.timeline = timeline;
-        self
+    #[test]
+    fn a_request_can_be_sent_to_another_thread() {
+        fn sent<T: Send + 'static>() {}
+        sent::<Request>();
+        sent::<crate::Pending>();
     }
 }

@@ -1,27 +1,26 @@
 //! The handle that users hold: one model, one compute thread, any number of callers.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use grating_engine::{Engine, Job, Savings, Scored, Waiting, peak_rss_bytes};
-use grating_model::{Encoding, Logit, Precision, TextEncoder};
+use grating_engine::{Deadline, Engine, Job, Place, Savings, Waiting};
+use grating_model::{Encoding, Precision, TextEncoder};
 use grating_prune::Mode;
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
-use rayon::prelude::*;
 
 use crate::audit::{AuditTotals, Auditor};
 use crate::builder::RerankerBuilder;
+use crate::distinct::{Places, distinct};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
+use crate::parallel;
+use crate::pending::{Asked, Pending, TrySubmitError};
 use crate::profile::ModelStamp;
-use crate::request::{Pruning, Request};
-use crate::selection::{Ranked, Selection};
+use crate::request::{Options, Pruning, Request};
+use crate::selection::Selection;
 use crate::standing::{Rule, Standing};
-use crate::stats::Stats;
 
 /// A cross-encoder reranker. `Send + Sync`: share it by reference or in an `Arc`; requests queue.
 #[derive(Debug)]
@@ -36,7 +35,7 @@ pub struct Reranker {
     /// What that comes to on this machine, see [`ModelStamp::products`].
     pub(crate) products: String,
     pub(crate) standing: Standing,
-    pub(crate) auditor: Auditor,
+    pub(crate) auditor: Arc<Auditor>,
     pub(crate) savings: Savings,
 }
 
@@ -45,15 +44,12 @@ const MAX_PLANNED_CANDIDATES: usize = 1 << 20;
 /// Most tokens of a candidate in a plan: more than any model has positions.
 const MAX_PLANNED_TOKENS: usize = 1 << 26;
 
-/// Texts without their repetitions.
-struct Distinct<'a> {
-    texts: Vec<&'a str>,
-    /// For each text of the request, its place in `texts`.
-    of: Vec<usize>,
-    /// The texts of the request by their place in `texts`, those of a place in the order given.
-    texts_of: Vec<usize>,
-    /// Where in `texts_of` those of each place begin, and the end of the last.
-    starts: Vec<usize>,
+/// A request that may enter the queue: what is checked before its texts are tokenized.
+struct Entrance {
+    /// When the caller called.
+    called: Instant,
+    deadline: Option<Deadline>,
+    rule: Option<Rule>,
 }
 
 impl Reranker {
@@ -103,82 +99,104 @@ impl Reranker {
     /// [`Error::ZeroK`], [`Error::NoTexts`], a query that is too long where the builder refuses such, or a failure of
     /// the model.
     pub fn rerank<T: AsRef<str>>(&self, query: &str, texts: &[T], k: usize) -> Result<Selection> {
-        self.run(Request::new(query, texts, k))
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+        let options = Options::new(k);
+        let entrance = self.entrance(texts.is_empty(), &options)?;
+        let place = self.engine.reserve(&options.cancel, entrance.deadline)?;
+        self.enter(entrance, place, query, &texts, options)?.wait()
     }
 
-    /// Answers a request with options.
+    /// Answers a request with options, as [`submit`](Self::submit) and [`Pending::wait`] do.
     ///
     /// # Errors
-    /// As [`Self::rerank`], and [`Error::Cancelled`].
-    pub fn run(&self, request: Request<'_>) -> Result<Selection> {
-        let started = Instant::now();
-        let Request {
-            query,
-            texts,
-            k,
-            instruction,
-            cancel,
-            mut on_progress,
-            pruning,
-            mode,
-            trace,
-            states,
-            timeline,
-        } = request;
-        validate(&texts, k)?;
-        let distinct = match self.savings.equal_texts {
-            true => Distinct::new(&texts),
-            false => Distinct::all(&texts),
+    /// As [`Self::rerank`], [`Error::Cancelled`] and [`Error::DeadlineExceeded`].
+    pub fn run(&self, request: Request) -> Result<Selection> {
+        self.submit(request)?.wait()
+    }
+
+    /// Puts a request in the queue and returns. Waits for a place where the queue is full, and tokenizes the texts, which
+    /// are let go then.
+    ///
+    /// # Errors
+    /// What is wrong with the request, or what ended it before it was in the queue.
+    pub fn submit(&self, request: Request) -> Result<Pending> {
+        let entrance = self.entrance(request.texts.is_empty(), &request.options)?;
+        let place = self.engine.reserve(&request.options.cancel, entrance.deadline)?;
+        let Request { query, texts, options } = request;
+        self.enter(entrance, place, &query, &texts.to_vec(), options)
+    }
+
+    /// As [`Self::submit`], where there is a place now.
+    ///
+    /// # Errors
+    /// [`TrySubmitError::Full`] gives the request back; nothing has been done for it.
+    pub fn try_submit(&self, request: Request) -> Result<Pending, TrySubmitError> {
+        let entrance = self.entrance(request.texts.is_empty(), &request.options)?;
+        let Some(place) = self.engine.try_reserve().map_err(Error::from)? else {
+            let length = self.engine.waiting().length;
+            return Err(TrySubmitError::Full { request: Box::new(request), length });
         };
-        let instruction = instruction.or(self.instruction.as_deref());
-        let encodings = self.encode(query, instruction, &distinct.texts)?;
-        let tokenize = started.elapsed();
-        if cancel.is_cancelled() {
-            return Err(Error::Cancelled);
+        let Request { query, texts, options } = request;
+        Ok(self.enter(entrance, place, &query, &texts.to_vec(), options)?)
+    }
+
+    /// Checks what costs nothing to check.
+    fn entrance(&self, no_texts: bool, options: &Options) -> Result<Entrance> {
+        match options.k {
+            0 => return Err(Error::ZeroK),
+            _ if no_texts => return Err(Error::NoTexts),
+            _ => {}
         }
-        let tokens = encodings.iter().map(|e| e.ids.len()).sum();
-        let truncated: Vec<bool> = encodings.iter().map(|e| e.truncated).collect();
-        let query_truncated: Vec<bool> = encodings.iter().map(|e| e.query_truncated).collect();
-        let rule = self.rule(pruning, mode, k)?;
+        let rule = self.rule(options.pruning.clone(), options.mode, options.k)?;
+        let deadline = options.deadline.map(Deadline::after);
+        Ok(Entrance { called: Instant::now(), deadline, rule })
+    }
+
+    /// Fills a place in the queue with a request's tokens.
+    fn enter(
+        &self,
+        entrance: Entrance,
+        place: Place,
+        query: &str,
+        texts: &[&str],
+        options: Options,
+    ) -> Result<Pending> {
+        let Entrance { called, deadline, rule } = entrance;
+        let Options { k, instruction, cancel, on_progress, trace, states, timeline, .. } = options;
+        let before = Instant::now();
+        let (texts, places) = match self.savings.equal_texts {
+            true => distinct(texts),
+            false => (texts.to_vec(), Places::all(texts.len())),
+        };
+        let instruction = instruction.as_deref().or(self.instruction.as_deref());
+        let wanted = || match cancel.is_cancelled() {
+            true => Err(Error::Cancelled),
+            false => Ok(deadline.map_or(Ok(()), |deadline| deadline.check())?),
+        };
+        let encodings = self.encode(query, instruction, &texts, wanted)?;
+        let mut job = Job::new(encodings, k);
+        let tokenize = before.elapsed();
         let (policy, readouts) = rule.map(|rule| (rule.policy, rule.readouts)).unzip();
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
-        let audited =
-            policy.clone().filter(|_| k < distinct.texts.len() && !trace && self.auditor.is_due());
-        let mut job = Job::new(encodings, k);
+        let audited = policy.clone().filter(|_| k < texts.len() && !trace && self.auditor.is_due());
+        (job.cancel, job.deadline) = (cancel, deadline);
         (job.policy, job.readouts) = (policy, readouts.flatten());
-        (job.trace, job.states) = (trace || audited.is_some(), states);
-        (job.timeline, job.cancel) = (timeline, cancel);
-        let report = |progress| {
-            if let Some(callback) = &mut on_progress {
-                callback(progress);
-            }
-        };
-        let scored = self.engine.select(job, report);
-        let mut scored =
-            scored.map_err(|error| distinct.in_terms_of_the_request(Error::from(error)))?;
-        let results = results(&scored, &distinct, &truncated, k);
-        let count = |cut: &[bool]| distinct.of.iter().filter(|&&d| cut[d]).count();
-        let (truncated, query_truncated) = (count(&truncated), count(&query_truncated));
-        let all_scores = scored.trace.take().unwrap_or_default();
-        let audit =
-            audited.map(|policy| self.auditor.audit(&policy, &all_scores, k)).transpose()?;
-        let (states, plan) = (scored.states.take(), scored.plan.clone());
-        let timeline = std::mem::take(&mut scored.timeline);
-        let trace = trace.then(|| distinct.trace(&all_scores));
-        let mut stats = Stats {
-            candidates: texts.len(),
-            distinct_candidates: distinct.texts.len(),
-            tokens,
-            truncated,
-            query_truncated,
+        (job.trace, job.states, job.timeline) = (trace || audited.is_some(), states, timeline);
+        let asked = Asked {
+            k,
+            trace,
+            places,
+            truncated: job.encodings.iter().map(|e| e.truncated).collect(),
+            query_truncated: job.encodings.iter().map(|e| e.query_truncated).collect(),
+            tokens: job.encodings.iter().map(|e| e.ids.len()).sum(),
+            audited,
+            auditor: Arc::clone(&self.auditor),
+            layers: self.info.layers,
+            threads: self.pool.current_num_threads(),
             tokenize,
-            audit,
-            ..self.stats(scored, &distinct)
+            before: called.elapsed(),
         };
-        // Large pools take a while to be forgotten, too: what the caller waits for is measured last.
-        drop((distinct, texts));
-        stats.total = started.elapsed();
-        Ok(Selection { results, stats, plan, trace, states, timeline })
+        Ok(Pending { ticket: place.submit(job), on_progress, asked: Some(asked) })
     }
 
     /// What a request for `k` texts prunes by, and what becomes of accepted ones; none computes everything.
@@ -192,53 +210,6 @@ impl Reranker {
             rule.policy.mode = mode;
         }
         Ok(rule)
-    }
-
-    /// What the engine knows of a request's cost.
-    fn stats(&self, scored: Scored, distinct: &Distinct<'_>) -> Stats {
-        let Scored { costs, memory, prefix_tokens, fallen_back, .. } = scored;
-        let read = costs.read.as_secs_f64();
-        let covered = read - costs.stall.as_secs_f64();
-        let mut funnel = costs.layers;
-        let candidate_layers = funnel.iter().map(|l| l.live as u64).sum();
-        for layer in &mut funnel {
-            layer.accepted = distinct.expand(&layer.accepted);
-            layer.dropped = distinct.expand(&layer.dropped);
-        }
-        Stats {
-            candidates: 0,
-            distinct_candidates: 0,
-            tokens: 0,
-            truncated: 0,
-            query_truncated: 0,
-            tokenize: Duration::ZERO,
-            total: Duration::ZERO,
-            prefix_tokens,
-            layers: self.info.layers,
-            candidate_layers,
-            chunks: costs.chunks,
-            threads: self.pool.current_num_threads(),
-            weight_bytes_read: costs.weight_bytes_read,
-            direct_io: costs.direct,
-            read: costs.read,
-            stall: costs.stall,
-            overlap: if read > 0.0 { (covered / read).clamp(0.0, 1.0) } else { 1.0 },
-            row_cache_hits: costs.row_hits,
-            row_cache_misses: costs.row_misses,
-            row_bytes_read: costs.row_bytes_read,
-            spill_bytes_written: costs.spill_bytes_written,
-            spill_bytes_read: costs.spill_bytes_read,
-            spill_wait: costs.spill_wait,
-            spill_error: fallen_back,
-            queued: costs.queued,
-            embed: costs.embed,
-            compute: costs.compute,
-            funnel,
-            audit: None,
-            operations: costs.operations,
-            memory,
-            peak_rss_bytes: peak_rss_bytes(),
-        }
     }
 
     /// How a pool of `candidates` texts of `tokens` tokens each (template, query and text) would be run now.
@@ -260,138 +231,26 @@ impl Reranker {
         Ok(self.engine.plan(PoolShape::uniform(candidates, tokens))?)
     }
 
+    /// Tokens of each text with the query, as long as the answer is `wanted`.
     fn encode(
         &self,
         query: &str,
         instruction: Option<&str>,
         texts: &[&str],
+        wanted: impl Fn() -> Result<()> + Sync,
     ) -> Result<Vec<Encoding>> {
         let query = self.encoder.encode_query(query, instruction)?;
-        let encode = |text: &&str| self.encoder.encode(&query, text).map_err(Error::from);
-        self.pool.install(|| texts.par_iter().map(encode).collect())
+        let encode = |text: &&str| {
+            wanted()?;
+            self.encoder.encode(&query, text).map_err(Error::from)
+        };
+        parallel::map(&self.pool, texts, encode)
     }
-}
-
-impl<'a> Distinct<'a> {
-    fn new(texts: &[&'a str]) -> Self {
-        let mut seen: HashMap<&str, usize> = HashMap::with_capacity(texts.len());
-        let mut distinct = Vec::with_capacity(texts.len());
-        let of = texts
-            .iter()
-            .map(|&text| match seen.entry(text) {
-                Entry::Occupied(entry) => *entry.get(),
-                Entry::Vacant(entry) => {
-                    distinct.push(text);
-                    *entry.insert(distinct.len() - 1)
-                }
-            })
-            .collect();
-        Self::with_places(distinct, of)
-    }
-
-    /// Every text is taken for different.
-    fn all(texts: &[&'a str]) -> Self {
-        Self::with_places(texts.to_vec(), (0..texts.len()).collect())
-    }
-
-    /// Counting sort of the request's indices by place.
-    fn with_places(texts: Vec<&'a str>, of: Vec<usize>) -> Self {
-        let mut starts = vec![0; texts.len() + 1];
-        of.iter().for_each(|&place| starts[place + 1] += 1);
-        (0..texts.len()).for_each(|place| starts[place + 1] += starts[place]);
-        let mut next = starts.clone();
-        let mut texts_of = vec![0; of.len()];
-        for (index, &place) in of.iter().enumerate() {
-            texts_of[next[place]] = index;
-            next[place] += 1;
-        }
-        Distinct { texts, of, texts_of, starts }
-    }
-
-    /// The request's indices of distinct texts, in the order given; equal texts follow each other. Takes as many steps
-    /// as there are indices in the answer and in `distinct`, however large the request is.
-    fn expand(&self, distinct: &[usize]) -> Vec<usize> {
-        let indices = |&d: &usize| &self.texts_of[self.starts[d]..self.starts[d + 1]];
-        distinct.iter().flat_map(indices).copied().collect()
-    }
-
-    /// Scores of every text, `[layer][text]`.
-    fn trace(&self, trace: &[Vec<f32>]) -> Vec<Vec<f32>> {
-        trace.iter().map(|scores| self.of.iter().map(|&d| scores[d]).collect()).collect()
-    }
-
-    /// The engine counts distinct candidates, the caller their own.
-    fn in_terms_of_the_request(&self, error: Error) -> Error {
-        match error {
-            Error::NotFinite { candidate, layer, score } => {
-                let first = self.expand(&[candidate]).first().copied();
-                Error::NotFinite { candidate: first.unwrap_or(candidate), layer, score }
-            }
-            other => other,
-        }
-    }
-}
-
-fn validate(texts: &[&str], k: usize) -> Result<()> {
-    match k {
-        0 => Err(Error::ZeroK),
-        _ if texts.is_empty() => Err(Error::NoTexts),
-        _ => Ok(()),
-    }
-}
-
-/// The `k` selected texts of the request, the best first where that is known.
-fn results(scored: &Scored, distinct: &Distinct<'_>, truncated: &[bool], k: usize) -> Vec<Ranked> {
-    let order = match &scored.selected {
-        Some(selected) => distinct.expand(selected),
-        None => rank(&distinct.of, &scored.logits),
-    };
-    let ranked = |index: usize| {
-        let of = distinct.of[index];
-        let raw_score = scored.logits[of];
-        Ranked {
-            index,
-            score: raw_score.probability(),
-            raw_score,
-            decided_after_layer: scored.decided[of],
-            truncated: truncated[of],
-        }
-    };
-    order.into_iter().take(k).map(ranked).collect()
-}
-
-/// All texts by falling logit and then by index.
-fn rank(of: &[usize], logits: &[Logit]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..of.len()).collect();
-    order.sort_by(|&a, &b| logits[of[b]].0.total_cmp(&logits[of[a]].0).then(a.cmp(&b)));
-    order
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn equal_texts_share_a_place_and_order_is_kept() {
-        let distinct = Distinct::new(&["b", "a", "b", "", "a"]);
-        assert_eq!(distinct.texts, ["b", "a", ""]);
-        assert_eq!(distinct.of, [0, 1, 0, 2, 1]);
-    }
-
-    #[test]
-    fn distinct_texts_become_those_of_the_request_in_order() {
-        let distinct = Distinct::new(&["b", "a", "b", "", "a"]);
-        assert_eq!(distinct.expand(&[2, 0, 1]), [3, 0, 2, 1, 4]);
-        assert_eq!(distinct.expand(&[]), [0; 0]);
-        assert_eq!(Distinct::all(&["b", "a", "b"]).expand(&[1, 2]), [1, 2]);
-        assert_eq!(Distinct::new(&[]).expand(&[]), [0; 0]);
-    }
-
-    #[test]
-    fn ties_go_by_index_and_negative_zero_is_no_surprise() {
-        let logits = [Logit(1.0), Logit(-2.0), Logit(0.0)];
-        assert_eq!(rank(&[2, 0, 1, 0], &logits), [1, 3, 0, 2]);
-    }
 
     #[test]
     fn a_reranker_can_be_shared_between_threads() {

@@ -85,11 +85,10 @@ pub fn record(
         }
         let request = Request::new(&query.text, &query.texts, 1).trace(true).pruning(Pruning::Off);
         let request = request.states(options.states);
-        let request = request.on_progress(|progress| {
+        let selection = reranker.submit(request)?.wait_with(|progress| {
             let query_share = progress.done as f64 / progress.total as f64;
             on_progress(RecordProgress { done, queries, query_share });
-        });
-        let selection = reranker.run(request)?;
+        })?;
         let (scores, candidates) = (selection.trace.unwrap_or_default(), query.texts.len());
         let recorded = Recorded {
             trace: ScoreTrace::from_vec(scores.len(), candidates, scores.concat())?,

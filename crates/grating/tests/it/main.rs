@@ -14,6 +14,7 @@ mod identity;
 mod llama_cpp;
 mod named_files;
 mod quantize;
+mod queue;
 mod requests;
 mod tokenizer_files;
 

@@ -86,7 +86,9 @@ fn a_cancelled_request_ends_with_an_error_and_the_next_one_is_served() {
 
     let token = CancelToken::new();
     let texts: Vec<String> = (0..400).map(|i| format!("text {i} about a river")).collect();
-    let request = Request::new("q", &texts, 1).cancel(&token).on_progress(|_| token.cancel());
+    let request = Request::new("q", &texts, 1).cancel(&token);
+    let cancelling = token.clone();
+    let request = request.on_progress(move |_| cancelling.cancel());
     assert!(matches!(reranker.run(request), Err(Error::Cancelled)));
     assert!(reranker.rerank("q", &TEXTS, 1).is_ok());
 }
@@ -95,8 +97,8 @@ fn a_cancelled_request_ends_with_an_error_and_the_next_one_is_served() {
 fn progress_grows_to_the_end() {
     let mut seen = Vec::new();
     let reranker = tiny();
-    let request = Request::new("q", &TEXTS, 1).on_progress(|p| seen.push((p.done, p.total)));
-    reranker.run(request).unwrap();
+    let pending = reranker.submit(Request::new("q", &TEXTS, 1)).unwrap();
+    pending.wait_with(|p| seen.push((p.done, p.total))).unwrap();
     assert!(!seen.is_empty() && seen.windows(2).all(|w| w[0].0 < w[1].0));
     assert_eq!(seen.last().unwrap().0, seen[0].1);
 }

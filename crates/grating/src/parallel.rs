@@ -1,0 +1,94 @@
+//! Work on many things by the calling thread and those of a pool, which may be busy.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use rayon::ThreadPool;
+
+/// Things that are taken at a time: few enough that the last ones to finish are not waited for long.
+const BATCH: usize = 16;
+
+/// What `make` makes of each of `things`, in their order.
+///
+/// The calling thread works itself, so that one which is alone in the pool and waits for a disk holds nobody up: that
+/// is what a parallel iterator would do, which runs on the pool's threads alone.
+///
+/// # Errors
+/// That of the first thing, of those that were tried, for which there is one.
+pub(crate) fn map<T: Sync, R: Send, E: Send>(
+    pool: &ThreadPool,
+    things: &[T],
+    make: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
+    let next = AtomicUsize::new(0);
+    let made = Mutex::new(Vec::with_capacity(things.len().div_ceil(BATCH)));
+    let work = || {
+        loop {
+            let start = next.fetch_add(BATCH, Ordering::Relaxed);
+            let Some(rest) = things.get(start..).filter(|rest| !rest.is_empty()) else { return };
+            let batch = rest.iter().take(BATCH).map(&make).collect::<Result<Vec<R>, E>>();
+            if batch.is_err() {
+                next.store(things.len(), Ordering::Relaxed);
+            }
+            made.lock().unwrap_or_else(PoisonError::into_inner).push((start, batch));
+        }
+    };
+    let batches = things.len().div_ceil(BATCH);
+    let helpers = (pool.current_num_threads() - 1).min(batches.saturating_sub(1));
+    pool.in_place_scope(|scope| {
+        (0..helpers).for_each(|_| scope.spawn(|_| work()));
+        work();
+    });
+    let mut made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
+    made.sort_unstable_by_key(|&(start, _)| start);
+    let mut all = Vec::with_capacity(things.len());
+    for (_, batch) in made {
+        all.extend(batch?);
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    fn pool(threads: usize) -> ThreadPool {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+    }
+
+    #[test]
+    fn everything_is_made_once_and_in_order() {
+        for threads in [1, 3] {
+            let pool = pool(threads);
+            for count in [0, 1, BATCH - 1, BATCH, BATCH + 1, 1000] {
+                let things: Vec<usize> = (0..count).collect();
+                let made = map(&pool, &things, |&i| Ok::<_, ()>(i * 2)).unwrap();
+                assert_eq!(made, (0..count).map(|i| i * 2).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_ends_it() {
+        let tried = AtomicUsize::new(0);
+        let things: Vec<usize> = (0..10_000).collect();
+        let outcome = map(&pool(1), &things, |&i| {
+            tried.fetch_add(1, Ordering::Relaxed);
+            if i < 40 { Ok(i) } else { Err(i) }
+        });
+        assert_eq!(outcome, Err(40));
+        assert_eq!(tried.into_inner(), 41);
+    }
+
+    #[test]
+    fn a_pool_whose_only_thread_is_busy_holds_nobody_up() {
+        let (pool, barrier) = (pool(1), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| pool.install(|| barrier.wait()));
+            assert_eq!(map(&pool, &[1, 2], |&i| Ok::<_, ()>(i)), Ok(vec![1, 2]));
+            barrier.wait();
+        });
+    }
+}

@@ -1,0 +1,221 @@
+//! A request that was submitted, and how its scores become an answer.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use grating_engine::{Progress, Scored, Ticket, peak_rss_bytes};
+use grating_model::Logit;
+use grating_prune::Policy;
+
+use crate::audit::Auditor;
+use crate::distinct::Places;
+use crate::error::{Error, Result};
+use crate::request::Request;
+use crate::selection::{Ranked, Selection};
+use crate::stats::Stats;
+
+/// A request that waits or is computed. Dropping it cancels the request, and nothing else that carries its token.
+#[must_use = "dropping it cancels the request"]
+pub struct Pending {
+    pub(crate) ticket: Ticket,
+    pub(crate) on_progress: Option<Box<dyn FnMut(Progress) + Send>>,
+    /// Nothing once there was an answer.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// What is known of a request when its scores come. The texts themselves are not needed any more.
+pub(crate) struct Asked {
+    pub(crate) k: usize,
+    pub(crate) trace: bool,
+    pub(crate) places: Places,
+    /// Of the distinct texts.
+    pub(crate) truncated: Vec<bool>,
+    pub(crate) query_truncated: Vec<bool>,
+    pub(crate) tokens: usize,
+    /// What would have pruned a request that is audited.
+    pub(crate) audited: Option<Policy>,
+    pub(crate) auditor: Arc<Auditor>,
+    pub(crate) layers: usize,
+    pub(crate) threads: usize,
+    /// Texts to tokens.
+    pub(crate) tokenize: Duration,
+    /// From the call to the place in the queue.
+    pub(crate) before: Duration,
+}
+
+/// Why a request was not taken into the queue.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrySubmitError {
+    /// As many requests wait as may; here is the request.
+    #[error("the queue is full: {length} requests may wait; try again later")]
+    Full {
+        /// As it was given.
+        request: Box<Request>,
+        /// Most requests that wait.
+        length: usize,
+    },
+    /// The request cannot be answered.
+    #[error(transparent)]
+    Refused(#[from] Error),
+}
+
+impl Pending {
+    /// Waits for the answer. The request's own callback is told of progress meanwhile.
+    ///
+    /// # Errors
+    /// Whatever ended the request; see [`Reranker::run`](crate::Reranker::run).
+    pub fn wait(mut self) -> Result<Selection> {
+        let mut own = self.on_progress.take();
+        self.wait_with(move |progress| tell(&mut own, progress))
+    }
+
+    /// As [`Self::wait`], with a callback that may borrow in the place of the request's own.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub fn wait_with(self, on_progress: impl FnMut(Progress)) -> Result<Selection> {
+        let Pending { ticket, asked, .. } = self;
+        answer(asked, ticket.wait(on_progress))
+    }
+
+    /// As [`Self::wait`], but no longer than `timeout`; nothing where there is no answer yet. It can be had once.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<Selection>> {
+        let own = &mut self.on_progress;
+        let scored = self.ticket.wait_timeout(timeout, |progress| tell(own, progress))?;
+        Some(answer(self.asked.take(), scored))
+    }
+
+    /// How far the request is; nothing while it waits.
+    pub fn progress(&mut self) -> Option<Progress> {
+        self.ticket.progress()
+    }
+}
+
+impl fmt::Debug for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pending").field("ticket", &self.ticket).finish_non_exhaustive()
+    }
+}
+
+fn tell(callback: &mut Option<Box<dyn FnMut(Progress) + Send>>, progress: Progress) {
+    if let Some(callback) = callback {
+        callback(progress);
+    }
+}
+
+fn answer(asked: Option<Asked>, scored: grating_engine::Result<Scored>) -> Result<Selection> {
+    let asked = asked.ok_or(Error::WorkerGone)?;
+    match scored {
+        Ok(scored) => asked.selection(scored),
+        Err(error) => Err(asked.places.in_terms_of_the_request(error.into())),
+    }
+}
+
+impl Asked {
+    /// The scores in the caller's terms.
+    fn selection(self, mut scored: Scored) -> Result<Selection> {
+        let began = Instant::now();
+        let results = self.results(&scored);
+        let all_scores = scored.trace.take().unwrap_or_default();
+        let audit = match &self.audited {
+            Some(policy) => Some(self.auditor.audit(policy, &all_scores, self.k)?),
+            None => None,
+        };
+        let (states, plan) = (scored.states.take(), scored.plan.clone());
+        let timeline = std::mem::take(&mut scored.timeline);
+        let trace = self.trace.then(|| self.places.trace(&all_scores));
+        let computed = self.before + scored.costs.total;
+        let mut stats = Stats { audit, ..self.stats(scored) };
+        // Large pools take a while to be forgotten, too: what the caller waits for is measured last.
+        drop((self, all_scores));
+        stats.total = computed + began.elapsed();
+        Ok(Selection { results, stats, plan, trace, states, timeline })
+    }
+
+    /// What a request cost.
+    fn stats(&self, scored: Scored) -> Stats {
+        let Scored { costs, memory, prefix_tokens, fallen_back, .. } = scored;
+        let read = costs.read.as_secs_f64();
+        let covered = read - costs.stall.as_secs_f64();
+        let mut funnel = costs.layers;
+        let candidate_layers = funnel.iter().map(|l| l.live as u64).sum();
+        for layer in &mut funnel {
+            layer.accepted = self.places.expand(&layer.accepted);
+            layer.dropped = self.places.expand(&layer.dropped);
+        }
+        Stats {
+            candidates: self.places.of.len(),
+            distinct_candidates: self.places.distinct(),
+            tokens: self.tokens,
+            truncated: self.places.count(&self.truncated),
+            query_truncated: self.places.count(&self.query_truncated),
+            tokenize: self.tokenize,
+            total: Duration::ZERO,
+            prefix_tokens,
+            layers: self.layers,
+            candidate_layers,
+            chunks: costs.chunks,
+            threads: self.threads,
+            weight_bytes_read: costs.weight_bytes_read,
+            direct_io: costs.direct,
+            read: costs.read,
+            stall: costs.stall,
+            overlap: if read > 0.0 { (covered / read).clamp(0.0, 1.0) } else { 1.0 },
+            row_cache_hits: costs.row_hits,
+            row_cache_misses: costs.row_misses,
+            row_bytes_read: costs.row_bytes_read,
+            spill_bytes_written: costs.spill_bytes_written,
+            spill_bytes_read: costs.spill_bytes_read,
+            spill_wait: costs.spill_wait,
+            spill_error: fallen_back,
+            queued: costs.queued,
+            embed: costs.embed,
+            compute: costs.compute,
+            funnel,
+            audit: None,
+            operations: costs.operations,
+            memory,
+            peak_rss_bytes: peak_rss_bytes(),
+        }
+    }
+
+    /// The `k` selected texts of the request, the best first where that is known.
+    fn results(&self, scored: &Scored) -> Vec<Ranked> {
+        let order = match &scored.selected {
+            Some(selected) => self.places.expand(selected),
+            None => rank(&self.places.of, &scored.logits),
+        };
+        let ranked = |index: usize| {
+            let of = self.places.of[index];
+            let raw_score = scored.logits[of];
+            Ranked {
+                index,
+                score: raw_score.probability(),
+                raw_score,
+                decided_after_layer: scored.decided[of],
+                truncated: self.truncated[of],
+            }
+        };
+        order.into_iter().take(self.k).map(ranked).collect()
+    }
+}
+
+/// All texts by falling logit and then by index.
+fn rank(of: &[usize], logits: &[Logit]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..of.len()).collect();
+    order.sort_by(|&a, &b| logits[of[b]].0.total_cmp(&logits[of[a]].0).then(a.cmp(&b)));
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ties_go_by_index_and_negative_zero_is_no_surprise() {
+        let logits = [Logit(1.0), Logit(-2.0), Logit(0.0)];
+        assert_eq!(rank(&[2, 0, 1, 0], &logits), [1, 3, 0, 2]);
+    }
+}
