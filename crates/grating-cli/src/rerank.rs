@@ -5,6 +5,7 @@ mod stats;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -12,7 +13,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 use grating::input::{QueryInput, Text};
 use grating::{Request, Reranker, Selection};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::args::{Cli, RerankArgs};
 use crate::notice::Cuts;
@@ -20,11 +21,15 @@ use crate::{engine, input};
 
 /// What is to be answered.
 struct Work {
-    queries: Vec<QueryInput>,
-    /// Of the queries that have none of their own.
-    texts: Vec<Text>,
+    queries: Vec<Asked>,
     /// `top_n` of a request body.
     top_n: Option<usize>,
+}
+
+/// A query with its texts, which queries share that have none of their own.
+struct Asked {
+    query: QueryInput,
+    texts: Arc<Vec<Text>>,
 }
 
 /// K where nobody says.
@@ -38,17 +43,13 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
     let mut cuts = Cuts::default();
     let mut out = std::io::stdout().lock();
-    for (number, query) in work.queries.iter().enumerate() {
-        let texts = query.texts.as_deref().unwrap_or(&work.texts);
-        let selection = match (texts, &args.queries) {
-            // One of many queries may have found nothing.
-            ([], Some(_)) => None,
-            (_, None) => Some(answer(args, &reranker, &query.query, texts, k)?),
-            (_, Some(file)) => {
-                let place = || format!("{}: line {}", file.display(), query.line);
-                let selection = answer(args, &reranker, &query.query, texts, k);
-                Some(selection.with_context(place)?)
-            }
+    // One of many queries may have found nothing.
+    let requests = work.queries.iter().filter(|asked| !asked.texts.is_empty());
+    let mut selections = reranker.rerank_many(requests.map(|asked| request(args, asked, k)));
+    for (number, asked) in work.queries.iter().enumerate() {
+        let selection = match asked.texts.is_empty() {
+            true => None,
+            false => answer(args, &asked.query, selections.next())?,
         };
         if let Some(selection) = &selection {
             cuts.add(&selection.stats);
@@ -56,6 +57,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
                 stats::explain(selection);
             }
         }
+        let Asked { query, texts } = asked;
         let answered = print::Answered { query, number, texts, selection: selection.as_ref() };
         answered.print(&mut out, args, &reranker)?;
         if let (Some(selection), true, false) = (&selection, args.stats, args.json) {
@@ -83,7 +85,12 @@ fn read(args: &RerankArgs) -> Result<Work> {
         if texts.is_empty() && !own {
             return Err(input::no_texts(file));
         }
-        return Ok(Work { queries, texts, top_n: None });
+        let shared = Arc::new(texts);
+        let asked = |mut query: QueryInput| {
+            let texts = query.texts.take().map_or_else(|| Arc::clone(&shared), Arc::new);
+            Asked { query, texts }
+        };
+        return Ok(Work { queries: queries.into_iter().map(asked).collect(), top_n: None });
     }
     if args.query.is_none() && input::is_terminal(file) {
         no_query();
@@ -94,7 +101,8 @@ fn read(args: &RerankArgs) -> Result<Work> {
         return Err(input::no_texts(file));
     }
     let query = QueryInput::new(query);
-    Ok(Work { queries: vec![query], texts: input.texts, top_n: input.top_n })
+    let asked = Asked { query, texts: Arc::new(input.texts) };
+    Ok(Work { queries: vec![asked], top_n: input.top_n })
 }
 
 /// Wrong usage, told as the parser of the arguments tells it.
@@ -122,34 +130,42 @@ fn build(args: &RerankArgs) -> Result<Reranker> {
     engine::build(builder)
 }
 
-fn answer(
-    args: &RerankArgs,
-    reranker: &Reranker,
-    query: &str,
-    texts: &[Text],
-    k: usize,
-) -> Result<Selection> {
-    let bar = progress_bar();
-    let started = Instant::now();
-    let request = Request::new(query, texts, k).timeline(args.timeline.is_some());
+/// What `asked` comes to for the library, with a progress bar.
+fn request(args: &RerankArgs, asked: &Asked, k: usize) -> Request {
+    let request = Request::new(&asked.query.query, Arc::clone(&asked.texts), k)
+        .timeline(args.timeline.is_some());
     let request = match args.pruning.mode {
         Some(mode) => request.mode(mode.into()),
         None => request,
     };
-    let shown = bar.clone();
-    let request = request.on_progress(move |progress| {
-        let bar = &shown;
-        if bar.is_hidden() && started.elapsed() > LONG && std::io::stderr().is_terminal() {
+    // Goes with the request, and is cleared then.
+    let bar = progress_bar();
+    let mut began = None;
+    request.on_progress(move |progress| {
+        let began = began.get_or_insert_with(Instant::now);
+        if bar.is_hidden() && began.elapsed() > LONG && std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
         }
         bar.set_length(progress.total);
         bar.set_position(progress.done);
         bar.set_message(format!("layer {} of {}", progress.layer + 1, progress.layers));
-    });
-    let selection = reranker.run(request);
-    bar.finish_and_clear();
-    let selection = selection?;
-    if let Some(file) = &args.timeline {
+    })
+}
+
+/// The answer to one query, of several with the place of one that failed; its timeline goes to its file.
+fn answer(
+    args: &RerankArgs,
+    query: &QueryInput,
+    selection: Option<grating::Result<Selection>>,
+) -> Result<Option<Selection>> {
+    let selection = selection.transpose();
+    let selection = match &args.queries {
+        Some(file) => {
+            selection.with_context(|| format!("{}: line {}", file.display(), query.line))?
+        }
+        None => selection?,
+    };
+    if let (Some(selection), Some(file)) = (&selection, &args.timeline) {
         let json = serde_json::to_vec(&selection.timeline.to_json())?;
         std::fs::write(file, json).with_context(|| format!("cannot write {}", file.display()))?;
     }
@@ -163,7 +179,9 @@ const LONG: Duration = Duration::from_millis(700);
 fn progress_bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{wide_bar} {percent}% {msg} {eta}")
         .expect("the template is a constant that a test has drawn");
-    ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden()).with_style(style)
+    ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden())
+        .with_style(style)
+        .with_finish(ProgressFinish::AndClear)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Audit {
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct AuditTotals {
-    /// Requests with a policy, audited or not.
+    /// Requests with a policy that were answered, audited or not.
     pub requests: u64,
     /// Audited ones.
     pub audited: u64,
@@ -36,7 +36,9 @@ pub struct AuditTotals {
 #[derive(Debug)]
 pub(crate) struct Auditor {
     fraction: f64,
+    /// Requests that came, and those that were answered.
     requests: AtomicU64,
+    answered: AtomicU64,
     /// Audits, and the sum of their overlaps.
     sums: Mutex<(u64, f64)>,
 }
@@ -44,7 +46,8 @@ pub(crate) struct Auditor {
 impl Auditor {
     /// Audits this fraction of the requests, between 0 and 1.
     pub(crate) fn new(fraction: f64) -> Self {
-        Auditor { fraction, requests: AtomicU64::new(0), sums: Mutex::default() }
+        let (requests, answered) = (AtomicU64::new(0), AtomicU64::new(0));
+        Auditor { fraction, requests, answered, sums: Mutex::default() }
     }
 
     /// Counts a request; whether it is one to audit. By its number alone, as evenly as can be: of the first n requests
@@ -52,6 +55,11 @@ impl Auditor {
     pub(crate) fn is_due(&self) -> bool {
         let before = self.requests.fetch_add(1, Ordering::Relaxed) as f64;
         ((before + 1.0) * self.fraction).floor() > (before * self.fraction).floor()
+    }
+
+    /// Counts an answer to a request that was counted.
+    pub(crate) fn answered(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Replays `policy` on the scores of a full run, `[layer][candidate]`.
@@ -68,7 +76,7 @@ impl Auditor {
     pub(crate) fn totals(&self) -> AuditTotals {
         let (audited, sum) = *self.sums.lock().unwrap_or_else(PoisonError::into_inner);
         AuditTotals {
-            requests: self.requests.load(Ordering::Relaxed),
+            requests: self.answered.load(Ordering::Relaxed),
             audited,
             mean_overlap: (audited > 0).then(|| sum / audited as f64),
         }

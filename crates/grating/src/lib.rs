@@ -7,7 +7,7 @@
 //! model that is embedded in the library. [`Reranker::rerank`] answers a request with a [`Selection`]: the best
 //! texts with their index, their score as [`Probability`] and [`Logit`], and the layer after which their place was
 //! decided. [`Request`] carries the options of one call: an instruction, a [`CancelToken`], a deadline, a progress callback;
-//! [`Reranker::submit`] puts one in the queue and gives a [`Pending`] to wait on.
+//! [`Reranker::submit`] puts one in the queue and gives a [`Pending`] to wait on, [`Reranker::rerank_many`] answers several.
 //! [`inspect`] reads a model's shape without loading it, [`doctor`] says what is wrong with one, [`quantize`] writes one
 //! with its matrices in fewer bits. [`mod@input`] reads texts and queries from lines, JSON and request bodies.
 //!
@@ -42,6 +42,7 @@ mod fingerprint;
 pub mod hub;
 pub mod input;
 mod inspect;
+mod many;
 mod parallel;
 mod pending;
 mod profile;
@@ -69,6 +70,7 @@ pub use grating_prune as prune;
 pub use grating_prune::{Mode, Policy};
 pub use grating_sched::{Ledger, Plan, PlanError, RowCache, Spill, Window};
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
+pub use many::Selections;
 pub use pending::{Pending, TrySubmitError};
 pub use profile::{
     DataSummary, Judged, LayerAgreement, Measured, ModelStamp, Profile, ProfileError, Quality,

@@ -33,6 +33,8 @@ pub(crate) struct Asked {
     pub(crate) truncated: Vec<bool>,
     pub(crate) query_truncated: Vec<bool>,
     pub(crate) tokens: usize,
+    /// Whether there is a policy that has something to decide.
+    pub(crate) pruned: bool,
     /// What would have pruned a request that is audited.
     pub(crate) audited: Option<Policy>,
     pub(crate) auditor: Arc<Auditor>,
@@ -119,6 +121,9 @@ impl Asked {
         let began = Instant::now();
         let results = self.results(&scored);
         let all_scores = scored.trace.take().unwrap_or_default();
+        if self.pruned {
+            self.auditor.answered();
+        }
         let audit = match &self.audited {
             Some(policy) => Some(self.auditor.audit(policy, &all_scores, self.k)?),
             None => None,

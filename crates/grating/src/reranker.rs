@@ -15,6 +15,7 @@ use crate::distinct::{Places, distinct};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
+use crate::many::Selections;
 use crate::parallel;
 use crate::pending::{Asked, Pending, TrySubmitError};
 use crate::profile::ModelStamp;
@@ -140,6 +141,31 @@ impl Reranker {
         Ok(self.enter(entrance, place, &query, &texts.to_vec(), options)?)
     }
 
+    /// Answers several requests, in their order; an error of one is its own answer and leaves the others.
+    ///
+    /// Requests are drawn from `requests` as the queue has room, so that no more pools are tokenized than may wait, and
+    /// none is drawn before the first answer is asked for. A deadline counts from when its request is submitted.
+    ///
+    /// ```
+    /// # #[cfg(feature = "default-model")] {
+    /// use grating::{Request, Reranker, Texts};
+    ///
+    /// let reranker = Reranker::builder().build()?;
+    /// let pool: Texts = vec!["Paris is a city.", "The cat sat on the mat."].into();
+    /// let requests = ["Which town?", "Which animal?"].map(|query| Request::new(query, pool.clone(), 1));
+    /// for selection in reranker.rerank_many(requests) {
+    ///     println!("{}", selection?.results[0].index);
+    /// }
+    /// # }
+    /// # Ok::<(), grating::Error>(())
+    /// ```
+    pub fn rerank_many<I>(&self, requests: I) -> Selections<'_, I::IntoIter>
+    where
+        I: IntoIterator<Item = Request>,
+    {
+        Selections::new(self, requests.into_iter())
+    }
+
     /// Checks what costs nothing to check.
     fn entrance(&self, no_texts: bool, options: &Options) -> Result<Entrance> {
         match options.k {
@@ -178,7 +204,8 @@ impl Reranker {
         let tokenize = before.elapsed();
         let (policy, readouts) = rule.map(|rule| (rule.policy, rule.readouts)).unzip();
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
-        let audited = policy.clone().filter(|_| k < texts.len() && !trace && self.auditor.is_due());
+        let pruned = policy.is_some() && k < texts.len() && !trace;
+        let audited = policy.clone().filter(|_| pruned && self.auditor.is_due());
         (job.cancel, job.deadline) = (cancel, deadline);
         (job.policy, job.readouts) = (policy, readouts.flatten());
         (job.trace, job.states, job.timeline) = (trace || audited.is_some(), states, timeline);
@@ -189,6 +216,7 @@ impl Reranker {
             truncated: job.encodings.iter().map(|e| e.truncated).collect(),
             query_truncated: job.encodings.iter().map(|e| e.query_truncated).collect(),
             tokens: job.encodings.iter().map(|e| e.ids.len()).sum(),
+            pruned,
             audited,
             auditor: Arc::clone(&self.auditor),
             layers: self.info.layers,

@@ -97,3 +97,42 @@ fn what_is_wrong_with_queries_is_told() {
     let refused = ["rerank", "--queries", &long, "--refuse-long-query", "-"];
     fails(&refused, b"a\n", 1, &["long.jsonl: line 2", "let it be cut"]);
 }
+
+#[test]
+fn more_queries_than_may_wait_are_answered_one_by_one() {
+    let files = Files::new();
+    let texts = files.write("texts.txt", TEXTS);
+    let queries: String = (0..25).map(|i| format!("query {i}\n")).collect();
+    let queries = files.write("q.txt", &queries);
+    let pruned = ["--threshold", "0.1", "--audit", "1", "-k", "1"];
+    let output = rerank(&[&["--queries", &queries, "--json", &texts][..], &pruned].concat(), b"");
+    for (i, line) in output.lines().enumerate() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["query"], format!("query {i}"));
+        // As far as they were answered, however many are ahead.
+        assert_eq!(
+            (&line["audits"]["requests"], &line["audits"]["audited"]),
+            (&json!(i + 1), &json!(i + 1))
+        );
+        if i % 8 == 0 {
+            let query = format!("query {i}");
+            let alone = rerank(&["--query", &query, "--json", "-k", "1", &texts], b"");
+            assert_eq!(line["results"], serde_json::from_str::<Value>(&alone).unwrap()["results"]);
+        }
+    }
+    assert_eq!(output.lines().count(), 25);
+}
+
+#[test]
+fn what_was_answered_before_a_query_that_fails_is_printed() {
+    let files = Files::new();
+    let texts = files.write("texts.txt", TEXTS);
+    let queries = format!("a\nb\n{}\nc\n", "river ".repeat(999));
+    let queries = files.write("q.txt", &queries);
+    let model = golden("bert-gelu-f32");
+    let args = ["rerank", "-m", model.to_str().unwrap(), "--json", "--refuse-long-query"];
+    let output = grating(&[&args[..], &["--queries", &queries, &texts]].concat(), b"");
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2);
+    assert!(String::from_utf8(output.stderr).unwrap().contains("q.txt: line 3"));
+}

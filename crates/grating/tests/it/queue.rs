@@ -1,5 +1,6 @@
 //! Requests that wait: how they leave the queue while the compute thread is busy with another.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -202,4 +203,73 @@ fn requests_of_a_reranker_that_goes_are_served_first() {
     let (first, second) = (stuck.busy(), stuck.reranker.submit(request("glass")).unwrap());
     drop(stuck);
     assert!(first.wait().is_ok() && second.wait().is_ok());
+}
+
+#[test]
+fn several_requests_are_answered_in_order_and_one_that_fails_leaves_the_others() {
+    let stuck = Stuck::new(2);
+    stuck.gate.close(false);
+    let cancelled = CancelToken::new();
+    cancelled.cancel();
+    let queries = ["glass", "water", "river", "frame", "slide", "window", "a"];
+    let requests = queries.map(|query| match query {
+        "water" => Request::new(query, &TEXTS, 0),
+        "river" => request(query).cancel(&cancelled),
+        "slide" => Request::new(query, vec!["texts of its own".to_string()], 4),
+        _ => request(query),
+    });
+    let answers: Vec<grating::Result<Selection>> = stuck.reranker.rerank_many(requests).collect();
+    assert_eq!(answers.len(), queries.len());
+    for (query, answer) in queries.into_iter().zip(answers) {
+        match query {
+            "water" => assert!(matches!(answer, Err(Error::ZeroK))),
+            "river" => assert!(matches!(answer, Err(Error::Cancelled))),
+            "slide" => assert_eq!(answer.unwrap().results.len(), 1),
+            _ => {
+                let alone = stuck.reranker.rerank(query, &TEXTS, 4).unwrap();
+                assert_eq!(scores(&answer.unwrap()), scores(&alone));
+            }
+        }
+    }
+}
+
+#[test]
+fn of_several_requests_no_more_are_tokenized_than_may_wait() {
+    const REQUESTS: usize = 12;
+    let stuck = Stuck::new(2);
+    let drawn = AtomicUsize::new(0);
+    let query = |i: usize| format!("query {i}");
+    std::thread::scope(|scope| {
+        let (stuck, drawn) = (&stuck, &drawn);
+        let answers = scope.spawn(move || {
+            let requests = (0..REQUESTS).map(|i| {
+                drawn.fetch_add(1, Ordering::Relaxed);
+                request(&query(i))
+            });
+            let answers = stuck.reranker.rerank_many(requests);
+            assert_eq!(answers.size_hint(), (REQUESTS, Some(REQUESTS)));
+            answers.map(|answer| scores(&answer.unwrap())).collect::<Vec<_>>()
+        });
+        while stuck.waiting() < 2 {
+            std::thread::yield_now();
+        }
+        // One that is computed, two that wait, and one in the hand that found the queue full.
+        assert!(drawn.load(Ordering::Relaxed) <= 4);
+        stuck.gate.close(false);
+        for (i, answer) in answers.join().unwrap().into_iter().enumerate() {
+            let alone = stuck.reranker.rerank(&query(i), &TEXTS, 4).unwrap();
+            assert_eq!(answer, scores(&alone));
+        }
+    });
+    assert_eq!(drawn.into_inner(), REQUESTS);
+}
+
+#[test]
+fn answers_that_nobody_wants_any_more_are_not_computed() {
+    let stuck = Stuck::new(2);
+    stuck.gate.close(false);
+    let mut answers = stuck.reranker.rerank_many((0..9).map(|i| request(&format!("query {i}"))));
+    assert!(answers.next().unwrap().is_ok());
+    drop(answers);
+    assert_eq!((stuck.waiting(), stuck.reranker.waiting().reserved), (0, 0));
 }
