@@ -120,11 +120,11 @@ def table(head, rows):
 
 
 def plot(found, path):
-    """Two panels: overlap@10 and Kendall's tau by layer, a line for each set."""
+    """Two panels: agreement@10 and Kendall's tau by layer, a line for each set."""
     colours = ["#1b6ca8", "#c0392b", "#2e8b57", "#8e5bb5", "#c98a00"]
     out = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 330" font-family="sans-serif" font-size="12">',
            '<rect width="760" height="330" fill="white"/>']
-    for panel, title in enumerate(("overlap@10 with the final ranking", "Kendall tau with the final scores")):
+    for panel, title in enumerate(("agreement@10 with the final ranking", "Kendall tau with the final scores")):
         left, top, width, height = 50 + 370 * panel, 40, 300, 220
         low = min(0.0, min(m["layers"][0][panel] for m in found.values()))
         low = -0.1 * np.ceil(-low / 0.1) if low < 0 else 0.0
@@ -170,7 +170,7 @@ def report(found, path):
             "The head (pooler and classifier) on the first token after each layer, against the score after the last layer; means over "
             "the queries of the first table.\n", "![overlap and tau by layer](default-model.svg)\n"]
     count = len(found[names[0]]["layers"])
-    for column, title in ((0, "overlap@10 with the final ranking"), (1, "Kendall tau with the final scores"), (2, "nDCG@10 of the ranking after that layer")):
+    for column, title in ((0, "agreement@10 with the final ranking"), (1, "Kendall tau with the final scores"), (2, "nDCG@10 of the ranking after that layer")):
         text += [table([title] + [f"layer {i + 1}" for i in range(count)],
                        [[n] + [f"{l[column]:.2f}" for l in found[n]["layers"]] for n in names]
                        + [["mean"] + [f"{np.mean([found[n]['layers'][i][column] for n in names]):.2f}" for i in range(count)]])]

@@ -239,9 +239,9 @@ pub(crate) struct CalibrateArgs {
     /// How many texts requests will ask for.
     #[arg(long, short = 'k', value_name = "K", value_parser = at_least_one)]
     pub(crate) top_k: usize,
-    /// Least mean overlap with the full model's top K to promise, between 0 and 1.
-    #[arg(long, value_name = "P", value_parser = units::probability)]
-    pub(crate) target_precision: f64,
+    /// Least mean agreement with the full model's top K to promise, between 0 and 1.
+    #[arg(long, alias = "target-precision", value_name = "P", value_parser = units::probability)]
+    pub(crate) target_agreement: f64,
     /// Probability that the promise is kept, over the draw of the sample queries, between 0 and 1.
     #[arg(long, value_name = "C", default_value_t = 0.95, value_parser = units::probability)]
     pub(crate) confidence: f64,

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     }
     let data = Dataset::read(&args.data).map_err(grating::Error::from)?;
     let data = data.sample(args.queries.unwrap_or(usize::MAX));
-    let target = Target { agreement: args.target_precision, confidence: args.confidence };
+    let target = Target { agreement: args.target_agreement, confidence: args.confidence };
     let reading = args.readout.into();
     warn_of_too_few(&SampleSize::of(&data, args.top_k, target, reading)?, args);
     let record =
@@ -80,7 +80,7 @@ fn warn_of_too_few(size: &SampleSize, args: &CalibrateArgs) {
         "grating: the sample is too small for this promise: {usable} queries have more than {k} texts, which leaves \
          {testing} to test policies with, and an overlap of {} with confidence {} takes at least {needed}. No policy \
          can be certified; scores are recorded and the nearest miss is reported all the same",
-        args.target_precision, args.confidence
+        args.target_agreement, args.confidence
     );
 }
 

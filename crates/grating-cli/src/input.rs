@@ -34,7 +34,7 @@ pub(crate) fn texts(file: Option<&Path>, options: &InputOptions) -> Result<Input
         bail!("no texts: name a FILE, or pipe texts in (`-` reads what you type)");
     }
     let (name, bytes) = read(file)?;
-    Input::parse(&bytes, options).map_err(|e| advised(&name, &e, options))
+    Input::parse(&bytes, options).map_err(|e| with_advice(&name, &e, options))
 }
 
 /// That there is nothing to rank.
@@ -47,7 +47,7 @@ pub(crate) fn no_texts(file: Option<&Path>) -> anyhow::Error {
 /// Reads all queries; `-` is standard input.
 pub(crate) fn queries(file: &Path, options: &InputOptions) -> Result<Vec<QueryInput>> {
     let (name, bytes) = read(Some(file))?;
-    let queries = parse_queries(&bytes, options).map_err(|e| advised(&name, &e, options))?;
+    let queries = parse_queries(&bytes, options).map_err(|e| with_advice(&name, &e, options))?;
     if queries.is_empty() {
         bail!("{name}: there are no queries");
     }
@@ -92,7 +92,7 @@ fn is_descriptor(path: &Path) -> bool {
 }
 
 /// The error with the options that change what is read.
-fn advised(name: &str, error: &InputError, options: &InputOptions) -> anyhow::Error {
+fn with_advice(name: &str, error: &InputError, options: &InputOptions) -> anyhow::Error {
     use InputProblem::{Ambiguous, NoText, NotAString, NotUtf8, Several};
     let mut advice = match &error.problem {
         NotUtf8 => return anyhow!("{name}: {error}"),

@@ -44,7 +44,7 @@ fn print_info(out: &mut impl Write, info: &ModelInfo) -> Result<()> {
                 if info.instruction { "with a place for an" } else { "without an" }
             ),
         ),
-        ("prompt", format!("{} ({})", info.prompt, info.prompt_because)),
+        ("prompt", format!("{} ({})", info.prompt, info.prompt_reason)),
         ("layers", format!("{} of {}", info.layers, mib(info.layer_bytes))),
         ("hidden", format!("{}, feed-forward {}", info.hidden, info.intermediate)),
         (

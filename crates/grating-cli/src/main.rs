@@ -50,14 +50,14 @@ fn main() -> ExitCode {
         Err(error) if is_cancelled(&error) => interrupt::exit_code(),
         Err(error) => {
             // Names and texts out of files may hold anything.
-            eprintln!("grating: {}", output::message(&said_once(&error)));
+            eprintln!("grating: {}", output::message(&without_repetition(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
 /// The error and its causes, less what the words before have said: the library's errors quote their causes themselves.
-fn said_once(error: &anyhow::Error) -> String {
+fn without_repetition(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
         match (said.is_empty(), said.contains(&cause)) {
             (true, _) => cause,
@@ -85,7 +85,7 @@ mod tests {
         let cause = std::io::Error::other("disk on fire");
         let quoting = format!("cannot read x: {cause}; look again");
         let error = anyhow::Error::new(cause).context(quoting).context("no model");
-        assert_eq!(said_once(&error), "no model: cannot read x: disk on fire; look again");
-        assert_eq!(said_once(&anyhow::anyhow!("alone")), "alone");
+        assert_eq!(without_repetition(&error), "no model: cannot read x: disk on fire; look again");
+        assert_eq!(without_repetition(&anyhow::anyhow!("alone")), "alone");
     }
 }

@@ -4,13 +4,13 @@ use grating::{ModelInfo, Stats};
 
 /// Counts over the requests of a run.
 #[derive(Debug, Default)]
-pub(crate) struct Cuts {
+pub(crate) struct Truncations {
     candidates: usize,
     truncated: usize,
     query_truncated: usize,
 }
 
-impl Cuts {
+impl Truncations {
     pub(crate) fn add(&mut self, stats: &Stats) {
         self.candidates += stats.candidates;
         self.truncated += stats.truncated;
@@ -19,7 +19,7 @@ impl Cuts {
 
     /// How many, at which limit, and which option changes it; nothing where nothing was cut.
     pub(crate) fn message(&self, info: &ModelInfo) -> Option<String> {
-        let Cuts { candidates, truncated, query_truncated } = *self;
+        let Truncations { candidates, truncated, query_truncated } = *self;
         let were = if truncated == 1 { "was" } else { "were" };
         let at = format!("{} tokens, query and template included", info.max_length);
         let how = how_to_raise(info);

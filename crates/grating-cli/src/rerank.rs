@@ -16,7 +16,7 @@ use grating::{Request, Reranker, Selection};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::args::{Cli, RerankArgs};
-use crate::notice::Cuts;
+use crate::notice::Truncations;
 use crate::{engine, input};
 
 /// What is to be answered.
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     let k = args.top_k.or(work.top_n).unwrap_or(TOP_K);
     let reranker = build(args)?;
     engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
-    let mut cuts = Cuts::default();
+    let mut truncations = Truncations::default();
     let mut out = std::io::stdout().lock();
     // One of many queries may have found nothing.
     let requests = work.queries.iter().filter(|asked| !asked.texts.is_empty());
@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
             false => answer(args, &asked.query, selections.next())?,
         };
         if let Some(selection) = &selection {
-            cuts.add(&selection.stats);
+            truncations.add(&selection.stats);
             if args.pruning.explain {
                 stats::explain(selection);
             }
@@ -65,7 +65,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
         }
     }
     out.flush()?;
-    if let Some(message) = cuts.message(reranker.info()) {
+    if let Some(message) = truncations.message(reranker.info()) {
         eprintln!("grating: {message}");
     }
     Ok(ExitCode::SUCCESS)

@@ -166,9 +166,9 @@ impl Columns {
         for (out, values) in (&mut vectors).zip(values.clone()) {
             V::load(values).mul(factor).store(out);
         }
-        let tail = vectors.into_remainder();
-        if let Some(values) = values.last().filter(|_| !tail.is_empty()) {
-            V::load_part(values, 0.0).mul(factor).store_part(tail);
+        let remainder = vectors.into_remainder();
+        if let Some(values) = values.last().filter(|_| !remainder.is_empty()) {
+            V::load_part(values, 0.0).mul(factor).store_part(remainder);
         }
     }
 }
@@ -300,9 +300,9 @@ fn gather<V: Simd>(task: &Task<'_>, scratch: &mut Scratch, padded: usize, padded
 #[inline(always)]
 fn copy<V: Simd>(from: &[f32], to: &mut [f32]) {
     let (vectors, mut out) = (from.chunks_exact(V::LANES), to.chunks_exact_mut(V::LANES));
-    let tail = vectors.remainder();
+    let remainder = vectors.remainder();
     for (from, to) in vectors.zip(&mut out) {
         V::load(from).store(to);
     }
-    out.into_remainder().copy_from_slice(tail);
+    out.into_remainder().copy_from_slice(remainder);
 }

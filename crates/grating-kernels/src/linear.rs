@@ -9,8 +9,8 @@ mod call;
 mod generic;
 mod microkernel;
 mod pack;
-mod plan;
 mod scratch;
+mod tasks;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 
@@ -22,7 +22,7 @@ use rayon::prelude::*;
 pub use activations::Activations;
 use call::Call;
 use microkernel::Microkernel;
-use plan::Plan;
+use tasks::Tasks;
 
 use crate::format::{Format, Matrix};
 use crate::isa::Isa;
@@ -161,14 +161,14 @@ impl Kernels {
         let micro = Microkernel::of(self.isa, x.compute());
         let call = Call { x, w, bias, micro, accumulate, out: out.as_mut_ptr(), out_stride };
         let threads = rayon::current_num_threads();
-        let plan = Plan::new(x.tiles(), w.rows().div_ceil(micro.panel), threads);
+        let tasks = Tasks::new(x.tiles(), w.rows().div_ceil(micro.panel), threads);
         let next = AtomicUsize::new(0);
         let work = || {
-            while let Some(i) = Some(next.fetch_add(1, Relaxed)).filter(|&i| i < plan.len()) {
-                call.run(&plan.task(i));
+            while let Some(i) = Some(next.fetch_add(1, Relaxed)).filter(|&i| i < tasks.len()) {
+                call.run(&tasks.task(i));
             }
         };
-        match threads.min(plan.len()) {
+        match threads.min(tasks.len()) {
             1 => work(),
             // In the order of the plan: whoever is free takes the next task.
             workers => (0..workers).into_par_iter().with_max_len(1).for_each(|_| work()),

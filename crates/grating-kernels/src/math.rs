@@ -44,8 +44,8 @@ pub(crate) fn erf<V: Simd>(x: V) -> V {
     for coefficient in [-1.453_152_1, 1.421_413_8, -0.284_496_74, 0.254_829_6] {
         p = p.mul_add(t, V::splat(coefficient));
     }
-    let tail = p.mul(t).mul(exp(V::splat(0.0).sub(magnitude.mul(magnitude))));
-    one.sub(tail).copysign(x)
+    let complement = p.mul(t).mul(exp(V::splat(0.0).sub(magnitude.mul(magnitude))));
+    one.sub(complement).copysign(x)
 }
 
 #[cfg(test)]

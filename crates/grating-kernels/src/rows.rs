@@ -100,7 +100,7 @@ pub fn rope(
         for (row, &position) in x.chunks_exact_mut(columns).zip(positions) {
             let at = position as usize * half..(position as usize + 1) * half;
             let (cos, sin) = (&cos[at.clone()], &sin[at]);
-            dispatch!(isa, turn(row: &mut [f32], cos: &[f32], sin: &[f32]));
+            dispatch!(isa, rotate(row: &mut [f32], cos: &[f32], sin: &[f32]));
         }
     });
 }
@@ -110,7 +110,7 @@ fn block(columns: usize) -> usize {
     TASK.div_ceil(columns) * columns
 }
 
-/// Replaces `x` by an expression of its vectors; the tail is padded with zeros.
+/// Replaces `x` by an expression of its vectors; the remainder is padded with zeros.
 ///
 /// A macro and not a function with a closure: a closure is compiled without the instruction set of the function around
 /// it, and where it is not inlined every operation becomes a call.
@@ -121,10 +121,10 @@ macro_rules! map {
             let $v = V::load(part);
             $body.store(part);
         }
-        let tail = vectors.into_remainder();
-        if !tail.is_empty() {
-            let $v = V::load_part(tail, 0.0);
-            $body.store_part(tail);
+        let remainder = vectors.into_remainder();
+        if !remainder.is_empty() {
+            let $v = V::load_part(remainder, 0.0);
+            $body.store_part(remainder);
         }
     }};
 }
@@ -138,10 +138,10 @@ macro_rules! zip {
             let ($v, $w) = (V::load(part), V::load(other));
             $body.store(part);
         }
-        let tail = vectors.into_remainder();
-        if !tail.is_empty() {
-            let ($v, $w) = (V::load_part(tail, 0.0), V::load_part(others.remainder(), 0.0));
-            $body.store_part(tail);
+        let remainder = vectors.into_remainder();
+        if !remainder.is_empty() {
+            let ($v, $w) = (V::load_part(remainder, 0.0), V::load_part(others.remainder(), 0.0));
+            $body.store_part(remainder);
         }
     }};
 }
@@ -151,17 +151,17 @@ macro_rules! sum {
     ($x:expr, |$v:ident| $body:expr) => {{
         let mut total = V::splat(0.0);
         let vectors = $x.chunks_exact(V::LANES);
-        let tail = vectors.remainder();
+        let remainder = vectors.remainder();
         for part in vectors {
             let $v = V::load(part);
             total = total.add($body);
         }
         let mut rest = 0.0;
-        if !tail.is_empty() {
+        if !remainder.is_empty() {
             let mut lanes = [0.0; 16];
-            let $v = V::load_part(tail, 0.0);
+            let $v = V::load_part(remainder, 0.0);
             $body.store(&mut lanes);
-            for lane in &lanes[..tail.len()] {
+            for lane in &lanes[..remainder.len()] {
                 rest += lane;
             }
         }
@@ -239,7 +239,7 @@ fn gates<V: Simd>(gate: &mut [f32], up: &[f32], activation: Activation) {
 }
 
 #[inline(always)]
-fn turn<V: Simd>(row: &mut [f32], cos: &[f32], sin: &[f32]) {
+fn rotate<V: Simd>(row: &mut [f32], cos: &[f32], sin: &[f32]) {
     let half = cos.len();
     for head in row.chunks_exact_mut(2 * half) {
         let (low, high) = head.split_at_mut(half);

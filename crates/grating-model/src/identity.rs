@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use self::chat_template::ChatTemplate;
 use self::names::Named;
-use self::sentence_transformers::{Input, Modules, Settings, said};
+use self::sentence_transformers::{Input, Modules, Settings, other_model};
 use crate::config::{Family, Form, ModelConfig};
 use crate::error::{ModelError, Result};
 use crate::side_files::{ADAPTER, MODULES, ModelName, SideFiles};
@@ -23,7 +23,7 @@ pub struct Identity {
     /// The prompt, in words: `Qwen3-Reranker's prompt`.
     pub prompt: String,
     /// What says that it is the model's.
-    pub because: String,
+    pub reason: String,
     /// What kind of thing that is.
     pub source: PromptSource,
     /// What sentence-transformers turns scores into, where the files say it: `Sigmoid`, `Identity` or another.
@@ -60,10 +60,10 @@ pub(crate) struct Evidence<'a> {
 }
 
 /// A prompt and why it is the model's.
-struct Choice {
+struct PromptChoice {
     template: Template,
     prompt: String,
-    because: String,
+    reason: String,
     source: PromptSource,
     warnings: Vec<String>,
 }
@@ -77,27 +77,27 @@ impl Evidence<'_> {
     ///
     /// # Errors
     /// [`ModelError::OtherModel`] naming the file that describes something else, [`ModelError::NoTemplate`].
-    pub(crate) fn weigh(&self, grating: Option<GratingJson>) -> Result<(Template, Identity)> {
+    pub(crate) fn identify(&self, grating: Option<GratingJson>) -> Result<(Template, Identity)> {
         refuse_adapter(self.side_files)?;
         let config: Value = serde_json::from_slice(self.config_json).unwrap_or_default();
         let settings = Settings::read(self.side_files)?;
         let choice = match (self.config.family.is_decoder(), grating) {
-            (true, Some(grating)) => Choice {
+            (true, Some(grating)) => PromptChoice {
                 template: Template::YesNo(grating.template),
                 prompt: "the prompt of grating.json".into(),
-                because: "it wins over the model's other files".into(),
+                reason: "it wins over the model's other files".into(),
                 source: PromptSource::GratingJson,
                 warnings: Vec::new(),
             },
             (true, None) => self.of_decoder(&settings, &config)?,
             (false, _) => self.of_encoder(&settings)?,
         };
-        let Choice { template, prompt, because, source, warnings } = choice;
+        let PromptChoice { template, prompt, reason, source, warnings } = choice;
         let activation = settings.activation(&config);
-        Ok((template, Identity { prompt, because, source, activation, warnings }))
+        Ok((template, Identity { prompt, reason, source, activation, warnings }))
     }
 
-    fn of_encoder(&self, settings: &Settings) -> Result<Choice> {
+    fn of_encoder(&self, settings: &Settings) -> Result<PromptChoice> {
         let template = match self.config.family {
             Family::Bert => PairTemplate::Bert,
             _ => PairTemplate::XlmRoberta,
@@ -119,10 +119,10 @@ impl Evidence<'_> {
                 settings.refuse_prompt()?;
             }
         }
-        Ok(Choice {
+        Ok(PromptChoice {
             template: Template::Pair(template),
             prompt: "a pair of texts".into(),
-            because: format!(
+            reason: format!(
                 "a {} with a classification head reads pairs",
                 self.config.family.name()
             ),
@@ -131,7 +131,7 @@ impl Evidence<'_> {
         })
     }
 
-    fn of_decoder(&self, settings: &Settings, config: &Value) -> Result<Choice> {
+    fn of_decoder(&self, settings: &Settings, config: &Value) -> Result<PromptChoice> {
         let named = names::named(self.side_files, config, self.checkpoint);
         let gguf_template = match self.checkpoint.metadata().get("tokenizer.chat_template") {
             Some(GgufValue::Text(text)) => Some(text.as_str()),
@@ -160,7 +160,7 @@ impl Evidence<'_> {
         input: &Input,
         template: Option<ChatTemplate>,
         named: &Named,
-    ) -> Result<Choice> {
+    ) -> Result<PromptChoice> {
         let wanted =
             "only a Transformer and a LogitScore, or a lone Transformer with a classification head";
         let Some((file, score)) = modules.logit_score(self.side_files)? else {
@@ -175,19 +175,21 @@ impl Evidence<'_> {
             None => format!("{file} asks for token {}", score.yes),
         };
         let why = match (&template, input.is_message()) {
-            (_, false) => said(
+            (_, false) => other_model(
                 sentence_transformers::TRANSFORMER,
                 "knows no messages, so that query and text meet without a prompt",
                 GRATING_JSON,
             ),
-            (None, true) => {
-                said("chat_template.jinja", "is missing, which modules.json asks for", GRATING_JSON)
-            }
+            (None, true) => other_model(
+                "chat_template.jinja",
+                "is missing, which modules.json asks for",
+                GRATING_JSON,
+            ),
             (Some(template), true) => {
                 match self.own_template(template, settings, yes.clone(), no.clone()) {
                     Ok((own, prompt)) => {
-                        let because = format!("{asks}, and {} makes that prompt", template.file);
-                        return Ok(Choice::of_files(own, prompt, because));
+                        let reason = format!("{asks}, and {} makes that prompt", template.file);
+                        return Ok(PromptChoice::of_files(own, prompt, reason));
                     }
                     Err(error) => error,
                 }
@@ -198,8 +200,8 @@ impl Evidence<'_> {
         if template.is_some_and(|template| template.is_for_pairs()) {
             return Err(why);
         }
-        let because = format!("{asks}, and {} is `{}`", name.said_by, name.name);
-        let mut choice = Choice::by_name(because);
+        let reason = format!("{asks}, and {} is `{}`", name.stated_by, name.name);
+        let mut choice = PromptChoice::by_name(reason);
         if let Template::YesNo(template) = &mut choice.template {
             (template.yes, template.no) = (yes, no);
             let grating_json = serde_json::json!({ "template": template }).to_string();
@@ -217,7 +219,7 @@ impl Evidence<'_> {
         input: &Input,
         template: Option<ChatTemplate>,
         named: Named,
-    ) -> Result<Choice> {
+    ) -> Result<PromptChoice> {
         if !modules.is_lone_transformer() {
             return Err(other_modules(
                 modules,
@@ -230,8 +232,8 @@ impl Evidence<'_> {
         match template {
             Some(template) if input.is_message() && template.is_for_pairs() => {
                 let (own, prompt) = self.own_template(&template, settings, "yes".into(), None)?;
-                let because = format!("{} makes it", template.file);
-                Ok(Choice::of_files(own, prompt, because))
+                let reason = format!("{} makes it", template.file);
+                Ok(PromptChoice::of_files(own, prompt, reason))
             }
             template => {
                 settings.refuse_prompt()?;
@@ -241,7 +243,11 @@ impl Evidence<'_> {
     }
 
     /// Files without a list of modules: a chat template for pairs decides, then names.
-    fn without_modules(&self, named: Named, template: Option<ChatTemplate>) -> Result<Choice> {
+    fn without_modules(
+        &self,
+        named: Named,
+        template: Option<ChatTemplate>,
+    ) -> Result<PromptChoice> {
         let classifier = self.config.form == Form::SequenceClassification;
         if let Some(template) = template.as_ref().filter(|template| template.is_for_pairs()) {
             let settings = Settings::default();
@@ -251,22 +257,22 @@ impl Evidence<'_> {
             if !classifier && prompt != QWEN3_RERANKER {
                 let says = "asks for another prompt than the known ones, and no module of \
                             sentence-transformers says which tokens answer";
-                return Err(said(&template.file, says, GRATING_JSON));
+                return Err(other_model(&template.file, says, GRATING_JSON));
             }
-            let because = format!("{} makes it", template.file);
-            return Ok(Choice::of_files(own, prompt, because));
+            let reason = format!("{} makes it", template.file);
+            return Ok(PromptChoice::of_files(own, prompt, reason));
         }
         if self.config.family != Family::Qwen3 {
             return Err(ModelError::NoTemplate { architecture: self.config.architecture.clone() });
         }
-        let another = |name: &ModelName| format!("{} is {}", name.said_by, quoted(&name.name));
+        let another = |name: &ModelName| format!("{} is {}", name.stated_by, quoted(&name.name));
         match (named, template) {
-            (Named::Qwen3Reranker(name), _) => Ok(Choice::by_name(another(&name))),
-            (Named::Nothing, None) => Ok(Choice::of_silence()),
+            (Named::Qwen3Reranker(name), _) => Ok(PromptChoice::by_name(another(&name))),
+            (Named::Nothing, None) => Ok(PromptChoice::assumed()),
             (named, template) => {
                 let (file, says) = match (&named, &template) {
                     (Named::Otherwise(name), _) => (
-                        name.said_by.clone(),
+                        name.stated_by.clone(),
                         format!("is {}, not a Qwen3-Reranker", quoted(&name.name)),
                     ),
                     (_, Some(template)) => {
@@ -275,13 +281,13 @@ impl Evidence<'_> {
                     (_, None) => unreachable!("silence is above"),
                 };
                 if classifier {
-                    return Ok(Choice::of_classifier_by_guess(&file, &says));
+                    return Ok(PromptChoice::of_classifier_by_guess(&file, &says));
                 }
                 let says = format!(
                     "{says}: which prompt makes this {} a reranker is not known",
                     self.config.architecture
                 );
-                Err(said(&file, &says, GRATING_JSON))
+                Err(other_model(&file, &says, GRATING_JSON))
             }
         }
     }
@@ -294,7 +300,7 @@ impl Evidence<'_> {
         yes: Answer,
         no: Option<Answer>,
     ) -> Result<(YesNoTemplate, &'static str)> {
-        let failed = |says: String| said(&template.file, &says, GRATING_JSON);
+        let failed = |says: String| other_model(&template.file, &says, GRATING_JSON);
         let prompt = template.prompt(settings.default_prompt.as_deref()).map_err(failed)?;
         let own = prompt.template(&control_tokens(self.tokenizer_json), yes, no).map_err(failed)?;
         let name = match prompt.is_qwen3_reranker() {
@@ -305,22 +311,22 @@ impl Evidence<'_> {
     }
 }
 
-impl Choice {
-    fn of_files(template: YesNoTemplate, prompt: &str, because: String) -> Self {
-        Choice {
+impl PromptChoice {
+    fn of_files(template: YesNoTemplate, prompt: &str, reason: String) -> Self {
+        PromptChoice {
             template: Template::YesNo(template),
             prompt: prompt.into(),
-            because,
+            reason,
             source: PromptSource::Files,
             warnings: Vec::new(),
         }
     }
 
-    fn by_name(because: String) -> Self {
-        Choice {
+    fn by_name(reason: String) -> Self {
+        PromptChoice {
             template: Template::qwen3_reranker(),
             prompt: QWEN3_RERANKER.into(),
-            because,
+            reason,
             source: PromptSource::Name {
                 grating_json: serde_json::json!({ "template": Template::NAMES[0] }).to_string(),
             },
@@ -329,13 +335,13 @@ impl Choice {
     }
 
     /// No name, no card, no chat template, no modules: bare weights, of which published ones are Qwen3-Reranker's.
-    fn of_silence() -> Self {
-        let because = "no file says anything else";
+    fn assumed() -> Self {
+        let reason = "no file says anything else";
         let warning = "no file of the model says which prompt is its own; Qwen3-Reranker's is taken. If that is right, \
                        put a grating.json beside the weights: {\"template\": \"qwen3-reranker\"}";
         let warnings = vec![warning.to_string()];
         let source = PromptSource::Nothing;
-        Choice { source, warnings, ..Choice::by_name(because.into()) }
+        PromptChoice { source, warnings, ..PromptChoice::by_name(reason.into()) }
     }
 
     /// The head of a classifier is certain; its prompt is not.
@@ -344,9 +350,9 @@ impl Choice {
             "{file} {says}, and no file says which prompt its classification head was trained with; Qwen3-Reranker's \
              is taken. {GRATING_JSON}"
         );
-        let because = "it is the only known prompt of a Qwen3ForSequenceClassification".to_string();
+        let reason = "it is the only known prompt of a Qwen3ForSequenceClassification".to_string();
         let source = PromptSource::Nothing;
-        Choice { source, warnings: vec![warning], ..Choice::by_name(because) }
+        PromptChoice { source, warnings: vec![warning], ..PromptChoice::by_name(reason) }
     }
 }
 
@@ -368,7 +374,7 @@ pub fn refuse_adapter(files: &SideFiles) -> Result<()> {
                   `AutoPeftModelForCausalLM.from_pretrained(folder).merge_and_unload().save_pretrained(merged)` \
                   (peft; AutoPeftModelForSequenceClassification for a classification head), save the tokenizer there \
                   too, and name that folder. To run the base model without it, remove the adapter's files";
-    Err(said(file, &says, remedy))
+    Err(other_model(file, &says, remedy))
 }
 
 /// Files of older releases do not say; their modules do.
@@ -382,7 +388,7 @@ fn is_cross_encoder(settings: &Settings, modules: &Modules) -> bool {
 fn other_modules(modules: &Modules, wanted: &str) -> ModelError {
     let says = format!("lists {}, another kind of model", quoted(&modules.names()));
     let remedy = format!("{wanted} can be run as its files say; {GRATING_JSON}");
-    said(MODULES, &says, &remedy)
+    other_model(MODULES, &says, &remedy)
 }
 
 fn quoted(text: &str) -> String {

@@ -88,7 +88,7 @@ impl LoadedModel {
             side_files,
             checkpoint,
         };
-        let (template, identity) = evidence.weigh(grating)?;
+        let (template, identity) = evidence.identify(grating)?;
         let encode = EncodeOptions {
             max_tokens,
             special_tokens_in_text: options.special_tokens_in_text,

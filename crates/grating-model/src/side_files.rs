@@ -18,7 +18,7 @@ pub struct SideFiles {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelName {
     /// Who says it, in words for messages: `the folder`, `the hub id`.
-    pub said_by: String,
+    pub stated_by: String,
     /// The name.
     pub name: String,
     /// Whether it was given by the model's author, so that another name is another model. A folder may have any.

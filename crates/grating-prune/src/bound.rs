@@ -1,6 +1,6 @@
 //! Finite-sample tests and bounds for the mean of losses in [0, 1].
 //!
-//! A query's loss is 1 - overlap@K, so it lies in [0, 1], and the queries of a calibration are independent
+//! A query's loss is 1 - agreement@K, so it lies in [0, 1], and the queries of a calibration are independent
 //! draws from the traffic it stands for. Nothing else is assumed: no normality, no number of queries that
 //! is "large enough". Each test gives a p-value for the hypothesis "the mean loss is more than
 //! `allowed`": under it, P(p ≤ u) ≤ u for every u, whatever the distribution of the losses. A

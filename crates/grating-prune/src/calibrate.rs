@@ -7,7 +7,7 @@
 //! # The guarantee
 //! Suppose the queries are independent draws from the traffic, and family, procedure and test were fixed
 //! before their losses were seen. Then, with probability at least C over the draw of the queries,
-//! the chosen policy's expected overlap@K on the traffic is at least P. (When no policy is
+//! the chosen policy's expected agreement@K on the traffic is at least P. (When no policy is
 //! chosen, nothing is claimed.) On average over queries, that is; not for each single one.
 //!
 //! # Why it holds although many policies are tried

@@ -134,6 +134,7 @@ impl Partitions {
         assert!(count <= self.max_clusters(), "{count} clusters were not solved for");
         assert!(count > 0 || self.starts.is_empty(), "values need at least one cluster");
         let mut clusters = Clusters { ends: Vec::new(), centers: Vec::new(), within: 0.0 };
+        // From the worst cluster to the best: each start says where the prefix ends that the clusters before it share.
         let mut end = self.points.values.len();
         for c in (0..count).rev() {
             let start = self.starts[c][end - 1];
@@ -222,7 +223,8 @@ struct Row<'a> {
 impl<'a> Row<'a> {
     fn new(points: &'a Points, before: &'a [f64], clusters_before: usize) -> Self {
         let n = before.len();
-        // A prefix shorter than the number of clusters is never asked for.
+        // A prefix shorter than the number of clusters has no such partition and is never asked for: `fill` begins with
+        // the prefix that ends in point `clusters_before`.
         let mut costs = vec![f64::INFINITY; n];
         costs[..clusters_before].fill(0.0);
         Self { points, before, costs, starts: vec![0; n] }
@@ -233,10 +235,13 @@ impl<'a> Row<'a> {
         if ends.is_empty() {
             return;
         }
+        // The middle prefix first: its best start bounds those of the shorter prefixes from above and of the longer ones
+        // from below, so that each level of the recursion looks at every start about once.
         let end = ends.start + (ends.len() - 1) / 2;
         let (mut best, mut best_start) = (f64::INFINITY, lowest);
         for start in lowest..=highest.min(end) {
             let cost = self.before[start - 1] + self.points.cost(start, end);
+            // Strictly less: of equally good starts the earliest is kept, on every path through the recursion.
             if cost < best {
                 (best, best_start) = (cost, start);
             }

@@ -18,7 +18,7 @@ pub use order::{PairCounts, cluster_gamma, gamma, kendall_tau_b};
 ///
 /// # Panics
 /// When `k` is 0 or `reference` is empty.
-pub fn overlap_at_k(selected: &[usize], reference: &[usize], k: usize) -> f64 {
+pub fn agreement_at_k(selected: &[usize], reference: &[usize], k: usize) -> f64 {
     let top = &reference[..k.min(reference.len())];
     assert!(!top.is_empty(), "overlap at K needs K > 0 and a reference");
     let mut selected = selected[..k.min(selected.len())].to_vec();
@@ -33,9 +33,9 @@ mod tests {
 
     #[test]
     fn overlap_by_hand() {
-        assert_eq!(overlap_at_k(&[3, 1, 2], &[1, 2, 9, 3], 3), 2.0 / 3.0);
-        assert_eq!(overlap_at_k(&[3, 1, 2], &[1, 2, 9, 3], 2), 0.5);
-        assert_eq!(overlap_at_k(&[1, 0], &[0, 1], 10), 1.0);
-        assert_eq!(overlap_at_k(&[], &[0, 1], 2), 0.0);
+        assert_eq!(agreement_at_k(&[3, 1, 2], &[1, 2, 9, 3], 3), 2.0 / 3.0);
+        assert_eq!(agreement_at_k(&[3, 1, 2], &[1, 2, 9, 3], 2), 0.5);
+        assert_eq!(agreement_at_k(&[1, 0], &[0, 1], 10), 1.0);
+        assert_eq!(agreement_at_k(&[], &[0, 1], 2), 0.0);
     }
 }

@@ -138,7 +138,7 @@ impl Pruner {
     }
 
     /// Free places in the top-K, K' = K - accepted.
-    pub fn slots(&self) -> usize {
+    pub fn open_places(&self) -> usize {
         self.pool.k.min(self.pool.candidates) - self.accepted.len()
     }
 
@@ -227,7 +227,7 @@ impl Pruner {
             Ok(Decision { route, dispersion, clusters: vec![], reason })
         };
         if layer + 1 == self.pool.layers {
-            let route = Route { accept: self.slots(), drop: self.slots() };
+            let route = Route { accept: self.open_places(), drop: self.open_places() };
             return Ok(Decision { route, dispersion, clusters: vec![], reason: Reason::LastLayer });
         }
         if !self.policy.on_stride(layer) {
@@ -238,7 +238,8 @@ impl Pruner {
         }
         let clusters = self.policy.clusters.group(&values)?;
         let (_, std) = moments(&values);
-        let route = route(&values, &clusters.ends, self.slots(), self.policy.gap.width(layer, std));
+        let route =
+            route(&values, &clusters.ends, self.open_places(), self.policy.gap.width(layer, std));
         let reason = match route {
             Route { accept, drop } if accept == drop => Reason::EdgeOnBoundary,
             Route { accept: 0, drop } if drop == n => Reason::NothingClear,
@@ -265,7 +266,7 @@ impl Pruner {
         self.live = verdicts.deferred.len();
         self.next = verdicts.layer + 1;
         debug_assert!(self.accepted.len() <= self.pool.k);
-        debug_assert!(self.is_finished() == (self.slots() == 0));
+        debug_assert!(self.is_finished() == (self.open_places() == 0));
     }
 }
 

@@ -73,40 +73,40 @@ impl Gap {
 /// A cut of ranked live candidates: `..accept` accepted, `accept..drop` deferred, `drop..` dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
-    /// Number of accepted candidates, at most the free slots.
+    /// Number of accepted candidates, at most the free places.
     pub accept: usize,
-    /// Rank of the first dropped candidate, at least the free slots.
+    /// Rank of the first dropped candidate, at least the free places.
     pub drop: usize,
 }
 
-/// Routes clusters of `sorted` values (best first), which end at `ends`, for `slots` free places.
+/// Routes clusters of `sorted` values (best first), which end at `ends`, for `places` free places.
 ///
-/// The boundary lies between the ranks `slots` and `slots + 1`. A cluster wholly within the `slots`
+/// The boundary lies between the ranks `places` and `places + 1`. A cluster wholly within the `places`
 /// best is accepted, one wholly beyond is dropped, and the one that straddles the boundary is
 /// deferred, together with those that are nearer than `gap` to their rival across the boundary.
 /// When an edge falls on the boundary and the step there is at least `gap`, nobody is deferred.
 ///
 /// # Panics
-/// Debug builds panic when `slots` is 0 or more than the number of values, or when the last cluster
+/// Debug builds panic when `places` is 0 or more than the number of values, or when the last cluster
 /// does not end with the values.
-pub fn route(sorted: &[f64], ends: &[usize], slots: usize, gap: f64) -> Route {
+pub fn route(sorted: &[f64], ends: &[usize], places: usize, gap: f64) -> Route {
     let n = sorted.len();
-    debug_assert!(0 < slots && slots <= n, "{slots} slots for {n} candidates");
+    debug_assert!(0 < places && places <= n, "{places} places for {n} candidates");
     debug_assert_eq!(ends.last(), Some(&n), "clusters must cover all values");
-    if slots == n {
+    if places == n {
         return Route { accept: n, drop: n };
     }
-    let (worst_within, best_beyond) = (sorted[slots - 1], sorted[slots]);
+    let (worst_within, best_beyond) = (sorted[places - 1], sorted[places]);
     let accept = ends
         .iter()
         .rev()
         .copied()
-        .find(|&end| end <= slots && sorted[end - 1] - best_beyond >= gap)
+        .find(|&end| end <= places && sorted[end - 1] - best_beyond >= gap)
         .unwrap_or(0);
     let drop = ends
         .iter()
         .copied()
-        .find(|&end| end >= slots && end < n && worst_within - sorted[end] >= gap)
+        .find(|&end| end >= places && end < n && worst_within - sorted[end] >= gap)
         .unwrap_or(n);
     Route { accept, drop }
 }
@@ -120,8 +120,8 @@ mod tests {
 
     #[test]
     fn a_straddling_cluster_is_deferred() {
-        for slots in [3, 4] {
-            assert_eq!(route(&VALUES, &ENDS, slots, 0.0), Route { accept: 2, drop: 5 });
+        for places in [3, 4] {
+            assert_eq!(route(&VALUES, &ENDS, places, 0.0), Route { accept: 2, drop: 5 });
         }
         assert_eq!(route(&VALUES, &ENDS, 1, 0.0), Route { accept: 0, drop: 2 });
         assert_eq!(route(&VALUES, &ENDS, 7, 0.0), Route { accept: 5, drop: 8 });

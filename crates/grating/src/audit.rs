@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use grating_prune::metrics::overlap_at_k;
+use grating_prune::metrics::agreement_at_k;
 use grating_prune::{Policy, ScoreTrace, replay};
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::error::Result;
 #[non_exhaustive]
 pub struct Audit {
     /// Share of the full model's top K that the policy would have selected, 0 to 1.
-    pub overlap_at_k: f64,
+    pub agreement: f64,
     /// Candidate-layers that it would have computed.
     pub candidate_layers: u64,
 }
@@ -27,9 +27,9 @@ pub struct AuditTotals {
     pub requests: u64,
     /// Audited ones.
     pub audited: u64,
-    /// Mean overlap@K with the full model over the audited ones; compare it with the profile's promise. Nothing where
+    /// Mean agreement@K with the full model over the audited ones; compare it with the profile's promise. Nothing where
     /// none was audited.
-    pub mean_overlap: Option<f64>,
+    pub mean_agreement: Option<f64>,
 }
 
 /// Which requests are audited, and what came of it.
@@ -39,7 +39,7 @@ pub(crate) struct Auditor {
     /// Requests that came, and those that were answered.
     requests: AtomicU64,
     answered: AtomicU64,
-    /// Audits, and the sum of their overlaps.
+    /// Audits, and the sum of their agreements.
     sums: Mutex<(u64, f64)>,
 }
 
@@ -67,10 +67,10 @@ impl Auditor {
         let candidates = scores.first().map_or(0, Vec::len);
         let trace = ScoreTrace::from_vec(scores.len(), candidates, scores.concat())?;
         let outcome = replay(policy, &trace, k)?;
-        let overlap_at_k = overlap_at_k(&outcome.selected, &trace.final_ranking(), k);
+        let agreement = agreement_at_k(&outcome.selected, &trace.final_ranking(), k);
         let mut sums = self.sums.lock().unwrap_or_else(PoisonError::into_inner);
-        *sums = (sums.0 + 1, sums.1 + overlap_at_k);
-        Ok(Audit { overlap_at_k, candidate_layers: outcome.candidate_layers })
+        *sums = (sums.0 + 1, sums.1 + agreement);
+        Ok(Audit { agreement, candidate_layers: outcome.candidate_layers })
     }
 
     pub(crate) fn totals(&self) -> AuditTotals {
@@ -78,7 +78,7 @@ impl Auditor {
         AuditTotals {
             requests: self.answered.load(Ordering::Relaxed),
             audited,
-            mean_overlap: (audited > 0).then(|| sum / audited as f64),
+            mean_agreement: (audited > 0).then(|| sum / audited as f64),
         }
     }
 }

@@ -11,6 +11,7 @@ use grating_model::{CpuOps, Isa, LoadedModel, Precision};
 use grating_sched::{RowCache, Settings, Spill, Window};
 
 use crate::audit::Auditor;
+use crate::default_pruning::DefaultPruning;
 use crate::error::{Error, Result};
 use crate::files::{self, ModelFiles};
 use crate::fingerprint::Fingerprint;
@@ -19,7 +20,6 @@ use crate::profile::{Profile, SHIPPED};
 use crate::request::Pruning;
 use crate::reranker::Reranker;
 use crate::source::ModelSource;
-use crate::standing::Standing;
 
 /// Settings of a [`Reranker`]; every one has a default.
 #[derive(Debug, Clone, Default)]
@@ -315,12 +315,13 @@ impl RerankerBuilder {
             precision: self.precision,
             products,
             instruction: self.instruction,
-            standing: Standing::Said(self.pruning.clone().unwrap_or(Pruning::Off)),
+            default_pruning: DefaultPruning::Set(self.pruning.clone().unwrap_or(Pruning::Off)),
             auditor: Arc::new(Auditor::new(self.audit)),
             savings: self.savings,
         };
         if self.pruning.is_none() {
-            reranker.standing = standing(&reranker, self.profile, shipped.as_deref())?;
+            reranker.default_pruning =
+                default_pruning(&reranker, self.profile, shipped.as_deref())?;
         }
         Ok(reranker)
     }
@@ -372,23 +373,23 @@ pub(crate) fn fetch_quietly(id: &str, _revision: Option<&str>) -> Result<PathBuf
 
 /// The caller's profile, or else those that came with the model, after a look whether they are this model's. The caller
 /// may not know of the latter: where only settings differ they are left out, and everything is computed.
-fn standing(
+fn default_pruning(
     reranker: &Reranker,
     given: Option<Box<Profile>>,
     shipped: Option<&[u8]>,
-) -> Result<Standing> {
+) -> Result<DefaultPruning> {
     if let Some(profile) = given {
         profile.check_model(&reranker.stamp()?)?;
         check_readouts(reranker, &profile)?;
-        return Ok(Standing::Given(profile));
+        return Ok(DefaultPruning::Profile(profile));
     }
-    let Some(bytes) = shipped else { return Ok(Standing::Said(Pruning::Off)) };
+    let Some(bytes) = shipped else { return Ok(DefaultPruning::Set(Pruning::Off)) };
     let mut profiles = Profile::parse(SHIPPED, bytes)?;
     let stamp = reranker.stamp()?;
     profiles.iter().try_for_each(|profile| profile.check_weights(&stamp))?;
     profiles.retain(|profile| profile.check_model(&stamp).is_ok());
     profiles.iter().try_for_each(|profile| check_readouts(reranker, profile))?;
-    Ok(Standing::Shipped(profiles))
+    Ok(DefaultPruning::Shipped(profiles))
 }
 
 fn check_readouts(reranker: &Reranker, profile: &Profile) -> Result<()> {

@@ -8,7 +8,7 @@
 //! to keep the promise into a [`Profile`](crate::Profile). [`plot`] draws the frontier.
 //!
 //! # The promise
-//! "With confidence C, the policy's mean overlap with the full model's top K is at least P on traffic like the sample":
+//! "With confidence C, the policy's mean agreement with the full model's top K is at least P on traffic like the sample":
 //! see [`mod@grating_prune::calibrate`] for the theorem, and for what it takes for granted.
 //!
 //! # The split

@@ -168,7 +168,7 @@ fn not_loaded(report: &mut DoctorReport, error: ModelError) {
 
 /// What the model was taken for and why, and how its scores compare to sentence-transformers'.
 fn check_identity(report: &mut DoctorReport, identity: &Identity) {
-    report.pass(PROMPT, format!("{}: {}", identity.prompt, identity.because));
+    report.pass(PROMPT, format!("{}: {}", identity.prompt, identity.reason));
     for warning in &identity.warnings {
         report.add(PROMPT, CheckStatus::Warn, warning, None);
     }

@@ -29,7 +29,7 @@ pub struct ModelInfo {
     /// The prompt that texts go into, in words.
     pub prompt: String,
     /// Which of the model's files say so.
-    pub prompt_because: String,
+    pub prompt_reason: String,
     /// What `CrossEncoder.predict` of sentence-transformers makes of a score, where the files say it: `Sigmoid`
     /// (which is [`Ranked::score`](crate::Ranked::score)), `Identity` (which is its raw score) or another.
     pub activation: Option<String>,
@@ -88,7 +88,7 @@ impl ModelInfo {
             template: if encoder.is_prompt() { "prompt" } else { "pair" },
             instruction: encoder.has_instruction(),
             prompt: identity.prompt,
-            prompt_because: identity.because,
+            prompt_reason: identity.reason,
             activation: identity.activation,
             warnings: identity.warnings,
             layers: config.layers,

@@ -33,6 +33,7 @@ mod audit;
 mod builder;
 pub mod calibrate;
 mod default_model;
+mod default_pruning;
 mod distinct;
 mod doctor;
 mod error;
@@ -53,7 +54,6 @@ mod reranker;
 mod selection;
 mod side_files;
 mod source;
-mod standing;
 mod stats;
 mod texts;
 

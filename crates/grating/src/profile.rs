@@ -98,7 +98,7 @@ pub struct DataSummary {
 pub struct LayerAgreement {
     /// Counted from 0.
     pub layer: usize,
-    /// Mean overlap of the top K after this layer with the final one, by the model's own head.
+    /// Mean agreement of the top K after this layer with the final one, by the model's own head.
     pub head: f64,
     /// The same by the fitted readout.
     pub fitted: f64,
@@ -112,7 +112,7 @@ pub struct LayerAgreement {
 pub struct Measured {
     /// Queries.
     pub queries: usize,
-    /// Mean overlap@K with the full model, 0 to 1.
+    /// Mean agreement@K with the full model, 0 to 1.
     pub agreement: f64,
     /// Share of candidate-layers not computed, 0 to 1.
     pub saved: f64,

@@ -11,6 +11,7 @@ use rayon::ThreadPool;
 
 use crate::audit::{AuditTotals, Auditor};
 use crate::builder::RerankerBuilder;
+use crate::default_pruning::{DefaultPruning, PruningRule};
 use crate::distinct::{Places, distinct};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
@@ -21,7 +22,6 @@ use crate::pending::{Asked, Pending, TrySubmitError};
 use crate::profile::ModelStamp;
 use crate::request::{Options, Pruning, Request};
 use crate::selection::Selection;
-use crate::standing::{Rule, Standing};
 
 /// A cross-encoder reranker. `Send + Sync`: share it by reference or in an `Arc`; requests queue.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Reranker {
     pub(crate) precision: Precision,
     /// What that comes to on this machine, see [`ModelStamp::products`].
     pub(crate) products: String,
-    pub(crate) standing: Standing,
+    pub(crate) default_pruning: DefaultPruning,
     pub(crate) auditor: Arc<Auditor>,
     pub(crate) savings: Savings,
 }
@@ -50,7 +50,7 @@ struct Entrance {
     /// When the caller called.
     called: Instant,
     deadline: Option<Deadline>,
-    rule: Option<Rule>,
+    rule: Option<PruningRule>,
 }
 
 impl Reranker {
@@ -228,11 +228,16 @@ impl Reranker {
     }
 
     /// What a request for `k` texts prunes by, and what becomes of accepted ones; none computes everything.
-    fn rule(&self, pruning: Option<Pruning>, mode: Option<Mode>, k: usize) -> Result<Option<Rule>> {
+    fn rule(
+        &self,
+        pruning: Option<Pruning>,
+        mode: Option<Mode>,
+        k: usize,
+    ) -> Result<Option<PruningRule>> {
         let mut rule = match pruning {
             Some(Pruning::Off) => None,
-            Some(Pruning::By(policy)) => Some(Rule::of(policy)),
-            None => self.standing.rule(k)?,
+            Some(Pruning::By(policy)) => Some(PruningRule::of(policy)),
+            None => self.default_pruning.rule(k)?,
         };
         if let (Some(rule), Some(mode)) = (&mut rule, mode) {
             rule.policy.mode = mode;

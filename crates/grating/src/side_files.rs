@@ -9,7 +9,7 @@ use crate::files;
 
 /// What the hub calls a model.
 pub(crate) fn hub_name(id: String) -> ModelName {
-    ModelName { said_by: "the hub id".into(), name: id, by_author: true }
+    ModelName { stated_by: "the hub id".into(), name: id, by_author: true }
 }
 
 /// The small files of a model's folder, as far as they are there, and what the folder's name says.
@@ -57,7 +57,7 @@ fn folder_names(folder: &Path) -> Vec<ModelName> {
     let absolute = folder.canonicalize();
     let mut names = Vec::new();
     for name in [last(folder), absolute.as_deref().ok().and_then(last)].into_iter().flatten() {
-        names.push(ModelName { said_by: "the folder".into(), name, by_author: false });
+        names.push(ModelName { stated_by: "the folder".into(), name, by_author: false });
     }
     names.dedup();
     let cached = absolute.unwrap_or_else(|_| PathBuf::from(folder));

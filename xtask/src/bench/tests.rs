@@ -92,7 +92,7 @@ fn a_quick_run_measures_tables_and_goes_on_where_it_stopped() {
     assert_eq!(programs.len(), 6, "two programs, three ways to rerank: {programs:?}");
     let precision = read(&out, "precision");
     assert_eq!(
-        (precision.rows[0].value("queries"), precision.rows[0].value("overlap")),
+        (precision.rows[0].value("queries"), precision.rows[0].value("agreement")),
         (Some(2.0), Some(1.0))
     );
     assert!(precision.rows[0].value("precision").unwrap() > 0.0);

@@ -28,10 +28,10 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
         100.0 * stats.candidate_layers as f64 / full
     );
     stats.funnel.iter().for_each(print_layer);
-    if let (Some(audit), Some(mean)) = (&stats.audit, audits.mean_overlap) {
+    if let (Some(audit), Some(mean)) = (&stats.audit, audits.mean_agreement) {
         eprintln!(
             "audit       pruning would have kept {:.1} % of the top K with {:.1} % of candidate-layers",
-            100.0 * audit.overlap_at_k,
+            100.0 * audit.agreement,
             100.0 * audit.candidate_layers as f64 / full
         );
         eprintln!(

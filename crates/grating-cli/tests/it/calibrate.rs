@@ -28,7 +28,7 @@ fn a_profile_is_made_and_used() {
     let model = model.to_str().unwrap();
     let mut args = vec!["calibrate", "--model", model, "--data", &data, "--out", &out];
     args.extend(["--traces", &traces, "--plot", &plot, "--top-k", "2"]);
-    args.extend(["--target-precision", "0.3", "--confidence", "0.7", "--threads", "1"]);
+    args.extend(["--target-agreement", "0.3", "--confidence", "0.7", "--threads", "1"]);
     let first = grating(&args, b"");
     let text = String::from_utf8(first.stdout).unwrap();
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
@@ -70,7 +70,7 @@ fn without_a_chance_it_says_so_and_writes_a_profile_that_prunes_nothing() {
     let (data, model) = (data(folder.path()), golden("bert-gelu-f32"));
     let out = folder.path().join("profile.json");
     let mut args = vec!["calibrate", "-m", model.to_str().unwrap(), "--data", &data];
-    args.extend(["--top-k", "2", "--target-precision", "0.99", "--out", out.to_str().unwrap()]);
+    args.extend(["--top-k", "2", "--target-agreement", "0.99", "--out", out.to_str().unwrap()]);
     let output = grating(&args, b"");
     assert!(String::from_utf8(output.stdout).unwrap().contains("none can be certified"));
     let warning = String::from_utf8(output.stderr).unwrap();
@@ -88,15 +88,15 @@ fn wrong_usage_is_told_before_anything_is_computed() {
     let folder = tempfile::tempdir().unwrap();
     let data = data(folder.path());
     let args = |out: &'static str, precision: &'static str| {
-        vec!["calibrate", "--data", &data, "-k", "2", "--target-precision", precision, "-o", out]
+        vec!["calibrate", "--data", &data, "-k", "2", "--target-agreement", precision, "-o", out]
     };
     fails(&args("x.json", "1"), b"", 2, &["between 0 and 1"]);
     // No model is loaded for a sample that can never be split.
-    let mut nowhere = vec!["calibrate", "--data", &data, "-k", "8", "--target-precision", "0.9"];
+    let mut nowhere = vec!["calibrate", "--data", &data, "-k", "8", "--target-agreement", "0.9"];
     nowhere.extend(["-o", "x.json", "-m", "./nowhere"]);
     fails(&nowhere, b"", 1, &["0 queries have more than K = 8"]);
     fails(&args("no/such/folder/x.json", "0.9"), b"", 1, &["no/such/folder"]);
-    let missing = ["calibrate", "--data", "/no/such", "-k", "2", "--target-precision", "0.9"];
+    let missing = ["calibrate", "--data", "/no/such", "-k", "2", "--target-agreement", "0.9"];
     fails(&[&missing[..], &["-o", "x.json"]].concat(), b"", 1, &["/no/such"]);
     fails(&["rerank", "-q", "x", "--profile", "/no/such"], b"a\n", 1, &["/no/such"]);
     fails(&["rerank", "-q", "x", "--audit", "2"], b"a\n", 2, &["0 to 1"]);

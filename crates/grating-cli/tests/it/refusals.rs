@@ -73,7 +73,7 @@ fn traces_of_another_shape_are_refused_with_what_differs() {
     let model = golden("bert-gelu-f32");
     let out = path("profile.json");
     let mut args = vec!["calibrate", "-m", model.to_str().unwrap(), "--data", &data, "--out", &out];
-    args.extend(["--top-k", "1", "--target-precision", "0.3", "--traces", &traces]);
+    args.extend(["--top-k", "1", "--target-agreement", "0.3", "--traces", &traces]);
     let good = grating(&args, b"");
     assert!(good.status.success(), "{}", String::from_utf8_lossy(&good.stderr));
     let recorded = std::fs::read_to_string(&traces).unwrap();

@@ -148,7 +148,7 @@ fn pipes_in_place_of_files_are_refused_at_once() {
     std::fs::write(&queries, "{\"query\":\"a\",\"texts\":[\"b\",\"c\"]}\n").unwrap();
     let queries = queries.to_str().unwrap();
     let out = folder.path().join("out");
-    let calibrate = ["--top-k", "1", "--target-precision", "0.5", "--out", out.to_str().unwrap()];
+    let calibrate = ["--top-k", "1", "--target-agreement", "0.5", "--out", out.to_str().unwrap()];
     let mut runs: Vec<Vec<&str>> = vec![
         vec!["rerank", "-q", "x", pipe],
         vec!["rerank", "-q", "x", "--profile", pipe, texts],
@@ -227,7 +227,7 @@ fn paths_need_not_be_text() {
     succeeds(&[o("rerank"), o("-q"), o("x"), o("-m"), out.as_ref(), texts.as_ref()]);
     let calibrate = [o("calibrate"), o("-m"), model.as_ref(), o("--data"), queries.as_ref()];
     let files = [o("--traces"), traces.as_ref(), o("--out"), profile.as_ref()];
-    let rest = ["--top-k", "1", "--target-precision", "0.3", "--confidence", "0.5"].map(OsStr::new);
+    let rest = ["--top-k", "1", "--target-agreement", "0.3", "--confidence", "0.5"].map(OsStr::new);
     succeeds(&[&calibrate[..], &files, &rest].concat());
     let rerank = [o("rerank"), o("-q"), o("x"), o("-k"), o("1"), o("-m"), model.as_ref()];
     succeeds(&[&rerank[..], &[o("--profile"), profile.as_ref(), texts.as_ref()]].concat());

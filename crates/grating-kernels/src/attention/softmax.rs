@@ -23,12 +23,12 @@ pub(super) fn softmax<V: Simd>(x: &mut [f32], scale: f32) -> f32 {
         total = total.add(e);
         e.store(x);
     }
-    let tail = vectors.into_remainder();
-    if !tail.is_empty() {
+    let remainder = vectors.into_remainder();
+    if !remainder.is_empty() {
         // Lanes past the end are far below, so that they add nothing.
-        let e = V::load_part(tail, f32::NEG_INFINITY).mul_add(scale, shift);
-        math::exp(e).store_part(tail);
-        total = total.add(V::load_part(tail, 0.0));
+        let e = V::load_part(remainder, f32::NEG_INFINITY).mul_add(scale, shift);
+        math::exp(e).store_part(remainder);
+        total = total.add(V::load_part(remainder, 0.0));
     }
     1.0 / total.sum()
 }

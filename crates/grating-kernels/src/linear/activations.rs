@@ -135,7 +135,7 @@ impl Activations {
     }
 
     /// Columns `first..first + count` of tile `i`, packed by `micro`. `first` is a multiple of
-    /// [`BLOCK_COLUMNS`](super::plan::BLOCK_COLUMNS).
+    /// [`BLOCK_COLUMNS`](super::tasks::BLOCK_COLUMNS).
     pub(super) fn tile(
         &self,
         i: usize,

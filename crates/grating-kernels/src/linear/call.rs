@@ -3,8 +3,8 @@
 use super::Activations;
 use super::microkernel::{Microkernel, Source, Tile};
 use super::pack::Packed;
-use super::plan::{BLOCK_COLUMNS, Task};
 use super::scratch::{Rows, Scratch};
+use super::tasks::{BLOCK_COLUMNS, Task};
 use crate::format::Matrix;
 
 /// Tiles of activations that pass one panel before the next: their block stays in the second-level

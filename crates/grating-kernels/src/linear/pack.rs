@@ -1,8 +1,8 @@
 //! Rows as they are stored, on the way to units.
 
 use super::microkernel::{Microkernel, PackFn, Packing, Source};
-use super::plan::BLOCK_COLUMNS;
 use super::scratch::Rows;
+use super::tasks::BLOCK_COLUMNS;
 use crate::format::Format;
 use crate::quant::{DecodeFn, GROUP, QuantizeActivationsFn, QuantizeWeightsFn};
 

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::plan::BLOCK_COLUMNS;
+use super::tasks::BLOCK_COLUMNS;
 use crate::Memory;
 use crate::quant::{GROUP, Step};
 

@@ -22,18 +22,18 @@ pub(super) fn named(files: &SideFiles, config: &Value, checkpoint: &Checkpoint) 
     names.extend(card_names(&files.text("README.md").unwrap_or_default()));
     if files.get("README.md").is_some() {
         // A card that names no base model is still one of another model.
-        let (said_by, name) = ("README.md's model".into(), "(unnamed)".into());
-        names.push(ModelName { said_by, name, by_author: true });
+        let (stated_by, name) = ("README.md's model".into(), "(unnamed)".into());
+        names.push(ModelName { stated_by, name, by_author: true });
     }
     if let Some(name) = config.get("_name_or_path").and_then(Value::as_str) {
         // Often a folder of the training machine.
-        let said_by = "config.json's `_name_or_path`".into();
-        names.push(ModelName { said_by, name: name.into(), by_author: false });
+        let stated_by = "config.json's `_name_or_path`".into();
+        names.push(ModelName { stated_by, name: name.into(), by_author: false });
     }
     names.extend(gguf_names(checkpoint));
     let file = checkpoint.name().rsplit(['/', '\\']).next().unwrap_or_default();
-    let said_by = "the file of the weights".into();
-    names.push(ModelName { said_by, name: file.into(), by_author: false });
+    let stated_by = "the file of the weights".into();
+    names.push(ModelName { stated_by, name: file.into(), by_author: false });
     if let Some(name) = names.iter().find(|name| is_qwen3_reranker(&name.name)) {
         return Named::Qwen3Reranker(name.clone());
     }
@@ -48,8 +48,8 @@ fn is_qwen3_reranker(name: &str) -> bool {
 
 /// The base models of a model card's front matter, and its title.
 fn card_names(card: &str) -> Vec<ModelName> {
-    let name = |said_by: &str, name: &str| ModelName {
-        said_by: said_by.into(),
+    let name = |stated_by: &str, name: &str| ModelName {
+        stated_by: stated_by.into(),
         name: name.trim().trim_matches(['"', '\'']).into(),
         by_author: true,
     };
@@ -85,8 +85,8 @@ fn gguf_names(checkpoint: &Checkpoint) -> Vec<ModelName> {
     ["general.name", "general.basename", "general.base_model.0.name"]
         .into_iter()
         .filter_map(|key| {
-            let said_by = format!("the GGUF file's `{key}`");
-            text(key).map(|name| ModelName { said_by, name, by_author })
+            let stated_by = format!("the GGUF file's `{key}`");
+            text(key).map(|name| ModelName { stated_by, name, by_author })
         })
         .collect()
 }

@@ -32,7 +32,11 @@ impl Modules {
         let modules: Option<Vec<_>> =
             json.as_array().and_then(|list| list.iter().map(module).collect());
         modules.map(|modules| Some(Modules(modules))).ok_or_else(|| {
-            said(MODULES, "is no list of modules with their types", "download the file again")
+            other_model(
+                MODULES,
+                "is no list of modules with their types",
+                "download the file again",
+            )
         })
     }
 
@@ -62,11 +66,11 @@ impl Modules {
         }
         let file = format!("{}/config.json", self.0[1].1);
         let json = files.json(&file)?.ok_or_else(|| {
-            said(&file, "is missing, which modules.json names", "download the file")
+            other_model(&file, "is missing, which modules.json names", "download the file")
         })?;
         let bad = || {
             let says = "names no answer tokens (`true_token_id`, and `false_token_id` or null)";
-            said(&file, says, "download the file again")
+            other_model(&file, says, "download the file again")
         };
         let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
         let yes = json.get("true_token_id").and_then(id).ok_or_else(bad)?;
@@ -76,7 +80,7 @@ impl Modules {
         };
         let other = json.get("module_input_name").and_then(Value::as_str);
         if let Some(other) = other.filter(|name| *name != "causal_logits") {
-            return Err(said(
+            return Err(other_model(
                 &file,
                 &format!("reads `{other}`, not the language model's logits"),
                 "only `causal_logits` can be run",
@@ -108,7 +112,7 @@ impl Settings {
                 let prompt = json.get("prompts").and_then(|prompts| prompts.get(&name)?.as_str());
                 let prompt = prompt.ok_or_else(|| {
                     let says = format!("has no prompt of the name `{name}`, its default");
-                    said(SETTINGS, &says, "download the file again")
+                    other_model(SETTINGS, &says, "download the file again")
                 })?;
                 Some(prompt.to_string()).filter(|prompt| !prompt.is_empty())
             }
@@ -123,7 +127,7 @@ impl Settings {
     /// Refuses a prompt that would have to be put before each query.
     pub(super) fn refuse_prompt(&self) -> Result<()> {
         let Some(prompt) = &self.default_prompt else { return Ok(()) };
-        Err(said(
+        Err(other_model(
             SETTINGS,
             &format!("puts {prompt:?} before every query (`default_prompt_name`)"),
             "that is not done here: remove the default from the file, and put it before your queries yourself",
@@ -243,7 +247,7 @@ fn named_template<'a>(template: &'a Value, name: Option<&str>) -> Option<&'a str
     }
 }
 
-pub(super) fn said(file: &str, says: &str, remedy: &str) -> ModelError {
+pub(super) fn other_model(file: &str, says: &str, remedy: &str) -> ModelError {
     ModelError::OtherModel { file: file.into(), says: says.into(), remedy: remedy.into() }
 }
 

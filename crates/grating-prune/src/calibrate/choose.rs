@@ -11,7 +11,7 @@ use crate::policy::Policy;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Target {
-    /// P: least mean overlap@K with the full model, between 0 and 1.
+    /// P: least mean agreement@K with the full model, between 0 and 1.
     pub agreement: f64,
     /// C: probability that the promise is kept, over the draw of the sample queries, between 0 and 1.
     pub confidence: f64,
@@ -45,7 +45,7 @@ pub enum Procedure {
 pub struct Tested {
     /// The policy.
     pub policy: Policy,
-    /// Mean overlap@K on the queries that tested it.
+    /// Mean agreement@K on the queries that tested it.
     pub agreement: f64,
     /// Share of candidate-layers computed on these queries.
     pub cost: f64,
@@ -117,7 +117,7 @@ pub fn calibrate(
     let sequences = match procedure {
         Procedure::Bonferroni => (0..policies).map(|i| vec![i]).collect(),
         Procedure::FixedSequence => sweep.chains(),
-        Procedure::Split { explore } => vec![careful_to_bold(sweep.runs(), 0..explore)],
+        Procedure::Split { explore } => vec![by_falling_agreement(sweep.runs(), 0..explore)],
     };
     let judge = Judge {
         test,
@@ -147,7 +147,7 @@ pub fn calibrate(
 ///
 /// Of equal agreement all are kept, not only the cheapest: the careful ones are tested first, so that
 /// there is something to fall back on when the cheapest looked better than it is.
-fn careful_to_bold(runs: &[PolicyRun], explored: Range<usize>) -> Vec<usize> {
+fn by_falling_agreement(runs: &[PolicyRun], explored: Range<usize>) -> Vec<usize> {
     let mut order: Vec<(usize, f64, f64)> = runs
         .iter()
         .enumerate()
@@ -214,7 +214,7 @@ impl Judge {
             cost: run.cost(self.queries.clone()),
             p_value: self.p_value(run),
             level: self.level,
-            lower_bound: 1.0 - upper.expect("overlaps are in [0, 1] and the level was checked"),
+            lower_bound: 1.0 - upper.expect("agreements are in [0, 1] and the level was checked"),
             queries_needed: self.queries_needed(&losses),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::calibrate::Family;
 use crate::error::PruneError;
-use crate::metrics::overlap_at_k;
+use crate::metrics::agreement_at_k;
 use crate::policy::Policy;
 use crate::replay::replay;
 use crate::trace::ScoreTrace;
@@ -12,7 +12,7 @@ use crate::trace::ScoreTrace;
 pub struct PolicyRun {
     /// The policy.
     pub policy: Policy,
-    /// Overlap@K with the full model's top-K, per query.
+    /// Agreement@K with the full model's top-K, per query.
     pub agreement: Vec<f64>,
     /// Candidate-layers computed, per query.
     pub candidate_layers: Vec<u64>,
@@ -35,7 +35,7 @@ impl PolicyRun {
         };
         for trace in traces {
             let outcome = replay(policy, trace, k)?;
-            run.agreement.push(overlap_at_k(&outcome.selected, &trace.final_ranking(), k));
+            run.agreement.push(agreement_at_k(&outcome.selected, &trace.final_ranking(), k));
             run.candidate_layers.push(outcome.candidate_layers);
             run.full.push(trace.candidates() as u64 * trace.layers() as u64);
         }
@@ -62,7 +62,7 @@ impl PolicyRun {
 pub struct FrontierPoint {
     /// The policy.
     pub policy: Policy,
-    /// Mean overlap@K with the full model on the sample: an estimate, not a promise.
+    /// Mean agreement@K with the full model on the sample: an estimate, not a promise.
     pub agreement: f64,
     /// Share of all candidate-layers that is computed.
     pub cost: f64,

@@ -49,11 +49,11 @@ pub fn fit(samples: &[Sample<'_>], hidden: usize) -> Result<Fit, PruneError> {
         }
     }
     let folds = FOLDS.min(samples.len());
-    let mut parts = vec![Part::new(hidden); folds];
+    let mut parts = vec![NormalEquations::new(hidden); folds];
     for (i, sample) in samples.iter().enumerate() {
         parts[i % folds].add(sample);
     }
-    let mut all = Part::new(hidden);
+    let mut all = NormalEquations::new(hidden);
     parts.iter().for_each(|part| all.merge(part, 1.0));
 
     let mut best: Option<(f64, f64, Vec<Vec<f32>>)> = None;
@@ -91,7 +91,7 @@ fn error(wanted: &[f32], found: &[f32]) -> f64 {
 
 /// Sums over some samples: all that the regression needs of them.
 #[derive(Clone)]
-struct Part {
+struct NormalEquations {
     gram: Gram,
     products: Vec<f64>,
     state_sum: Vec<f64>,
@@ -99,9 +99,9 @@ struct Part {
     candidates: f64,
 }
 
-impl Part {
+impl NormalEquations {
     fn new(hidden: usize) -> Self {
-        Part {
+        NormalEquations {
             gram: Gram::new(hidden),
             products: vec![0.0; hidden],
             state_sum: vec![0.0; hidden],
@@ -133,7 +133,7 @@ impl Part {
     }
 
     /// Adds `factor` times the other's sums.
-    fn merge(&mut self, other: &Part, factor: f64) {
+    fn merge(&mut self, other: &NormalEquations, factor: f64) {
         let add = |to: &mut Vec<f64>, from: &Vec<f64>| {
             to.iter_mut().zip(from).for_each(|(a, b)| *a += factor * b);
         };

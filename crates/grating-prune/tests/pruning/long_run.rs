@@ -1,6 +1,6 @@
 //! Ten thousand random traces, no violated invariant.
 
-use grating_prune::metrics::overlap_at_k;
+use grating_prune::metrics::agreement_at_k;
 use grating_prune::{ClusterRule, Dispersion, Gap, Mode, Policy, ScoreScale};
 
 use crate::support::{Numbers, run_checked};
@@ -44,7 +44,7 @@ fn ten_thousand_traces() {
         let (outcome, _) = run_checked(&policy(&mut numbers, layers), &trace, k);
         work += outcome.candidate_layers;
         full += (layers * candidates) as u64;
-        agreement += overlap_at_k(&outcome.selected, &trace.final_ranking(), k);
+        agreement += agreement_at_k(&outcome.selected, &trace.final_ranking(), k);
     }
     // The runs were worth checking: much was pruned, and not blindly.
     let (cost, agreement) = (work as f64 / full as f64, agreement / 10_000.0);

@@ -100,7 +100,7 @@ pub(crate) fn run_checked(
         assert_eq!(accepted + dropped + pruner.live().count(), n, "a partition at all times");
         assert!(accepted <= k, "{accepted} accepted of {k}");
         assert_eq!(pruner.accepted().len(), accepted);
-        assert_eq!(pruner.slots(), k.min(n) - accepted);
+        assert_eq!(pruner.open_places(), k.min(n) - accepted);
         check_verdicts(&verdicts, &live, trace, policy);
         seen.push(verdicts);
     }

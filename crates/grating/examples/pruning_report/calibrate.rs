@@ -30,14 +30,14 @@ pub(crate) fn run(builder: &RerankerBuilder, place: &Place, set: &str) -> Outcom
 
 fn recorded(reranker: &Reranker, data: &Dataset, work: &Path) -> Outcome<Traces> {
     let file = work.join(format!("{}.jsonl", data.name));
-    let mut told = usize::MAX;
+    let mut last_reported = usize::MAX;
     let traces = record(
         reranker,
         data,
         RecordOptions::default().file(Some(&file)).states(true),
         |progress| {
-            if progress.done != told && progress.done % 10 == 0 {
-                told = progress.done;
+            if progress.done != last_reported && progress.done % 10 == 0 {
+                last_reported = progress.done;
                 eprintln!("{}: {} of {} queries", data.name, progress.done, progress.queries);
             }
         },

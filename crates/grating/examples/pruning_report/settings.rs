@@ -21,7 +21,7 @@ const LEVEL: f64 = 0.98;
 pub(crate) struct Setting {
     setting: String,
     value: String,
-    /// Share of candidate-layers computed and overlap on the test half; none where no policy agrees enough.
+    /// Share of candidate-layers computed and agreement on the test half; none where no policy agrees enough.
     found: Option<(f64, f64)>,
 }
 
@@ -30,9 +30,9 @@ pub(crate) fn table(out: &mut String, sets: &[Study]) {
     put(
         out,
         format_args!(
-            "## Settings\n\nFor each setting the cheapest policy that has it and whose mean overlap@{K} on the calibrating half is \
-             at least {LEVEL}, on the model's head: candidate-layers computed and overlap on the test half, means over the sets.\n\n\
-             | setting | value | computed | overlap | sets with such a policy |\n| --- | --- | --- | --- | --- |"
+            "## Settings\n\nFor each setting the cheapest policy that has it and whose mean agreement@{K} on the calibrating half is \
+             at least {LEVEL}, on the model's head: candidate-layers computed and agreement on the test half, means over the sets.\n\n\
+             | setting | value | computed | agreement | sets with such a policy |\n| --- | --- | --- | --- | --- |"
         ),
     );
     let Some(first) = sets.first() else { return };

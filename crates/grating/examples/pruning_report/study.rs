@@ -38,7 +38,7 @@ pub(crate) struct OfK {
     pub(crate) points: Vec<Point>,
 }
 
-/// The cheapest policy of a family whose mean overlap on the calibrating half is at least `level`.
+/// The cheapest policy of a family whose mean agreement on the calibrating half is at least `level`.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Point {
     pub(crate) family: Kind,
@@ -79,7 +79,7 @@ pub(crate) struct Timed {
     pub(crate) share: f64,
     /// Median over the requests of the same.
     pub(crate) median: f64,
-    /// Mean overlap with the full model.
+    /// Mean agreement with the full model.
     pub(crate) overlap: f64,
     /// Share of candidate-layers computed.
     pub(crate) layers: f64,

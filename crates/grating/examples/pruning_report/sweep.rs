@@ -9,7 +9,7 @@ pub(crate) fn frontiers(out: &mut String, sets: &[Study]) {
     put(
         out,
         format_args!(
-            "## The sweep\n\nThe cheapest policy whose mean overlap on the calibrating half is at least the level, on the test half: share of \
+            "## The sweep\n\nThe cheapest policy whose mean agreement on the calibrating half is at least the level, on the test half: share of \
              candidate-layers computed (overlap), the paper's family / ours. Estimates, not promises.\n"
         ),
     );
@@ -46,11 +46,11 @@ fn dominance(out: &mut String, sets: &[Study]) {
             tally.count(set, of_k, paper, better, &format!("{computed:.3} computed"));
         }
     }
-    let told = tally.told();
+    let summary = tally.summary();
     put(
         out,
         format_args!(
-            "\nOn the test half one of our points computes no more and agrees no less than the paper's in {told}\n"
+            "\nOn the test half one of our points computes no more and agrees no less than the paper's in {summary}\n"
         ),
     );
 }
@@ -72,11 +72,11 @@ impl Tally {
         } else {
             let agreement = paper.test.agreement;
             let place = format!("{} K = {} at {cost}", set.name, of_k.k);
-            self.beyond.push(format!("{place} and overlap {agreement:.3}"));
+            self.beyond.push(format!("{place} and agreement {agreement:.3}"));
         }
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let beyond = if self.beyond.is_empty() { "none".into() } else { self.beyond.join("; ") };
         format!("{} of {} points. The others: {beyond}.", self.beaten, self.all)
     }
@@ -89,7 +89,7 @@ pub(crate) fn latency(out: &mut String, sets: &[Study]) {
         format_args!(
             "## Wall time\n\nRequests of the test half, in full and by each policy in turn, from call to return. Saved: of the sum of the times, and \
              the median over the requests. The policies are those of the sweep at {LEVEL}; `pruning-SET-sweep.svg` has the whole sweep for K = 10.\n\n\
-             | set | K | requests | in full, mean | reading | overlap | candidate-layers saved | wall time saved | median | policy |\n\
+             | set | K | requests | in full, mean | reading | agreement | candidate-layers saved | wall time saved | median | policy |\n\
              | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
         ),
     );
@@ -125,7 +125,7 @@ fn latencies(out: &mut String, sets: &[Study]) {
     put(
         out,
         format_args!(
-            "Time of the requests as a share of that in full, K = 10, and in brackets precision@10 / overlap@10 of the same policy on the whole test half:\n\n\
+            "Time of the requests as a share of that in full, K = 10, and in brackets precision@10 / agreement@10 of the same policy on the whole test half:\n\n\
              | set | family | policies, careful to bold |\n| --- | --- | --- |"
         ),
     );
@@ -148,11 +148,11 @@ fn latencies(out: &mut String, sets: &[Study]) {
             tally.count(set, of_k, paper, better, &format!("{:.2} of the time", paper_time.share));
         }
     }
-    let told = tally.told();
+    let summary = tally.summary();
     put(
         out,
         format_args!(
-            "\nOne of our points takes no longer and agrees no less than the paper's in {told}\n"
+            "\nOne of our points takes no longer and agrees no less than the paper's in {summary}\n"
         ),
     );
 }

@@ -39,8 +39,8 @@ pub(crate) fn draw(set: &Study) -> Option<String> {
     text(&mut svg, WIDTH, 20.0, "middle", "black", &title);
     text(&mut svg, LEFT, 40.0, "start", "#c2410c", "the paper's policies");
     text(&mut svg, LEFT + 150.0, 40.0, "start", "#1d4ed8", "ours");
-    let overlap: fn(&Point) -> Option<f64> = |point| Some(point.test.agreement);
-    let panels = [("overlap@10 with the full model", overlap), ("precision@10", precision)];
+    let agreement: fn(&Point) -> Option<f64> = |point| Some(point.test.agreement);
+    let panels = [("agreement@10 with the full model", agreement), ("precision@10", precision)];
     for (at, (name, value)) in panels.into_iter().enumerate() {
         let values: Vec<f64> = all.iter().filter_map(|point| value(point)).collect();
         if values.is_empty() {

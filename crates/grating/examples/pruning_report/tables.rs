@@ -33,7 +33,7 @@ pub(crate) fn promises(out: &mut String, sets: &[Study]) {
     put(
         out,
         format_args!(
-            "## The promise\n\nPromised: mean overlap@K with the full model, with confidence {CONFIDENCE}. The level is the highest that the \
+            "## The promise\n\nPromised: mean agreement@K with the full model, with confidence {CONFIDENCE}. The level is the highest that the \
              number of queries can certify with some losses among them; nothing else decides it. Chosen on one half of the queries, measured on the \
              other. Precision and nDCG@K against judgments: the policy's, and the full model's in brackets; in `select` mode \
              the order within the K is that of acceptance, so nDCG is that of a set put in rough order. Wall time: see below.\n"
@@ -129,7 +129,7 @@ pub(crate) fn readouts(out: &mut String, sets: &[Study]) {
     put(
         out,
         format_args!(
-            "## Readouts\n\nMean overlap@10 of the order after each layer with the final one on the test half, by the model's own head / by a ridge \
+            "## Readouts\n\nMean agreement@10 of the order after each layer with the final one on the test half, by the model's own head / by a ridge \
              readout fitted to a sixth of the queries.\n"
         ),
     );

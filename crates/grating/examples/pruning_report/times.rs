@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use grating::calibrate::{Dataset, Query};
-use grating::prune::metrics::overlap_at_k;
+use grating::prune::metrics::agreement_at_k;
 use grating::{Profile, Pruning, Request, Reranker, RerankerBuilder};
 
 use crate::study::{Kind, OfK, Study, Timed, Times};
@@ -68,7 +68,7 @@ pub(crate) fn run(
             runner.ratios.push(answer.seconds / mean);
             runner.seconds += answer.seconds;
             runner.layers += answer.layers;
-            runner.timed.overlap += overlap_at_k(&answer.places, &before.places, k);
+            runner.timed.overlap += agreement_at_k(&answer.places, &before.places, k);
         }
     }
     let count = testing.len();

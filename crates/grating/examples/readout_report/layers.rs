@@ -1,11 +1,11 @@
 //! Agreement with the final order, layer by layer.
 
 use grating::prune::ScoreTrace;
-use grating::prune::metrics::{kendall_tau_b, overlap_at_k};
+use grating::prune::metrics::{agreement_at_k, kendall_tau_b};
 
 use crate::{Model, Outcome, put};
 
-/// Overlap@10 from which on a layer is said to see the final order.
+/// Agreement@10 from which on a layer is said to see the final order.
 const SEEN: [f64; 3] = [0.7, 0.8, 0.9];
 
 /// Means over the queries after one layer.
@@ -28,7 +28,7 @@ fn mean(traces: &[ScoreTrace], layer: usize) -> Agreement {
         traces.iter().map(value).sum::<f64>() / traces.len() as f64
     };
     let overlap = |k| {
-        move |trace: &ScoreTrace| overlap_at_k(&trace.ranking(layer), &trace.final_ranking(), k)
+        move |trace: &ScoreTrace| agreement_at_k(&trace.ranking(layer), &trace.final_ranking(), k)
     };
     let tau = |trace: &ScoreTrace| {
         let last = trace.layer(trace.layers() - 1).to_vec();
@@ -49,7 +49,7 @@ pub(crate) fn table(out: &mut String, model: &Model, layers: &[(Agreement, Agree
         format_args!(
             "## {}\n\n{} layers, {} queries, {:.1} candidates on average. Mean agreement of the order after each layer with the final one, by the model's own \
              head / by fitted readouts; [plot](readouts-{}.svg).\n\n\
-             | after layer | overlap@5 | overlap@10 | Kendall tau |\n| --- | --- | --- | --- |",
+             | after layer | agreement@5 | agreement@10 | Kendall tau |\n| --- | --- | --- | --- |",
             model.name,
             layers.len() + 1,
             model.head.len(),
@@ -75,7 +75,7 @@ pub(crate) fn table(out: &mut String, model: &Model, layers: &[(Agreement, Agree
         layers.iter().position(|layer| by(layer) >= level)
     };
     let text = |layer: Option<usize>| layer.map_or("only the last".into(), |l| l.to_string());
-    put(out, format_args!("\nThe first layer whose overlap@10 is at least"));
+    put(out, format_args!("\nThe first layer whose agreement@10 is at least"));
     put(out, format_args!("\n| level | by the head | by readouts |\n| --- | --- | --- |"));
     for level in SEEN {
         let (head, fitted) =

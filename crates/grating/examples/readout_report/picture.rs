@@ -1,4 +1,4 @@
-//! Overlap@10 with the final order against the layer, as SVG.
+//! Agreement@10 with the final order against the layer, as SVG.
 
 use crate::layers::Agreement;
 use crate::put;
@@ -19,7 +19,7 @@ pub(crate) fn draw(name: &str, layers: &[(Agreement, Agreement)]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
     );
-    let title = format!("{name}: overlap@10 of the order after each layer with the final one");
+    let title = format!("{name}: agreement@10 of the order after each layer with the final one");
     text(&mut svg, WIDTH / 2.0, 20.0, "middle", "black", &title);
     text(&mut svg, LEFT, 40.0, "start", "#c2410c", "the model's own head");
     text(&mut svg, LEFT + 160.0, 40.0, "start", "#1d4ed8", "fitted readouts");

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use crate::{Model, Outcome, put};
 
 const KS: [usize; 3] = [1, 5, 10];
-/// Mean overlap on the choosing half.
+/// Mean agreement on the choosing half.
 const LEVELS: [f64; 2] = [0.98, 0.9];
 
 /// On one half.
@@ -21,7 +21,7 @@ pub(crate) fn table(out: &mut String, model: &Model) -> Outcome<()> {
     put(
         out,
         format_args!(
-            "The cheapest policy of each family whose mean overlap on the choosing half is at least the level, on the other half: candidate-layers saved \
+            "The cheapest policy of each family whose mean agreement on the choosing half is at least the level, on the other half: candidate-layers saved \
              (overlap). Estimates from few queries, not promises.\n\n\
              | K | level | the paper's | ours on the head | ours on readouts |\n| --- | --- | --- | --- | --- |"
         ),

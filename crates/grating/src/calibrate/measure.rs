@@ -20,7 +20,7 @@ pub(super) fn measure(
     for (Case { query, .. }, trace) in cases.iter().zip(traces) {
         let outcome = replay(policy, trace, k)?;
         let full = trace.final_ranking();
-        agreement += metrics::overlap_at_k(&outcome.selected, &full, k);
+        agreement += metrics::agreement_at_k(&outcome.selected, &full, k);
         ran += outcome.candidate_layers;
         all += (trace.candidates() * trace.layers()) as u64;
         let mut selected = outcome.selected;

@@ -32,7 +32,7 @@ impl Axes {
 }
 
 /// The profile's frontier and that of the paper's policies as SVG: the share of candidate-layers computed against the
-/// mean overlap@K with the full model, both on the calibration half; the promise as a line; the chosen policies as
+/// mean agreement@K with the full model, both on the calibration half; the promise as a line; the chosen policies as
 /// measured on the test half.
 pub fn plot(profile: &Profile) -> String {
     let ours = &profile.calibration.frontier;
@@ -101,7 +101,7 @@ fn frame(svg: &mut String, axes: &Axes, profile: &Profile) {
     put(
         svg,
         format_args!(
-            r#"<text x="{x}" y="{y}" text-anchor="middle" transform="rotate(-90 {x} {y})">mean overlap with the full model's top K</text>"#
+            r#"<text x="{x}" y="{y}" text-anchor="middle" transform="rotate(-90 {x} {y})">mean agreement with the full model's top K</text>"#
         ),
     );
     let promise = axes.y(profile.promise.agreement);

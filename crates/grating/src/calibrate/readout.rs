@@ -69,11 +69,11 @@ fn fit_layer(cases: &[Case<'_>], layer: usize) -> Result<readout::Fit, PruneErro
 }
 
 impl Fitted {
-    /// Mean overlap of the top `k` after each layer with the final one on the test half, by head and by readout.
+    /// Mean agreement of the top `k` after each layer with the final one on the test half, by head and by readout.
     pub(super) fn compare(&self, testing: &[Case<'_>], k: usize) -> Vec<LayerAgreement> {
         let mean = |layer: usize, traces: &[&ScoreTrace]| {
             let overlap = |trace: &&ScoreTrace| {
-                metrics::overlap_at_k(&trace.ranking(layer), &trace.final_ranking(), k)
+                metrics::agreement_at_k(&trace.ranking(layer), &trace.final_ranking(), k)
             };
             traces.iter().map(overlap).sum::<f64>() / traces.len() as f64
         };

@@ -213,16 +213,13 @@ fn audits_run_in_full_and_say_what_pruning_would_have_done() {
         let found: Vec<usize> = selection.results.iter().map(|r| r.index).collect();
         assert_eq!(found, trace.final_ranking()[..K]);
         let outcome = replay(&policy, &trace, K).unwrap();
-        let overlap = metrics::overlap_at_k(&outcome.selected, &found, K);
-        assert_eq!(
-            (audit.overlap_at_k, audit.candidate_layers),
-            (overlap, outcome.candidate_layers)
-        );
+        let overlap = metrics::agreement_at_k(&outcome.selected, &found, K);
+        assert_eq!((audit.agreement, audit.candidate_layers), (overlap, outcome.candidate_layers));
         overlaps.push(overlap);
     }
     let totals = reranker.audits();
     assert_eq!((totals.requests, totals.audited, overlaps.len()), (4, 2, 2));
-    assert_eq!(totals.mean_overlap, Some(overlaps.iter().sum::<f64>() / 2.0));
+    assert_eq!(totals.mean_agreement, Some(overlaps.iter().sum::<f64>() / 2.0));
     assert!(matches!(builder().audit(1.5).build(), Err(Error::Setting { .. })));
 }
 

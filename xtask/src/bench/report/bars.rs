@@ -18,7 +18,7 @@ struct Layout {
 #[rustfmt::skip]
 const LAYOUTS: [Layout; 6] = [
     Layout { table: "micro", figure: &["model", "pool"], bar: &["setting"], panels: &["request", "peak"] },
-    Layout { table: "precision", figure: &["model", "k"], bar: &["set", "setting"], panels: &["overlap", "precision", "request"] },
+    Layout { table: "precision", figure: &["model", "k"], bar: &["set", "setting"], panels: &["agreement", "precision", "request"] },
     Layout { table: "ablation", figure: &["model"], bar: &["step"], panels: &["request", "peak"] },
     Layout { table: "streaming", figure: &["model"], bar: &["pool", "setting"], panels: &["request", "peak"] },
     Layout { table: "budgets", figure: &["model"], bar: &["pool", "budget"], panels: &["peak", "request"] },

@@ -1,7 +1,7 @@
 //! E1.1 and E1.2: latency and peak memory by model, pool and setting, beside the peers.
 
 use anyhow::Result;
-use grating_prune::metrics::overlap_at_k;
+use grating_prune::metrics::agreement_at_k;
 
 use super::against;
 use crate::bench::Bench;
@@ -36,7 +36,7 @@ const ABOUT: &str = "A query, its candidates, the K best. \"Request\" is the tim
     end. Memory is the resident set of the whole process, largest and mean. Changes are against \
     transformers in bf16 where it was measured, else against the full pass with resident weights. \
     Quantized settings read a copy in Q8_0 (`grating quantize`) and multiply 8-bit integers. Agreement \
-    is the overlap of the selected with the K best of GRATING's full pass, the mean over the queries; \
+    is the agreement of the selected with the K best of GRATING's full pass, the mean over the queries; \
     what selects as another row does, to the bit, and the peers were measured with the first query alone. \
     \"Least memory\" runs within the least budget that `grating plan` takes for this pool, where the others have \
     a window of two layers. \
@@ -113,10 +113,10 @@ fn one_pool(
         for (setting, collected) in settings.iter().zip(&mut collected) {
             if query == 0 || !setting.is_another_way() {
                 let measured = bench.measure(model, setting, work, k, runs)?;
-                let overlap = |selected: Vec<usize>| {
-                    ranking.as_ref().map(|ranking| overlap_at_k(&selected, ranking, k))
+                let agreement_of = |selected: Vec<usize>| {
+                    ranking.as_ref().map(|ranking| agreement_at_k(&selected, ranking, k))
                 };
-                let agreement = measured.selected().and_then(overlap);
+                let agreement = measured.selected().and_then(agreement_of);
                 collected.add(measured, agreement);
             }
         }
@@ -218,7 +218,7 @@ fn peer_row(
                 .number("mean", done.mean_rss_bytes.map(|bytes| bytes as f64));
             let agreement = request
                 .filter(|_| !full.is_empty())
-                .map(|request| overlap_at_k(&request.ranked(), full, k));
+                .map(|request| agreement_at_k(&request.ranked(), full, k));
             row.number("agreement", agreement)
         }
     }

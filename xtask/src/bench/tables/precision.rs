@@ -18,17 +18,17 @@ const COLUMNS: [(&str, &str, Unit); 11] = [
     ("precision", "P@K", Unit::Share),
     ("ndcg", "nDCG@K", Unit::Share),
     ("mrr", "MRR@K", Unit::Share),
-    ("overlap", "overlap@K", Unit::Share),
+    ("agreement", "agreement@K", Unit::Share),
     ("request", "mean request s", Unit::Seconds),
     ("change", "request vs full", Unit::Change),
 ];
 
 const ABOUT: &str = "Each query's pool in first-stage order, the K best selected. P@K is the number \
     of relevant texts among the K selected, divided by K or by the number of relevant texts where \
-    that is smaller; nDCG@K and MRR@K are trec_eval's. Overlap@K is the share of the full pass's K \
+    that is smaller; nDCG@K and MRR@K are trec_eval's. Agreement@K is the share of the full pass's K \
     best that the pruned pass selected. The order within a pruned selection is by the scores that \
     candidates left with, which are not comparable across layers: nDCG and MRR of pruned rows \
-    suffer from that, P and overlap do not. One run a query.";
+    suffer from that, P and agreement do not. One run a query.";
 
 /// Pool size, and the K that are measured.
 fn sizes(bench: &Bench) -> (usize, Vec<usize>) {
@@ -129,7 +129,7 @@ fn filled(row: Row, collected: &Collected, baseline: Option<f64>) -> Row {
         .number("precision", mean_of(&collected.qualities, |q| q.precision))
         .number("ndcg", mean_of(&collected.qualities, |q| q.ndcg))
         .number("mrr", mean_of(&collected.qualities, |q| q.mrr))
-        .number("overlap", mean_of(&collected.qualities, |q| Some(q.overlap)))
+        .number("agreement", mean_of(&collected.qualities, |q| Some(q.agreement)))
         .number("request", seconds)
         .number("change", change)
 }

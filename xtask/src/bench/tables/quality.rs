@@ -1,6 +1,6 @@
 //! How good a selection is: against the full model's, and against judgments.
 
-use grating_prune::metrics::{capped_precision_at_k, mrr_at_k, ndcg_at_k, overlap_at_k};
+use grating_prune::metrics::{agreement_at_k, capped_precision_at_k, mrr_at_k, ndcg_at_k};
 
 use crate::bench::Bench;
 use crate::bench::data::Query;
@@ -41,7 +41,7 @@ pub(super) fn workloads<'a>(
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Quality {
     /// Share of the full model's top-K that was selected.
-    pub(super) overlap: f64,
+    pub(super) agreement: f64,
     pub(super) precision: Option<f64>,
     pub(super) ndcg: Option<f64>,
     pub(super) mrr: Option<f64>,
@@ -50,13 +50,13 @@ pub(super) struct Quality {
 impl Judged<'_> {
     /// Judges `selected` (best first) for top-`k` beside the full model's order.
     pub(super) fn quality(&self, selected: &[usize], full: &[usize], k: usize) -> Quality {
-        let overlap = overlap_at_k(selected, full, k);
+        let agreement = agreement_at_k(selected, full, k);
         let Some(query) = self.query else {
-            return Quality { overlap, precision: None, ndcg: None, mrr: None };
+            return Quality { agreement, precision: None, ndcg: None, mrr: None };
         };
         let ranked: Vec<u32> = selected.iter().map(|&candidate| query.grades[candidate]).collect();
         Quality {
-            overlap,
+            agreement,
             precision: capped_precision_at_k(&ranked, &query.judged, k),
             ndcg: ndcg_at_k(&ranked, &query.judged, k),
             mrr: Some(mrr_at_k(&ranked, k)),
@@ -88,12 +88,12 @@ mod tests {
         };
         let judged = Judged { work: query.workload("set", 5), query: Some(&query) };
         let found = judged.quality(&[0, 1, 2, 3, 4], &[0, 2, 4, 1, 3], 3);
-        assert_eq!(found.overlap, 2.0 / 3.0);
+        assert_eq!(found.agreement, 2.0 / 3.0);
         assert_eq!(found.precision, Some(2.0 / 3.0));
         assert!((found.ndcg.unwrap() - 0.665_164_091_752_884_9).abs() < 1e-12);
         assert_eq!(found.mrr, Some(1.0));
         let late = judged.quality(&[1, 3, 4], &[0, 2, 4], 3);
-        assert_eq!((late.mrr, late.overlap), (Some(1.0 / 3.0), 1.0 / 3.0));
+        assert_eq!((late.mrr, late.agreement), (Some(1.0 / 3.0), 1.0 / 3.0));
         let unjudged = Judged { query: None, ..judged };
         assert_eq!(unjudged.quality(&[0], &[0], 1).precision, None);
     }

@@ -14,7 +14,7 @@ const COLUMNS: [(&str, &str, Unit); 10] = [
     ("queries", "queries", Unit::Count),
     ("family", "policies", Unit::Text),
     ("policy", "policy", Unit::Text),
-    ("overlap", "overlap@K", Unit::Share),
+    ("agreement", "agreement@K", Unit::Share),
     ("precision", "P@K", Unit::Share),
     ("request", "mean request s", Unit::Seconds),
     ("change", "request vs full", Unit::Change),
@@ -47,7 +47,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
             let baseline = mean(seconds.iter().copied());
             let filled = |row: Row, qualities: &[_], seconds: &[f64]| {
                 row.number("queries", qualities.len() as f64)
-                    .number("overlap", mean_of(qualities, |q| Some(q.overlap)))
+                    .number("agreement", mean_of(qualities, |q| Some(q.agreement)))
                     .number("precision", mean_of(qualities, |q| q.precision))
                     .number("request", mean(seconds.iter().copied()))
             };
@@ -79,12 +79,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
             }
         }
     }
-    let series = table.series("line", "request", "overlap");
+    let series = table.series("line", "request", "agreement");
     table.charts.push(Chart {
         name: "pareto".into(),
         title: "Agreement with the full pass against latency".into(),
         x: "mean request, seconds".into(),
-        y: format!("overlap@{k}"),
+        y: format!("agreement@{k}"),
         log_x: false,
         series,
     });

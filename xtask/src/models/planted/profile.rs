@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use grating_prune::ScoreTrace;
-use grating_prune::metrics::overlap_at_k;
+use grating_prune::metrics::agreement_at_k;
 use serde::{Deserialize, Serialize};
 
 /// The profile of the built-in model.
@@ -162,7 +162,7 @@ impl Measured {
                 (Some(before), Some(rest)) => dot(before, rest),
                 _ => 0.0,
             };
-            let overlap_at_10 = overlap_at_k(&trace.ranking(layer), &reference, 10);
+            let overlap_at_10 = agreement_at_k(&trace.ranking(layer), &reference, 10);
             layers.push(Settling { mean, std, correlation, carry, overlap_at_10 });
             before = rest;
         }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use grating::{Precision, Request, Reranker};
 use grating_prune::ScoreTrace;
-use grating_prune::metrics::overlap_at_k;
+use grating_prune::metrics::agreement_at_k;
 
 use super::*;
 
@@ -58,7 +58,7 @@ fn open(folder: &Path) -> Reranker {
     Reranker::builder().model(folder.join("model").to_str().unwrap()).build().unwrap()
 }
 
-/// The overlap of the ten best after each layer that the profile itself predicts: relevance and
+/// The agreement of the ten best after each layer that the profile itself predicts: relevance and
 /// noise drawn as the construction means them.
 fn predicted(settling: &[profile::Settling], profile: &Profile) -> Vec<f64> {
     let mut random = crate::random::Random::new(11);
@@ -79,7 +79,7 @@ fn predicted(settling: &[profile::Settling], profile: &Profile) -> Vec<f64> {
                 .collect();
             scored.sort_by(|a, b| b.0.total_cmp(&a.0));
             let ranked: Vec<usize> = scored.into_iter().map(|(_, c)| c).collect();
-            overlap[layer] += overlap_at_k(&ranked, &best, 10) / RUNS as f64;
+            overlap[layer] += agreement_at_k(&ranked, &best, 10) / RUNS as f64;
         }
     }
     overlap
@@ -97,7 +97,7 @@ fn follows_the_profile(shape: &str, layers: u16) {
     let predicted = predicted(&wanted, &description.profile);
     for (layer, (found, wanted)) in found.layers.iter().zip(&wanted).enumerate() {
         let at = format!("{shape} after layer {layer}: {found:?} for {wanted:?}");
-        // 480 texts: the standard error of a correlation is below 0.05, of a mean overlap about 0.03.
+        // 480 texts: the standard error of a correlation is below 0.05, of a mean agreement about 0.03.
         assert!((found.correlation - wanted.correlation).abs() < 0.2, "{at}");
         assert!((found.overlap_at_10 - predicted[layer]).abs() < 0.2, "{} {at}", predicted[layer]);
         // Shorter texts than the typical ones: the template thins their signal out.

@@ -330,7 +330,7 @@ impl Command {
             Calibrate | CalibrateFolder => {
                 let args =
                     ["calibrate", "-m", &model, "--data", &data, "--threads", "1", "-k", "1"];
-                let promise = ["--target-precision", "0.3", "--confidence", "0.5"];
+                let promise = ["--target-agreement", "0.3", "--confidence", "0.5"];
                 let traces =
                     path(if matches!(self, Calibrate) { "traces.jsonl" } else { "beir.traces" });
                 let files = ["--out", &path("profile.json"), "--traces", &traces];

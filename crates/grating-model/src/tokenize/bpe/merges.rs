@@ -75,6 +75,8 @@ impl Merges {
         }
     }
 
+    /// `next[at]` is what the pair at `at` would become. A merge changes two pairs, so all others are kept; moving the few
+    /// that follow takes less time than a heap.
     fn apply_to_few(&self, symbols: &mut Vec<Symbol>, next: &mut Vec<Merge>) {
         next.clear();
         next.extend(symbols.windows(2).map(|pair| self.get(pair[0], pair[1])));
@@ -91,6 +93,8 @@ impl Merges {
         }
     }
 
+    /// A linked list of symbols, and a heap of the pairs by rank and place. A merge leaves outdated pairs in the heap, which
+    /// are recognised when they come up: n log n in all, where looking for the first pair would take the square.
     fn apply_to_many(&self, symbols: &mut Vec<Symbol>) {
         let count = symbols.len() as u32;
         // Neighbours by place; one that was merged into its left neighbour has no id any more.

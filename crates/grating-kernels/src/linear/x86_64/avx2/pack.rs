@@ -14,6 +14,9 @@ macro_rules! pack {
         /// See [`PackFn`](super::super::super::microkernel::PackFn).
         #[target_feature(enable = "avx2,f16c")]
         pub(super) unsafe fn $name(source: &Source<'_>, lanes: usize, into: *mut u32) {
+            // A microkernel multiplies one unit of all lanes by one instruction, so units that the rows have one after
+            // another must lie side by side, lane by lane: a transposition, in squares of 8 rows and 8 units. Lanes
+            // without a row stay zero, and what they add is thrown away.
             for first in (0..lanes).step_by(8) {
                 let rows = source.rows.saturating_sub(first).min(8);
                 for k in (0..source.count).step_by(8 * $group) {
@@ -27,12 +30,14 @@ macro_rules! pack {
                             if count == 8 * $group {
                                 $load(from)
                             } else {
+                                // There are no masked loads of bytes: the last elements go through zeros.
                                 let mut rest = [0; 8 * $group * $bytes];
                                 from.copy_to_nonoverlapping(rest.as_mut_ptr(), count * $bytes);
                                 $load(rest.as_ptr())
                             }
                         };
                     }
+                    // `into` is `[units, lanes]`. Wrapping, because a square may end where nothing is written any more.
                     let into = into.wrapping_add(k / $group * lanes + first);
                     let count = count.div_ceil($group);
                     for (u, &unit) in transpose(units).iter().enumerate().take(count) {
@@ -105,6 +110,7 @@ fn transpose(rows: [__m256i; 8]) -> [__m256i; 8] {
         pairs[i] = _mm256_unpacklo_epi32(rows[i], rows[i + 1]);
         pairs[i + 1] = _mm256_unpackhi_epi32(rows[i], rows[i + 1]);
     }
+    // After this, quads[r + c] has, in 128-bit lane l, column 4 * l + c of rows r..r + 4.
     let mut quads = pairs;
     for i in (0..8).step_by(4) {
         quads[i] = _mm256_unpacklo_epi64(pairs[i], pairs[i + 2]);

@@ -15,6 +15,9 @@ macro_rules! pack {
         /// See [`PackFn`](super::super::super::microkernel::PackFn).
         #[target_feature(enable = $features)]
         pub(super) unsafe fn $name(source: &Source<'_>, lanes: usize, into: *mut u32) {
+            // A microkernel multiplies one unit of all lanes by one instruction, so units that the rows have one after
+            // another must lie side by side, lane by lane: a transposition, in squares of 16 rows and 16 units. Lanes
+            // without a row stay zero, and what they add is thrown away.
             for first in (0..lanes).step_by(16) {
                 let rows = source.rows.saturating_sub(first).min(16);
                 let mask = mask(lanes - first);
@@ -29,6 +32,7 @@ macro_rules! pack {
                         }
                     }
                     let units = transpose(units);
+                    // `into` is `[units, lanes]`. Wrapping, because a square may end where nothing is written any more.
                     let into = into.wrapping_add(k / $group * lanes + first);
                     for (u, &unit) in units.iter().enumerate().take(count.div_ceil($group)) {
                         // SAFETY: the caller promises room for `lanes` lanes of every unit.

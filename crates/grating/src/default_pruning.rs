@@ -8,7 +8,7 @@ use crate::request::Pruning;
 
 /// What a request prunes by.
 #[derive(Debug, Clone)]
-pub(crate) struct Rule {
+pub(crate) struct PruningRule {
     pub(crate) policy: Policy,
     /// How scores after intermediate layers are read; none is the model's own head.
     pub(crate) readouts: Option<Readouts>,
@@ -16,39 +16,39 @@ pub(crate) struct Rule {
 
 /// A reranker's own setting.
 #[derive(Debug)]
-pub(crate) enum Standing {
+pub(crate) enum DefaultPruning {
     /// Said by the caller.
-    Said(Pruning),
+    Set(Pruning),
     /// The caller's profile: another K is an error.
-    Given(Box<Profile>),
+    Profile(Box<Profile>),
     /// Profiles that came with the model, which the caller may not know of: another K computes everything.
     Shipped(Vec<Profile>),
 }
 
-impl Standing {
+impl DefaultPruning {
     /// What a request for `k` texts prunes by; none computes everything.
-    pub(crate) fn rule(&self, k: usize) -> Result<Option<Rule>, ProfileError> {
+    pub(crate) fn rule(&self, k: usize) -> Result<Option<PruningRule>, ProfileError> {
         let rule = |profile: &Profile| {
             let readouts = profile.readouts.clone();
-            profile.policy.clone().map(|policy| Rule { policy, readouts })
+            profile.policy.clone().map(|policy| PruningRule { policy, readouts })
         };
         match self {
-            Standing::Said(Pruning::Off) => Ok(None),
-            Standing::Said(Pruning::By(policy)) => Ok(Some(Rule::of(policy.clone()))),
-            Standing::Given(profile) if profile.k != k => {
+            DefaultPruning::Set(Pruning::Off) => Ok(None),
+            DefaultPruning::Set(Pruning::By(policy)) => Ok(Some(PruningRule::of(policy.clone()))),
+            DefaultPruning::Profile(profile) if profile.k != k => {
                 Err(ProfileError::OtherK { expected: profile.k, found: k })
             }
-            Standing::Given(profile) => Ok(rule(profile)),
-            Standing::Shipped(profiles) => {
+            DefaultPruning::Profile(profile) => Ok(rule(profile)),
+            DefaultPruning::Shipped(profiles) => {
                 Ok(profiles.iter().find(|profile| profile.k == k).and_then(rule))
             }
         }
     }
 }
 
-impl Rule {
+impl PruningRule {
     /// By scores of the model's own head.
     pub(crate) fn of(policy: Policy) -> Self {
-        Rule { policy, readouts: None }
+        PruningRule { policy, readouts: None }
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Task {
 
 /// Tasks that cover `tiles` × `panels`, the smaller ones last so that threads finish together.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Tasks {
     tiles: usize,
     panels: usize,
     row_parts: usize,
@@ -31,7 +31,7 @@ pub(super) struct Plan {
     panel_parts: usize,
 }
 
-impl Plan {
+impl Tasks {
     /// A plan for `threads` threads; `tiles` and `panels` are not zero.
     pub(super) fn new(tiles: usize, panels: usize, threads: usize) -> Self {
         let singles = if threads == 1 { 0 } else { threads * BLOCK_PANELS };
@@ -68,30 +68,30 @@ mod tests {
         for (tiles, panels, threads) in
             [(1, 1, 1), (1, 1, 64), (74, 96, 2), (5, 12, 2), (300, 1, 8), (3, 7, 5), (9, 257, 16)]
         {
-            let plan = Plan::new(tiles, panels, threads);
+            let tasks = Tasks::new(tiles, panels, threads);
             let mut seen = vec![0; tiles * panels];
-            for i in 0..plan.len() {
-                let task = plan.task(i);
+            for i in 0..tasks.len() {
+                let task = tasks.task(i);
                 assert!(task.panels.len() <= BLOCK_PANELS);
                 for tile in task.tiles {
                     task.panels.clone().for_each(|panel| seen[tile * panels + panel] += 1);
                 }
             }
-            assert!(seen.iter().all(|&n| n == 1), "{plan:?}");
+            assert!(seen.iter().all(|&n| n == 1), "{tasks:?}");
         }
     }
 
     #[test]
     fn narrow_outputs_are_split_by_rows() {
-        assert_eq!(Plan::new(300, 1, 8).len(), 8);
-        assert_eq!(Plan::new(2, 1, 8).len(), 1);
+        assert_eq!(Tasks::new(300, 1, 8).len(), 8);
+        assert_eq!(Tasks::new(2, 1, 8).len(), 1);
     }
 
     #[test]
     fn small_tasks_come_last() {
-        let plan = Plan::new(74, 32, 2);
-        let sizes: Vec<usize> = (0..plan.len()).map(|i| plan.task(i).panels.len()).collect();
+        let tasks = Tasks::new(74, 32, 2);
+        let sizes: Vec<usize> = (0..tasks.len()).map(|i| tasks.task(i).panels.len()).collect();
         assert_eq!(sizes, [4, 4, 4, 4, 4, 4, 1, 1, 1, 1, 1, 1, 1, 1]);
-        assert_eq!(Plan::new(74, 32, 1).len(), 8);
+        assert_eq!(Tasks::new(74, 32, 1).len(), 8);
     }
 }
