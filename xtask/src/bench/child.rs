@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn output_status_and_memory_come_back() {
         let long = Duration::from_secs(60);
-        let child = run(shell("cat; echo bad >&2; exit 3"), b"in", long).unwrap();
+        // It lives for long enough to be looked at a few times.
+        let child = run(shell("cat; echo bad >&2; sleep 0.2; exit 3"), b"in", long).unwrap();
         assert_eq!((child.stdout.as_slice(), child.stderr.trim()), (&b"in"[..], "bad"));
         assert_eq!(child.status.code(), Some(3));
         assert!(!child.timed_out && child.peak_rss_bytes > 100_000);

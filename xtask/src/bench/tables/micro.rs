@@ -36,7 +36,7 @@ const ABOUT: &str = "A query, its candidates, the K best. \"Request\" is the tim
     end. Memory is the resident set of the whole process, largest and mean. Changes are against \
     transformers in bf16 where it was measured, else against the full pass with resident weights. \
     Quantized settings read a copy in Q8_0 (`grating quantize`) and multiply 8-bit integers. Agreement \
-    is the agreement of the selected with the K best of GRATING's full pass, the mean over the queries; \
+    is the share of the selected among the K best of GRATING's full pass, the mean over the queries; \
     what selects as another row does, to the bit, and the peers were measured with the first query alone. \
     \"Least memory\" runs within the least budget that `grating plan` takes for this pool, where the others have \
     a window of two layers. \
