@@ -1,5 +1,5 @@
 //! What code of the workspace does not say: the environment in a library, exports without names, tests that pass by
-//! failing anywhere.
+//! failing anywhere, names that gave way to others.
 
 /// The one function of the libraries that reads the environment: where the hub's cache and token are, as Python's
 /// `huggingface_hub` finds them. Whoever wants something else passes it.
@@ -15,6 +15,14 @@ const PANICKING_TESTS: &[&str] = &[
     "crates/grating-io/src/storage/faulty.rs",
 ];
 
+/// Names that gave way to another one, so that a thing has one name (docs/glossary.md), and that other name.
+const RETIRED: &[(&str, &str)] = &[
+    ("overlap_at_k", "agreement_at_k"),
+    ("mean_overlap", "mean_agreement"),
+    ("prompt_because", "prompt_reason"),
+    ("said_by", "stated_by"),
+];
+
 /// Findings in one file of Rust.
 pub(super) fn check(path: &str, text: &str) -> Vec<String> {
     let mut findings = Vec::new();
@@ -27,6 +35,9 @@ pub(super) fn check(path: &str, text: &str) -> Vec<String> {
         ];
         let found = reasons.into_iter().flatten();
         findings.extend(found.map(|reason| format!("{path}:{}: {reason}", number + 1)));
+        findings.extend(retired(path, code).map(|(old, new)| {
+            format!("{path}:{}: `{old}` is `{new}` now (docs/glossary.md)", number + 1)
+        }));
     }
     findings
 }
@@ -50,6 +61,14 @@ fn exports_without_names(path: &str, code: &str) -> Option<&'static str> {
     let code = code.trim();
     (is_library(path) && code.starts_with("pub use ") && code.ends_with("::*;"))
         .then_some("an export without names: list what users may use")
+}
+
+/// The retired names in a line of code, whole words.
+fn retired(path: &str, code: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let words: Vec<&str> = code.split(|c| !is_word(c)).collect();
+    let here = !path.starts_with("xtask/src/tidy/");
+    RETIRED.iter().copied().filter(move |(old, _)| here && words.contains(old))
 }
 
 /// Whether the path is code of a crate, its tests, examples and build script left out.
@@ -84,6 +103,16 @@ mod tests {
         }
         assert_eq!(count("crates/a/src/b.rs", "/// As [`std::env::var`]."), 0);
         assert_eq!(count("crates/a/src/b.rs", "let file = env!(\"OUT_DIR\");"), 0);
+    }
+
+    #[test]
+    fn retired_names_do_not_come_back() {
+        let found = check("crates/a/src/b.rs", "let a = overlap_at_k(&b);\n");
+        assert_eq!(
+            found,
+            ["crates/a/src/b.rs:1: `overlap_at_k` is `agreement_at_k` now (docs/glossary.md)"]
+        );
+        assert_eq!(count("crates/a/src/b.rs", "let overlap_at_kinds = 1; // overlap_at_k"), 0);
     }
 
     #[test]
