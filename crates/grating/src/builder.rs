@@ -73,7 +73,7 @@ impl Default for SourceSetting {
 
 /// What a process takes before it computes, where the system does not tell.
 const UNKNOWN_BASE: u64 = 64 << 20;
-/// Stack and allocator of a thread that has not computed yet.
+/// Stack and allocator of a thread, and the piece of a text that it tokenizes: measured with all threads at it at once.
 const THREAD_BYTES: u64 = 1 << 20;
 /// What two processes of the same program differ by when they have opened the same model: pages that the loader and the
 /// allocator happen to touch, and counts of the system that are brought up to date late.

@@ -7,6 +7,7 @@
 //! may be missing), and its model goes on where it was. Where neither can be had, the piece grows.
 
 mod inside;
+mod runs;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -21,8 +22,8 @@ use super::unigram::Carry;
 use super::vocabulary::{Tokenizer, Vocabulary};
 use super::{TokenizeError, failed};
 
-/// Bytes of a piece; a step takes some hundred times as much while it runs.
-const PIECE: usize = 8192;
+/// Bytes of a piece; a step takes some hundred times as much while it runs (300 where each character is a word).
+const PIECE: usize = 2048;
 /// Bytes of the first piece for each token of room: more than words of any language take on average.
 const BYTES_PER_TOKEN: usize = 8;
 /// Words behind a seam that make it certain: no known step looks further.

@@ -172,6 +172,11 @@ impl Rules {
         !self.splitting.within_runs && !self.added.iter().any(is_run)
     }
 
+    /// Added tokens that text can become, as written and as normalized.
+    pub(super) fn added(&self) -> impl Iterator<Item = &str> {
+        self.added.iter().map(String::as_str)
+    }
+
     /// Whether an added token is found across the seam of two stretches of text.
     pub(super) fn joins(&self, before: &str, after: &str) -> bool {
         let cuts = |token: &String| {

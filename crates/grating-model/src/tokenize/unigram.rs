@@ -8,6 +8,7 @@ mod commit;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
@@ -33,6 +34,8 @@ pub(crate) struct Unigram {
     longest: usize,
     unknown: Option<u32>,
     byte_fallback: bool,
+    /// Which characters some piece has, a bit each by code point; made when it is first asked for.
+    covered: OnceLock<Box<[u64]>>,
 }
 
 /// The model's part of `tokenizer.json`.
@@ -79,8 +82,17 @@ impl From<File> for Unigram {
         let worst_score = pieces.scores.iter().copied().fold(f64::INFINITY, f64::min);
         let longest = kept.iter().map(|&id| pieces.get(id).len()).max().unwrap_or(0);
         let (sorted, first_byte) = (kept, Vec::new());
-        let mut model =
-            Unigram { pieces, sorted, first_byte, worst_score, longest, unknown, byte_fallback };
+        let covered = OnceLock::new();
+        let mut model = Unigram {
+            pieces,
+            sorted,
+            first_byte,
+            worst_score,
+            longest,
+            unknown,
+            byte_fallback,
+            covered,
+        };
         model.index();
         model
     }

@@ -69,6 +69,7 @@ fn task() {
         "serve" => serve(builder(), texts, callers),
         "several" => several(builder, texts, callers),
         "once" => once(builder(), texts),
+        "least" => least(builder, texts, callers),
         other => panic!("{other}"),
     }
     println!("found peak {}", peak());
@@ -130,6 +131,18 @@ fn several(builder: impl Fn() -> RerankerBuilder, texts: usize, count: usize) {
     });
     println!("found answered {}", answers.len());
     println!("found different {}", answers.iter().filter(|a| **a != answers[0]).count());
+}
+
+/// The least that a process with so many rerankers is told to need.
+fn least(builder: impl Fn() -> RerankerBuilder, texts: usize, count: usize) {
+    let rerankers: Vec<Reranker> = (0..count).map(|_| builder().build().unwrap()).collect();
+    let texts: Vec<String> = (0..texts).map(|i| text(i, 60)).collect();
+    match rerankers[0].rerank("which window slides", &texts, 3).map(|_| ()) {
+        Err(Error::Plan(PlanError::BudgetTooSmall { minimum, .. })) => {
+            println!("found least {minimum}")
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// One request; where the budget is refused, the least that would do.

@@ -36,6 +36,23 @@ fn rerankers_of_one_process_share_its_budget() {
     assert_eq!((found.number("answered"), found.number("different")), (12, 0));
 }
 
+/// A further reranker needs what it cannot give back: tokenizer, stem and head, and for each of its two threads a stack, a
+/// piece of a text and 1 MiB of scratch. The budget that is the least for four of them is enough, and is kept.
+#[test]
+fn a_further_reranker_needs_little() {
+    let model = model::generated();
+    let child = Child { task: "least", model: model.path(), budget: MIB, texts: 60, callers: 1 };
+    let (one, four) = (child.run(), Child { callers: 4, ..child }.run());
+    let (one, four) = (one.number("least"), four.number("least"));
+    let each = (four - one) / 3;
+    assert!(each < 7 * MIB, "{} KiB", each >> 10);
+    let budget = four + MIB;
+    let found = Child { task: "several", budget, callers: 4, ..child }.run();
+    let peak = found.number("peak");
+    assert!(peak <= budget + OVERHEAD, "peak {} of {} MiB", peak >> 20, budget >> 20);
+    assert_eq!(found.number("answered"), 12);
+}
+
 #[test]
 fn the_least_budget_that_an_error_names_is_accepted_and_kept_in_another_process() {
     let generated = model::generated();

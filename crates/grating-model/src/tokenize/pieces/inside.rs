@@ -61,14 +61,8 @@ impl Reader<'_> {
         if self.head.is_empty() {
             self.head = piece.text[..rest.head].to_owned();
         }
-        // Where the word is one unknown token anyhow, what cannot end it need not be read.
-        if rest.given == 0 && self.rules.keeps_runs() {
-            let (at, run) = self.source.behind_run(self.at, self.rules.margin);
-            if !self.rules.joins(&self.head, run) {
-                self.at = at;
-            }
-        }
         (self.given, self.carry) = (rest.given, rest.carry);
+        self.skip_run();
         self.size = self.size.min(self.piece);
         Ok(true)
     }

@@ -4,6 +4,7 @@
 const KEPT: usize = 64;
 
 /// Two texts that are read as one, so that neither is copied whole.
+#[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     pub(super) lead: &'a str,
     pub(super) text: &'a str,
@@ -47,21 +48,45 @@ impl Source<'_> {
         self.lead.len() + self.text.len()
     }
 
-    fn chars_from(&self, at: usize) -> impl Iterator<Item = char> {
-        let lead = self.lead.get(at..).unwrap_or("");
-        let text = &self.text[at.saturating_sub(self.lead.len())..];
-        lead.chars().chain(text.chars())
+    /// What of the lead or of the text follows a place.
+    fn rest(&self, at: usize) -> &str {
+        match at.checked_sub(self.lead.len()) {
+            Some(at) => &self.text[at..],
+            None => &self.lead[at..],
+        }
     }
 
-    /// The last `keep` bytes of a run of ASCII letters and digits at `at` that is longer than twice that, and where they
-    /// begin; otherwise `at` and the run.
-    pub(super) fn behind_run(&self, at: usize, keep: usize) -> (usize, &str) {
-        let text = at.checked_sub(self.lead.len()).map_or("", |at| &self.text[at..]);
-        let run = text.bytes().take_while(u8::is_ascii_alphanumeric).count();
-        match run > 2 * keep {
-            true => (at + run - keep, &text[run - keep..run]),
-            false => (at, &text[..run]),
-        }
+    /// `bytes` at `at`, or a little less.
+    pub(super) fn beginning(&self, at: usize, bytes: usize) -> &str {
+        let rest = self.rest(at);
+        let end = (0..=bytes.min(rest.len())).rev().find(|&end| rest.is_char_boundary(end));
+        &rest[..end.unwrap_or(0)]
+    }
+
+    pub(super) fn char_at(&self, at: usize) -> Option<char> {
+        self.rest(at).chars().next()
+    }
+
+    /// Bytes of a run of one character at `at`, at most `most`. Of a run across lead and text the part in the lead.
+    pub(super) fn repeated(&self, at: usize, character: char, most: usize) -> usize {
+        /// Characters that are compared at a time.
+        const BLOCK: usize = 256;
+        let mut buffer = [0; 4];
+        let one = &*character.encode_utf8(&mut buffer);
+        let rest = self.rest(at).as_bytes();
+        let rest = &rest[..rest.len().min(most)];
+        let blocks = one.repeat(BLOCK);
+        let whole = rest.chunks_exact(blocks.len()).take_while(|c| *c == blocks.as_bytes()).count();
+        let tail = &rest[whole * blocks.len()..];
+        let ones = tail.chunks_exact(one.len()).take_while(|c| *c == one.as_bytes()).count();
+        whole * blocks.len() + ones * one.len()
+    }
+
+    /// Bytes of a run of ASCII letters and digits at `at`, at most `most`. Of a run across lead and text the part in the
+    /// lead.
+    pub(super) fn alphanumeric(&self, at: usize, most: usize) -> usize {
+        let rest = self.rest(at).as_bytes();
+        rest.iter().take(most).take_while(|byte| byte.is_ascii_alphanumeric()).count()
     }
 
     /// `head`, and `size` bytes of the source from `at` on, or a little more. With `blanks`, blanks in a row beyond
@@ -79,7 +104,7 @@ impl Source<'_> {
         text.push_str(head);
         let mut stretches = vec![(head.len(), at)];
         let (mut end, mut run, mut gap) = (at, Run::default(), false);
-        for character in self.chars_from(at) {
+        while let Some(character) = self.char_at(end) {
             let dropped = match (&mut blanks, may_be_blank(character)) {
                 (Some(blanks), true) => run.drops(character, |c| blanks.has(c, &is_blank)),
                 _ => {
@@ -97,7 +122,11 @@ impl Source<'_> {
                 text.push(character);
             }
             gap = dropped;
-            end += character.len_utf8();
+            // What is left out once is left out each time that it follows itself.
+            end += match dropped {
+                true => self.repeated(end, character, usize::MAX),
+                false => character.len_utf8(),
+            };
         }
         Filled { text, end, stretches }
     }

@@ -135,6 +135,8 @@ fn stretch() -> impl Strategy<Value = String> {
         1 => "\\PC{1,40}",
         4 => repeated(&["[", "a", " ", "\n", "\r\n", "\u{0}", "ab", "1", "é", "e\u{301}", "東", "🙂", "ก", "\u{200b}",
             "\u{301}", "▁", "=-", "aA", "[ ", "ö", "ﬁ", "½", "x\u{ad}"]),
+        2 => "[🙂🎉⚡東]{300,700}",
+        1 => "[éàüößñÉ]{300,700}",
         1 => prop::sample::select(vec!["'s ", "'", "cross-encoder", "cross-", "<think>", "<|im_end|>", "<s>", "</s>",
             "[SEP]", "[MASK] ", "  <mask> ", "İ", "Σς", "\u{fffd}", "<unk>", "ŉ"]).prop_map(str::to_string),
     ]
@@ -207,6 +209,29 @@ fn what_a_text_costs_depends_on_the_room_not_on_its_length() {
             // Words that are one unknown token are read to their end, which takes time but no memory.
             let one_word = kind.starts_with("wordpiece") || kind.starts_with("unigram");
             assert!(one_word || bytes <= 100_000, "{kind}: {start}: {bytes} bytes read");
+        }
+    }
+}
+
+/// What such a run takes is to look at each of its characters once, not to tokenize it.
+#[test]
+fn runs_that_add_no_token_are_passed_over() {
+    let runs = ["[", "🙂", "🙂🎉", "éà", "a1", " ", "\n"];
+    for (kind, texts) in [("unigram", &["[", "🙂", "🙂🎉", " "][..]), ("wordpiece", &runs[1..])]
+    {
+        let tokenizer = plain(&file(kind));
+        let rules = Rules::of(&tokenizer);
+        for run in texts {
+            let text = ["window ", &run.repeat((1 << 20) / run.len()), " river"].concat();
+            let source = Source { lead: "", text: &text };
+            let mut reader = Reader::new(&tokenizer, &rules, source, 512, PIECE);
+            let (mut ids, mut pieces) = (Vec::new(), 0);
+            while !reader.is_done() {
+                reader.read(512, &mut ids).unwrap();
+                pieces += 1;
+            }
+            assert!(pieces < 10 && ids.len() < 512, "{kind}, {run:?}: {pieces} pieces");
+            assert_eq!(ids, whole(&tokenizer, &text), "{kind}, {run:?}");
         }
     }
 }

@@ -5,7 +5,7 @@
 //! these have come together, the pieces are certain. The score so far goes on with the rest of the word, so that sums
 //! are rounded as in one go.
 
-use super::{Step, Unigram};
+use super::{Step, UNKNOWN_PENALTY, Unigram};
 
 /// What the rest of a word begins with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,7 +16,39 @@ pub(in crate::tokenize) struct Carry {
     in_unknown: bool,
 }
 
+impl Carry {
+    /// Whether what was given last is a run of unknown characters.
+    pub(in crate::tokenize) fn is_in_unknown(&self) -> bool {
+        self.in_unknown
+    }
+}
+
 impl Unigram {
+    /// Whether more unknown characters add nothing to the one token that a run of them is.
+    pub(in crate::tokenize) fn fuses_unknown(&self) -> bool {
+        self.unknown.is_some() && !self.byte_fallback
+    }
+
+    /// Whether some piece has the character, hidden ones included.
+    pub(in crate::tokenize) fn has(&self, character: char) -> bool {
+        let place = |character: char| (character as usize / 64, 1 << (character as usize % 64));
+        let covered = self.covered.get_or_init(|| {
+            let mut covered = vec![0_u64; char::MAX as usize / 64 + 1];
+            for (word, bit) in self.pieces.text.chars().map(place) {
+                covered[word] |= bit;
+            }
+            covered.into()
+        });
+        let (word, bit) = place(character);
+        covered[word] & bit != 0
+    }
+
+    /// Goes on behind so many more characters of an unknown run. The score is what adding each of them makes it.
+    pub(in crate::tokenize) fn pass_unknown(&self, characters: usize, carry: &mut Carry) {
+        let each = self.worst_score - UNKNOWN_PENALTY;
+        (0..characters).for_each(|_| carry.score += each);
+    }
+
     /// The ids of `word` from byte `from` on, where a piece is known to begin.
     pub(in crate::tokenize) fn finish(
         &self,
