@@ -62,7 +62,7 @@ impl Reader<'_> {
 }
 
 impl Members<'_, '_> {
-    /// Where the run ends, or a place in it at `limit` or a little before; and how many characters the model gets of it.
+    /// Where the run ends, or a place in it at `limit` or just before, and how many characters the model gets.
     fn walk(&mut self, limit: usize) -> (usize, usize) {
         let source = self.reader.source;
         let (mut at, mut characters) = (self.reader.at, 0);
