@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use grating_sched::{Plan, PoolShape, Settings};
+use grating_sched::{Plan, PoolShape};
 
 use crate::account::Taken;
 use crate::cancel::Stop;
@@ -17,7 +17,7 @@ impl Worker {
     /// Engines without a budget take what they take, and the others know of it.
     pub(crate) fn admit(&mut self, pool: &PoolShape, stop: &Stop) -> Result<Plan> {
         let share = Arc::clone(&self.share);
-        if self.options.settings.budget.is_none() {
+        if self.machine.host.budget.is_none() {
             let plan = self.plan_beside(pool, share.taken().now)?;
             share.hold(needed(&plan));
             return Ok(plan);
@@ -61,10 +61,9 @@ impl Worker {
 
     /// How a pool would be run where so many bytes are taken by others.
     pub(crate) fn plan_beside(&self, pool: &PoolShape, taken: u64) -> Result<Plan> {
-        let settings = self.options.settings;
-        let base_bytes = settings.base_bytes.saturating_add(taken);
-        let settings = Settings { base_bytes, ..settings };
-        Ok(grating_sched::plan(&self.shape_for(pool), pool, &self.machine, &settings)?)
+        let mut machine = self.machine;
+        machine.host.base = machine.host.base.saturating_add(taken);
+        Ok(grating_sched::plan(&self.shape_for(pool), pool, &machine, &self.options.settings)?)
     }
 
     /// What it keeps between jobs.

@@ -7,7 +7,7 @@ use grating_sched::Plan;
 use crate::cancel::{CancelToken, Deadline, Stop};
 use crate::meter::Costs;
 use crate::readouts::Readouts;
-use crate::stats::Memory;
+use crate::stats::{LinkStats, MemoryStats};
 use crate::timeline::Timeline;
 
 /// One pool of candidates to select from.
@@ -82,7 +82,9 @@ pub struct Scored {
     /// Times and bytes.
     pub costs: Costs,
     /// Memory by use.
-    pub memory: Memory,
+    pub memory: MemoryStats,
+    /// What passed over each link.
+    pub links: Vec<LinkStats>,
     /// How the job was run.
     pub plan: Plan,
     /// What ran when; empty unless it was wanted.

@@ -85,6 +85,6 @@ pub use progress::Progress;
 pub use queue::{Place, Waiting, WaitingJob};
 pub use readouts::Readouts;
 pub use savings::Savings;
-pub use stats::{LayerStats, Memory};
+pub use stats::{LayerStats, LinkStats, MemoryStats};
 pub use ticket::Ticket;
 pub use timeline::Timeline;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use grating_io::{PrefetchStats, RowCacheStats, SpillStats};
 use grating_model::OperationTimes;
-use grating_sched::Measurement;
+use grating_sched::{Measurement, Transfer};
 
 use crate::stats::LayerStats;
 
@@ -114,15 +114,19 @@ impl Costs {
         self.layers.iter().map(|layer| layer.live).sum()
     }
 
+    /// Hidden states written and read, bytes.
+    pub(crate) fn spill_bytes(&self) -> u64 {
+        self.spill_bytes_written + self.spill_bytes_read
+    }
+
     /// What the planner learns from a job of `flops` FLOP.
     pub(crate) fn measurement(&self, flops: f64) -> Measurement {
         Measurement {
-            read_bytes: self.weight_bytes_read,
-            read_seconds: self.read.as_secs_f64(),
-            spill_bytes: self.spill_bytes_written + self.spill_bytes_read,
-            spill_seconds: self.spill.as_secs_f64(),
+            disk_to_host: Transfer::new(self.weight_bytes_read, self.read.as_secs_f64()),
+            host_to_disk: Transfer::new(self.spill_bytes(), self.spill.as_secs_f64()),
             flops,
             compute_seconds: self.compute.as_secs_f64(),
+            ..Measurement::default()
         }
     }
 }
@@ -176,7 +180,8 @@ mod tests {
         assert_eq!((costs.row_hits, costs.spill_bytes_read, costs.spill), (2, 14, 2 * MS));
         assert_eq!((costs.chunks, costs.candidate_layers()), (2, 5));
         let measured = costs.measurement(1e9);
-        assert_eq!((measured.read_bytes, measured.spill_bytes, measured.flops), (200, 14, 1e9));
+        assert_eq!((measured.disk_to_host.bytes, measured.host_to_disk.bytes), (200, 14));
+        assert_eq!((measured.host_to_disk.seconds, measured.flops), (0.002, 1e9));
         assert_eq!(measured.compute_seconds, 0.017);
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use grating_io::IoMode;
-use grating_sched::Settings;
+use grating_sched::{Machine, Settings};
 
 use crate::savings::Savings;
 
@@ -14,8 +14,10 @@ const QUEUE_LENGTH: usize = 8;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EngineOptions {
-    /// What the planner may choose, within which budget.
+    /// What the planner may choose.
     pub settings: Settings,
+    /// The memories with their budgets, and what links and computing are taken for before the first run.
+    pub machine: Machine,
     /// Where hidden states go that memory has no room for.
     pub spill_folder: PathBuf,
     /// How weights are read.
@@ -36,10 +38,11 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    /// Everything else is left to the planner, and there is no budget.
+    /// Everything else is left to the planner, and there is no budget; what computes shares the host's memory.
     pub fn new(threads: usize, spill_folder: impl Into<PathBuf>) -> Self {
         EngineOptions {
             settings: Settings::default(),
+            machine: Machine::default(),
             spill_folder: spill_folder.into(),
             io: IoMode::default(),
             savings: Savings::default(),

@@ -1,15 +1,19 @@
-//! Figures of a job: its layers and its memory.
+//! Figures of a job: its layers, its memory, what passed over the links.
 
 use std::time::Duration;
 
 use grating_prune::{Cluster, Verdicts};
-use grating_sched::Ledger;
+use grating_sched::{Ledger, Link, Machine, PlannedMemory};
 use serde::{Serialize, Serializer};
 
-/// Memory by use, bytes.
+use crate::meter::Costs;
+
+/// The host's memory by use, bytes; where the device has a memory of its own, what is planned there, too.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Memory {
+pub struct MemoryStats {
+    /// What people call the host's memory.
+    pub name: &'static str,
     /// What the user allows.
     pub budget: Option<u64>,
     /// The plan's ledger; its total is the promise.
@@ -22,6 +26,47 @@ pub struct Memory {
     pub row_cache: u64,
     /// Most bytes of hidden states and intermediate tensors at one time.
     pub activations: u64,
+    /// The device's own memory under the plan; `None` where it shares the host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<PlannedMemory>,
+}
+
+/// What a job moved over one link between memories.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LinkStats {
+    /// From where to where.
+    pub name: &'static str,
+    /// Bytes, both ways, those included that are on their way for the next job.
+    pub bytes: u64,
+    /// Time in which at least one transfer was in flight.
+    #[serde(rename = "busy_ms", serialize_with = "milliseconds")]
+    pub busy: Duration,
+    /// Time in which computing waited for it.
+    #[serde(rename = "waited_ms", serialize_with = "milliseconds")]
+    pub waited: Duration,
+    /// The rate that the next plan counts with, bytes per second.
+    pub bytes_per_second: f64,
+    /// Whether that comes from a run; else it is a guess.
+    pub measured: bool,
+}
+
+impl LinkStats {
+    /// The links of a machine after a job of these costs.
+    pub(crate) fn of(machine: &Machine, costs: &Costs) -> Vec<Self> {
+        let link = |link: &Link, bytes, busy, waited| LinkStats {
+            name: link.name,
+            bytes,
+            busy,
+            waited,
+            bytes_per_second: link.bytes_per_second,
+            measured: link.measured,
+        };
+        let weights = link(&machine.disk_to_host, costs.weight_bytes_read, costs.read, costs.stall);
+        let hidden =
+            link(&machine.host_to_disk, costs.spill_bytes(), costs.spill, costs.spill_wait);
+        vec![weights, hidden]
+    }
 }
 
 /// One layer of the funnel.

@@ -3,52 +3,57 @@
 use std::time::Instant;
 
 use grating_io::SpillEvent;
-use grating_sched::BlockPart;
+use grating_sched::{BlockPart, Machine};
 use serde_json::{Value, json};
 
 use crate::meter::current_rss_bytes;
 use crate::window::Weights;
 
-/// Spans of one request, on a track for each kind of work, and the process's memory. Empty unless it was asked for.
+/// Spans of one request, on a track for computing and one for each link, and the process's memory. Empty unless it was
+/// asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Timeline {
     origin: Option<Instant>,
     events: Vec<Value>,
+    /// What the memory is called that the process is resident in.
+    memory: &'static str,
 }
 
-/// Whose work a span is.
+/// Whose work a span is: what computes, or a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Track {
     Compute,
-    WeightReads,
-    Spill,
-}
-
-impl Track {
-    const ALL: [Track; 3] = [Track::Compute, Track::WeightReads, Track::Spill];
-
-    fn name(self) -> &'static str {
-        match self {
-            Track::Compute => "compute",
-            Track::WeightReads => "weight reads",
-            Track::Spill => "hidden states to and from disk",
-        }
-    }
+    DiskToHost,
+    HostToDisk,
 }
 
 impl Timeline {
     /// One that records.
     pub(crate) fn recording() -> Self {
-        let name = |track: &Track| {
-            json!({"ph": "M", "pid": 1, "tid": *track as u8, "name": "thread_name",
-                   "args": {"name": track.name()}})
-        };
-        Timeline { origin: Some(Instant::now()), events: Track::ALL.iter().map(name).collect() }
+        let mut timeline =
+            Timeline { origin: Some(Instant::now()), events: Vec::new(), memory: "memory" };
+        timeline.name(Track::Compute, "compute");
+        timeline
+    }
+
+    /// Names the tracks of the links and the memory after the machine's.
+    pub(crate) fn describe(&mut self, machine: &Machine) {
+        self.memory = machine.host.name;
+        self.name(Track::DiskToHost, &format!("{}: weights", machine.disk_to_host.name));
+        let hidden = format!("{} and back: hidden states", machine.host_to_disk.name);
+        self.name(Track::HostToDisk, &hidden);
+    }
+
+    fn name(&mut self, track: Track, name: &str) {
+        if self.is_on() {
+            self.events.push(json!({"ph": "M", "pid": 1, "tid": track as u8,
+                "name": "thread_name", "args": {"name": name}}));
+        }
     }
 
     /// One that does not.
     pub(crate) fn off() -> Self {
-        Timeline { origin: None, events: Vec::new() }
+        Timeline::default()
     }
 
     /// Whether this one records.
@@ -78,7 +83,7 @@ impl Timeline {
         let read = weights.read_span();
         let name = format!("layer {layer}{}", suffix(part));
         let arguments = json!({"bytes": weights.bytes()});
-        self.record(Track::WeightReads, name, read.start, read.end, arguments);
+        self.record(Track::DiskToHost, name, read.start, read.end, arguments);
     }
 
     /// A chunk's hidden states went to the disk or came back; `whose` names them.
@@ -86,7 +91,7 @@ impl Timeline {
         let verb = if event.write { "write" } else { "read" };
         let arguments = json!({"bytes": event.bytes});
         let (start, end) = (event.span.start, event.span.end);
-        self.record(Track::Spill, format!("{verb} {whose}"), start, end, arguments);
+        self.record(Track::HostToDisk, format!("{verb} {whose}"), start, end, arguments);
     }
 
     /// A chunk went through a block from `start` until now.
@@ -96,7 +101,8 @@ impl Timeline {
         let end = Instant::now();
         self.record(Track::Compute, name, start, end, Value::Null);
         if let Some(bytes) = current_rss_bytes() {
-            self.events.push(json!({"ph": "C", "pid": 1, "name": "resident memory",
+            let name = format!("resident {}", self.memory);
+            self.events.push(json!({"ph": "C", "pid": 1, "name": name,
                 "ts": micros(origin, end), "args": {"bytes": bytes}}));
         }
     }

@@ -22,7 +22,7 @@ use crate::rows::CachedRows;
 use crate::scoring::Scoring;
 use crate::selecting::{Selected, Selecting};
 use crate::shape::{floor_bytes, model_shape, workspace_fixed};
-use crate::stats::Memory;
+use crate::stats::{LinkStats, MemoryStats};
 use crate::timeline::{Timeline, Track};
 use crate::window::Window;
 
@@ -34,8 +34,6 @@ pub(crate) struct Worker {
     ops: CpuOps,
     pub(crate) shape: ModelShape,
     pub(crate) machine: Machine,
-    /// Whether the machine's rates come from a run.
-    measured: bool,
     pub(crate) options: EngineOptions,
     stem: PartBuffer,
     head: PartBuffer,
@@ -79,13 +77,12 @@ impl Worker {
             model: options.model_bytes,
             threads: options.thread_bytes,
             floor: floor_bytes(&model, &shape, options.threads),
-            gives_back: options.settings.budget.is_some(),
+            gives_back: options.machine.host.budget.is_some(),
             ask,
         });
         let mut worker = Worker {
             shape,
-            machine: Machine::default(),
-            measured: false,
+            machine: options.machine,
             window: None,
             window_bytes: 0,
             spill: None,
@@ -182,6 +179,7 @@ impl Worker {
             self.pass(job, &pool, &plan, started, timeline, progress)?;
         let costs = meter.finish(&self.counters(), self.ops.times());
         self.learn(&pool, &plan, &costs);
+        let links = LinkStats::of(&self.machine, &costs);
         let Selected { selected, decided, logits, trace } = selected;
         Ok(Scored {
             selected,
@@ -193,6 +191,7 @@ impl Worker {
             fallen_back,
             costs,
             memory: self.memory(&plan),
+            links,
             plan,
             timeline: Timeline::off(),
         })
@@ -208,6 +207,7 @@ impl Worker {
         timeline: &mut Timeline,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Passed> {
+        timeline.describe(&self.machine);
         let mut meter = Meter::new(started, self.counters());
         let (model, ops) = (&self.model, &self.ops);
         let on = Executor { name: &self.name, model, ops };
@@ -222,7 +222,7 @@ impl Worker {
             spill.record(timeline.is_on());
         }
         let hidden = self.shape.hidden_bytes(pool.tokens());
-        let may_fall_back = match self.options.settings.budget {
+        let may_fall_back = match self.machine.host.budget {
             Some(budget) if plan.layout.spill => self.share.grow(hidden, budget),
             _ => true,
         };
@@ -268,27 +268,26 @@ impl Worker {
         let all = pool.lengths.len() * self.model.config().layers;
         let share = costs.candidate_layers() as f64 / all as f64;
         let run = costs.measurement(workload.flops(&self.shape) * share);
-        match std::mem::replace(&mut self.measured, true) {
-            false => self.machine.adopt(&run),
-            true => self.machine.observe(&run),
-        }
+        self.machine.observe(&run);
     }
 
-    fn memory(&self, plan: &Plan) -> Memory {
-        Memory {
-            budget: self.options.settings.budget,
+    fn memory(&self, plan: &Plan) -> MemoryStats {
+        MemoryStats {
+            name: self.machine.host.name,
+            budget: self.machine.host.budget,
             planned: plan.ledger,
             window: plan.ledger.window,
             pinned: self.window.as_ref().map_or(0, Window::pinned_bytes),
             row_cache: self.rows.memory_bytes(),
             activations: self.ops.peak_bytes(),
+            device: plan.memories.get(1).copied(),
         }
     }
 
     /// Makes the window, the row cache and the spill store those of the plan.
     fn prepare(&mut self, plan: &Plan) -> Result<()> {
         let rows = plan.layout.row_cache_rows;
-        let budgeted = self.options.settings.budget.is_some();
+        let budgeted = self.machine.host.budget.is_some();
         if self.rows.capacity() < rows || (budgeted && self.rows.capacity() > rows) {
             let table = self.model.token_embeddings().tensor();
             self.rows = CachedRows::new(self.checkpoint.clone(), table, rows);

@@ -36,7 +36,7 @@ fn engine(case: &str, budget: Option<u64>) -> (Engine, Vec<Encoding>) {
     let threads = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap());
     let ops = CpuOps::new(Isa::detect(), Precision::Exact);
     let mut options = EngineOptions::new(1, std::env::temp_dir());
-    options.settings.budget = budget;
+    options.machine.host.budget = budget;
     let engine = Engine::start(case.into(), model, checkpoint, ops, threads, options).unwrap();
     (engine, encodings)
 }

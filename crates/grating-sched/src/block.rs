@@ -122,9 +122,9 @@ impl WeightLayout {
         self.slots.iter().copied().chain(pinned).collect()
     }
 
-    /// The slots of one pinned layer, bytes. They are as large as those that slide: blocks of one capacity share its
+    /// The slots of one layer's blocks, bytes. Those of a pinned one are as large as those that slide: blocks of one capacity share its
     /// slots, so one of another would be taken by a block that slides.
-    pub(crate) fn pinned_layer_bytes(&self, model: &ModelShape) -> u64 {
+    pub(crate) fn layer_slots(&self, model: &ModelShape) -> u64 {
         let bytes = self.unit.parts().iter().map(|&part| self.slot_bytes(part, model));
         bytes.fold(0, u64::saturating_add)
     }
@@ -157,11 +157,11 @@ mod tests {
         let model = model();
         let halves = WeightLayout { pinned_layers: 1, ..WeightLayout::halves(&model) };
         assert_eq!(halves.all_slots(&model), [40, 70, 40, 70]);
-        assert_eq!(halves.pinned_layer_bytes(&model), 110);
+        assert_eq!(halves.layer_slots(&model), 110);
         // One slot for both: a pinned attention block takes as large a one.
         let single = WeightLayout::new(&model, BlockUnit::HalfLayer, 1, 1);
         assert_eq!(single.all_slots(&model), [70; 3]);
-        assert_eq!(single.pinned_layer_bytes(&model), 140);
+        assert_eq!(single.layer_slots(&model), 140);
         let all = WeightLayout::new(&model, BlockUnit::Layer, 0, 0);
         assert_eq!((all.all_slots(&model), all.pinned_layers), (vec![100; 3], 3));
     }

@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::ledger::{Ledger, mebibytes};
+use crate::machine::Machine;
 
 /// An error of this crate.
 #[derive(Debug, Clone, PartialEq, Error)]
@@ -10,15 +11,17 @@ use crate::ledger::{Ledger, mebibytes};
 pub enum PlanError {
     /// No plan that the settings allow fits the budget.
     #[error(
-        "a budget of {} is too small: this model and pool need at least {} ({minimum} bytes); \
+        "a budget of {}{} is too small: this model and pool need at least {} ({minimum} bytes); \
          raise the budget, or shorten the candidates or the row cache",
-        mebibytes(*budget), mebibytes(*minimum)
+        mebibytes(*budget), of_memory(memory), mebibytes(*minimum)
     )]
     BudgetTooSmall {
+        /// Whose budget.
+        memory: &'static str,
         /// The budget, bytes.
         budget: u64,
         /// The smallest budget that works with the other settings as they are, bytes; also where the base is larger by
-        /// [`Settings::base_noise_bytes`](crate::Settings::base_noise_bytes).
+        /// [`Memory::base_noise`](crate::Memory::base_noise).
         minimum: u64,
         /// What the minimum is made of.
         ledger: Box<Ledger>,
@@ -44,11 +47,16 @@ pub enum PlanError {
     /// A rate or an amount of work that cannot be.
     #[error("{what} is {found}, but must be finite and {expected}")]
     InvalidNumber {
-        /// The field.
+        /// The field, or the name of the link.
         what: &'static str,
         /// Its value.
         found: f64,
         /// What it must be.
         expected: &'static str,
     },
+}
+
+/// Which memory's budget; where there is only one it needs no name.
+fn of_memory(name: &str) -> String {
+    if name == Machine::default().host.name { String::new() } else { format!(" of {name}") }
 }

@@ -1,8 +1,21 @@
-//! Who takes how much memory.
+//! Who takes how much of each memory.
 
 use std::fmt;
 
-/// Every use of memory under a plan, bytes. The sum is the predicted peak of the process.
+/// What a layout takes of the host's memory, and of the device's where that is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Ledgers {
+    pub(crate) host: Ledger,
+    pub(crate) device: Option<Ledger>,
+}
+
+impl Ledgers {
+    pub(crate) fn total(&self) -> u64 {
+        self.device.map_or(0, |ledger| ledger.total()).saturating_add(self.host.total())
+    }
+}
+
+/// Every use of one memory under a plan, bytes. The host's sum is the predicted peak of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ledger {
     /// Code, tokenizer, runtime: what the process takes anyway.
@@ -19,7 +32,7 @@ pub struct Ledger {
     pub row_cache: u64,
     /// Hidden states kept in memory.
     pub hidden_states: u64,
-    /// Hidden states on their way to disk or back.
+    /// Hidden states on their way to another memory or to disk, or back.
     pub spill_buffers: u64,
     /// Activations of the chunk in hand, and scratch.
     pub workspace: u64,

@@ -5,11 +5,11 @@
 //! A transformer's layers are streamed from disk through a small window while a pool of sequences
 //! (candidates) passes through them, layer by layer, chunk by chunk. This crate decides how, given numbers:
 //!
-//! * [`ModelShape`] and [`PoolShape`] say what is to be run, [`Machine`] how fast the machine reads and computes,
-//!   [`Settings`] what the user allows, above all the memory budget.
+//! * [`ModelShape`] and [`PoolShape`] say what is to be run, [`Machine`] which memories there are, each with its budget,
+//!   how fast the links between them are and how fast it computes, [`Settings`] what the user asks for.
 //! * [`plan`](plan()) answers with a [`Plan`]: window, pinned layers, chunk size, spilling, row cache, and with its
-//!   [`Ledger`] (every use of memory), its [`Prediction`] (time, layer by layer) and its [`Reason`]s. The
-//!   ledger's total never exceeds the budget. A budget below the minimum is an error that states the minimum.
+//!   [`Ledger`] (every use of each memory), its [`Prediction`] (time, layer by layer) and its [`Reason`]s. The
+//!   ledger's total never exceeds the budget of its memory. A budget below the minimum is an error that states the minimum.
 //! * Its [`Layout`] is what runs: [`WeightLayout`] lists the blocks of weights in order, each with its slot; [`chunk`]
 //!   cuts and orders the pool.
 //! * [`Machine::observe`] learns from runs, whose work [`Workload`] counts.
@@ -19,7 +19,7 @@
 //! # Example
 //!
 //! ```
-//! use grating_sched::{Machine, ModelShape, PoolShape, Settings, plan};
+//! use grating_sched::{Machine, Memory, ModelShape, PoolShape, Settings, plan};
 //!
 //! // 28 layers of 31.5 MB.
 //! let model = ModelShape {
@@ -41,26 +41,30 @@
 //!     workspace_fixed: 4 << 20,
 //! };
 //! let pool = PoolShape::uniform(20, 256);
-//! let settings =
-//!     Settings { budget: Some(200 << 20), base_bytes: 60_000_000, ..Settings::default() };
+//! let mut machine = Machine::default();
+//! machine.host = machine.host.with_base(60_000_000).with_budget(200 << 20);
 //!
-//! let plan = plan(&model, &pool, &Machine::default(), &settings)?;
+//! let plan = plan(&model, &pool, &machine, &Settings::default())?;
 //! assert!(plan.ledger.total() <= 200 << 20);
 //! assert!(!plan.layout.spill && plan.prediction.stall_share() < 0.01);
 //! println!("{plan}");
 //!
-//! // Half layers take turns in two slots: 56 blocks.
-//! assert_eq!(plan.layout.weights.blocks(&model).count(), 56);
+//! // A device with a memory of its own, at the end of a link of 25 GB/s.
+//! let device = machine.with_device(Memory::new("device memory").with_budget(1 << 30), 25e9);
+//! let plan = grating_sched::plan(&model, &pool, &device, &Settings::default())?;
+//! assert!(plan.memories.iter().all(|m| m.ledger.total() <= m.budget.unwrap()));
+//!
+//! assert_eq!(plan.layout.weights.pinned_layers, 28, "the device holds the model");
 //! # Ok::<(), grating_sched::PlanError>(())
 //! ```
 //!
 //! # Memory
 //!
-//! [`Ledger::total`] is the sum of
+//! On a CPU, or a device that shares the host's memory, there is one memory, and its [`Ledger::total`] is the sum of
 //!
 //! | use | bytes |
 //! | --- | --- |
-//! | base | [`Settings::base_bytes`] |
+//! | base | [`Memory::base`] |
 //! | token ids | 8 × tokens |
 //! | resident parts | [`ModelShape::resident_bytes`] |
 //! | window | capacities of the slots that slide: [`ModelShape::slot_bytes`] of a block |
@@ -70,6 +74,11 @@
 //! | spill buffers | two chunks' hidden states when spilling: one being written, one being read |
 //! | workspace | workspace per token × tokens of the largest chunk, and the fixed part |
 //! | prefix | 4 × prefix tokens × (hidden + K/V columns): its hidden state, and keys and values of one layer |
+//!
+//! A device with a memory of its own has a second ledger: parts, window, pinned layers, hidden states, workspace and
+//! prefix are the device's. In the host's are base, token ids, row cache, the slots that blocks pass through (`window`:
+//! as many as the device has, or one layer's), layers that it keeps for the device (`pinned`), and hidden states that the
+//! device does not hold.
 //!
 //! # Time
 //!
@@ -99,17 +108,21 @@
 //! [`first_total_seconds`](Prediction::first_total_seconds)) pinned layers are loaded and the window is full at
 //! the start. Embedding rows come before: one read of at least a page for each distinct token, at most.
 //!
+//! With a device of its own memory a third clock copies blocks over its link, from the host's slots into the device's,
+//! each a queue of its own: a layer then takes the slowest of reading, copying and computing, and only the slower of
+//! copying and computing where the host keeps it.
+//!
 //! Two constants are assumptions: a chunk costs as much extra as 8 tokens (its weights come from memory once more),
 //! and spilling takes 5 % of computing (copies, memory bandwidth) even where the disk is hidden.
 //!
 //! # Why more memory is never slower
 //!
-//! The planner prices a list of layouts that does not depend on the budget, takes those that fit, fills each with rows
+//! The planner prices a list of layouts that does not depend on the budgets, takes those that fit, fills each with rows
 //! and pinned layers, both of which only ever save time, and picks the fastest. A larger budget has all the
 //! choices of a smaller one.
 //!
 //! # Optional feature
-//! `serde`: plans, ledgers, predictions and shapes can be written; machines can also be read back.
+//! `serde`: plans, ledgers, predictions, machines and shapes can be written.
 #![forbid(unsafe_code)]
 
 mod block;
@@ -128,10 +141,10 @@ mod workload;
 
 pub use block::{Block, BlockPart, BlockUnit, WeightLayout};
 pub use error::PlanError;
-pub use layout::Layout;
+pub use layout::{Layout, Staging};
 pub use ledger::Ledger;
-pub use machine::{Machine, Measurement};
-pub use plan::Plan;
+pub use machine::{Device, Link, Machine, Measurement, Memory, Transfer};
+pub use plan::{Plan, PlannedLink, PlannedMemory};
 pub use planner::plan;
 pub use predict::{LayerTime, Prediction};
 pub use reason::Reason;

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use crate::block::{BlockPart, BlockUnit};
 use crate::error::PlanError;
 use crate::layout::{self, CHUNK_TARGET, Layout};
-use crate::ledger::Ledger;
-use crate::machine::Machine;
-use crate::plan::Plan;
+use crate::ledger::{Ledger, Ledgers};
+use crate::machine::{Link, Machine, Memory};
+use crate::plan::{Plan, PlannedLink, PlannedMemory};
 use crate::predict::{Prediction, run, tokens_to_hide_reading};
 use crate::reason::Reason;
 use crate::settings::{RowCache, Settings, Spill, Window};
@@ -20,11 +20,15 @@ const STALL_SHARE: f64 = 0.005;
 
 /// Plans how to run `pool` through `model`.
 ///
-/// With a budget: of all layouts that fit it, the one with the least predicted time. A layout is a window (all
+/// With a budget: of all layouts that fit it, and every other memory's, the one with the least predicted time. A layout is a window (all
 /// layers; two slots of a layer; two of half a layer; one of half a layer), a chunk size, and a number of
 /// chunks in memory. What it leaves of the budget goes to the row cache, up to its default, and then to pinned
 /// layers. Equally fast ones are decided by more cached rows, then whole layers before
 /// halves, then fewer bytes read, then less memory.
+///
+/// Where the device has a memory of its own, window, activations and layers that stay count against the device's budget,
+/// and against the host's the slots that blocks pass through, layers that it keeps, and the rows. Hidden states that the
+/// device does not hold go to the host's memory, or from there to the disk.
 ///
 /// Without a budget: two slots of a layer, chunks of 1024 tokens, hidden states in memory, a tenth of the vocabulary's
 /// rows: the leanest that costs no time while computing covers the reading.
@@ -45,9 +49,9 @@ pub fn plan(
         return Err(PlanError::NoCandidates);
     }
     let planner = Planner { model, pool, machine, settings };
-    let (layout, prediction) = match settings.budget {
-        None => planner.unbudgeted(),
-        Some(budget) => planner.fastest(budget)?,
+    let (layout, prediction) = match machine.memories().any(|memory| memory.budget.is_some()) {
+        false => planner.unbudgeted(),
+        true => planner.fastest()?,
     };
     Ok(planner.finish(layout, prediction))
 }
@@ -60,8 +64,8 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn ledger(&self, layout: &Layout) -> Ledger {
-        layout.ledger(self.model, self.pool, self.settings.base_bytes)
+    fn ledgers(&self, layout: &Layout) -> Ledgers {
+        layout.ledgers(self.model, self.pool, self.machine)
     }
 
     /// Rows of the cache: those that must fit, and those wanted.
@@ -71,28 +75,29 @@ impl Planner<'_> {
     }
 
     fn unbudgeted(&self) -> (Layout, Prediction) {
-        let mut layout = layout::unbudgeted(self.model, self.pool, self.settings);
+        let mut layout = layout::unbudgeted(self.model, self.pool, self.machine, self.settings);
         layout.row_cache_rows = self.rows().1;
         let workload = Workload::full(self.model, self.pool, layout.chunk_tokens);
         let prediction = run(&layout, self.model, &workload, self.machine);
         (layout, prediction)
     }
 
-    fn fastest(&self, budget: u64) -> Result<(Layout, Prediction), PlanError> {
+    fn fastest(&self) -> Result<(Layout, Prediction), PlanError> {
         let (least, wanted) = self.rows();
         let mut workloads = BTreeMap::new();
-        let mut minimum: Option<Ledger> = None;
+        let mut minimum: Option<TooSmall> = None;
         let mut best: Option<(Layout, Prediction)> = None;
-        for mut layout in layout::all(self.model, self.pool, self.settings) {
+        for mut layout in layout::all(self.model, self.pool, self.machine, self.settings) {
             layout.row_cache_rows = least;
-            let ledger = self.ledger(&layout);
-            if minimum.is_none_or(|m| ledger.total() < m.total()) {
-                minimum = Some(ledger);
-            }
-            if ledger.total() > budget {
+            let ledgers = self.ledgers(&layout);
+            if let Some(found) = self.too_small(&ledgers) {
+                let least = minimum.as_ref().map(TooSmall::order);
+                if least.is_none_or(|least| found.order() < least) {
+                    minimum = Some(found);
+                }
                 continue;
             }
-            layout.spend(self.model, wanted, &ledger, budget);
+            layout.spend(self.model, wanted, &ledgers, self.machine);
             let workload = workloads
                 .entry(layout.chunk_tokens)
                 .or_insert_with_key(|&tokens| Workload::full(self.model, self.pool, tokens));
@@ -103,10 +108,28 @@ impl Planner<'_> {
             }
         }
         best.ok_or_else(|| {
-            let mut ledger = minimum.expect("every setting allows at least one layout");
-            ledger.base = ledger.base.saturating_add(self.settings.base_noise_bytes);
-            PlanError::BudgetTooSmall { budget, minimum: ledger.total(), ledger: Box::new(ledger) }
+            let TooSmall { memory, mut ledger, .. } = minimum.expect("no layout, or one that fits");
+            ledger.base = ledger.base.saturating_add(memory.base_noise);
+            PlanError::BudgetTooSmall {
+                memory: memory.name,
+                budget: memory.budget.unwrap_or(u64::MAX),
+                minimum: ledger.total(),
+                ledger: Box::new(ledger),
+            }
         })
+    }
+
+    /// The memory whose budget a layout does not fit, if there is one; the device's first.
+    fn too_small(&self, ledgers: &Ledgers) -> Option<TooSmall> {
+        let device = self
+            .machine
+            .device
+            .as_ref()
+            .zip(ledgers.device)
+            .map(|(device, ledger)| TooSmall { memory: device.memory, ledger, of_host: false });
+        let host = TooSmall { memory: self.machine.host, ledger: ledgers.host, of_host: true };
+        let over = |one: &TooSmall| one.memory.budget.is_some_and(|b| one.ledger.total() > b);
+        device.into_iter().chain([host]).find(over)
     }
 
     /// Faster first; see [`plan`] for the rest.
@@ -116,25 +139,39 @@ impl Planner<'_> {
             .then_with(|| b.0.row_cache_rows.cmp(&a.0.row_cache_rows))
             .then_with(|| halves(&a.0).cmp(&halves(&b.0)))
             .then_with(|| a.1.bytes_read.cmp(&b.1.bytes_read))
-            .then_with(|| self.ledger(&a.0).total().cmp(&self.ledger(&b.0).total()))
+            .then_with(|| self.ledgers(&a.0).total().cmp(&self.ledgers(&b.0).total()))
     }
 
     fn finish(&self, layout: Layout, prediction: Prediction) -> Plan {
-        let ledger = self.ledger(&layout);
-        let mut reasons = vec![self.window_reason(&layout, &ledger)];
-        if layout.weights.pinned_layers > 0 && !layout.weights.slots.is_empty() {
-            let (layers, of) = (layout.weights.pinned_layers, self.model.layers);
+        let Ledgers { host, device } = self.ledgers(&layout);
+        let machine = self.machine;
+        let mut reasons = vec![self.window_reason(&layout, &device.unwrap_or(host))];
+        let of = self.model.layers;
+        let layers = layout.weights.pinned_layers;
+        if layers > 0 && !layout.weights.slots.is_empty() {
             reasons.push(Reason::Pinned { layers, of });
         }
+        let layers = layout.staging.as_ref().map_or(0, |staging| staging.pinned_layers);
+        if layers > 0 {
+            reasons.push(Reason::PinnedInHost { layers, of });
+        }
         reasons.push(self.chunk_reason(&layout));
-        reasons.push(self.spill_reason(&layout));
+        reasons.push(self.hidden_reason(&layout));
         reasons.push(self.row_reason(&layout));
         reasons.extend(self.stall_reason(&layout, &prediction));
-        Plan {
-            budget: self.settings.budget,
-            layout,
-            layers: self.model.layers,
+        let ledgers = [Some(host), device].into_iter().flatten();
+        let memory = |(memory, ledger): (&Memory, Ledger)| PlannedMemory {
+            name: memory.name,
+            budget: memory.budget,
             ledger,
+        };
+        Plan {
+            budget: machine.host.budget,
+            memories: machine.memories().zip(ledgers).map(memory).collect(),
+            links: planned_links(machine, &prediction),
+            layout,
+            layers: of,
+            ledger: host,
             prediction,
             reasons,
         }
@@ -146,7 +183,8 @@ impl Planner<'_> {
             Window::Slots(n) => return Reason::WindowAsked { layers: Some(n) },
             Window::Auto => {}
         }
-        let Some(budget) = self.settings.budget else { return Reason::NoBudget };
+        let computing = self.machine.memories().last().and_then(|memory| memory.budget);
+        let Some(budget) = computing else { return Reason::NoBudget };
         match (layout.weights.unit, layout.weights.slots.len()) {
             (_, 0) => Reason::AllResident { bytes: ledger.pinned },
             (_, 1) => Reason::SingleSlot,
@@ -176,9 +214,13 @@ impl Planner<'_> {
         }
     }
 
-    fn spill_reason(&self, layout: &Layout) -> Reason {
+    fn hidden_reason(&self, layout: &Layout) -> Reason {
         let bytes = self.model.hidden_bytes(self.pool.tokens());
         match (layout.spill, self.settings.spill) {
+            (false, _) if layout.parked => {
+                let Layout { resident_chunks, chunks, .. } = *layout;
+                Reason::Parked { bytes, resident_chunks, chunks }
+            }
             (false, _) => Reason::HiddenInMemory { bytes },
             (true, Spill::Always) => Reason::SpillAsked,
             (true, _) => {
@@ -201,7 +243,7 @@ impl Planner<'_> {
 
     fn stall_reason(&self, layout: &Layout, prediction: &Prediction) -> Option<Reason> {
         let tokens = self.pool.tokens().saturating_add(self.pool.prefix_tokens);
-        let needed = tokens_to_hide_reading(self.model, self.machine);
+        let needed = tokens_to_hide_reading(layout, self.model, self.machine);
         let share = prediction.stall_share();
         match share > STALL_SHARE {
             true => Some(Reason::Stalls { share, tokens, needed }),
@@ -209,6 +251,37 @@ impl Planner<'_> {
             false => Some(Reason::ReadingHidden { tokens, needed }),
         }
     }
+}
+
+/// What a layout takes of a memory whose budget does not hold it.
+struct TooSmall {
+    memory: Memory,
+    ledger: Ledger,
+    of_host: bool,
+}
+
+impl TooSmall {
+    /// The nearest miss: one whose device holds it, then the least.
+    fn order(&self) -> (bool, u64) {
+        (!self.of_host, self.ledger.total())
+    }
+}
+
+fn planned_links(machine: &Machine, prediction: &Prediction) -> Vec<PlannedLink> {
+    let planned = |link: &Link, bytes, seconds| PlannedLink {
+        name: link.name,
+        bytes_per_second: link.bytes_per_second,
+        measured: link.measured,
+        bytes,
+        seconds,
+    };
+    let Prediction { bytes_read, read_seconds, bytes_copied, copy_seconds, .. } = *prediction;
+    let mut links = vec![planned(&machine.disk_to_host, bytes_read, read_seconds)];
+    if let Some(device) = &machine.device {
+        links.push(planned(&device.link, bytes_copied, copy_seconds));
+    }
+    links.push(planned(&machine.host_to_disk, prediction.bytes_spilled, prediction.spill_seconds));
+    links
 }
 
 fn halves(layout: &Layout) -> bool {

@@ -43,6 +43,13 @@ pub enum Reason {
         /// Of so many.
         of: usize,
     },
+    /// Further layers stay in the host's memory, and only cross the link to the device.
+    PinnedInHost {
+        /// How many.
+        layers: usize,
+        /// Of so many.
+        of: usize,
+    },
     /// The chunk size of choice.
     ChunkTarget {
         /// Tokens.
@@ -75,6 +82,15 @@ pub enum Reason {
         /// Bytes of all of them.
         bytes: u64,
         /// Chunks that stay in memory.
+        resident_chunks: usize,
+        /// All chunks.
+        chunks: usize,
+    },
+    /// Hidden states go to the host's memory between layers.
+    Parked {
+        /// Bytes of all of them.
+        bytes: u64,
+        /// Chunks that stay on the device.
         resident_chunks: usize,
         /// All chunks.
         chunks: usize,
@@ -149,6 +165,10 @@ impl fmt::Display for Reason {
                 f,
                 "the first {layers} of {of} layers stay in memory, with what the budget has left"
             ),
+            Self::PinnedInHost { layers, of } => write!(
+                f,
+                "{layers} more of {of} layers stay in the host's memory: they are not read from the disk again"
+            ),
             Self::ChunkTarget { tokens } => {
                 write!(f, "chunks of {tokens} tokens: more would not compute faster")
             }
@@ -166,6 +186,12 @@ impl fmt::Display for Reason {
                 f,
                 "hidden states ({}) go to disk between layers, {resident_chunks} of {chunks} chunks \
                  stay in memory, for the budget",
+                mebibytes(bytes)
+            ),
+            Self::Parked { bytes, resident_chunks, chunks } => write!(
+                f,
+                "hidden states ({}) go to the host's memory between layers, {resident_chunks} of {chunks} \
+                 chunks stay on the device, for its budget",
                 mebibytes(bytes)
             ),
             Self::SpillAsked => f.write_str("hidden states go to disk, as asked"),

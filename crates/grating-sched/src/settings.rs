@@ -2,11 +2,10 @@
 
 use crate::error::PlanError;
 
-/// What the user asks for. The default leaves every choice to the planner and sets no budget.
+/// What the user asks for. The default leaves every choice to the planner. Budgets are those of the
+/// [memories](crate::Memory).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Settings {
-    /// Memory of the whole process that may be used, bytes. `None`: as little as costs no time.
-    pub budget: Option<u64>,
     /// The layers resident at one time.
     pub window: Window,
     /// Most tokens in a chunk; raised to the longest candidate where that is longer.
@@ -15,11 +14,6 @@ pub struct Settings {
     pub spill: Spill,
     /// Rows of the token-embedding matrix to keep.
     pub row_cache: RowCache,
-    /// What the process takes before any of this: code, tokenizer, runtime, bytes; to be measured.
-    pub base_bytes: u64,
-    /// What `base_bytes` may be more in another process, bytes. The least budget that an error names has room for it, so
-    /// that it does there, too.
-    pub base_noise_bytes: u64,
 }
 
 /// How many layers are resident at one time.

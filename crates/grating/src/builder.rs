@@ -8,7 +8,7 @@ use std::sync::Arc;
 use grating_engine::{Engine, EngineOptions, Savings, current_rss_bytes};
 use grating_io::{IoMode, Storage, in_memory};
 use grating_model::{CpuOps, Isa, LoadedModel, Precision};
-use grating_sched::{RowCache, Settings, Spill, Window};
+use grating_sched::{Machine, RowCache, Settings, Spill, Window};
 
 use crate::audit::Auditor;
 use crate::default_pruning::DefaultPruning;
@@ -30,6 +30,7 @@ pub struct RerankerBuilder {
     max_length: Option<usize>,
     instruction: Option<String>,
     settings: Settings,
+    machine: Machine,
     spill_folder: Option<PathBuf>,
     io: IoMode,
     storages: Option<WrapStorage>,
@@ -128,7 +129,7 @@ impl RerankerBuilder {
     /// they keep where that is needed, and those that compute are waited for. With different budgets the process stays
     /// within the largest.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
-        self.settings.budget = Some(bytes);
+        self.machine.host.budget = Some(bytes);
         self
     }
 
@@ -296,7 +297,9 @@ impl RerankerBuilder {
         let resident = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
         let spill_folder = self.spill_folder.unwrap_or_else(default_spill_folder);
         let mut options = EngineOptions::new(threads, spill_folder);
-        options.settings = Settings { base_noise_bytes: NOISE_BYTES, ..self.settings };
+        options.settings = self.settings;
+        options.machine = self.machine;
+        options.machine.host.base_noise = NOISE_BYTES;
         options.resident_bytes = resident;
         options.model_bytes = resident.saturating_sub(before);
         options.thread_bytes = THREAD_BYTES * threads as u64 + embedded;

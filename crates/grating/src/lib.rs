@@ -62,7 +62,8 @@ pub use builder::RerankerBuilder;
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
 pub use grating_engine::{
-    CancelToken, LayerStats, Memory, Progress, Readouts, Savings, Timeline, Waiting, WaitingJob,
+    CancelToken, LayerStats, LinkStats, MemoryStats, Progress, Readouts, Savings, Timeline,
+    Waiting, WaitingJob,
 };
 pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage, shown};
 pub use grating_model::{Isa, IsaError, Logit, OperationTimes, Precision, Probability};

@@ -141,7 +141,7 @@ impl Asked {
 
     /// What a request cost.
     fn stats(&self, scored: Scored) -> Stats {
-        let Scored { costs, memory, prefix_tokens, fallen_back, .. } = scored;
+        let Scored { costs, memory, links, prefix_tokens, fallen_back, .. } = scored;
         let read = costs.read.as_secs_f64();
         let covered = read - costs.stall.as_secs_f64();
         let mut funnel = costs.layers;
@@ -182,6 +182,7 @@ impl Asked {
             audit: None,
             operations: costs.operations,
             memory,
+            links,
             peak_rss_bytes: peak_rss_bytes(),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grating_engine::{LayerStats, Memory};
+use grating_engine::{LayerStats, LinkStats, MemoryStats};
 use grating_model::OperationTimes;
 use serde::{Serialize, Serializer};
 
@@ -82,7 +82,9 @@ pub struct Stats {
     /// What pruning would have done, where the request was audited.
     pub audit: Option<Audit>,
     /// Who takes how much memory.
-    pub memory: Memory,
+    pub memory: MemoryStats,
+    /// What passed over each link between memories, and how fast they are.
+    pub links: Vec<LinkStats>,
     /// Largest resident set of the process so far (VmHWM), where the system tells.
     pub peak_rss_bytes: Option<u64>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grating::{AuditTotals, LayerStats, Selection, Stats};
+use grating::{AuditTotals, LayerStats, Ledger, LinkStats, Selection, Stats};
 
 fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
@@ -68,23 +68,44 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
     if let Some(error) = &stats.spill_error {
         eprintln!("spill       stayed in memory: {error}");
     }
+    stats.links.iter().filter(|link| link.bytes > 0).for_each(print_link);
     eprintln!("total       {}", ms(stats.total));
     print_memory(stats);
 }
 
-/// What memory was planned and used.
+/// What passed over a link, and how fast it is taken to be now.
+fn print_link(link: &LinkStats) {
+    let guess = if link.measured { "" } else { ", a guess" };
+    eprintln!(
+        "link        {}: {} in {}, {} waited; {}/s{guess}",
+        link.name,
+        mib(link.bytes),
+        ms(link.busy),
+        ms(link.waited),
+        mib(link.bytes_per_second as u64)
+    );
+}
+
+/// What was planned and used of each memory.
 fn print_memory(stats: &Stats) {
-    for (name, bytes) in stats.memory.planned.uses() {
-        if bytes > 0 {
-            eprintln!("planned     {:<16} {}", name.replace('_', " "), mib(bytes));
-        }
-    }
-    eprintln!("planned     {:<16} {}", "total", mib(stats.memory.planned.total()));
-    if let Some(budget) = stats.memory.budget {
-        eprintln!("budget      {}", mib(budget));
+    let host = &stats.memory;
+    print_ledger("", &host.planned, host.budget);
+    if let Some(device) = &host.device {
+        print_ledger(&format!("{}: ", device.name), &device.ledger, device.budget);
     }
     if let Some(bytes) = stats.peak_rss_bytes {
         eprintln!("peak rss    {}", mib(bytes));
+    }
+}
+
+fn print_ledger(memory: &str, ledger: &Ledger, budget: Option<u64>) {
+    let uses = ledger.uses().into_iter().filter(|(_, bytes)| *bytes > 0);
+    for (name, bytes) in uses.chain([("total", ledger.total())]) {
+        let name = format!("{memory}{}", name.replace('_', " "));
+        eprintln!("planned     {name:<16} {}", mib(bytes));
+    }
+    if let Some(budget) = budget {
+        eprintln!("budget      {memory}{}", mib(budget));
     }
 }
 

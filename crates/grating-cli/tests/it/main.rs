@@ -111,7 +111,10 @@ fn raw_scores_and_stats_are_printed_on_request() {
     let logit: f32 =
         String::from_utf8(output.stdout).unwrap().split('\t').next().unwrap().parse().unwrap();
     assert!(logit.is_finite());
-    assert!(String::from_utf8(output.stderr).unwrap().contains("candidates  1"));
+    let stats = String::from_utf8(output.stderr).unwrap();
+    for line in ["candidates  1", "link        disk to memory: ", "planned     total"] {
+        assert!(stats.contains(line), "{line} is not in\n{stats}");
+    }
 }
 
 #[test]

@@ -12,12 +12,24 @@ use crate::workload::Workload;
 use crate::{BlockUnit, WeightLayout};
 
 use crate::support::{
-    machines, minilm_l6, minimum, models, planned, pools, qwen3_06b, settings, twenty,
+    budgeted, machines, minilm_l6, minimum, models, planned, pools, qwen3_06b, settings, twenty,
 };
 
 fn full(plan: &Plan, model: &ModelShape, pool: &PoolShape, machine: &Machine) -> Prediction {
     let workload = Workload::full(model, pool, plan.layout.chunk_tokens);
     run(&plan.layout, model, &workload, machine)
+}
+
+fn reading(bytes_per_second: f64) -> Machine {
+    let mut machine = Machine::default();
+    machine.disk_to_host.bytes_per_second = bytes_per_second;
+    machine
+}
+
+fn spilling(bytes_per_second: f64) -> Machine {
+    let mut machine = Machine::default();
+    machine.host_to_disk.bytes_per_second = bytes_per_second;
+    machine
 }
 
 fn close(a: f64, b: f64) -> bool {
@@ -29,13 +41,13 @@ fn a_covered_stream_costs_nothing_and_an_uncovered_one_its_reading() {
     let (model, pool) = (qwen3_06b(), twenty());
     let stream = planned(&model, &pool, Settings::default());
     let resident = planned(&model, &pool, Settings { window: Window::All, ..Settings::default() });
-    let needed = tokens_to_hide_reading(&model, &Machine::default());
+    let needed = tokens_to_hide_reading(&stream.layout, &model, &Machine::default());
     assert!((99.0..101.0).contains(&needed), "{needed}");
     assert_eq!(stream.prediction.stall_seconds, 0.0);
     assert_eq!(stream.prediction.total_seconds, resident.prediction.total_seconds);
 
     // With the reading 100 times slower every block but the two that are loaded is waited for.
-    let slow = Machine { read_bytes_per_second: 1e7, ..Machine::default() };
+    let slow = reading(1e7);
     let prediction = full(&stream, &model, &pool, &slow);
     let layer = model.layer_bytes() as f64 / 1e7;
     let compute = prediction.compute_seconds / 28.0;
@@ -51,7 +63,7 @@ fn one_slot_takes_turns() {
     let plan = planned(&model, &pool, settings);
     let Prediction { compute_seconds, embedding_seconds, stall_seconds, total_seconds, .. } =
         plan.prediction;
-    let layer = model.layer_bytes() as f64 / Machine::default().read_bytes_per_second;
+    let layer = model.layer_bytes() as f64 / Machine::default().disk_to_host.bytes_per_second;
     assert!(close(stall_seconds, 27.0 * layer), "{stall_seconds}");
     assert!(close(total_seconds, embedding_seconds + compute_seconds + stall_seconds));
 }
@@ -61,8 +73,8 @@ fn spilling_and_reading_share_the_disk() {
     let (model, pool) = (qwen3_06b(), twenty());
     let settings = Settings { spill: Spill::Always, ..Settings::default() };
     let plan = planned(&model, &pool, settings);
-    let machine =
-        Machine { flops_per_second: 1e15, spill_bytes_per_second: 1e9, ..Machine::default() };
+    let mut machine = spilling(1e9);
+    machine.flops_per_second = 1e15;
     let prediction = full(&plan, &model, &pool, &machine);
     // 5 chunks, one in hand: 4 fifths of the hidden states are written and read in each layer.
     let moved = 2 * model.hidden_bytes(5120) * 4 / 5;
@@ -88,7 +100,7 @@ fn a_slow_disk_for_hidden_states_is_waited_for() {
     let (model, pool) = (minilm_l6(), twenty());
     let settings = Settings { spill: Spill::Always, ..Settings::default() };
     let plan = planned(&model, &pool, settings);
-    let slow = Machine { spill_bytes_per_second: 1e6, ..Machine::default() };
+    let slow = spilling(1e6);
     let prediction = full(&plan, &model, &pool, &slow);
     assert!(prediction.spill_seconds > 10.0 * prediction.compute_seconds);
     assert!(prediction.total_seconds >= prediction.spill_seconds);
@@ -122,11 +134,10 @@ proptest! {
         model in models(), pool in pools(), machine in machines(), settings in settings(),
         extra in 0u64..3_000_000_000, factor in 0.05..1.0f64,
     ) {
-        let budget = Some(minimum(&model, &pool, &machine, settings) + extra);
-        let plan = plan(&model, &pool, &machine, &Settings { budget, ..settings }).unwrap();
-        let slow = Machine {
-            read_bytes_per_second: machine.read_bytes_per_second * factor, ..machine
-        };
+        let machine = budgeted(&machine, minimum(&model, &pool, &machine, settings) + extra);
+        let plan = plan(&model, &pool, &machine, &settings).unwrap();
+        let mut slow = machine;
+        slow.disk_to_host.bytes_per_second *= factor;
         let (fast, slow) = (full(&plan, &model, &pool, &machine), full(&plan, &model, &pool, &slow));
         prop_assert_eq!(&fast, &plan.prediction);
         prop_assert!(slow.stall_seconds >= fast.stall_seconds - 1e-9 * fast.total_seconds);
@@ -139,8 +150,8 @@ proptest! {
         model in models(), pool in pools(), machine in machines(), settings in settings(),
         extra in 0u64..3_000_000_000,
     ) {
-        let budget = Some(minimum(&model, &pool, &machine, settings) + extra);
-        let plan = plan(&model, &pool, &machine, &Settings { budget, ..settings }).unwrap();
+        let machine = budgeted(&machine, minimum(&model, &pool, &machine, settings) + extra);
+        let plan = plan(&model, &pool, &machine, &settings).unwrap();
         let p = plan.prediction;
         let parts = p.embedding_seconds + p.compute_seconds + p.stall_seconds;
         prop_assert!(close(p.total_seconds, parts), "{} {}", p.total_seconds, parts);

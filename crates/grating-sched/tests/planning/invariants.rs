@@ -3,7 +3,7 @@
 use grating_sched::{BlockUnit, Settings, chunk, plan};
 use proptest::prelude::*;
 
-use crate::support::{machines, minimum, models, pools, settings};
+use crate::support::{budgeted, machines, minimum, models, pools, settings};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
@@ -14,8 +14,7 @@ proptest! {
         extra in 0u64..20_000_000_000,
     ) {
         let budget = minimum(&model, &pool, &machine, settings) + extra;
-        let settings = Settings { budget: Some(budget), ..settings };
-        let plan = plan(&model, &pool, &machine, &settings).unwrap();
+        let plan = plan(&model, &pool, &budgeted(&machine, budget), &settings).unwrap();
         prop_assert!(plan.ledger.total() <= budget);
         prop_assert_eq!(plan.budget, Some(budget));
         prop_assert!(plan.layout.weights.pinned_layers <= model.layers);
@@ -44,7 +43,7 @@ proptest! {
         model in models(), pool in pools(), machine in machines(), settings in settings(),
     ) {
         let minimum = minimum(&model, &pool, &machine, settings);
-        let at = |budget| plan(&model, &pool, &machine, &Settings { budget: Some(budget), ..settings });
+        let at = |budget| plan(&model, &pool, &budgeted(&machine, budget), &settings);
         prop_assert_eq!(at(minimum).unwrap().ledger.total(), minimum);
         prop_assert!(at(minimum - 1).is_err());
         prop_assert!(at(minimum.saturating_sub(4096)).is_err());
@@ -55,12 +54,13 @@ proptest! {
         model in models(), pool in pools(), machine in machines(), settings in settings(),
         noise in 0u64..5_000_000,
     ) {
-        let settings = Settings { base_noise_bytes: noise, ..settings };
-        let named = Some(minimum(&model, &pool, &machine, settings));
+        let mut machine = machine;
+        machine.host.base_noise = noise;
+        let named = minimum(&model, &pool, &machine, settings);
         let larger = |more| {
-            let base_bytes = settings.base_bytes + more;
-            let elsewhere = Settings { budget: named, base_bytes, ..settings };
-            plan(&model, &pool, &machine, &elsewhere)
+            let mut elsewhere = budgeted(&machine, named);
+            elsewhere.host.base += more;
+            plan(&model, &pool, &elsewhere, &settings)
         };
         prop_assert!(larger(0).is_ok() && larger(noise / 2).is_ok() && larger(noise).is_ok());
         prop_assert!(larger(noise + 1).is_err());
@@ -75,8 +75,7 @@ proptest! {
         let mut before = f64::INFINITY;
         for step in steps {
             budget += step;
-            let settings = Settings { budget: Some(budget), ..settings };
-            let plan = plan(&model, &pool, &machine, &settings).unwrap();
+            let plan = plan(&model, &pool, &budgeted(&machine, budget), &settings).unwrap();
             prop_assert!(plan.prediction.total_seconds <= before, "slower with {budget} bytes");
             before = plan.prediction.total_seconds;
         }
@@ -88,8 +87,7 @@ proptest! {
         extra in 0u64..2_000_000_000,
     ) {
         let budget = minimum(&model, &pool, &machine, settings) + extra;
-        let settings = Settings { budget: Some(budget), ..settings };
-        let plan = plan(&model, &pool, &machine, &settings).unwrap();
+        let plan = plan(&model, &pool, &budgeted(&machine, budget), &settings).unwrap();
         prop_assert!(plan.layout.chunk_tokens >= pool.longest().max(pool.prefix_tokens));
         let chunks = chunk::plan(&pool.lengths, plan.layout.chunk_tokens);
         prop_assert_eq!(chunks.len(), plan.layout.chunks);
@@ -102,17 +100,17 @@ proptest! {
 
     #[test]
     fn without_a_budget_two_slots_and_nothing_spilled(
-        model in models(), pool in pools(), machine in machines(), base in 0u64..100_000_000,
+        model in models(), pool in pools(), machine in machines(),
     ) {
-        let settings = Settings { base_bytes: base, ..Settings::default() };
+        let settings = Settings::default();
         let plan = plan(&model, &pool, &machine, &settings).unwrap();
         prop_assert_eq!(plan.layout.weights.unit, BlockUnit::Layer);
         prop_assert!(!plan.layout.spill);
         let (slots, pinned) = if model.layers > 2 { (2, 0) } else { (0, model.layers) };
         prop_assert_eq!((plan.layout.weights.slots.len(), plan.layout.weights.pinned_layers), (slots, pinned));
         // The same choices fit a budget of what they take.
-        let settings = Settings { budget: Some(plan.ledger.total()), ..settings };
-        let budgeted = grating_sched::plan(&model, &pool, &machine, &settings).unwrap();
+        let enough = budgeted(&machine, plan.ledger.total());
+        let budgeted = grating_sched::plan(&model, &pool, &enough, &settings).unwrap();
         prop_assert!(budgeted.prediction.total_seconds <= plan.prediction.total_seconds);
     }
 }

@@ -1,16 +1,17 @@
 //! Real models under the budgets that the project promises.
 
 use grating_sched::{
-    BlockUnit, Ledger, Machine, ModelShape, Plan, PlanError, PoolShape, Reason, RowCache, Settings,
-    Spill, Window, plan,
+    BlockUnit, Ledger, Machine, Memory, ModelShape, Plan, PlanError, PoolShape, Reason, RowCache,
+    Settings, Spill, Window, plan,
 };
 
 use crate::support::{
-    MIB, bge_v2_m3, minilm_l6, planned, qwen3_4b, qwen3_06b, qwen3_8b, twenty, with_budget,
+    MIB, bge_v2_m3, minilm_l6, planned, planned_on, qwen3_4b, qwen3_06b, qwen3_8b, twenty,
+    with_budget,
 };
 
 fn within(model: &ModelShape, pool: &PoolShape, budget: u64) -> Plan {
-    let plan = planned(model, pool, with_budget(budget));
+    let plan = planned_on(&with_budget(budget), model, pool, Settings::default());
     println!("{plan}");
     assert!(plan.ledger.total() <= budget);
     plan
@@ -100,11 +101,12 @@ fn the_ledger_by_hand() {
         chunk_tokens: Some(512),
         spill: Spill::Always,
         row_cache: RowCache::Rows(1000),
-        base_bytes: 7,
         ..Settings::default()
     };
     let model = qwen3_06b();
-    let ledger = planned(&model, &pool, settings).ledger;
+    let mut machine = Machine::default();
+    machine.host.base = 7;
+    let ledger = planned_on(&machine, &model, &pool, settings).ledger;
     let chunk = 512 * 1024 * 4;
     let expected = Ledger {
         base: 7,
@@ -131,8 +133,8 @@ fn the_ledger_by_hand() {
 #[test]
 fn the_leanest_spilling_has_three_chunks() {
     let (model, pool) = (qwen3_06b(), PoolShape::uniform(10, 256));
-    let least = crate::support::minimum(&model, &pool, &Machine::default(), with_budget(0));
-    let plan = planned(&model, &pool, with_budget(least));
+    let least = crate::support::minimum(&model, &pool, &with_budget(0), Settings::default());
+    let plan = planned_on(&with_budget(least), &model, &pool, Settings::default());
     assert!(plan.layout.spill);
     assert_eq!(
         (plan.layout.chunk_tokens, plan.layout.chunks, plan.layout.resident_chunks),
@@ -143,7 +145,7 @@ fn the_leanest_spilling_has_three_chunks() {
 #[test]
 fn absurd_sizes_need_absurd_budgets() {
     let vast = PoolShape::new(vec![usize::MAX / 2; 5]);
-    let error = plan(&qwen3_06b(), &vast, &Machine::default(), &with_budget(1 << 40)).unwrap_err();
+    let error = plan(&qwen3_06b(), &vast, &with_budget(1 << 40), &Settings::default()).unwrap_err();
     assert!(matches!(error, PlanError::BudgetTooSmall { minimum: u64::MAX, .. }), "{error}");
 }
 
@@ -155,9 +157,8 @@ fn settings_are_followed() {
         chunk_tokens: Some(100),
         spill: Spill::Always,
         row_cache: RowCache::Fraction(0.01),
-        ..with_budget(400 * MIB)
     };
-    let plan = planned(&model, &pool, settings);
+    let plan = planned_on(&with_budget(400 * MIB), &model, &pool, settings);
     assert_eq!((plan.layout.weights.slots.len(), plan.layout.weights.unit), (4, BlockUnit::Layer));
     assert_eq!(plan.layout.chunk_tokens, 256, "raised to the longest candidate");
     assert!(plan.reasons.contains(&Reason::ChunkRaised { longest: 256 }));
@@ -172,12 +173,12 @@ fn settings_are_followed() {
 #[test]
 fn too_small_a_budget_says_what_is_needed() {
     let (model, pool) = (qwen3_8b(), twenty());
-    let machine = Machine::default();
-    let error = plan(&model, &pool, &machine, &with_budget(300 * MIB)).unwrap_err();
+    let machine = with_budget(300 * MIB);
+    let error = plan(&model, &pool, &machine, &Settings::default()).unwrap_err();
     let PlanError::BudgetTooSmall { minimum, ledger, .. } = &error else { panic!("{error}") };
     assert_eq!(ledger.window, model.feed_forward_slot);
     assert!(error.to_string().contains(&format!("{minimum} bytes")), "{error}");
-    let plan = planned(&model, &pool, with_budget(*minimum));
+    let plan = planned_on(&with_budget(*minimum), &model, &pool, Settings::default());
     assert_eq!(plan.reasons[0], Reason::SingleSlot);
     assert_eq!(plan.layout.row_cache_rows, 0);
 }
@@ -203,9 +204,13 @@ fn what_cannot_be_is_an_error() {
         assert!(matches!(error, PlanError::InvalidRowCache { .. }), "{error}");
     }
     for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-        let broken = Machine { flops_per_second: rate, ..machine };
+        let mut broken = machine;
+        broken.flops_per_second = rate;
         let error = fails(&model, &pool, &broken, &settings).to_string();
         assert!(error.contains("flops_per_second"), "{error}");
+        let broken = machine.with_device(Memory::new("device memory"), rate);
+        let error = fails(&model, &pool, &broken, &settings).to_string();
+        assert!(error.contains("host to device"), "{error}");
     }
 }
 
@@ -213,7 +218,9 @@ fn what_cannot_be_is_an_error() {
 fn the_table_says_everything() {
     let plan = within(&qwen3_06b(), &twenty(), 200 * MIB);
     let table = plan.explain();
-    for word in ["window", "chunks", "budget", "200.0 MiB", "stall", "why"] {
+    for word in
+        ["window", "disk to memory", "a guess", "chunks", "budget", "200.0 MiB", "stall", "why"]
+    {
         assert!(table.contains(word), "no {word} in\n{table}");
     }
     for reason in &plan.reasons {
@@ -231,7 +238,8 @@ fn a_plan_can_be_written() {
     assert_eq!(json["slots"].as_array().unwrap().len(), plan.layout.weights.slots.len());
     assert_eq!(json["prediction"]["layers"].as_array().unwrap().len(), 28);
     assert!(json["reasons"][0]["reason"].is_string());
-    let machine: Machine =
-        serde_json::from_str(&serde_json::to_string(&Machine::default()).unwrap()).unwrap();
-    assert_eq!(machine, Machine::default());
+    assert_eq!(json["memories"][0]["ledger"], json["ledger"]);
+    assert_eq!(json["memories"][0]["name"], "memory");
+    assert_eq!(json["links"][0]["name"], "disk to memory");
+    assert_eq!(json["links"].as_array().unwrap().len(), 2, "the memory is one");
 }

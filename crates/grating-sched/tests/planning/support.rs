@@ -1,7 +1,8 @@
 //! Shapes of real models, random shapes, and short ways to plan.
 
 use grating_sched::{
-    Machine, ModelShape, Plan, PlanError, PoolShape, RowCache, Settings, Spill, Window, plan,
+    Machine, Memory, ModelShape, Plan, PlanError, PoolShape, RowCache, Settings, Spill, Window,
+    plan,
 };
 use proptest::prelude::*;
 
@@ -85,27 +86,45 @@ pub(crate) fn twenty() -> PoolShape {
     PoolShape::uniform(20, 256)
 }
 
-/// Everything left to the planner, on top of a process of 60 MB.
-pub(crate) fn with_budget(budget: u64) -> Settings {
-    Settings { budget: Some(budget), base_bytes: 60_000_000, ..Settings::default() }
+/// A machine of default speed whose process takes 60 MB already.
+pub(crate) fn with_budget(budget: u64) -> Machine {
+    let mut machine = Machine::default();
+    machine.host.base = 60_000_000;
+    budgeted(&machine, budget)
+}
+
+/// This machine with a budget for the host's memory.
+pub(crate) fn budgeted(machine: &Machine, budget: u64) -> Machine {
+    let mut machine = *machine;
+    machine.host.budget = Some(budget);
+    machine
+}
+
+/// Plans, which is possible.
+pub(crate) fn planned_on(
+    machine: &Machine,
+    model: &ModelShape,
+    pool: &PoolShape,
+    settings: Settings,
+) -> Plan {
+    plan(model, pool, machine, &settings).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Plans on a machine of default speed.
 pub(crate) fn planned(model: &ModelShape, pool: &PoolShape, settings: Settings) -> Plan {
-    let machine = Machine::default();
-    plan(model, pool, &machine, &settings).unwrap_or_else(|error| panic!("{error}"))
+    planned_on(&Machine::default(), model, pool, settings)
 }
 
-/// The smallest budget that works with these settings.
+/// The smallest budget of the host's memory that works with these settings.
 pub(crate) fn minimum(
     model: &ModelShape,
     pool: &PoolShape,
     machine: &Machine,
     settings: Settings,
 ) -> u64 {
-    match plan(model, pool, machine, &Settings { budget: Some(0), ..settings }) {
-        Err(PlanError::BudgetTooSmall { minimum, ledger, .. }) => {
-            assert_eq!(ledger.total(), minimum);
+    match plan(model, pool, &budgeted(machine, 0), &settings) {
+        Err(PlanError::BudgetTooSmall { minimum, ledger, memory, .. }) => {
+            assert_eq!((ledger.total(), memory), (minimum, machine.host.name));
             minimum
         }
         other => panic!("0 bytes were enough: {other:?}"),
@@ -143,14 +162,23 @@ pub(crate) fn pools() -> impl Strategy<Value = PoolShape> {
 }
 
 pub(crate) fn machines() -> impl Strategy<Value = Machine> {
-    (7.0..10.5, 7.0..10.5, 9.0..14.0).prop_map(|(read, spill, flops)| Machine {
-        read_bytes_per_second: 10f64.powf(read),
-        spill_bytes_per_second: 10f64.powf(spill),
-        flops_per_second: 10f64.powf(flops),
+    (7.0..10.5, 7.0..10.5, 9.0..14.0, 0u64..100_000_000).prop_map(|(read, spill, flops, base)| {
+        let mut machine = Machine::default();
+        machine.host.base = base;
+        machine.disk_to_host.bytes_per_second = 10f64.powf(read);
+        machine.host_to_disk.bytes_per_second = 10f64.powf(spill);
+        machine.flops_per_second = 10f64.powf(flops);
+        machine
     })
 }
 
-/// Settings without a budget.
+/// Machines whose device has a memory of its own, without budgets.
+pub(crate) fn devices() -> impl Strategy<Value = Machine> {
+    (machines(), 8.0..11.0, 0u64..500_000_000).prop_map(|(machine, link, base)| {
+        machine.with_device(Memory::new("device memory").with_base(base), 10f64.powf(link))
+    })
+}
+
 pub(crate) fn settings() -> impl Strategy<Value = Settings> {
     let window = prop_oneof![
         4 => Just(Window::Auto),
@@ -166,15 +194,7 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
         1 => Just(RowCache::All),
     ];
     let chunk_tokens = prop::option::weighted(0.3, 1usize..3000);
-    (window, chunk_tokens, spill, row_cache, 0u64..100_000_000).prop_map(
-        |(window, chunk_tokens, spill, row_cache, base_bytes)| Settings {
-            budget: None,
-            window,
-            chunk_tokens,
-            spill,
-            row_cache,
-            base_bytes,
-            base_noise_bytes: 0,
-        },
-    )
+    (window, chunk_tokens, spill, row_cache).prop_map(|(window, chunk_tokens, spill, row_cache)| {
+        Settings { window, chunk_tokens, spill, row_cache }
+    })
 }

@@ -256,6 +256,18 @@ fn a_timeline_shows_what_goes_to_disk_and_comes_back() {
     assert_eq!(bytes("write chunk"), selection.stats.spill_bytes_written);
     assert_eq!(bytes("read chunk"), selection.stats.spill_bytes_read);
     assert!(json.to_string().contains("chunk 1 after layer 0"));
+    // A track for each link, under its name.
+    for track in ["disk to memory: weights", "memory to disk and back: hidden states"] {
+        assert!(json.to_string().contains(track), "{track}");
+    }
+    let stats = &selection.stats;
+    let [weights, hidden] = stats.links.as_slice() else { panic!("{:?}", stats.links) };
+    assert_eq!((weights.name, weights.bytes), ("disk to memory", stats.weight_bytes_read));
+    assert_eq!((weights.busy, weights.waited), (stats.read, stats.stall));
+    let spilled = stats.spill_bytes_written + stats.spill_bytes_read;
+    assert_eq!((hidden.name, hidden.bytes), ("memory to disk", spilled));
+    // A few kilobytes say nothing about a disk.
+    assert!(!hidden.measured && hidden.bytes_per_second == 5e8);
 }
 
 #[test]
