@@ -1,27 +1,33 @@
 //! Softmax attention, sequence by sequence.
 
 use candle_core::{D, Device, Result, Tensor};
-use grating_model::{Heads, Span};
+use grating_backend::{AttentionSpec, Ragged, Rows};
 
 /// Most elements of one block of attention scores: 64 MiB of f32. The block depends only on the sequence's own
 /// length, never on what else is in the chunk.
 const MAX_SCORE_ELEMENTS: usize = 16 << 20;
 
-/// `q [t, queries * width]` over `k`, `v` `[t', keys * width]`, those of `prefix` before every sequence's own.
+/// `q [t, heads * width]` over `k`, `v` `[tokens, kv_heads * width]`, those of `prefix` before every sequence's own.
 pub(crate) fn attention(
     q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
+    (k, v): (&Tensor, &Tensor),
     prefix: Option<(&Tensor, &Tensor)>,
-    heads: Heads,
-    spans: &[Span],
+    spec: &AttentionSpec,
+    ragged: &Ragged,
+    rows: Rows,
 ) -> Result<Tensor> {
-    let mut outputs = Vec::with_capacity(spans.len());
-    for span in spans {
-        let q = q.narrow(0, span.queries.start, span.queries.len())?;
-        let own = |x: &Tensor| x.narrow(0, span.keys.start, span.keys.len());
+    let mut outputs = Vec::with_capacity(ragged.len());
+    let scored = ragged.scored_rows();
+    for (at, keys) in ragged.sequences().enumerate() {
+        // Rows of `q`, and which of the sequence's own keys is at the first one's position.
+        let (queries, first_query) = match rows {
+            Rows::All => (keys.clone(), 0),
+            Rows::Scored => (at..at + 1, scored[at] - keys.start),
+        };
+        let q = q.narrow(0, queries.start, queries.len())?;
+        let own = |x: &Tensor| x.narrow(0, keys.start, keys.len());
         let (k, v) = (own(k)?, own(v)?);
-        let mut first = span.first_query;
+        let mut first = first_query;
         let (k, v) = match prefix {
             None => (k, v),
             Some((prefix_k, prefix_v)) => {
@@ -29,22 +35,28 @@ pub(crate) fn attention(
                 (Tensor::cat(&[prefix_k, &k], 0)?, Tensor::cat(&[prefix_v, &v], 0)?)
             }
         };
-        outputs.push(of_sequence(&q, &k, &v, heads, first)?);
+        outputs.push(of_sequence(&q, &k, &v, spec, first)?);
     }
     Tensor::cat(&outputs, 0)
 }
 
 /// Attention of queries at consecutive positions from `first` on over all keys of one sequence, in blocks of
 /// query rows.
-fn of_sequence(q: &Tensor, k: &Tensor, v: &Tensor, heads: Heads, first: usize) -> Result<Tensor> {
-    let Heads { queries: heads, keys: kv_heads, width: head_dim, causal } = heads;
+fn of_sequence(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    spec: &AttentionSpec,
+    first: usize,
+) -> Result<Tensor> {
+    let AttentionSpec { heads, kv_heads, width: head_dim, causal, scale, .. } = *spec;
     let (queries, tokens) = (q.dim(0)?, k.dim(0)?);
     let group = heads / kv_heads;
     // [t, kv * d] -> [kv, t, d]
     let by_head =
         |x: &Tensor| x.reshape((tokens, kv_heads, head_dim))?.transpose(0, 1)?.contiguous();
     let (k, v) = (by_head(k)?, by_head(v)?);
-    let scale = 1.0 / (head_dim as f64).sqrt();
+    let scale = f64::from(scale);
     let block = (MAX_SCORE_ELEMENTS / (heads * tokens)).clamp(1, queries);
 
     let mut outputs = Vec::new();

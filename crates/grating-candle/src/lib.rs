@@ -1,10 +1,9 @@
-//! The tensor operations of `grating-model` on candle's tensors: the reference that faster implementations are held
-//! against, and the way to CUDA and Metal.
+//! A backend on candle's tensors: the reference that faster ones are held against, and the way to CUDA and Metal.
 //!
 //! # Brief overview
 //!
-//! [`CandleOps`] implements [`Ops`]; [`CandleOps::cpu`] makes one, [`CandleOps::on`] one on another of candle's devices.
-//! Any `Model` of `grating-model` runs on it. Everything is composed of candle's own operations, computed in f32, and of
+//! [`CandleOps`] implements [`Backend`] and [`Ops`]; [`CandleOps::cpu`] makes one, [`CandleOps::on`] one on another of
+//! candle's devices. Any model of `grating-model` runs on it, by itself or in the whole engine. Everything is composed of candle's own operations, computed in f32, and of
 //! weights in block formats candle's own decoding: nothing is shared with the kernels that it judges. Attention runs
 //! sequence by sequence and in blocks of query rows, so that the score matrix of a long text stays bounded.
 //!
@@ -14,21 +13,30 @@
 //!
 //! ```
 //! use grating_candle::CandleOps;
-//! use grating_model::{Activation, Ops};
+//! use grating_backend::{Activation, Backend, BackendError, Ops};
 //!
 //! let ops = CandleOps::cpu();
-//! let x = ops.upload(vec![-1.0, 2.0, -3.0, 4.0], 2, 2)?;
+//! let x = ops.written(2, 2, |x| {
+//!     x.copy_from_slice(&[-1.0, 2.0, -3.0, 4.0]);
+//!     Ok::<(), BackendError>(())
+//! })?;
 //! let x = ops.activate(x, Activation::Relu)?;
-//! assert_eq!(ops.download(&x)?, [0.0, 2.0, 0.0, 4.0]);
-//! # Ok::<(), grating_model::ModelError>(())
+//! assert_eq!(ops.wait(ops.read(&x)?)?, [0.0, 2.0, 0.0, 4.0]);
+//! # Ok::<(), BackendError>(())
 //! ```
 #![deny(unsafe_code)]
 
 mod attention;
 mod weights;
 
-use candle_core::{D, Device, Tensor};
-use grating_model::{Activation, Affine, Heads, ModelError, Ops, Result, Span, TensorView};
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{D, DType, Device, Tensor};
+use grating_backend::{
+    Activation, Affine, AttentionSpec, Backend, BackendError, Caps, HostBlock, Meter, Ops, Ragged,
+    Result, Rows, Source, TensorRef, Widths, Workspace,
+};
 
 /// Tensor operations through candle on one of its devices.
 #[derive(Debug, Clone)]
@@ -46,36 +54,134 @@ impl CandleOps {
     pub fn on(device: Device) -> Self {
         CandleOps { device }
     }
+
+    fn indices(&self, indices: impl IntoIterator<Item = u32>) -> candle_core::Result<Tensor> {
+        let indices = Vec::from_iter(indices);
+        let count = indices.len();
+        Tensor::from_vec(indices, count, &self.device)
+    }
 }
 
-/// Candle's errors in the vocabulary's terms.
+/// Where a chunk's rows are: the host's form, and indices on the device.
+#[derive(Debug, Clone)]
+pub struct CandleLayout {
+    ragged: Ragged,
+    /// Position of each row, `u32`.
+    positions: Tensor,
+    /// Position of each sequence's scored row.
+    scored_positions: Tensor,
+    scored_rows: Tensor,
+}
+
+/// Candle's errors in the backend's terms.
 fn run<T>(work: impl FnOnce() -> candle_core::Result<T>) -> Result<T> {
-    work().map_err(|error| ModelError::Backend { reason: error.to_string() })
+    work().map_err(BackendError::failed)
+}
+
+impl Backend for CandleOps {
+    type Tensor = Tensor;
+    /// The host's block, whose tensors are decoded, and copied to the device, as they are bound.
+    type Slot = Arc<dyn HostBlock>;
+    type Weight<'s> = Tensor;
+    type Layout = CandleLayout;
+    type Pending = Tensor;
+
+    fn caps(&self) -> Caps {
+        let mut caps = Caps::on_host(format!("candle ({:?})", self.device.location()));
+        caps.shares_host_memory = self.device.is_cpu();
+        caps
+    }
+
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        work()
+    }
+
+    fn admit(&self, block: Arc<dyn HostBlock>, _spare: Option<Self::Slot>) -> Result<Self::Slot> {
+        Ok(block)
+    }
+
+    fn bind(&self, slot: &Self::Slot, tensor: TensorRef<'_>) -> Result<Tensor> {
+        let bytes = slot.bytes(tensor.index);
+        run(|| weights::decode(tensor.format, tensor.shape, bytes, &self.device))
+    }
+
+    fn layout(&self, rows: &Ragged) -> Result<CandleLayout> {
+        run(|| {
+            Ok(CandleLayout {
+                positions: self.indices(rows.positions())?,
+                scored_positions: self.indices(rows.scored_positions())?,
+                scored_rows: self.indices(rows.scored_rows().iter().map(|&row| row as u32))?,
+                ragged: rows.clone(),
+            })
+        })
+    }
+
+    fn empty(&self, rows: usize, columns: usize) -> Result<Tensor> {
+        run(|| Tensor::zeros((rows, columns), DType::F32, &self.device))
+    }
+
+    fn written<E: From<BackendError>>(
+        &self,
+        rows: usize,
+        columns: usize,
+        write: impl FnOnce(&mut [f32]) -> Result<(), E>,
+    ) -> Result<Tensor, E> {
+        let mut elements = vec![0.0; rows * columns];
+        write(&mut elements)?;
+        Ok(run(|| Tensor::from_vec(elements, (rows, columns), &self.device))?)
+    }
+
+    fn copy_rows(
+        &self,
+        out: &mut Tensor,
+        at: usize,
+        source: Source<'_, Tensor>,
+        rows: Range<usize>,
+    ) -> Result<()> {
+        run(|| {
+            let source = match source {
+                Source::Tensor(tensor) => tensor.narrow(0, rows.start, rows.len())?,
+                Source::Host(bytes) => {
+                    let columns = out.dim(1)?;
+                    let elements: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
+                    let part = elements[rows.start * columns..rows.end * columns].to_vec();
+                    Tensor::from_vec(part, (rows.len(), columns), &self.device)?
+                }
+            };
+            out.slice_set(&source.contiguous()?, 0, at)
+        })
+    }
+
+    fn park(&self, x: &Tensor, out: &mut [u8]) -> Result<()> {
+        let elements = self.wait(self.read(x)?)?;
+        out.copy_from_slice(bytemuck::cast_slice(&elements));
+        Ok(())
+    }
+
+    fn read(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.clone())
+    }
+
+    fn wait(&self, pending: Tensor) -> Result<Vec<f32>> {
+        run(|| pending.flatten_all()?.to_vec1())
+    }
+
+    /// The widest tensors of a layer. Candle allocates by itself, so this is an estimate.
+    fn workspace(&self, widths: &Widths, longest: usize) -> Workspace {
+        let Widths { hidden, intermediate, heads, kv_heads, head_dim, .. } = *widths;
+        let attention = hidden + 3 * (heads + kv_heads) * head_dim + heads * longest;
+        let feed_forward = 2 * hidden + 4 * intermediate;
+        Workspace { per_token: size_of::<f32>() * attention.max(feed_forward), fixed: 1 << 20 }
+    }
+
+    fn meter(&self) -> Meter {
+        Meter::default()
+    }
+
+    fn trim(&self) {}
 }
 
 impl Ops for CandleOps {
-    type Tensor = Tensor;
-    type Weight<'w> = Tensor;
-
-    fn name(&self) -> String {
-        format!("candle ({:?})", self.device.location())
-    }
-
-    fn bind<'w>(&self, view: TensorView<'w>) -> Result<Tensor> {
-        let stored = weights::stored_as(view.dtype()).ok_or_else(|| {
-            ModelError::UnsupportedDtype { tensor: "(weight)".into(), found: view.dtype() }
-        })?;
-        run(|| stored.decode(view, &self.device))
-    }
-
-    fn upload(&self, data: Vec<f32>, rows: usize, columns: usize) -> Result<Tensor> {
-        run(|| Tensor::from_vec(data, (rows, columns), &self.device))
-    }
-
-    fn download(&self, x: &Tensor) -> Result<Vec<f32>> {
-        run(|| x.flatten_all()?.to_vec1())
-    }
-
     fn linear<const N: usize>(
         &self,
         x: &Tensor,
@@ -125,17 +231,20 @@ impl Ops for CandleOps {
     fn rope(
         &self,
         x: Tensor,
-        cos: &Tensor,
-        sin: &Tensor,
+        (cos, sin): (&Tensor, &Tensor),
         head_dim: usize,
-        positions: &[u32],
+        layout: &CandleLayout,
+        rows: Rows,
     ) -> Result<Tensor> {
+        let positions = match rows {
+            Rows::All => &layout.positions,
+            Rows::Scored => &layout.scored_positions,
+        };
         run(|| {
             let (rows, columns) = x.dims2()?;
             let half = head_dim / 2;
             let x = x.reshape((rows, columns / head_dim, head_dim))?;
-            let positions = Tensor::new(positions, &self.device)?;
-            let of_rows = |table: &Tensor| table.index_select(&positions, 0)?.unsqueeze(1);
+            let of_rows = |table: &Tensor| table.index_select(positions, 0)?.unsqueeze(1);
             let (cos, sin) = (of_rows(cos)?, of_rows(sin)?);
             let (low, high) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
             let rotated_low = (low.broadcast_mul(&cos)? - high.broadcast_mul(&sin)?)?;
@@ -147,18 +256,17 @@ impl Ops for CandleOps {
     fn attention(
         &self,
         q: Tensor,
-        k: &Tensor,
-        v: &Tensor,
+        keys_values: (&Tensor, &Tensor),
         prefix: Option<(&Tensor, &Tensor)>,
-        heads: Heads,
-        spans: &[Span],
+        spec: &AttentionSpec,
+        layout: &CandleLayout,
+        rows: Rows,
     ) -> Result<Tensor> {
-        run(|| attention::attention(&q, k, v, prefix, heads, spans))
+        run(|| attention::attention(&q, keys_values, prefix, spec, &layout.ragged, rows))
     }
 
-    fn select_rows(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor> {
-        let rows: Vec<u32> = rows.iter().map(|&r| r as u32).collect();
-        run(|| x.index_select(&Tensor::new(rows, &self.device)?, 0))
+    fn scored_rows(&self, x: &Tensor, layout: &CandleLayout) -> Result<Tensor> {
+        run(|| x.index_select(&layout.scored_rows, 0))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use grating_backend::Ops;
 use grating_sched::{Plan, PoolShape};
 
 use crate::account::Taken;
@@ -11,7 +12,7 @@ use crate::meter::current_rss_bytes;
 use crate::shape::floor_bytes;
 use crate::worker::Worker;
 
-impl Worker {
+impl<B: Ops> Worker<B> {
     /// Plans a job and takes the memory that the plan says; waits until the other engines have left enough.
     ///
     /// Engines without a budget take what they take, and the others know of it.
@@ -70,7 +71,7 @@ impl Worker {
     pub(crate) fn kept(&self) -> u64 {
         let window = if self.window.is_some() { self.window_bytes } else { 0 };
         let spill = if self.spill.is_some() { self.spill_bytes } else { 0 };
-        floor_bytes(&self.model, &self.shape, self.options.threads)
+        floor_bytes(&self.model, &self.shape, &*self.ops)
             + window
             + spill
             + self.rows.memory_bytes()

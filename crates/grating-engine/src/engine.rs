@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::bounded;
+use grating_backend::Ops;
 use grating_io::Checkpoint;
-use grating_model::{CpuOps, Model};
+use grating_model::Model;
 use grating_sched::{Plan, PoolShape};
-use rayon::ThreadPool;
 
 use crate::cancel::{CancelToken, Deadline, Stop};
 use crate::error::{EngineError, Result, TrySubmitError};
@@ -29,16 +29,16 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the thread; it computes inside `pool`. `name` is the model's, for errors.
+    /// Starts the thread, which computes on `backend`; from here on nobody knows which one it is. `name` is the model's,
+    /// for errors.
     ///
     /// # Errors
     /// When stem or head cannot be read, or the system gives no thread.
-    pub fn start(
+    pub fn start<B: Ops>(
         name: String,
         model: Model,
         checkpoint: Checkpoint,
-        ops: CpuOps,
-        pool: Arc<ThreadPool>,
+        backend: B,
         options: EngineOptions,
     ) -> Result<Self> {
         let queue = Queue::new(options.queue_length.max(1));
@@ -49,11 +49,11 @@ impl Engine {
                 _ = queue.call(Call::GiveBack);
             }
         };
-        let mut worker = Worker::new(name, model, checkpoint, ops, options, Arc::new(ask))?;
+        let mut worker = Worker::new(name, model, checkpoint, backend, options, Arc::new(ask))?;
         let inbox = Inbox(Arc::clone(&queue));
         let thread = std::thread::Builder::new()
             .name("grating-compute".into())
-            .spawn(move || serve(&mut worker, &inbox.0, &pool))
+            .spawn(move || serve(&mut worker, &inbox.0))
             .map_err(|e| EngineError::Threads { reason: e.to_string() })?;
         Ok(Engine { queue, thread: Some(thread) })
     }
@@ -138,24 +138,25 @@ impl Drop for Inbox {
     }
 }
 
-fn serve(worker: &mut Worker, queue: &Arc<Queue>, pool: &ThreadPool) {
+fn serve<B: Ops>(worker: &mut Worker<B>, queue: &Arc<Queue>) {
     while let Some(next) = queue.take() {
         match next {
             // A caller that is gone needs no answer.
             Next::Call(Call::Plan(pool, answer)) => drop(answer.send(worker.plan(&pool))),
             Next::Call(Call::GiveBack) => worker.give_back_if_asked(),
-            Next::Job(taken) => select(worker, taken, pool),
+            Next::Job(taken) => select(worker, taken),
         }
     }
 }
 
-fn select(worker: &mut Worker, taken: Taken, pool: &ThreadPool) {
+fn select<B: Ops>(worker: &mut Worker<B>, taken: Taken) {
     let Taken { mut job, answer, since } = taken;
     let queued = since.elapsed();
     let mut timeline = if job.timeline { Timeline::recording() } else { Timeline::off() };
     let progress = |p: Progress| answer.progress(p);
-    // The pool is entered for one job only: waiting inside it would keep a thread from the callers' encoding.
-    let run = || pool.install(|| worker.run(&mut job, &mut timeline, &progress));
+    let backend = Arc::clone(&worker.ops);
+    // Its threads are entered for one job only: waiting inside would keep one of them from the callers' encoding.
+    let run = || backend.run(|| worker.run(&mut job, &mut timeline, &progress));
     let result = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result.map(|mut scored| {
             (scored.costs.queued, scored.costs.total) = (queued, since.elapsed());

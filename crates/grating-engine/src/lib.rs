@@ -12,17 +12,20 @@
 //! walk through the layers: every live candidate goes through layer `i`, chunk by chunk, before any enters `i + 1`.
 //! `Scoring` reads scores from hidden states, `Selecting` asks the pruner (`grating-prune`), the pool is packed anew.
 //!
+//! All of that is generic over the backend (`grating-backend`) and erased once, where the thread starts.
+//!
 //! The crate knows tokens and scores, not texts: templates, files and the hub are its callers' matter.
 //!
 //! # Example
 //!
 //! ```
 //! use std::path::Path;
-//! use std::sync::Arc;
 //!
+//! use grating_backend::Precision;
+//! use grating_cpu::{CpuOps, Isa};
 //! use grating_engine::{Engine, EngineOptions, Job};
 //! use grating_io::Checkpoint;
-//! use grating_model::{CpuOps, Isa, LoadOptions, LoadedModel, Precision, SideFiles};
+//! use grating_model::{LoadOptions, LoadedModel, SideFiles};
 //!
 //! let folder = Path::new("../grating-model/tests/goldens/qwen3-tied-f32");
 //! let checkpoint = Checkpoint::open(folder)?;
@@ -33,10 +36,9 @@
 //! let query = encoder.encode_query("what is a window", None)?;
 //! let texts = [encoder.encode(&query, "two layers of weights")?, encoder.encode(&query, "a cat")?];
 //!
-//! let threads = Arc::new(rayon::ThreadPoolBuilder::new().num_threads(2).build()?);
-//! let ops = CpuOps::new(Isa::detect(), Precision::Exact);
-//! let options = EngineOptions::new(2, std::env::temp_dir());
-//! let engine = Engine::start("qwen3".into(), model, checkpoint, ops, threads, options)?;
+//! let backend = CpuOps::new(Isa::detect(), Precision::Exact);
+//! let options = EngineOptions::new(std::env::temp_dir());
+//! let engine = Engine::start("qwen3".into(), model, checkpoint, backend, options)?;
 //! let scored = engine.select(Job::new(texts.into(), 1), |_progress| ())?;
 //! for (logit, layer) in scored.logits.iter().zip(&scored.decided) {
 //!     println!("{logit} after layer {layer}");

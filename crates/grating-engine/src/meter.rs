@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use grating_backend::OperationTimes;
 use grating_io::{PrefetchStats, RowCacheStats, SpillStats};
-use grating_model::OperationTimes;
 use grating_sched::{Measurement, Transfer};
 
 use crate::stats::LayerStats;

@@ -26,20 +26,18 @@ pub struct EngineOptions {
     pub savings: Savings,
     /// Most jobs that wait, at least 1; callers past that wait for a place, which is the back-pressure.
     pub queue_length: usize,
-    /// Threads of the pool that computes; each has scratch memory of its own.
-    pub threads: usize,
     /// What of the process is resident now that the model has been opened, bytes: code, other parts of the program. The
     /// budget counts it, what the process has grown by later, and what other engines of the process hold.
     pub resident_bytes: u64,
     /// What of that is this model's, bytes: it goes with the engine.
     pub model_bytes: u64,
-    /// What the threads of the pool will take that is not resident yet, bytes.
+    /// What the backend's threads will take that is not resident yet, bytes.
     pub thread_bytes: u64,
 }
 
 impl EngineOptions {
     /// Everything else is left to the planner, and there is no budget; what computes shares the host's memory.
-    pub fn new(threads: usize, spill_folder: impl Into<PathBuf>) -> Self {
+    pub fn new(spill_folder: impl Into<PathBuf>) -> Self {
         EngineOptions {
             settings: Settings::default(),
             machine: Machine::default(),
@@ -47,7 +45,6 @@ impl EngineOptions {
             io: IoMode::default(),
             savings: Savings::default(),
             queue_length: QUEUE_LENGTH,
-            threads,
             resident_bytes: 0,
             model_bytes: 0,
             thread_bytes: 0,

@@ -2,10 +2,12 @@
 
 use std::ops::Range;
 
+use grating_backend::{Ops, Source};
 use grating_io::SpillStore;
-use grating_model::{CpuOps, CpuTensor, Ragged};
+use grating_model::{ChunkLayout, ModelError, PassContext};
 
 use crate::error::{EngineError, Result};
+use crate::executor::Executor;
 use crate::timeline::Timeline;
 
 /// One candidate of a chunk.
@@ -18,22 +20,25 @@ pub(crate) struct Member {
 }
 
 /// A run of candidates that goes through a layer together.
-pub(crate) struct Chunk {
+pub(crate) struct Chunk<B: Ops> {
     pub(crate) members: Vec<Member>,
-    pieces: Vec<Piece>,
+    pieces: Vec<Piece<B>>,
+    /// Where its rows are; made when it is first asked for, and anew when they are others.
+    layout: Option<ChunkLayout<B>>,
 }
 
 /// Hidden states that belong to a chunk, or some rows of them.
-struct Piece {
-    place: Place,
+struct Piece<B: Ops> {
+    place: Place<B>,
     /// The rows that are needed; all of them where it is `None`.
     keep: Option<Vec<Range<usize>>>,
 }
 
-enum Place {
-    Memory(CpuTensor),
-    /// Under this key in the spill store.
-    Disk(u64),
+enum Place<B: Ops> {
+    /// In the backend's memory.
+    Device(B::Tensor),
+    /// Under this key in the spill store, so many rows.
+    Disk { key: u64, rows: usize },
 }
 
 /// Whose hidden states were written to the disk.
@@ -45,11 +50,13 @@ pub(crate) struct Origin {
 }
 
 /// Where hidden states are kept between layers.
-pub(crate) struct Keeper<'a> {
-    ops: &'a CpuOps,
+pub(crate) struct HiddenStore<'a, B: Ops> {
+    on: Executor<'a, B>,
     /// The store, where the plan says so. After an error of the disk the rest stays in memory.
     spill: Option<&'a SpillStore>,
     columns: usize,
+    /// Bytes of a row where it is kept.
+    row_bytes: usize,
     /// What is under each key, by key: written after which layer, and which chunk.
     written: Vec<Origin>,
     /// What went wrong with the disk, if anything did.
@@ -58,97 +65,130 @@ pub(crate) struct Keeper<'a> {
     may_fall_back: bool,
 }
 
-impl Chunk {
+impl<B: Ops> Chunk<B> {
     pub(crate) fn tokens(&self) -> usize {
         self.members.iter().map(|m| m.rows).sum()
-    }
-
-    /// Rows of each candidate, as continuations of a prefix.
-    pub(crate) fn ragged(&self, prefix: usize) -> Ragged {
-        Ragged::from_lengths(self.members.iter().map(|m| m.rows)).after_prefix(prefix)
     }
 
     /// A chunk whose hidden states are `hidden`.
     pub(crate) fn new(
         members: Vec<Member>,
-        hidden: CpuTensor,
+        hidden: B::Tensor,
         origin: Origin,
-        keeper: &mut Keeper<'_>,
+        store: &mut HiddenStore<'_, B>,
     ) -> Result<Self> {
-        let mut chunk = Chunk { members, pieces: Vec::new() };
-        chunk.put(hidden, origin, keeper)?;
+        let mut chunk = Chunk::of(members, Vec::new());
+        chunk.put(hidden, origin, store)?;
         Ok(chunk)
     }
 
+    fn of(members: Vec<Member>, pieces: Vec<Piece<B>>) -> Self {
+        Chunk { members, pieces, layout: None }
+    }
+
+    /// Makes [`Self::layout`] that of the members' rows, as continuations of a prefix of so many tokens.
+    pub(crate) fn lay_out(
+        &mut self,
+        on: Executor<'_, B>,
+        pass: &PassContext<B>,
+        prefix: usize,
+    ) -> grating_model::Result<()> {
+        if self.layout.is_none() {
+            let rows = on.model.ragged(self.members.iter().map(|m| m.rows), prefix);
+            self.layout = Some(pass.layout(on.ops, &rows)?);
+        }
+        Ok(())
+    }
+
+    /// Where its rows are.
+    pub(crate) fn layout(&self) -> &ChunkLayout<B> {
+        self.layout.as_ref().expect("a chunk is laid out before it goes through a layer")
+    }
+
+    /// From now on there is one row a member, that of its scored token.
+    pub(crate) fn leave_scored(&mut self) {
+        self.members.iter_mut().for_each(|m| m.rows = 1);
+        self.layout = None;
+    }
+
+    /// Whether the scored tokens are all that is left.
+    pub(crate) fn scored_alone(&self) -> bool {
+        self.members.iter().all(|m| m.rows == 1)
+    }
+
     /// Starts to read what is on the disk.
-    pub(crate) fn prefetch(&self, keeper: &Keeper<'_>) -> Result<()> {
-        let Some(store) = keeper.spill else { return Ok(()) };
+    pub(crate) fn prefetch(&self, store: &HiddenStore<'_, B>) -> Result<()> {
+        let Some(spill) = store.spill else { return Ok(()) };
         for piece in &self.pieces {
-            if let Place::Disk(key) = piece.place {
-                store.prefetch(key)?;
+            if let Place::Disk { key, .. } = piece.place {
+                spill.prefetch(key)?;
             }
         }
         Ok(())
     }
 
     /// Takes the hidden states `[rows, hidden]` out.
-    pub(crate) fn take(&mut self, keeper: &Keeper<'_>) -> Result<CpuTensor> {
+    pub(crate) fn take(&mut self, store: &HiddenStore<'_, B>) -> Result<B::Tensor> {
         let mut pieces = std::mem::take(&mut self.pieces);
-        if let [Piece { place: Place::Memory(_), keep: None }] = pieces.as_slice()
-            && let Some(Piece { place: Place::Memory(hidden), .. }) = pieces.pop()
+        if let [Piece { place: Place::Device(_), keep: None }] = pieces.as_slice()
+            && let Some(Piece { place: Place::Device(hidden), .. }) = pieces.pop()
         {
             return Ok(hidden);
         }
-        let columns = keeper.columns;
-        let mut hidden = keeper.ops.scratch(self.tokens(), columns);
-        let mut rest = hidden.as_mut_slice();
-        for piece in pieces {
-            match piece.place {
-                Place::Memory(source) => {
-                    rest = copy_rows(source.as_slice(), piece.keep.as_deref(), columns, rest);
+        let mut hidden = store.empty(self.tokens())?;
+        let mut at = 0;
+        for Piece { place, keep } in pieces {
+            match place {
+                Place::Device(tensor) => {
+                    let keep = keep.expect("what is needed whole is a chunk's only piece or cut");
+                    at = store.copy(&mut hidden, at, Source::Tensor(&tensor), &keep)?;
                 }
-                Place::Disk(key) => {
-                    let store = keeper.spill.expect("what is on the disk has a store");
-                    let buffer = store.take(key)?;
-                    rest = copy_rows(buffer.as_f32(), piece.keep.as_deref(), columns, rest);
-                    store.recycle(buffer);
+                Place::Disk { key, rows } => {
+                    let spill = store.spill.expect("what is on the disk has a store");
+                    let buffer = spill.take(key)?;
+                    let whole = 0..rows;
+                    let keep = keep.as_deref().unwrap_or(std::slice::from_ref(&whole));
+                    at = store.copy(&mut hidden, at, Source::Host(buffer.as_slice()), keep)?;
+                    spill.recycle(buffer);
                 }
             }
         }
-        debug_assert!(rest.is_empty(), "the pieces are the chunk's rows");
+        debug_assert_eq!(at, self.tokens(), "the pieces are the chunk's rows");
         Ok(hidden)
     }
 
     /// Puts the hidden states back.
     pub(crate) fn put(
         &mut self,
-        hidden: CpuTensor,
+        hidden: B::Tensor,
         origin: Origin,
-        keeper: &mut Keeper<'_>,
+        store: &mut HiddenStore<'_, B>,
     ) -> Result<()> {
-        let place = keeper.keep(hidden, origin)?;
+        let place = store.keep(hidden, self.tokens(), origin)?;
         self.pieces = vec![Piece { place, keep: None }];
         Ok(())
     }
 
     /// Forgets the hidden states, as those of a request that has ended.
-    fn discard(self, keeper: &Keeper<'_>) {
+    fn discard(self, store: &HiddenStore<'_, B>) {
         for piece in self.pieces {
-            if let (Place::Disk(key), Some(store)) = (piece.place, keeper.spill) {
-                store.remove(key);
+            if let (Place::Disk { key, .. }, Some(spill)) = (piece.place, store.spill) {
+                spill.remove(key);
             }
         }
     }
 }
 
-impl<'a> Keeper<'a> {
+impl<'a, B: Ops> HiddenStore<'a, B> {
     pub(crate) fn new(
-        ops: &'a CpuOps,
+        on: Executor<'a, B>,
         spill: Option<&'a SpillStore>,
         columns: usize,
         may_fall_back: bool,
     ) -> Self {
-        Keeper { ops, spill, columns, written: Vec::new(), fallen_back: None, may_fall_back }
+        let row_bytes = columns * on.ops.caps().activation_bytes;
+        let (written, fallen_back) = (Vec::new(), None);
+        HiddenStore { on, spill, columns, row_bytes, written, fallen_back, may_fall_back }
     }
 
     /// Tells the timeline what the disk has done since the last call.
@@ -163,18 +203,17 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    fn keep(&mut self, hidden: CpuTensor, origin: Origin) -> Result<Place> {
+    fn keep(&mut self, hidden: B::Tensor, rows: usize, origin: Origin) -> Result<Place<B>> {
         let Some(store) = self.spill.filter(|_| self.fallen_back.is_none()) else {
-            return Ok(Place::Memory(hidden));
+            return Ok(Place::Device(hidden));
         };
-        let values = hidden.as_slice();
-        let mut buffer = store.buffer(size_of_val(values));
-        buffer.as_f32_mut().copy_from_slice(values);
+        let mut buffer = store.buffer(rows * self.row_bytes);
+        self.on.ops.park(&hidden, buffer.as_mut_slice()).map_err(|e| self.on.fail(e))?;
         let key = self.written.len() as u64;
         match store.write(key, buffer) {
             Ok(()) => {
                 self.written.push(origin);
-                Ok(Place::Disk(key))
+                Ok(Place::Disk { key, rows })
             }
             Err(refused) => {
                 store.recycle(refused.buffer);
@@ -182,63 +221,74 @@ impl<'a> Keeper<'a> {
                     return Err(EngineError::Io(*refused.error));
                 }
                 self.fallen_back = Some(*refused.error);
-                Ok(Place::Memory(hidden))
+                Ok(Place::Device(hidden))
             }
         }
     }
-}
 
-/// Copies the rows to keep of `source` to the front of `out`; returns what of `out` is left.
-fn copy_rows<'o>(
-    source: &[f32],
-    keep: Option<&[Range<usize>]>,
-    columns: usize,
-    out: &'o mut [f32],
-) -> &'o mut [f32] {
-    let whole = 0..source.len() / columns;
-    let ranges = keep.unwrap_or(std::slice::from_ref(&whole));
-    let mut out = out;
-    for rows in ranges {
-        let part = &source[rows.start * columns..rows.end * columns];
-        let (front, rest) = out.split_at_mut(part.len());
-        front.copy_from_slice(part);
-        out = rest;
+    fn empty(&self, rows: usize) -> Result<B::Tensor> {
+        self.on.ops.empty(rows, self.columns).map_err(|e| self.on.fail(e))
     }
-    out
+
+    /// Copies the rows to keep of `source` to `out` from row `at` on; returns the row after them.
+    fn copy(
+        &self,
+        out: &mut B::Tensor,
+        mut at: usize,
+        source: Source<'_, B::Tensor>,
+        keep: &[Range<usize>],
+    ) -> Result<usize> {
+        for rows in keep {
+            let count = rows.len();
+            let copied = self.on.ops.copy_rows(out, at, source, rows.clone());
+            copied.map_err(|e| self.on.fail(ModelError::from(e)))?;
+            at += count;
+        }
+        Ok(at)
+    }
 }
 
 /// Leaves only the candidates that `stays` says, and packs what is left in chunks of up to `chunk_tokens`.
 ///
 /// Hidden states in memory are cut at once, so that those of the others are free; those on the disk are cut when they
 /// are read.
-pub(crate) fn retain(
-    chunks: Vec<Chunk>,
+///
+/// # Errors
+/// The backend's.
+pub(crate) fn retain<B: Ops>(
+    chunks: Vec<Chunk<B>>,
     stays: impl Fn(usize) -> bool,
     chunk_tokens: usize,
-    keeper: &Keeper<'_>,
-) -> Vec<Chunk> {
-    let mut members = Vec::new();
-    // Pieces of one candidate's rows or more, in the order of the members: (rows, piece).
-    let mut pieces = Vec::new();
+    store: &HiddenStore<'_, B>,
+) -> Result<Vec<Chunk<B>>> {
+    let mut live = Vec::new();
     for chunk in chunks {
         if !chunk.members.iter().any(|m| stays(m.candidate)) {
-            chunk.discard(keeper);
+            chunk.discard(store);
             continue;
         }
-        let all_stay = chunk.members.iter().all(|m| stays(m.candidate));
-        let live: Vec<Member> =
-            chunk.members.iter().copied().filter(|m| stays(m.candidate)).collect();
-        match all_stay {
-            true => pieces.push((live.len(), chunk.pieces)),
-            false => pieces.push((live.len(), shrink(chunk, &stays, keeper))),
-        }
-        members.extend(live);
+        live.push(match chunk.members.iter().all(|m| stays(m.candidate)) {
+            true => chunk,
+            false => shrink(chunk, &stays, store)?,
+        });
     }
-    merge(&members, pieces, chunk_tokens)
+    let tokens: Vec<usize> = live.iter().map(Chunk::tokens).collect();
+    let mut live = live.into_iter();
+    let join = |range: Range<usize>| {
+        live.by_ref().take(range.len()).reduce(|mut first, next| {
+            first.join(next);
+            first
+        })
+    };
+    Ok(grating_sched::chunk::plan(&tokens, chunk_tokens).into_iter().filter_map(join).collect())
 }
 
-/// The pieces of those members of a chunk that stay.
-fn shrink(chunk: Chunk, stays: &impl Fn(usize) -> bool, keeper: &Keeper<'_>) -> Vec<Piece> {
+/// Those members of a chunk that stay.
+fn shrink<B: Ops>(
+    chunk: Chunk<B>,
+    stays: &impl Fn(usize) -> bool,
+    store: &HiddenStore<'_, B>,
+) -> Result<Chunk<B>> {
     let mut start = 0;
     let mut keep = Vec::new();
     for member in &chunk.members {
@@ -250,48 +300,50 @@ fn shrink(chunk: Chunk, stays: &impl Fn(usize) -> bool, keeper: &Keeper<'_>) -> 
     }
     let mut pieces = chunk.pieces;
     match pieces.as_mut_slice() {
-        [Piece { place: Place::Memory(hidden), keep: None }] => {
-            let rows = keep.iter().map(|r| r.len()).sum();
-            let mut cut = keeper.ops.scratch(rows, keeper.columns);
-            copy_rows(hidden.as_slice(), Some(&keep), keeper.columns, cut.as_mut_slice());
-            vec![Piece { place: Place::Memory(cut), keep: None }]
+        [Piece { place: Place::Device(hidden), keep: None }] => {
+            let rows: usize = keep.iter().map(|r| r.len()).sum();
+            let mut cut = store.empty(rows)?;
+            store.copy(&mut cut, 0, Source::Tensor(hidden), &keep)?;
+            pieces = vec![Piece { place: Place::Device(cut), keep: None }];
         }
-        [Piece { keep: none @ None, .. }] => {
-            *none = Some(keep);
-            pieces
-        }
+        [Piece { keep: none @ None, .. }] => *none = Some(keep),
         _ => unreachable!("after a layer a chunk is one piece, all of it needed"),
     }
+    let members = chunk.members.into_iter().filter(|m| stays(m.candidate)).collect();
+    Ok(Chunk::of(members, pieces))
 }
 
-/// Joins neighbours, each with its number of members and its pieces, as long as they hold `chunk_tokens` together.
-fn merge(members: &[Member], pieces: Vec<(usize, Vec<Piece>)>, chunk_tokens: usize) -> Vec<Chunk> {
-    let mut rest = members;
-    let mut tokens = |count: usize| -> usize {
-        let (own, after) = rest.split_at(count);
-        rest = after;
-        own.iter().map(|m| m.rows).sum()
-    };
-    let tokens: Vec<usize> = pieces.iter().map(|&(count, _)| tokens(count)).collect();
-    let mut pieces = pieces.into_iter();
-    let mut rest = members;
-    let join = |range: Range<usize>| {
-        let (counts, own): (Vec<usize>, Vec<Vec<Piece>>) =
-            pieces.by_ref().take(range.len()).unzip();
-        let (members, after) = rest.split_at(counts.iter().sum());
-        rest = after;
-        Chunk { members: members.to_vec(), pieces: own.into_iter().flatten().collect() }
-    };
-    grating_sched::chunk::plan(&tokens, chunk_tokens).into_iter().map(join).collect()
+impl<B: Ops> Chunk<B> {
+    /// Takes another chunk's members in, behind its own.
+    fn join(&mut self, other: Chunk<B>) {
+        // A piece beside others is copied, row by row as its own says.
+        self.mark_whole();
+        let mut other = other;
+        other.mark_whole();
+        self.members.append(&mut other.members);
+        self.pieces.append(&mut other.pieces);
+        self.layout = None;
+    }
+
+    /// Says of its only piece, if all of it is needed, which rows those are.
+    fn mark_whole(&mut self) {
+        if let [Piece { place: Place::Device(_), keep: None }] = self.pieces.as_slice() {
+            let rows = self.tokens();
+            self.pieces[0].keep = Some(std::iter::once(0..rows).collect());
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use grating_backend::{Backend, BackendError, Precision};
+    use grating_cpu::{CpuOps, Isa};
     use grating_io::SpillOptions;
-    use grating_model::{Isa, Ops, Precision};
+    use grating_model::Model;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::golden;
 
     const COLUMNS: usize = 3;
     const ORIGIN: Origin = Origin { layer: None, chunk: 0 };
@@ -301,21 +353,32 @@ mod tests {
         (0..member.rows * COLUMNS).map(move |i| (member.candidate * 1000 + i) as f32)
     }
 
+    fn backend() -> (CpuOps, Model) {
+        (CpuOps::new(Isa::Portable, Precision::Full), golden("bert-gelu-f32").0)
+    }
+
+    fn on<'a>(ops: &'a CpuOps, model: &'a Model) -> Executor<'a, CpuOps> {
+        Executor { name: "bert", model, ops }
+    }
+
     /// Chunks of up to `chunk_tokens` with the candidates' rows.
     fn chunks(
         lengths: &[usize],
         chunk_tokens: usize,
-        ops: &CpuOps,
-        keeper: &mut Keeper<'_>,
-    ) -> Vec<Chunk> {
+        store: &mut HiddenStore<'_, CpuOps>,
+    ) -> Vec<Chunk<CpuOps>> {
         let member = |candidate| Member { candidate, rows: lengths[candidate] };
         let ranges = grating_sched::chunk::plan(lengths, chunk_tokens);
         let chunk = |range: Range<usize>| {
             let members: Vec<Member> = range.map(member).collect();
             let values: Vec<f32> = members.iter().flat_map(|&m| rows(m)).collect();
             let count = values.len() / COLUMNS;
-            let hidden = ops.upload(values, count, COLUMNS).unwrap();
-            Chunk::new(members, hidden, ORIGIN, keeper).unwrap()
+            let write = |out: &mut [f32]| {
+                out.copy_from_slice(&values);
+                Ok::<(), BackendError>(())
+            };
+            let hidden = store.on.ops.written(count, COLUMNS, write).unwrap();
+            Chunk::new(members, hidden, ORIGIN, store).unwrap()
         };
         ranges.into_iter().map(chunk).collect()
     }
@@ -327,9 +390,9 @@ mod tests {
         chunk_tokens: usize,
         spill: Option<&SpillStore>,
     ) {
-        let ops = CpuOps::new(Isa::Portable, Precision::Full);
-        let mut keeper = Keeper::new(&ops, spill, COLUMNS, false);
-        let mut pool = chunks(lengths, chunk_tokens, &ops, &mut keeper);
+        let (ops, model) = backend();
+        let mut store = HiddenStore::new(on(&ops, &model), spill, COLUMNS, false);
+        let mut pool = chunks(lengths, chunk_tokens, &mut store);
         for layer in 0..4 {
             let live: Vec<usize> =
                 (0..lengths.len()).filter(|&c| leaves_after[c] >= layer).collect();
@@ -338,13 +401,13 @@ mod tests {
             for chunk in &mut pool {
                 let longest = chunk.members.iter().map(|m| m.rows).max().unwrap();
                 assert!(chunk.tokens() <= chunk_tokens.max(longest));
-                chunk.prefetch(&keeper).unwrap();
-                let hidden = chunk.take(&keeper).unwrap();
+                chunk.prefetch(&store).unwrap();
+                let hidden = chunk.take(&store).unwrap();
                 let expected: Vec<f32> = chunk.members.iter().flat_map(|&m| rows(m)).collect();
                 assert_eq!(hidden.as_slice(), expected);
-                chunk.put(hidden, ORIGIN, &mut keeper).unwrap();
+                chunk.put(hidden, ORIGIN, &mut store).unwrap();
             }
-            pool = retain(pool, |c| leaves_after[c] > layer, chunk_tokens, &keeper);
+            pool = retain(pool, |c| leaves_after[c] > layer, chunk_tokens, &store).unwrap();
         }
         assert!(pool.is_empty());
         assert!(spill.is_none_or(SpillStore::is_empty), "the disk holds what nobody needs");
@@ -369,17 +432,17 @@ mod tests {
 
     #[test]
     fn those_who_leave_memory_free_it_at_once_and_neighbours_are_joined() {
-        let ops = CpuOps::new(Isa::Portable, Precision::Full);
-        let mut keeper = Keeper::new(&ops, None, COLUMNS, false);
-        let pool = chunks(&[4, 4, 4, 4], 8, &ops, &mut keeper);
+        let (ops, model) = backend();
+        let mut store = HiddenStore::new(on(&ops, &model), None, COLUMNS, false);
+        let pool = chunks(&[4, 4, 4, 4], 8, &mut store);
         assert_eq!(pool.len(), 2);
-        let pool = retain(pool, |c| c % 2 == 0, 8, &keeper);
+        let pool = retain(pool, |c| c % 2 == 0, 8, &store).unwrap();
         assert_eq!(pool.len(), 1, "two halves fit one chunk");
         let [chunk] = pool.as_slice() else { unreachable!() };
         for piece in &chunk.pieces {
-            let Place::Memory(hidden) = &piece.place else { panic!("nothing is on the disk") };
+            let Place::Device(hidden) = &piece.place else { panic!("nothing is on the disk") };
             assert_eq!(hidden.as_slice().len(), 4 * COLUMNS);
-            assert_eq!(piece.keep, None);
+            assert_eq!(piece.keep.as_deref(), Some(std::slice::from_ref(&(0..4))));
         }
     }
 }

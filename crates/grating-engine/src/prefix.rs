@@ -1,38 +1,44 @@
 //! The tokens that all candidates begin with: found once, computed once a layer.
 
-use grating_model::{
-    Attention, CpuOps, CpuTensor, Encoding, FeedForward, KeysValues, Ragged, RequestContext,
-};
+use grating_backend::Ops;
+use grating_model::{Attention, ChunkLayout, Encoding, FeedForward, KeysValues, PassContext};
 
 use crate::executor::Executor;
 
 /// The shared prefix on its way through the layers. Without tokens it does nothing.
-pub(crate) struct Prefix {
-    ragged: Ragged,
+pub(crate) struct Prefix<B: Ops> {
+    tokens: usize,
     /// `[tokens, hidden]`; none once the last layer has no use for them.
-    hidden: Option<CpuTensor>,
+    hidden: Option<B::Tensor>,
+    /// Where its rows are.
+    layout: Option<ChunkLayout<B>>,
     /// Those of the attention block that ran last.
-    keys_values: Option<KeysValues<CpuOps>>,
+    keys_values: Option<KeysValues<B>>,
 }
 
-impl Prefix {
+impl<B: Ops> Prefix<B> {
     /// None, before the candidates' own tokens or their hidden states.
     pub(crate) fn none() -> Self {
-        Prefix { ragged: Ragged::from_lengths(None), hidden: None, keys_values: None }
+        Prefix { tokens: 0, hidden: None, layout: None, keys_values: None }
     }
 
     /// A prefix of so many tokens with hidden states `[tokens, hidden]`.
-    pub(crate) fn new(tokens: usize, hidden: CpuTensor) -> Self {
-        let ragged = Ragged::from_lengths([tokens]);
-        Prefix { ragged, hidden: Some(hidden), keys_values: None }
+    pub(crate) fn new(
+        on: Executor<'_, B>,
+        pass: &PassContext<B>,
+        tokens: usize,
+        hidden: B::Tensor,
+    ) -> grating_model::Result<Self> {
+        let layout = pass.layout(on.ops, &on.model.ragged([tokens], 0))?;
+        Ok(Prefix { tokens, hidden: Some(hidden), layout: Some(layout), keys_values: None })
     }
 
     pub(crate) fn tokens(&self) -> usize {
-        self.ragged.tokens()
+        self.tokens
     }
 
     /// What comes before the candidates' own keys and values in the layer at work.
-    pub(crate) fn keys_values(&self) -> Option<&KeysValues<CpuOps>> {
+    pub(crate) fn keys_values(&self) -> Option<&KeysValues<B>> {
         self.keys_values.as_ref()
     }
 
@@ -40,18 +46,18 @@ impl Prefix {
     /// needed.
     pub(crate) fn run(
         &mut self,
-        on: Executor<'_>,
-        request: &RequestContext<CpuOps>,
-        attention: Option<&Attention<'_, CpuOps>>,
-        feed_forward: Option<&FeedForward<'_, CpuOps>>,
+        on: Executor<'_, B>,
+        pass: &PassContext<B>,
+        attention: Option<&Attention<'_, B>>,
+        feed_forward: Option<&FeedForward<'_, B>>,
         last: bool,
     ) -> grating_model::Result<()> {
         let Executor { model, ops, .. } = on;
         // What a block does not need stays for the next one, which may be the other half of the layer.
-        if let Some(attention) = attention
+        if let (Some(attention), Some(layout)) = (attention, &self.layout)
             && let Some(hidden) = self.hidden.take()
         {
-            let context = request.chunk(&self.ragged, None);
+            let context = pass.chunk(layout, None);
             // Those of the layer before go before the new ones come.
             self.keys_values = None;
             if last {
@@ -94,7 +100,11 @@ pub(crate) fn take_own(encoding: &mut Encoding, prefix: usize) -> Encoding {
 
 #[cfg(test)]
 mod tests {
-    use grating_model::{Isa, PartBuffer, Precision};
+    use std::sync::Arc;
+
+    use grating_backend::{Backend, Precision};
+    use grating_cpu::{CpuOps, Isa};
+    use grating_model::{LayerWeights, Part, PartBuffer};
     use proptest::prelude::*;
 
     use super::*;
@@ -127,30 +137,28 @@ mod tests {
         let (model, checkpoint) = golden("qwen3-tied-f32");
         let ops = CpuOps::new(Isa::Portable, Precision::Full);
         let on = Executor { name: "qwen3", model: &model, ops: &ops };
-        let filled = |parts: &[grating_model::Part]| {
-            let mut buffer = PartBuffer::new();
-            buffer.fill(&checkpoint, parts).unwrap();
-            buffer
-        };
-        let stem = filled(model.stem_parts());
-        let stem = model.stem(&ops, &stem.views(model.stem_parts()).unwrap()).unwrap();
+        let read = |parts: &[Part]| Arc::new(PartBuffer::read(&checkpoint, parts).unwrap());
+        let stem_bytes = read(model.stem_parts());
+        let slot = ops.admit(stem_bytes.clone(), None).unwrap();
+        let weights = LayerWeights::new(&ops, &slot, model.stem_parts());
+        let stem = model.stem(&weights, &*stem_bytes).unwrap();
         let ids = encoding(&[5, 6, 7]);
         let hidden = model.embed(&ops, &stem, &mut checkpoint.clone(), &[ids]).unwrap();
-        let request = model.context(&ops, 3).unwrap();
-        let mut prefix = Prefix::new(3, hidden);
+        let pass = model.context(&ops, 3).unwrap();
+        let mut prefix = Prefix::new(on, &pass, 3, hidden).unwrap();
         let mut found = Vec::new();
         for layer in 0..on.layers() {
-            let bytes = filled(model.layer_parts(layer));
-            let views = bytes.views(model.layer_parts(layer)).unwrap();
-            let attention = model.attention(&ops, &views).unwrap();
-            let feed_forward = model.feed_forward(&ops, &views).unwrap();
+            let slot = ops.admit(read(model.layer_parts(layer)), None).unwrap();
+            let weights = LayerWeights::new(&ops, &slot, model.layer_parts(layer));
+            let attention = model.attention(&weights).unwrap();
+            let feed_forward = model.feed_forward(&weights).unwrap();
             let (attention, feed_forward) = (Some(&attention), Some(&feed_forward));
             let last = layer + 1 == on.layers();
             if halves {
-                prefix.run(on, &request, attention, None, last).unwrap();
-                prefix.run(on, &request, None, feed_forward, last).unwrap();
+                prefix.run(on, &pass, attention, None, last).unwrap();
+                prefix.run(on, &pass, None, feed_forward, last).unwrap();
             } else {
-                prefix.run(on, &request, attention, feed_forward, last).unwrap();
+                prefix.run(on, &pass, attention, feed_forward, last).unwrap();
             }
             let (k, v) = prefix.keys_values().expect("a layer has run").tensors();
             found.push([k.as_slice(), v.as_slice()].concat());

@@ -1,6 +1,7 @@
 //! Scores of a chunk's candidates from their hidden states: by a readout where there is one, else by the model's head.
 
-use grating_model::{CpuOps, CpuTensor, Head, Logit, Ops};
+use grating_backend::Ops;
+use grating_model::{Head, Logit};
 use grating_prune::readout::normalise;
 
 use crate::error::{EngineError, Result};
@@ -12,10 +13,25 @@ use crate::readouts::Readouts;
 pub(crate) type Score = (usize, Logit);
 
 /// Reads scores, and keeps the hidden states that they are read from where those are wanted.
-pub(crate) struct Scoring<'a> {
-    head: &'a Head<'a, CpuOps>,
+pub(crate) struct Scoring<'a, 'w, B: Ops> {
+    head: &'a Head<'w, B>,
     readouts: Option<&'a Readouts>,
     states: Option<States>,
+}
+
+/// Scores of a chunk that are on their way to the host: all are read before the first is waited for.
+pub(crate) struct Unread<B: Ops> {
+    layer: usize,
+    /// The chunk's candidates, in its order.
+    candidates: Vec<usize>,
+    pending: Pending<B>,
+}
+
+enum Pending<B: Ops> {
+    /// The head's outputs.
+    Outputs(B::Pending),
+    /// Hidden states, `[candidates, hidden]`, and the head's outputs where no readout makes scores of them.
+    States(B::Pending, Option<B::Pending>),
 }
 
 /// Normalised hidden states of the scored tokens, `[layer][candidate * hidden]`.
@@ -24,10 +40,10 @@ struct States {
     candidates: usize,
 }
 
-impl<'a> Scoring<'a> {
+impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
     /// With the states of `states` candidates, if they are wanted.
     pub(crate) fn new(
-        head: &'a Head<'a, CpuOps>,
+        head: &'a Head<'w, B>,
         readouts: Option<&'a Readouts>,
         states: Option<usize>,
     ) -> Self {
@@ -35,43 +51,74 @@ impl<'a> Scoring<'a> {
         Scoring { head, readouts, states }
     }
 
-    /// Every member's score after `layer` from the chunk's hidden states, all of its rows or the scored ones.
+    /// Begins to read every member's score after `layer` from the chunk's hidden states, all of its rows or the scored
+    /// ones.
     pub(crate) fn read(
-        &mut self,
-        on: Executor<'_>,
+        &self,
+        on: Executor<'_, B>,
         layer: usize,
-        chunk: &Chunk,
-        hidden: &CpuTensor,
-    ) -> Result<Vec<Score>> {
-        let rows = on.model.scored_rows(&chunk.ragged(0));
-        // [rows of the chunk, hidden] -> [members, hidden]
-        let scored = on.ops.select_rows(hidden, &rows).map_err(|e| on.fail(e))?;
-        let logits = match self.by_readout(on, layer, chunk, &scored)? {
-            Some(logits) => logits,
-            None => on.model.scores(on.ops, self.head, &scored).map_err(|e| on.fail(e))?,
+        chunk: &Chunk<B>,
+        hidden: &B::Tensor,
+    ) -> Result<Unread<B>> {
+        let fail = |e| on.fail(e);
+        let picked; // [rows of the chunk, hidden] -> [members, hidden]
+        let scored = match chunk.scored_alone() {
+            true => hidden,
+            false => {
+                picked = on.ops.scored_rows(hidden, chunk.layout().rows()).map_err(fail)?;
+                &picked
+            }
         };
-        let scores = chunk.members.iter().map(|member| member.candidate).zip(logits);
+        // After the last layer the model's own head reads them.
+        let last = layer + 1 == on.layers();
+        let by_readout = !last && self.readout(layer).is_some();
+        let states = match last || (!by_readout && self.states.is_none()) {
+            true => None,
+            false => Some(on.ops.read(scored).map_err(fail)?),
+        };
+        let outputs = match by_readout {
+            true => None,
+            false => {
+                let outputs =
+                    on.model.outputs(on.ops, self.head, scored).map_err(|e| on.fail(e))?;
+                Some(on.ops.read(&outputs).map_err(fail)?)
+            }
+        };
+        let pending = match (states, outputs) {
+            (Some(states), outputs) => Pending::States(states, outputs),
+            (None, outputs) => Pending::Outputs(outputs.expect("scores come from somewhere")),
+        };
+        let candidates = chunk.members.iter().map(|member| member.candidate).collect();
+        Ok(Unread { layer, candidates, pending })
+    }
+
+    /// Waits for the scores of a chunk.
+    pub(crate) fn wait(&mut self, on: Executor<'_, B>, unread: Unread<B>) -> Result<Vec<Score>> {
+        let Unread { layer, candidates, pending } = unread;
+        let wait = |pending: B::Pending| on.ops.wait(pending).map_err(|e| on.fail(e));
+        let logits = match pending {
+            Pending::Outputs(outputs) => self.head.logits(wait(outputs)?),
+            Pending::States(states, outputs) => {
+                let states = normalised(wait(states)?, candidates.len());
+                if let Some(kept) = &mut self.states {
+                    kept.keep(layer, &candidates, &states);
+                }
+                match (outputs, self.readout(layer)) {
+                    (None, Some(readout)) => {
+                        states.iter().map(|s| Logit(readout.score(s))).collect()
+                    }
+                    (outputs, _) => {
+                        self.head.logits(wait(outputs.expect("without a readout the head scores"))?)
+                    }
+                }
+            }
+        };
+        let scores = candidates.into_iter().zip(logits);
         scores.map(|(candidate, logit)| finite(candidate, layer, logit)).collect()
     }
 
-    /// Scores by the layer's readout, if there is one; after the last layer the model's own head reads them.
-    fn by_readout(
-        &mut self,
-        on: Executor<'_>,
-        layer: usize,
-        chunk: &Chunk,
-        scored: &CpuTensor,
-    ) -> Result<Option<Vec<Logit>>> {
-        let readout = self.readouts.and_then(|readouts| readouts.layer(layer));
-        if layer + 1 == on.layers() || (readout.is_none() && self.states.is_none()) {
-            return Ok(None);
-        }
-        let states = on.ops.download(scored).map_err(|e| on.fail(e))?;
-        let states = normalised(states, chunk.members.len());
-        if let Some(kept) = &mut self.states {
-            kept.keep(layer, chunk, &states);
-        }
-        Ok(readout.map(|r| states.iter().map(|state| Logit(r.score(state))).collect()))
+    fn readout(&self, layer: usize) -> Option<&'a grating_prune::Readout> {
+        self.readouts.and_then(|readouts| readouts.layer(layer))
     }
 
     /// The states that were kept.
@@ -82,12 +129,12 @@ impl<'a> Scoring<'a> {
 
 impl States {
     /// Files the chunk's states under layer and candidate.
-    fn keep(&mut self, layer: usize, chunk: &Chunk, rows: &[Vec<f32>]) {
+    fn keep(&mut self, layer: usize, candidates: &[usize], rows: &[Vec<f32>]) {
         let hidden = rows.first().map_or(0, Vec::len);
         let (layers, size) = (self.layers.len().max(layer + 1), self.candidates * hidden);
         self.layers.resize_with(layers, || vec![0.0; size]);
-        for (member, row) in chunk.members.iter().zip(rows) {
-            let start = member.candidate * hidden;
+        for (candidate, row) in candidates.iter().zip(rows) {
+            let start = candidate * hidden;
             self.layers[layer][start..start + hidden].copy_from_slice(row);
         }
     }

@@ -1,13 +1,18 @@
 //! A model's sizes as the planner wants them.
 
+use grating_backend::Backend;
 use grating_io::Checkpoint;
-use grating_model::{CpuOps, Model, Part};
+use grating_model::{Model, Part};
 use grating_sched::{BlockPart, ModelShape};
 
 use crate::window;
 
 /// What `model` needs, by size.
-pub(crate) fn model_shape(model: &Model, checkpoint: &Checkpoint, threads: usize) -> ModelShape {
+pub(crate) fn model_shape<B: Backend>(
+    model: &Model,
+    checkpoint: &Checkpoint,
+    backend: &B,
+) -> ModelShape {
     let config = model.config();
     let bytes = |parts: &[Part]| parts.iter().map(|p| p.byte_len() as u64).sum::<u64>();
     let largest = |size: &dyn Fn(&[Part]) -> u64, part: BlockPart| {
@@ -34,20 +39,18 @@ pub(crate) fn model_shape(model: &Model, checkpoint: &Checkpoint, threads: usize
         flops_per_token: 2.0 * elements(model.layer_parts(0)),
         attention_flops_per_token_pair: 4.0 * q as f64,
         kv_columns: 2 * kv,
-        workspace_per_token: CpuOps::workspace_per_token(config) as u64,
-        workspace_fixed: workspace_fixed(model, threads, 0),
+        workspace_per_token: backend.workspace(&model.widths(), 0).per_token as u64,
+        workspace_fixed: workspace_fixed(model, backend, 0),
     }
 }
 
 /// What computing takes whatever the chunk, where the longest sequence has `tokens` tokens, the shared prefix included:
 /// every thread's scratch, and the rotary angles.
-pub(crate) fn workspace_fixed(model: &Model, threads: usize, tokens: usize) -> u64 {
-    let config = model.config();
-    let scratch = CpuOps::workspace_per_thread(config, tokens).saturating_mul(threads);
-    scratch.saturating_add(CpuOps::angle_bytes(config, tokens)) as u64
+pub(crate) fn workspace_fixed<B: Backend>(model: &Model, backend: &B, tokens: usize) -> u64 {
+    backend.workspace(&model.widths(), tokens).fixed as u64
 }
 
 /// What an engine holds as long as it lives: stem and head, and the threads' scratch for packed weights.
-pub(crate) fn floor_bytes(model: &Model, shape: &ModelShape, threads: usize) -> u64 {
-    shape.resident_bytes.saturating_add(workspace_fixed(model, threads, 0))
+pub(crate) fn floor_bytes<B: Backend>(model: &Model, shape: &ModelShape, backend: &B) -> u64 {
+    shape.resident_bytes.saturating_add(workspace_fixed(model, backend, 0))
 }

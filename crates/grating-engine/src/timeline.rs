@@ -82,7 +82,7 @@ impl Timeline {
         }
         let read = weights.read_span();
         let name = format!("layer {layer}{}", suffix(part));
-        let arguments = json!({"bytes": weights.bytes()});
+        let arguments = json!({"bytes": weights.total_bytes()});
         self.record(Track::DiskToHost, name, read.start, read.end, arguments);
     }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use grating_backend::HostBlock;
 use grating_io::{Block, Checkpoint, IoError, IoMode, Lease};
 use grating_io::{PrefetchOptions, PrefetchStats, Prefetcher};
-use grating_model::{LayerWeights, Model, Part, TensorView};
+use grating_model::{Model, Part};
 use grating_sched::{BlockPart, ModelShape, WeightLayout};
 
 use crate::error::Result;
@@ -105,30 +106,13 @@ impl Window {
 }
 
 impl Weights {
-    /// Views of `parts`, which are the block's, wholly or from its extent `first` on.
-    ///
-    /// # Errors
-    /// [`grating_model::ModelError::WeightBytes`] when they are another block's.
-    pub(crate) fn views<'a>(
-        &'a self,
-        parts: &'a [Part],
-        first: usize,
-    ) -> grating_model::Result<LayerWeights<'a>> {
-        let view = |(i, part): (usize, &'a Part)| {
-            let bytes = self.lease.bytes(first + i);
-            Ok((part.name(), TensorView::new(part.dtype(), part.shape(), bytes)?))
-        };
-        let views: grating_model::Result<Vec<_>> = parts.iter().enumerate().map(view).collect();
-        Ok(LayerWeights::new(views?))
-    }
-
     /// When the block was read.
     pub(crate) fn read_span(&self) -> std::ops::Range<std::time::Instant> {
         self.lease.read_span()
     }
 
     /// Bytes of the block's tensors.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(crate) fn total_bytes(&self) -> u64 {
         self.lease.extents().iter().map(|e| e.len as u64).sum()
     }
 }
@@ -143,6 +127,16 @@ fn bytes(planned: u64) -> usize {
     usize::try_from(planned).unwrap_or(usize::MAX)
 }
 
+impl HostBlock for Weights {
+    fn len(&self) -> usize {
+        self.lease.extents().len()
+    }
+
+    fn bytes(&self, index: usize) -> &[u8] {
+        self.lease.bytes(index)
+    }
+}
+
 /// The parts of a block.
 pub(crate) fn parts(model: &Model, layer: usize, part: BlockPart) -> &[Part] {
     match part {
@@ -154,6 +148,8 @@ pub(crate) fn parts(model: &Model, layer: usize, part: BlockPart) -> &[Part] {
 
 #[cfg(test)]
 mod tests {
+    use grating_backend::Precision;
+    use grating_cpu::{CpuOps, Isa};
     use grating_io::{Faults, FaultyStorage, Storage};
 
     use grating_sched::BlockUnit;
@@ -169,7 +165,7 @@ mod tests {
         slots: usize,
         pinned_layers: usize,
     ) -> Window {
-        let shape = model_shape(model, checkpoint, 1);
+        let shape = model_shape(model, checkpoint, &CpuOps::new(Isa::Portable, Precision::Full));
         let layout = WeightLayout::new(&shape, unit, slots, pinned_layers);
         Window::open(model, checkpoint, &shape, layout, IoMode::default()).unwrap()
     }
@@ -179,11 +175,10 @@ mod tests {
         for planned in window.planned.clone() {
             let weights = window.block(planned.index).unwrap();
             let parts = parts(model, planned.layer, planned.part);
-            let views = weights.views(parts, 0).unwrap();
-            for part in parts {
+            for (at, part) in parts.iter().enumerate() {
                 let mut expected = vec![0; part.byte_len()];
                 part.read(checkpoint, &mut expected).unwrap();
-                assert_eq!(views.view(part.name()).unwrap().bytes(), expected);
+                assert_eq!(weights.bytes(at), expected);
             }
         }
     }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use grating_backend::Ops;
 use grating_io::{Checkpoint, SpillOptions, SpillStore};
-use grating_model::{CpuOps, Model, PartBuffer};
+use grating_model::{LayerWeights, Model, PartBuffer};
 use grating_prune::Pool;
 use grating_sched::{Machine, ModelShape, Plan, PlanError, PoolShape, Workload};
 
@@ -15,7 +16,7 @@ use crate::job::{Job, Scored};
 use crate::meter::{Costs, Counters, Meter};
 use crate::options::EngineOptions;
 use crate::pass::Pass;
-use crate::pool::Keeper;
+use crate::pool::HiddenStore;
 use crate::prefix::{self, Prefix};
 use crate::progress::{Progress, Reporter};
 use crate::rows::CachedRows;
@@ -27,16 +28,17 @@ use crate::timeline::{Timeline, Track};
 use crate::window::Window;
 
 /// The model, its bytes, and the buffers that are reused from one job to the next.
-pub(crate) struct Worker {
+pub(crate) struct Worker<B: Ops> {
     name: String,
     pub(crate) model: Model,
     checkpoint: Checkpoint,
-    ops: CpuOps,
+    pub(crate) ops: Arc<B>,
     pub(crate) shape: ModelShape,
     pub(crate) machine: Machine,
     pub(crate) options: EngineOptions,
-    stem: PartBuffer,
-    head: PartBuffer,
+    stem: Arc<PartBuffer>,
+    stem_slot: B::Slot,
+    head_slot: B::Slot,
     pub(crate) rows: CachedRows,
     pub(crate) window: Option<Window>,
     /// What the window takes at most, bytes, pinned layers included.
@@ -56,27 +58,29 @@ struct Passed {
     meter: Meter,
 }
 
-impl Worker {
+impl<B: Ops> Worker<B> {
     /// Reads the stem and the head, and begins to read layer 0.
     pub(crate) fn new(
         name: String,
         model: Model,
         checkpoint: Checkpoint,
-        ops: CpuOps,
+        ops: B,
         options: EngineOptions,
         ask: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
-        let (mut stem, mut head) = (PartBuffer::new(), PartBuffer::new());
         let on = Executor { name: &name, model: &model, ops: &ops };
-        stem.fill(&checkpoint, model.stem_parts()).map_err(|e| on.fail(e))?;
-        head.fill(&checkpoint, model.head_parts()).map_err(|e| on.fail(e))?;
+        let read =
+            |parts| PartBuffer::read(&checkpoint, parts).map(Arc::new).map_err(|e| on.fail(e));
+        let (stem, head) = (read(model.stem_parts())?, read(model.head_parts())?);
+        let stem_slot = ops.admit(stem.clone(), None).map_err(|e| on.fail(e))?;
+        let head_slot = ops.admit(head, None).map_err(|e| on.fail(e))?;
         let rows = CachedRows::new(checkpoint.clone(), model.token_embeddings().tensor(), 0);
-        let shape = model_shape(&model, &checkpoint, options.threads);
+        let shape = model_shape(&model, &checkpoint, &ops);
         let share = Account::of_process().join(Joining {
             resident: options.resident_bytes,
             model: options.model_bytes,
             threads: options.thread_bytes,
-            floor: floor_bytes(&model, &shape, options.threads),
+            floor: floor_bytes(&model, &shape, &ops),
             gives_back: options.machine.host.budget.is_some(),
             ask,
         });
@@ -91,10 +95,11 @@ impl Worker {
             name,
             model,
             checkpoint,
-            ops,
+            ops: Arc::new(ops),
             options,
             stem,
-            head,
+            stem_slot,
+            head_slot,
             rows,
         };
         worker.start_reading()?;
@@ -123,7 +128,7 @@ impl Worker {
         // No encoding is longer than the model's positions, whatever a plan is asked for.
         let longest = pool.prefix_tokens.saturating_add(pool.longest());
         let longest = longest.min(self.model.config().max_positions);
-        let workspace_fixed = workspace_fixed(&self.model, self.options.threads, longest);
+        let workspace_fixed = workspace_fixed(&self.model, &*self.ops, longest);
         ModelShape { workspace_fixed, ..self.shape }
     }
 
@@ -139,8 +144,6 @@ impl Worker {
             spill.clear();
         }
         self.ops.trim();
-        // Threads that encode for other callers meanwhile do it when they come to it.
-        rayon::spawn_broadcast(|_| CpuOps::release_scratch());
         // Reads the next job's first layers; an error in there will be that job's.
         if let Some(window) = &mut self.window
             && window.rewind().is_err()
@@ -177,7 +180,7 @@ impl Worker {
         self.prepare(&plan)?;
         let Passed { selected, states, fallen_back, meter } =
             self.pass(job, &pool, &plan, started, timeline, progress)?;
-        let costs = meter.finish(&self.counters(), self.ops.times());
+        let costs = meter.finish(&self.counters(), self.ops.meter().times);
         self.learn(&pool, &plan, &costs);
         let links = LinkStats::of(&self.machine, &costs);
         let Selected { selected, decided, logits, trace } = selected;
@@ -209,13 +212,13 @@ impl Worker {
     ) -> Result<Passed> {
         timeline.describe(&self.machine);
         let mut meter = Meter::new(started, self.counters());
-        let (model, ops) = (&self.model, &self.ops);
+        let (model, ops) = (&self.model, &*self.ops);
         let on = Executor { name: &self.name, model, ops };
         let fail = |e| on.fail(e);
-        let stem_views = self.stem.views(model.stem_parts()).map_err(fail)?;
-        let head_views = self.head.views(model.head_parts()).map_err(fail)?;
-        let stem = model.stem(ops, &stem_views).map_err(fail)?;
-        let head = model.head(ops, &head_views).map_err(fail)?;
+        let weights = LayerWeights::new(ops, &self.stem_slot, model.stem_parts());
+        let stem = model.stem(&weights, &*self.stem).map_err(fail)?;
+        let weights = LayerWeights::new(ops, &self.head_slot, model.head_parts());
+        let head = model.head(&weights).map_err(fail)?;
         let (layers, candidates) = (on.layers(), pool.lengths.len());
         let spill = self.spill.as_ref().filter(|_| plan.layout.spill);
         if let Some(spill) = spill {
@@ -228,13 +231,15 @@ impl Worker {
         };
         let mut pass = Pass {
             on,
-            request: model.context(ops, pool.prefix_tokens + pool.longest()).map_err(fail)?,
+            context: model.context(ops, pool.prefix_tokens + pool.longest()).map_err(fail)?,
             prefix: Prefix::none(),
+            shares_host_memory: ops.caps().shares_host_memory,
+            spare: None,
             scoring: Scoring::new(&head, job.readouts.as_ref(), job.states.then_some(candidates)),
             scored_rows: self.options.savings.scored_rows,
             chunk_tokens: plan.layout.chunk_tokens,
             chunks: Vec::new(),
-            keeper: Keeper::new(ops, spill, model.config().hidden, may_fall_back),
+            store: HiddenStore::new(on, spill, model.config().hidden, may_fall_back),
             reporter: Reporter::new(job.stop(), progress, candidates, layers),
             timeline,
         };
@@ -248,7 +253,7 @@ impl Worker {
         Ok(Passed {
             selected: selecting.finish(),
             states: pass.scoring.into_states(),
-            fallen_back: pass.keeper.fallen_back.map(|e| e.to_string()),
+            fallen_back: pass.store.fallen_back.map(|e| e.to_string()),
             meter,
         })
     }
@@ -279,7 +284,7 @@ impl Worker {
             window: plan.ledger.window,
             pinned: self.window.as_ref().map_or(0, Window::pinned_bytes),
             row_cache: self.rows.memory_bytes(),
-            activations: self.ops.peak_bytes(),
+            activations: self.ops.meter().peak_bytes,
             device: plan.memories.get(1).copied(),
         }
     }

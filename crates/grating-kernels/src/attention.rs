@@ -20,16 +20,25 @@ use crate::simd::{Simd, dispatch};
 use crate::{Isa, Memory};
 
 /// Heads of an attention block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
     /// Query heads.
     pub queries: usize,
     /// Key and value heads; divides `queries`.
     pub keys: usize,
-    /// Width of a head; scores are scaled by `width ^ -0.5`.
+    /// Width of a head.
     pub width: usize,
     /// Whether a query sees only the keys up to its own position.
     pub causal: bool,
+    /// Factor of the products of queries and keys; `width ^ -0.5` as a rule.
+    pub scale: f32,
+}
+
+impl Heads {
+    /// With the usual scale.
+    pub fn new(queries: usize, keys: usize, width: usize, causal: bool) -> Self {
+        Heads { queries, keys, width, causal, scale: (width as f32).powf(-0.5) }
+    }
 }
 
 /// One sequence: where its queries and keys lie.
@@ -223,7 +232,7 @@ impl Task<'_> {
 
 #[inline(always)]
 fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
-    let Heads { queries: heads, keys: kv_heads, width, causal } = task.heads;
+    let Heads { queries: heads, keys: kv_heads, width, causal, scale } = task.heads;
     let group = heads / kv_heads;
     let keys = task.keys();
     let padded = keys.next_multiple_of(LANES);
@@ -232,7 +241,6 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
 
     let positions = task.queries.len() / task.columns();
     let block = positions_of(task.heads);
-    let scale = (width as f32).powf(-0.5);
     let Scratch { queries, keys: transposed, values, scores, inverses, out } = scratch;
     let (transposed, values) = (transposed.as_slice(), values.as_slice());
     for start in (0..positions).step_by(block) {

@@ -3,6 +3,7 @@
 //! Matrices are f32, row-major, `[rows, columns]`. Rows are shared out over the threads of the current rayon pool; no
 //! result depends on how.
 
+pub use grating_backend::Activation;
 use rayon::prelude::*;
 
 use crate::Isa;
@@ -11,21 +12,6 @@ use crate::simd::{Simd, dispatch};
 
 /// Elements that are worth a task of their own.
 const TASK: usize = 16 << 10;
-
-/// A feed-forward non-linearity.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activation {
-    /// `x * sigmoid(x)`
-    Silu,
-    /// `x * (1 + erf(x / sqrt 2)) / 2`
-    GeluErf,
-    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`
-    GeluTanh,
-    /// `max(x, 0)`
-    Relu,
-    /// `tanh(x)`
-    Tanh,
-}
 
 /// Root-mean-square norm of each group of `weight.len()` elements: `x / sqrt(mean(x^2) + eps) * weight`.
 ///

@@ -12,8 +12,8 @@ mod rope;
 mod tests;
 mod xlm_roberta;
 
+use grating_backend::Activation;
 use grating_io::shown;
-use grating_kernels::rows::Activation;
 
 use self::family::FamilyConfig;
 use self::heads::HeadShape;

@@ -1,41 +1,48 @@
-//! What the layers need to know of a request and of each of its chunks.
+//! What the layers need to know of a pass and of each of its chunks.
+
+use grating_backend::{Backend, Ops, Ragged};
 
 use crate::config::{ModelConfig, Positions};
 use crate::error::{ModelError, Result};
-use crate::ops::Ops;
-use crate::ragged::Ragged;
 use crate::rope::Rope;
 
-/// What all chunks of a request share: the rotary angles of every position. Made once per request.
-pub struct RequestContext<O: Ops> {
+/// What all chunks of a pass share: the rotary angles of every position. Made once.
+pub struct PassContext<B: Backend> {
     /// Cosines and sines, `[positions, head_dim / 2]` each.
-    angles: Option<(O::Tensor, O::Tensor)>,
+    angles: Option<(B::Tensor, B::Tensor)>,
     positions: usize,
 }
 
-/// Keys and values `[tokens, kv_heads * head_dim]` of a prefix that all candidates share, after one attention block.
-pub struct KeysValues<O: Ops> {
-    pub(crate) k: O::Tensor,
-    pub(crate) v: O::Tensor,
+/// Keys and values `[tokens, kv_heads * head_dim]` of a prefix that the candidates of a request share, after one
+/// attention block.
+pub struct KeysValues<B: Backend> {
+    pub(crate) k: B::Tensor,
+    pub(crate) v: B::Tensor,
 }
 
-impl<O: Ops> KeysValues<O> {
+impl<B: Backend> KeysValues<B> {
     /// Keys and values.
-    pub fn tensors(&self) -> (&O::Tensor, &O::Tensor) {
+    pub fn tensors(&self) -> (&B::Tensor, &B::Tensor) {
         (&self.k, &self.v)
     }
 }
 
-/// A chunk of sequences on its way through a layer.
-pub struct ChunkContext<'a, O: Ops> {
-    request: &'a RequestContext<O>,
-    ragged: &'a Ragged,
-    positions: Vec<u32>,
-    prefix: Option<&'a KeysValues<O>>,
+/// Where a chunk's rows are, as the backend has it. Made once for all layers.
+pub struct ChunkLayout<B: Backend> {
+    rows: B::Layout,
+    /// Tokens of the prefix that the rows continue.
+    prefix: usize,
 }
 
-impl<O: Ops> RequestContext<O> {
-    pub(crate) fn new(ops: &O, config: &ModelConfig, longest: usize) -> Result<Self> {
+/// A chunk of sequences on its way through a layer.
+pub struct ChunkContext<'a, B: Backend> {
+    pass: &'a PassContext<B>,
+    layout: &'a ChunkLayout<B>,
+    prefix: Option<&'a KeysValues<B>>,
+}
+
+impl<B: Ops> PassContext<B> {
+    pub(crate) fn new(ops: &B, config: &ModelConfig, longest: usize) -> Result<Self> {
         if longest > config.max_positions {
             let positions = config.max_positions;
             return Err(ModelError::TooManyTokens { tokens: longest, positions });
@@ -47,49 +54,60 @@ impl<O: Ops> RequestContext<O> {
                 let table = |function| {
                     ops.written(longest, config.head_dim / 2, |out| {
                         rope.write(function, out);
-                        Ok(())
+                        Ok::<(), ModelError>(())
                     })
                 };
                 Some((table(f64::cos)?, table(f64::sin)?))
             }
         };
-        Ok(RequestContext { angles, positions: longest })
+        Ok(PassContext { angles, positions: longest })
     }
 
-    /// A chunk of this request. `prefix` holds the keys and values of the tokens that `ragged` continues.
+    /// The backend's form of a chunk's rows.
+    ///
+    /// # Errors
+    /// The backend's.
     ///
     /// # Panics
-    /// If a sequence is longer than the request's longest, or `ragged` continues a prefix that did not come.
+    /// If a sequence is longer than the pass's longest.
+    pub fn layout(&self, ops: &B, rows: &Ragged) -> Result<ChunkLayout<B>> {
+        assert!(rows.longest() <= self.positions, "a sequence is longer than the pass's");
+        Ok(ChunkLayout { rows: ops.layout(rows)?, prefix: rows.prefix() })
+    }
+
+    /// A chunk of this pass. `prefix` holds the keys and values of the tokens that its rows continue.
+    ///
+    /// # Panics
+    /// If the rows continue a prefix that did not come.
     pub fn chunk<'a>(
         &'a self,
-        ragged: &'a Ragged,
-        prefix: Option<&'a KeysValues<O>>,
-    ) -> ChunkContext<'a, O> {
-        assert!(ragged.longest() <= self.positions, "a sequence is longer than the request's");
-        assert_eq!(ragged.prefix() > 0, prefix.is_some(), "a prefix comes with its keys");
-        let positions = ragged.positions().map(|p| p as u32).collect();
-        ChunkContext { request: self, ragged, positions, prefix }
+        layout: &'a ChunkLayout<B>,
+        prefix: Option<&'a KeysValues<B>>,
+    ) -> ChunkContext<'a, B> {
+        assert_eq!(layout.prefix > 0, prefix.is_some(), "a prefix comes with its keys");
+        ChunkContext { pass: self, layout, prefix }
     }
 }
 
-impl<'a, O: Ops> ChunkContext<'a, O> {
-    /// Where each sequence lies.
-    pub fn ragged(&self) -> &'a Ragged {
-        self.ragged
+impl<B: Backend> ChunkLayout<B> {
+    /// The backend's own.
+    pub fn rows(&self) -> &B::Layout {
+        &self.rows
+    }
+}
+
+impl<'a, B: Backend> ChunkContext<'a, B> {
+    pub(crate) fn rows(&self) -> &'a B::Layout {
+        &self.layout.rows
     }
 
-    /// The position of each row.
-    pub(crate) fn positions(&self) -> &[u32] {
-        &self.positions
-    }
-
-    pub(crate) fn prefix(&self) -> Option<&'a KeysValues<O>> {
-        self.prefix
+    pub(crate) fn prefix(&self) -> Option<(&'a B::Tensor, &'a B::Tensor)> {
+        self.prefix.map(KeysValues::tensors)
     }
 
     /// Tables of cosines and sines.
-    pub(crate) fn angles(&self) -> (&O::Tensor, &O::Tensor) {
-        let (cos, sin) = self.request.angles.as_ref().expect("decoders' contexts have angles");
+    pub(crate) fn angles(&self) -> (&'a B::Tensor, &'a B::Tensor) {
+        let (cos, sin) = self.pass.angles.as_ref().expect("decoders' contexts have angles");
         (cos, sin)
     }
 }

@@ -212,10 +212,7 @@ pub enum ModelError {
     /// Reading the checkpoint failed.
     #[error(transparent)]
     Io(#[from] IoError),
-    /// The tensor library failed.
-    #[error("tensor operation failed: {reason}")]
-    Backend {
-        /// The library's words.
-        reason: String,
-    },
+    /// The device or its tensor library failed.
+    #[error("tensor operation failed: {0}")]
+    Backend(#[from] grating_backend::BackendError),
 }

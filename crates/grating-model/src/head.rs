@@ -1,16 +1,15 @@
 //! Scoring heads: a hidden state after any layer becomes a logit.
 
+use grating_backend::{Activation, Affine, HostBlock, Ops};
 use grating_io::Checkpoint;
-use grating_kernels::rows::Activation;
 
 use crate::config::{Family, Form, ModelConfig};
 use crate::error::{ModelError, Result};
 use crate::families::encoder::{LayerNorm, model_prefix};
 use crate::families::linear::Linear;
-use crate::ops::{Affine, Ops};
 use crate::parts::{Part, PartBuffer, Spec};
 use crate::score::Logit;
-use crate::weights::LayerWeights;
+use crate::weights::{LayerWeights, TensorView};
 
 /// Token ids of the answers of a yes/no decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +52,9 @@ pub(crate) fn stored_head_counts(
     let rows = answers.rows();
     let resolved = |name| Spec::new(name, [config.vocab, config.hidden]).resolve(checkpoint, "");
     let values = |part: Part| -> Result<Vec<f32>> {
-        let parts = [part.rows(&rows)];
-        let mut buffer = PartBuffer::new();
-        buffer.fill(checkpoint, &parts)?;
-        Ok(buffer.views(&parts)?.view(parts[0].name())?.to_f32())
+        let part = part.rows(&rows);
+        let buffer = PartBuffer::read(checkpoint, std::slice::from_ref(&part))?;
+        Ok(buffer.view(0, &part)?.to_f32())
     };
     match (resolved(LM_HEAD), resolved(EMBEDDINGS)) {
         (Err(ModelError::MissingTensor { .. }), _) => Ok(false),
@@ -151,12 +149,11 @@ fn head(checkpoint: &Checkpoint, spec: Spec) -> Result<Part> {
 fn check_finite(checkpoint: &Checkpoint, parts: &[Part]) -> Result<()> {
     let mut buffer = PartBuffer::new();
     for part in parts {
-        let part = std::slice::from_ref(part);
-        buffer.fill(checkpoint, part)?;
-        let values = buffer.views(part)?.view(part[0].name())?.to_f32();
+        buffer.fill(checkpoint, std::slice::from_ref(part))?;
+        let values = buffer.view(0, part)?.to_f32();
         if let Some(element) = values.iter().position(|v| !v.is_finite()) {
             return Err(ModelError::HeadNotFinite {
-                tensor: part[0].tensor().name.clone(),
+                tensor: part.tensor().name.clone(),
                 element,
                 value: values[element],
             });
@@ -185,18 +182,18 @@ pub(crate) fn stem_parts(config: &ModelConfig, checkpoint: &Checkpoint) -> Resul
 }
 
 /// A bound head.
-pub struct Head<'w, O: Ops>(Kind<'w, O>);
+pub struct Head<'w, B: Ops>(Kind<'w, B>);
 
-enum Kind<'w, O: Ops> {
+enum Kind<'w, B: Ops> {
     /// Final norm, then one or two rows: `logit(yes) - logit(no)` of two `answers`, or the one answer or label.
-    Decoder { norm: O::Weight<'w>, rows: O::Weight<'w>, answers: bool },
+    Decoder { norm: B::Weight<'w>, rows: B::Weight<'w>, answers: bool },
     /// `out(tanh(dense(x)))` on the first token.
-    Encoder { dense: Linear<'w, O>, out: Linear<'w, O> },
+    Encoder { dense: Linear<'w, B>, out: Linear<'w, B> },
 }
 
-impl<'w, O: Ops> Head<'w, O> {
-    pub(crate) fn bind(ops: &O, config: &ModelConfig, weights: &LayerWeights<'w>) -> Result<Self> {
-        let linear = |w: &str, b: &str| Linear::bind_unrounded(ops, weights, w, b);
+impl<'w, B: Ops> Head<'w, B> {
+    pub(crate) fn bind(config: &ModelConfig, weights: &LayerWeights<'w, B>) -> Result<Self> {
+        let linear = |w: &str, b: &str| Linear::bind_unrounded(weights, w, b);
         Ok(Head(match (config.form, config.family) {
             (Form::SequenceClassification, Family::Bert) => Kind::Encoder {
                 dense: linear("bert.pooler.dense.weight", "bert.pooler.dense.bias")?,
@@ -207,62 +204,77 @@ impl<'w, O: Ops> Head<'w, O> {
                 out: linear("classifier.out_proj.weight", "classifier.out_proj.bias")?,
             },
             (form, _) => {
-                let rows = weights.view(match (form, config.tied) {
+                let rows = match (form, config.tied) {
                     (Form::SequenceClassification, _) => "score.weight",
                     (Form::YesNo, _) if config.answers_apart => ANSWER_ROWS,
                     (Form::YesNo, true) => EMBEDDINGS,
                     (Form::YesNo, false) => LM_HEAD,
-                })?;
+                };
                 Kind::Decoder {
-                    norm: ops.bind(weights.view("model.norm.weight")?)?,
-                    answers: form == Form::YesNo && rows.shape()[0] == 2,
-                    rows: ops.bind_unrounded(rows)?,
+                    norm: weights.bind("model.norm.weight")?,
+                    answers: form == Form::YesNo && weights.shape(rows)?[0] == 2,
+                    rows: weights.bind_unrounded(rows)?,
                 }
             }
         }))
     }
 
-    /// Scores every row of `scored` `[sequences, hidden]`, the scored tokens' hidden states after any layer.
-    pub(crate) fn scores(
+    /// The head's outputs for every row of `scored` `[s, hidden]`, the scored tokens' hidden states after any layer:
+    /// `[s, 1]`, or `[s, 2]` of two answers.
+    pub(crate) fn outputs(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        scored: &O::Tensor,
-    ) -> Result<Vec<Logit>> {
+        scored: &B::Tensor,
+    ) -> Result<B::Tensor> {
         match &self.0 {
-            Kind::Decoder { norm, rows, answers } => {
-                let normed = ops.rms_norm(scored, norm, config.norm_eps)?;
-                let [logits] = ops.linear(&normed, [Affine { weight: rows, bias: None }])?;
-                let logits = ops.download(&logits)?;
-                Ok(match answers {
-                    true => logits.chunks_exact(2).map(|l| Logit(l[0] - l[1])).collect(),
-                    false => logits.into_iter().map(Logit).collect(),
-                })
+            Kind::Decoder { norm, rows, .. } => {
+                let normed = ops.rms_norm(scored, norm, config.norm_eps)?; // [s, hidden]
+                let [outputs] = ops.linear(&normed, [Affine { weight: rows, bias: None }])?;
+                Ok(outputs)
             }
             Kind::Encoder { dense, out } => {
-                let pooled = ops.activate(dense.forward(ops, scored)?, Activation::Tanh)?;
-                let logits = ops.download(&out.forward(ops, &pooled)?)?;
-                Ok(logits.into_iter().map(Logit).collect())
+                let pooled = ops.activate(dense.forward(ops, scored)?, Activation::Tanh)?; // [s, hidden]
+                out.forward(ops, &pooled)
             }
+        }
+    }
+
+    /// The scores that [`crate::Model::outputs`] come to.
+    pub fn logits(&self, outputs: Vec<f32>) -> Vec<Logit> {
+        match &self.0 {
+            Kind::Decoder { answers: true, .. } => {
+                outputs.chunks_exact(2).map(|l| Logit(l[0] - l[1])).collect()
+            }
+            _ => outputs.into_iter().map(Logit).collect(),
         }
     }
 }
 
 /// The bound stem of an encoder; empty for decoders.
-pub struct Stem<'w, O: Ops> {
-    norm: Option<LayerNorm<'w, O>>,
+pub struct Stem<'w, B: Ops> {
+    norm: Option<LayerNorm<'w, B>>,
     token_types: Vec<f32>,
 }
 
-impl<'w, O: Ops> Stem<'w, O> {
-    pub(crate) fn bind(ops: &O, config: &ModelConfig, weights: &LayerWeights<'w>) -> Result<Self> {
+impl<'w, B: Ops> Stem<'w, B> {
+    /// `host` holds the bytes of the slot's block.
+    pub(crate) fn bind(
+        config: &ModelConfig,
+        weights: &LayerWeights<'w, B>,
+        host: &dyn HostBlock,
+        parts: &[Part],
+    ) -> Result<Self> {
         if config.family.is_decoder() {
             return Ok(Stem { norm: None, token_types: Vec::new() });
         }
         let (weight, bias) = ("embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias");
+        let index = weights.index("embeddings.token_type_embeddings.weight")?;
+        let types = &parts[index];
         Ok(Stem {
-            norm: Some(LayerNorm::bind(ops, weights, weight, bias)?),
-            token_types: weights.view("embeddings.token_type_embeddings.weight")?.to_f32(),
+            norm: Some(LayerNorm::bind(weights, weight, bias)?),
+            // Added on the host, to rows that come from there.
+            token_types: TensorView::new(types.dtype(), types.shape(), host.bytes(index))?.to_f32(),
         })
     }
 
@@ -271,7 +283,7 @@ impl<'w, O: Ops> Stem<'w, O> {
         &self.token_types[id * hidden..(id + 1) * hidden]
     }
 
-    pub(crate) fn finish(&self, ops: &O, config: &ModelConfig, x: O::Tensor) -> Result<O::Tensor> {
+    pub(crate) fn finish(&self, ops: &B, config: &ModelConfig, x: B::Tensor) -> Result<B::Tensor> {
         match &self.norm {
             Some(norm) => norm.forward(ops, x, config.norm_eps),
             None => Ok(x),

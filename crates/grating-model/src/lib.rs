@@ -5,7 +5,7 @@
 //! A [`TextEncoder`] turns a query and a text into token ids under the model's own [`Template`]. A [`Model`] knows
 //! which bytes of a checkpoint make up the stem, each layer and the head ([`Part`]), and has the functions that
 //! run on them: [`Model::embed`], [`Model::attend`], [`Model::feed`], [`Model::scores`]. Those are written over
-//! [`Ops`], a small vocabulary of tensor operations; [`CpuOps`] is its fast implementation,
+//! `grating_backend::Ops`, a small vocabulary of tensor operations; `CpuOps` of `grating-cpu` is its fast implementation,
 //! `CandleOps` of `grating-candle` the reference.
 //!
 //! The crate has no threads, no budgets and no cache, and does not know where bytes come from: the caller brings one
@@ -17,8 +17,12 @@
 //! Scores two texts with a model that is read one layer at a time.
 //!
 //! ```no_run
+//! use std::sync::Arc;
+//!
+//! use grating_backend::{Backend, Ops, Precision};
+//! use grating_cpu::{CpuOps, Isa};
 //! use grating_io::Checkpoint;
-//! use grating_model::{CpuOps, Isa, LoadOptions, LoadedModel, Ops, Part, PartBuffer, Precision, Ragged, SideFiles};
+//! use grating_model::{LayerWeights, LoadOptions, LoadedModel, Part, PartBuffer, SideFiles};
 //!
 //! let folder = std::path::Path::new("path/to/model");
 //! let checkpoint = Checkpoint::open(folder)?;
@@ -31,24 +35,23 @@
 //! let texts = [encoder.encode(&query, "two layers of weights")?, encoder.encode(&query, "a cat")?];
 //!
 //! let ops = CpuOps::new(Isa::detect(), Precision::Full);
-//! let read = |parts: &[Part]| {
-//!     let mut buffer = PartBuffer::new();
-//!     buffer.fill(&checkpoint, parts).map(|_| buffer)
-//! };
-//! let (stem, head) = (read(model.stem_parts())?, read(model.head_parts())?);
-//! let stem = model.stem(&ops, &stem.views(model.stem_parts())?)?;
-//! let head = model.head(&ops, &head.views(model.head_parts())?)?;
-//! let ragged = Ragged::from_lengths(texts.iter().map(|t| t.ids.len()));
-//! let request = model.context(&ops, ragged.longest())?;
-//! let chunk = request.chunk(&ragged, None);
+//! let read = |parts: &[Part]| PartBuffer::read(&checkpoint, parts).map(Arc::new);
+//! let (stem_bytes, head_bytes) = (read(model.stem_parts())?, read(model.head_parts())?);
+//! let (stem, head) = (ops.admit(stem_bytes.clone(), None)?, ops.admit(head_bytes, None)?);
+//! let stem = model.stem(&LayerWeights::new(&ops, &stem, model.stem_parts()), &*stem_bytes)?;
+//! let head = model.head(&LayerWeights::new(&ops, &head, model.head_parts()))?;
+//! let rows = model.ragged(texts.iter().map(|t| t.ids.len()), 0);
+//! let pass = model.context(&ops, rows.longest())?;
+//! let layout = pass.layout(&ops, &rows)?;
+//! let chunk = pass.chunk(&layout, None);
 //! let mut hidden = model.embed(&ops, &stem, &mut checkpoint.clone(), &texts)?;
 //! for layer in 0..model.config().layers {
-//!     let bytes = read(model.layer_parts(layer))?;
-//!     let weights = bytes.views(model.layer_parts(layer))?;
-//!     hidden = model.attend(&ops, &model.attention(&ops, &weights)?, hidden, &chunk)?;
-//!     hidden = model.feed(&ops, &model.feed_forward(&ops, &weights)?, hidden)?;
+//!     let slot = ops.admit(read(model.layer_parts(layer))?, None)?;
+//!     let weights = LayerWeights::new(&ops, &slot, model.layer_parts(layer));
+//!     hidden = model.attend(&ops, &model.attention(&weights)?, hidden, &chunk)?;
+//!     hidden = model.feed(&ops, &model.feed_forward(&weights)?, hidden)?;
 //! }
-//! let scored = ops.select_rows(&hidden, &model.scored_rows(&ragged))?;
+//! let scored = ops.scored_rows(&hidden, layout.rows())?;
 //! for score in model.scores(&ops, &head, &scored)? {
 //!     println!("{score} {}", score.probability());
 //! }
@@ -66,10 +69,7 @@ mod head;
 mod identity;
 mod load;
 mod model;
-mod ops;
 mod parts;
-mod precision;
-mod ragged;
 mod rope;
 mod score;
 mod side_files;
@@ -78,21 +78,14 @@ mod tokenize;
 mod weights;
 
 pub use config::{Family, Form, ModelConfig, Positions, RopeScaling};
-pub use context::{ChunkContext, KeysValues, RequestContext};
+pub use context::{ChunkContext, ChunkLayout, KeysValues, PassContext};
 pub use error::{ModelError, Result};
 pub use gguf_files::{GgufFiles, GgufTokenizer, names_an_architecture};
-pub use grating_kernels::attention::{Heads, Span};
-pub use grating_kernels::rows::Activation;
-pub use grating_kernels::{Isa, IsaError};
 pub use head::{Answers, Head, Stem};
 pub use identity::{Identity, PromptSource, refuse_adapter};
 pub use load::{LoadOptions, LoadedModel};
 pub use model::{Attention, FeedForward, Model, RowSource};
-pub use ops::cpu::{CpuOps, CpuTensor, CpuWeight, OperationTimes};
-pub use ops::{Affine, Ops};
 pub use parts::{Part, PartBuffer};
-pub use precision::{Precision, UnknownPrecision};
-pub use ragged::Ragged;
 pub use score::{Logit, Probability};
 pub use side_files::{ModelName, SideFiles};
 pub use template::{Answer, GratingJson, PairTemplate, Template, YesNoTemplate};
@@ -100,4 +93,4 @@ pub use tokenize::{
     EncodeOptions, EncodedQuery, Encoding, TextEncoder, TokenizeError, TokenizerFiles,
     tokenizer_differences, wordpiece_json,
 };
-pub use weights::{LayerWeights, TensorView, quantize};
+pub use weights::{LayerWeights, TensorView, format_of, quantize};

@@ -3,22 +3,21 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 
+use grating_backend::{Format, HostBlock, Ops, Ragged, Scored, Widths};
 use grating_io::{Checkpoint, TensorInfo};
 use grating_kernels::Memory;
 
 use crate::config::{Family, Form, ModelConfig, Positions};
-use crate::context::{ChunkContext, KeysValues, RequestContext};
+use crate::context::{ChunkContext, KeysValues, PassContext};
 use crate::error::{ModelError, Result};
 use crate::families::decoder::{self, DecoderAttention, DecoderFeedForward};
 use crate::families::encoder::{self, EncoderAttention, EncoderFeedForward};
 use crate::gguf_names;
 use crate::head::{self, Answers, Head, Stem, head_parts, stem_parts};
-use crate::ops::Ops;
 use crate::parts::{Part, Spec};
-use crate::ragged::Ragged;
 use crate::score::Logit;
 use crate::tokenize::Encoding;
-use crate::weights::{LayerWeights, widen};
+use crate::weights::{LayerWeights, format_of, widen};
 
 /// A model whose checkpoint has been checked against its configuration, tensor by tensor.
 ///
@@ -69,19 +68,19 @@ impl RowSource for Checkpoint {
 }
 
 /// An attention block bound to weights, ready to run over any number of chunks.
-pub struct Attention<'w, O: Ops>(AttentionKind<'w, O>);
+pub struct Attention<'w, B: Ops>(AttentionKind<'w, B>);
 
-enum AttentionKind<'w, O: Ops> {
-    Decoder(DecoderAttention<'w, O>),
-    Encoder(EncoderAttention<'w, O>),
+enum AttentionKind<'w, B: Ops> {
+    Decoder(DecoderAttention<'w, B>),
+    Encoder(EncoderAttention<'w, B>),
 }
 
 /// A feed-forward block bound to weights, ready to run over any number of chunks.
-pub struct FeedForward<'w, O: Ops>(FeedForwardKind<'w, O>);
+pub struct FeedForward<'w, B: Ops>(FeedForwardKind<'w, B>);
 
-enum FeedForwardKind<'w, O: Ops> {
-    Decoder(DecoderFeedForward<'w, O>),
-    Encoder(EncoderFeedForward<'w, O>),
+enum FeedForwardKind<'w, B: Ops> {
+    Decoder(DecoderFeedForward<'w, B>),
+    Encoder(EncoderFeedForward<'w, B>),
 }
 
 /// The parts of one layer.
@@ -184,71 +183,70 @@ impl Model {
         &self.head
     }
 
-    /// Makes a stem of the bytes of [`Self::stem_parts`].
+    /// Makes a stem of the weights of [`Self::stem_parts`], which `host` holds too.
     ///
     /// # Errors
     /// If a part is missing, or the tensor library fails.
-    pub fn stem<'w, O: Ops>(&self, ops: &O, weights: &LayerWeights<'w>) -> Result<Stem<'w, O>> {
-        Stem::bind(ops, &self.config, weights)
+    pub fn stem<'w, B: Ops>(
+        &self,
+        weights: &LayerWeights<'w, B>,
+        host: &dyn HostBlock,
+    ) -> Result<Stem<'w, B>> {
+        Stem::bind(&self.config, weights, host, &self.stem)
     }
 
-    /// Makes an attention block of the bytes of [`Self::attention_parts`].
+    /// Makes an attention block of the weights of [`Self::attention_parts`].
     ///
     /// # Errors
     /// If a part is missing, or the tensor library fails.
-    pub fn attention<'w, O: Ops>(
-        &self,
-        ops: &O,
-        weights: &LayerWeights<'w>,
-    ) -> Result<Attention<'w, O>> {
+    pub fn attention<'w, B: Ops>(&self, weights: &LayerWeights<'w, B>) -> Result<Attention<'w, B>> {
         Ok(Attention(match self.config.family.is_decoder() {
-            true => AttentionKind::Decoder(DecoderAttention::bind(ops, weights)?),
-            false => AttentionKind::Encoder(EncoderAttention::bind(ops, weights)?),
+            true => AttentionKind::Decoder(DecoderAttention::bind(weights)?),
+            false => AttentionKind::Encoder(EncoderAttention::bind(weights)?),
         }))
     }
 
-    /// Makes a feed-forward block of the bytes of [`Self::feed_forward_parts`].
+    /// Makes a feed-forward block of the weights of [`Self::feed_forward_parts`].
     ///
     /// # Errors
     /// If a part is missing, or the tensor library fails.
-    pub fn feed_forward<'w, O: Ops>(
+    pub fn feed_forward<'w, B: Ops>(
         &self,
-        ops: &O,
-        weights: &LayerWeights<'w>,
-    ) -> Result<FeedForward<'w, O>> {
+        weights: &LayerWeights<'w, B>,
+    ) -> Result<FeedForward<'w, B>> {
         Ok(FeedForward(match self.config.family.is_decoder() {
-            true => FeedForwardKind::Decoder(DecoderFeedForward::bind(ops, weights)?),
-            false => FeedForwardKind::Encoder(EncoderFeedForward::bind(ops, weights)?),
+            true => FeedForwardKind::Decoder(DecoderFeedForward::bind(weights)?),
+            false => FeedForwardKind::Encoder(EncoderFeedForward::bind(weights)?),
         }))
     }
 
-    /// Makes a head of the bytes of [`Self::head_parts`].
+    /// Makes a head of the weights of [`Self::head_parts`].
     ///
     /// # Errors
     /// If a part is missing, or the tensor library fails.
-    pub fn head<'w, O: Ops>(&self, ops: &O, weights: &LayerWeights<'w>) -> Result<Head<'w, O>> {
-        Head::bind(ops, &self.config, weights)
+    pub fn head<'w, B: Ops>(&self, weights: &LayerWeights<'w, B>) -> Result<Head<'w, B>> {
+        Head::bind(&self.config, weights)
     }
 
-    /// What the chunks of a request share; `longest` is its longest candidate in tokens.
+    /// What the chunks of a pass share; `longest` is its longest candidate in tokens.
     ///
     /// # Errors
     /// [`ModelError::TooManyTokens`], or the tensor library's.
-    pub fn context<O: Ops>(&self, ops: &O, longest: usize) -> Result<RequestContext<O>> {
-        RequestContext::new(ops, &self.config, longest)
+    pub fn context<B: Ops>(&self, ops: &B, longest: usize) -> Result<PassContext<B>> {
+        PassContext::new(ops, &self.config, longest)
     }
 
     /// Hidden states `[tokens, hidden]` before layer 0 of a chunk of candidates.
     ///
     /// # Errors
     /// [`ModelError::TokenOutOfRange`], what `rows` fails with, or the tensor library's.
-    pub fn embed<O: Ops, E: Borrow<Encoding>>(
+    pub fn embed<B: Ops, E: Borrow<Encoding>>(
         &self,
-        ops: &O,
-        stem: &Stem<'_, O>,
+        ops: &B,
+        stem: &Stem<'_, B>,
         rows: &mut dyn RowSource,
         chunk: &[E],
-    ) -> Result<O::Tensor> {
+    ) -> Result<B::Tensor> {
         let h = self.config.hidden;
         let ids: Vec<u32> = chunk.iter().flat_map(|e| e.borrow().ids.iter().copied()).collect();
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= self.config.vocab) {
@@ -260,7 +258,7 @@ impl Model {
                 return Err(ModelError::EndsWithPadding { id });
             }
         }
-        let x = ops.written(ids.len(), h, |x| {
+        let x = ops.written(ids.len(), h, |x| -> Result<()> {
             rows.rows(self.token_embeddings.tensor(), &ids, x)?;
             if let (Some(table), Positions::Absolute { offset }) =
                 (&self.position_embeddings, self.config.positions)
@@ -273,9 +271,9 @@ impl Model {
     }
 
     /// In the reference's order: (word + type) + position.
-    fn add_positions_and_types<O: Ops, E: Borrow<Encoding>>(
+    fn add_positions_and_types<B: Ops, E: Borrow<Encoding>>(
         &self,
-        stem: &Stem<'_, O>,
+        stem: &Stem<'_, B>,
         rows: &mut dyn RowSource,
         table: &Part,
         offset: usize,
@@ -336,18 +334,16 @@ impl Model {
     ///
     /// # Errors
     /// The tensor library's.
-    pub fn attend<O: Ops>(
+    pub fn attend<B: Ops>(
         &self,
-        ops: &O,
-        block: &Attention<'_, O>,
-        hidden: O::Tensor,
-        chunk: &ChunkContext<'_, O>,
-    ) -> Result<O::Tensor> {
+        ops: &B,
+        block: &Attention<'_, B>,
+        hidden: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<B::Tensor> {
         match &block.0 {
             AttentionKind::Decoder(block) => Ok(block.forward(ops, &self.config, hidden, chunk)?.0),
-            AttentionKind::Encoder(block) => {
-                block.forward(ops, &self.config, hidden, chunk.ragged())
-            }
+            AttentionKind::Encoder(block) => block.forward(ops, &self.config, hidden, chunk),
         }
     }
 
@@ -356,35 +352,33 @@ impl Model {
     ///
     /// # Errors
     /// The tensor library's.
-    pub fn attend_scored<O: Ops>(
+    pub fn attend_scored<B: Ops>(
         &self,
-        ops: &O,
-        block: &Attention<'_, O>,
-        hidden: O::Tensor,
-        chunk: &ChunkContext<'_, O>,
-    ) -> Result<O::Tensor> {
+        ops: &B,
+        block: &Attention<'_, B>,
+        hidden: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<B::Tensor> {
         match &block.0 {
             AttentionKind::Decoder(block) => block.forward_scored(ops, &self.config, hidden, chunk),
-            AttentionKind::Encoder(block) => {
-                block.forward_scored(ops, &self.config, hidden, chunk.ragged())
-            }
+            AttentionKind::Encoder(block) => block.forward_scored(ops, &self.config, hidden, chunk),
         }
     }
 
-    /// [`Self::attend`] for the prefix that all candidates share; its keys and values go to [`RequestContext::chunk`].
+    /// [`Self::attend`] for the prefix that all candidates share; its keys and values go to [`PassContext::chunk`].
     ///
     /// # Errors
     /// The tensor library's.
     ///
     /// # Panics
     /// If the model [cannot share a prefix](Self::can_share_prefix).
-    pub fn attend_prefix<O: Ops>(
+    pub fn attend_prefix<B: Ops>(
         &self,
-        ops: &O,
-        block: &Attention<'_, O>,
-        hidden: O::Tensor,
-        chunk: &ChunkContext<'_, O>,
-    ) -> Result<(O::Tensor, KeysValues<O>)> {
+        ops: &B,
+        block: &Attention<'_, B>,
+        hidden: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<(B::Tensor, KeysValues<B>)> {
         self.prefix_block(block).forward(ops, &self.config, hidden, chunk)
     }
 
@@ -395,20 +389,20 @@ impl Model {
     ///
     /// # Panics
     /// If the model [cannot share a prefix](Self::can_share_prefix).
-    pub fn prefix_keys_values<O: Ops>(
+    pub fn prefix_keys_values<B: Ops>(
         &self,
-        ops: &O,
-        block: &Attention<'_, O>,
-        hidden: &O::Tensor,
-        chunk: &ChunkContext<'_, O>,
-    ) -> Result<KeysValues<O>> {
+        ops: &B,
+        block: &Attention<'_, B>,
+        hidden: &B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<KeysValues<B>> {
         self.prefix_block(block).keys_values(ops, &self.config, hidden, chunk)
     }
 
-    fn prefix_block<'b, 'w, O: Ops>(
+    fn prefix_block<'b, 'w, B: Ops>(
         &self,
-        block: &'b Attention<'w, O>,
-    ) -> &'b DecoderAttention<'w, O> {
+        block: &'b Attention<'w, B>,
+    ) -> &'b DecoderAttention<'w, B> {
         match &block.0 {
             AttentionKind::Decoder(block) => block,
             AttentionKind::Encoder(_) => panic!("encoders share no prefix"),
@@ -419,38 +413,79 @@ impl Model {
     ///
     /// # Errors
     /// The tensor library's.
-    pub fn feed<O: Ops>(
+    pub fn feed<B: Ops>(
         &self,
-        ops: &O,
-        block: &FeedForward<'_, O>,
-        hidden: O::Tensor,
-    ) -> Result<O::Tensor> {
+        ops: &B,
+        block: &FeedForward<'_, B>,
+        hidden: B::Tensor,
+    ) -> Result<B::Tensor> {
         match &block.0 {
             FeedForwardKind::Decoder(block) => block.forward(ops, &self.config, hidden),
             FeedForwardKind::Encoder(block) => block.forward(ops, &self.config, hidden),
         }
     }
 
-    /// The rows of the tokens that are scored: a decoder's last, an encoder's first.
-    pub fn scored_rows(&self, ragged: &Ragged) -> Vec<usize> {
-        match self.config.family.is_decoder() {
-            true => ragged.last_rows(),
-            false => ragged.first_rows(),
-        }
+    /// What rows sequences of such lengths make that continue a prefix of `prefix` tokens. A decoder's last token is
+    /// scored, an encoder's first.
+    ///
+    /// # Panics
+    /// If a sequence is empty.
+    pub fn ragged(&self, lengths: impl IntoIterator<Item = usize>, prefix: usize) -> Ragged {
+        let scored = match self.config.family.is_decoder() {
+            true => Scored::Last,
+            false => Scored::First,
+        };
+        Ragged::new(lengths, prefix, scored)
     }
 
-    /// The model's own score of every sequence from its scored token's hidden state after any layer,
-    /// `[sequences, hidden]`.
+    /// What the head makes of the scored tokens' hidden states after any layer, `[sequences, hidden]`; on the host
+    /// [`Head::logits`] are the scores.
     ///
     /// # Errors
-    /// The tensor library's.
-    pub fn scores<O: Ops>(
+    /// The backend's.
+    pub fn outputs<B: Ops>(
         &self,
-        ops: &O,
-        head: &Head<'_, O>,
-        scored: &O::Tensor,
+        ops: &B,
+        head: &Head<'_, B>,
+        scored: &B::Tensor,
+    ) -> Result<B::Tensor> {
+        head.outputs(ops, &self.config, scored)
+    }
+
+    /// The model's own score of every sequence: [`Self::outputs`], waited for.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn scores<B: Ops>(
+        &self,
+        ops: &B,
+        head: &Head<'_, B>,
+        scored: &B::Tensor,
     ) -> Result<Vec<Logit>> {
-        head.scores(ops, &self.config, scored)
+        let outputs = self.outputs(ops, head, scored)?;
+        Ok(head.logits(ops.wait(ops.read(&outputs)?)?))
+    }
+
+    /// How the matrices of the layers are stored, one for each matrix.
+    pub fn matrix_formats(&self) -> impl Iterator<Item = Format> + '_ {
+        let parts = self.layers.iter().flat_map(|layer| &layer.parts);
+        let matrices = parts.filter(|part| part.shape().len() == 2);
+        matrices.filter_map(|part| format_of(part.dtype()))
+    }
+
+    /// The widths that a backend's workspace depends on.
+    pub fn widths(&self) -> Widths {
+        let config = &self.config;
+        Widths {
+            hidden: config.hidden,
+            intermediate: config.intermediate,
+            gated: config.family.is_decoder(),
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            head_dim: config.head_dim,
+            causal: config.family.is_decoder(),
+            rotary: matches!(config.positions, Positions::Rope { .. }),
+        }
     }
 
     fn refuse_extra_tensors(&self, checkpoint: &Checkpoint) -> Result<()> {

@@ -1,10 +1,11 @@
 //! Which bytes of a checkpoint make up a layer, the stem or the head, resolved and checked once at load time.
 
+use grating_backend::HostBlock;
 use grating_io::{Checkpoint, Dtype, TensorInfo};
 
 use crate::error::{ModelError, Result};
 use crate::gguf_names;
-use crate::weights::{LayerWeights, TensorView, is_supported};
+use crate::weights::{TensorView, is_supported};
 
 /// A tensor that a configuration calls for.
 #[derive(Debug, Clone)]
@@ -133,6 +134,8 @@ impl Part {
 #[derive(Debug, Default)]
 pub struct PartBuffer {
     bytes: Vec<u8>,
+    /// Where the bytes of each part end.
+    ends: Vec<usize>,
 }
 
 impl PartBuffer {
@@ -146,28 +149,47 @@ impl PartBuffer {
     /// # Errors
     /// The checkpoint's own.
     pub fn fill(&mut self, checkpoint: &Checkpoint, parts: &[Part]) -> Result<u64> {
+        self.ends.clear();
         self.bytes.resize(parts.iter().map(Part::byte_len).sum(), 0);
-        let mut rest = self.bytes.as_mut_slice();
+        let mut start = 0;
         for part in parts {
-            let (buffer, after) = rest.split_at_mut(part.byte_len());
-            part.read(checkpoint, buffer)?;
-            rest = after;
+            let end = start + part.byte_len();
+            part.read(checkpoint, &mut self.bytes[start..end])?;
+            self.ends.push(end);
+            start = end;
         }
         Ok(self.bytes.len() as u64)
     }
 
-    /// Views of the parts that were read last, which must be the ones given.
+    /// The bytes of some parts, read into a buffer of their own.
     ///
     /// # Errors
-    /// [`ModelError::WeightBytes`] when they are not.
-    pub fn views<'a>(&'a self, parts: &'a [Part]) -> Result<LayerWeights<'a>> {
-        let mut rest = self.bytes.as_slice();
-        let mut entries = Vec::with_capacity(parts.len());
-        for part in parts {
-            let (bytes, after) = rest.split_at(part.byte_len().min(rest.len()));
-            entries.push((part.name, TensorView::new(part.dtype(), &part.shape, bytes)?));
-            rest = after;
-        }
-        Ok(LayerWeights::new(entries))
+    /// The checkpoint's own.
+    pub fn read(checkpoint: &Checkpoint, parts: &[Part]) -> Result<Self> {
+        let mut buffer = PartBuffer::new();
+        buffer.fill(checkpoint, parts)?;
+        Ok(buffer)
+    }
+
+    /// The part that was read as number `index`, which must be the one given.
+    ///
+    /// # Errors
+    /// [`crate::ModelError::WeightBytes`] when it is not.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn view<'a>(&'a self, index: usize, part: &'a Part) -> Result<TensorView<'a>> {
+        TensorView::new(part.dtype(), &part.shape, self.bytes(index))
+    }
+}
+
+impl HostBlock for PartBuffer {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn bytes(&self, index: usize) -> &[u8] {
+        let start = index.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start..self.ends[index]]
     }
 }

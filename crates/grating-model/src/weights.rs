@@ -1,9 +1,11 @@
-//! Weights as bytes: typed views of tensors, wherever their bytes lie.
+//! Weights: typed views of tensors on the host, and tensors in a backend's slot.
 
+use grating_backend::{Backend, BackendError, Format, TensorRef};
 use grating_io::Dtype;
-use grating_kernels::{Format, quant};
+use grating_kernels::quant;
 
 use crate::error::{ModelError, Result};
+use crate::parts::Part;
 
 /// A tensor's bytes, row-major and little-endian as in the checkpoint, with its type and shape.
 #[derive(Debug, Clone, Copy)]
@@ -73,8 +75,8 @@ pub(crate) fn widen(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
     quant::dequantize_into(format, bytes, out).expect("the bytes are those of the elements");
 }
 
-/// How the kernels call this type, if they can compute on it.
-pub(crate) fn format_of(dtype: Dtype) -> Option<Format> {
+/// How backends call this type, if models are loaded with it.
+pub fn format_of(dtype: Dtype) -> Option<Format> {
     match dtype {
         Dtype::F32 => Some(Format::F32),
         Dtype::F16 => Some(Format::F16),
@@ -106,7 +108,7 @@ pub fn quantize(dtype: Dtype, elements: &[f32], out: &mut Vec<u8>) -> Result<()>
             return Err(ModelError::UnsupportedDtype { tensor: "(to quantize)".into(), found });
         }
     };
-    quantized.map_err(|error| ModelError::Backend { reason: error.to_string() })
+    Ok(quantized.map_err(BackendError::failed)?)
 }
 
 /// Whether weights of this type can be computed on.
@@ -114,32 +116,55 @@ pub(crate) fn is_supported(dtype: Dtype) -> bool {
     format_of(dtype).is_some()
 }
 
-/// The weights of one layer (or head): views under the family's own names for them.
+/// The weights of a layer, the stem or the head in a backend's slot, under the family's own names for them.
 ///
 /// The names are the checkpoint's without the layer's prefix, e.g. `self_attn.q_proj.weight`.
-#[derive(Debug, Clone)]
-pub struct LayerWeights<'a> {
-    entries: Vec<(&'static str, TensorView<'a>)>,
+pub struct LayerWeights<'s, B: Backend> {
+    backend: &'s B,
+    slot: &'s B::Slot,
+    parts: &'s [Part],
 }
 
-impl<'a> LayerWeights<'a> {
-    /// Collects views; at most a few dozen, so look-ups are linear.
-    pub fn new(entries: Vec<(&'static str, TensorView<'a>)>) -> Self {
-        LayerWeights { entries }
+impl<'s, B: Backend> LayerWeights<'s, B> {
+    /// Of `parts`, which are the tensors of the block in `slot`, in its order.
+    pub fn new(backend: &'s B, slot: &'s B::Slot, parts: &'s [Part]) -> Self {
+        LayerWeights { backend, slot, parts }
     }
 
-    /// The view under `name`.
-    ///
-    /// # Errors
-    /// [`ModelError::MissingTensor`] when it did not come.
-    pub fn view(&self, name: &str) -> Result<TensorView<'a>> {
-        self.optional(name)
-            .ok_or_else(|| ModelError::MissingTensor { tensor: name.to_string(), expected: vec![] })
+    /// The weight under `name`.
+    pub(crate) fn bind(&self, name: &str) -> Result<B::Weight<'s>> {
+        self.bound(self.index(name)?, false)
     }
 
-    /// The view under `name`, if it is there.
-    pub fn optional(&self, name: &str) -> Option<TensorView<'a>> {
-        self.entries.iter().find(|(n, _)| *n == name).map(|(_, view)| *view)
+    /// [`Self::bind`] for the scoring head, whose products are never rounded.
+    pub(crate) fn bind_unrounded(&self, name: &str) -> Result<B::Weight<'s>> {
+        self.bound(self.index(name)?, true)
+    }
+
+    /// The weight under `name`, if it is there.
+    pub(crate) fn optional(&self, name: &str) -> Result<Option<B::Weight<'s>>> {
+        let index = self.parts.iter().position(|part| part.name() == name);
+        index.map(|index| self.bound(index, false)).transpose()
+    }
+
+    /// Which tensor of the block `name` is; at most a few dozen, so that look-ups are linear.
+    pub(crate) fn index(&self, name: &str) -> Result<usize> {
+        let missing = || ModelError::MissingTensor { tensor: name.to_string(), expected: vec![] };
+        self.parts.iter().position(|part| part.name() == name).ok_or_else(missing)
+    }
+
+    /// Shape of what `name` is.
+    pub(crate) fn shape(&self, name: &str) -> Result<&'s [usize]> {
+        Ok(self.parts[self.index(name)?].shape())
+    }
+
+    fn bound(&self, index: usize, unrounded: bool) -> Result<B::Weight<'s>> {
+        let part = &self.parts[index];
+        let (tensor, found) = (part.name().to_string(), part.dtype());
+        let unsupported = ModelError::UnsupportedDtype { tensor, found };
+        let format = format_of(found).ok_or(unsupported)?;
+        let tensor = TensorRef { index, format, shape: part.shape(), unrounded };
+        Ok(self.backend.bind(self.slot, tensor)?)
     }
 }
 

@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use grating_backend::Precision;
+use grating_cpu::{CpuOps, Isa};
 use grating_engine::{Engine, EngineOptions, Savings, current_rss_bytes};
 use grating_io::{IoMode, Storage, in_memory};
-use grating_model::{CpuOps, Isa, LoadedModel, Precision};
+use grating_model::LoadedModel;
 use grating_sched::{Machine, RowCache, Settings, Spill, Window};
 
 use crate::audit::Auditor;
@@ -296,7 +298,7 @@ impl RerankerBuilder {
             if source == ModelSource::Default { crate::default_model::kept_bytes() } else { 0 };
         let resident = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
         let spill_folder = self.spill_folder.unwrap_or_else(default_spill_folder);
-        let mut options = EngineOptions::new(threads, spill_folder);
+        let mut options = EngineOptions::new(spill_folder);
         options.settings = self.settings;
         options.machine = self.machine;
         options.machine.host.base_noise = NOISE_BYTES;
@@ -306,9 +308,9 @@ impl RerankerBuilder {
         options.io = self.io;
         options.savings = self.savings;
         options.queue_length = self.queue_length.unwrap_or(options.queue_length);
-        let ops = CpuOps::new(isa, self.precision);
-        let products = ops.products(&model);
-        let engine = Engine::start(name, model, checkpoint, ops, Arc::clone(&pool), options)?;
+        let backend = CpuOps::new(isa, self.precision).with_threads(Arc::clone(&pool));
+        let products = backend.products(model.matrix_formats());
+        let engine = Engine::start(name, model, checkpoint, backend, options)?;
         let mut reranker = Reranker {
             engine,
             encoder,

@@ -108,7 +108,7 @@ pub enum Error {
     Quantize(#[from] crate::quantize::QuantizeError),
     /// The processor lacks the instructions that were asked for.
     #[error(transparent)]
-    Isa(#[from] grating_model::IsaError),
+    Isa(#[from] grating_cpu::IsaError),
     /// The checkpoint's files are not in order.
     #[error(transparent)]
     Checkpoint(IoError),

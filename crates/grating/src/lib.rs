@@ -61,12 +61,14 @@ pub use audit::{Audit, AuditTotals};
 pub use builder::RerankerBuilder;
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
+pub use grating_backend::{OperationTimes, Precision};
+pub use grating_cpu::{Isa, IsaError};
 pub use grating_engine::{
     CancelToken, LayerStats, LinkStats, MemoryStats, Progress, Readouts, Savings, Timeline,
     Waiting, WaitingJob,
 };
 pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage, shown};
-pub use grating_model::{Isa, IsaError, Logit, OperationTimes, Precision, Probability};
+pub use grating_model::{Logit, Probability};
 pub use grating_prune as prune;
 pub use grating_prune::{Mode, Policy};
 pub use grating_sched::{Ledger, Plan, PlanError, RowCache, Spill, Window};

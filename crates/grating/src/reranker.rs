@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use grating_backend::Precision;
 use grating_engine::{Deadline, Engine, Job, Place, Savings, Waiting};
-use grating_model::{Encoding, Precision, TextEncoder};
+use grating_model::{Encoding, TextEncoder};
 use grating_prune::Mode;
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use grating_backend::OperationTimes;
 use grating_engine::{LayerStats, LinkStats, MemoryStats};
-use grating_model::OperationTimes;
 use serde::{Serialize, Serializer};
 
 use crate::audit::Audit;

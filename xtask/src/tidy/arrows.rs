@@ -9,14 +9,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grating-io", &[]),
     ("grating-sched", &[]),
     ("grating-prune", &[]),
-    ("grating-kernels", &[]),
-    ("grating-model", &["grating-io", "grating-kernels"]),
+    ("grating-backend", &[]),
+    ("grating-kernels", &["grating-backend"]),
+    ("grating-cpu", &["grating-backend", "grating-kernels"]),
+    ("grating-model", &["grating-backend", "grating-io", "grating-kernels"]),
     ("grating-default-model", &[]),
-    ("grating-candle", &["grating-io", "grating-model"]),
-    ("grating-engine", &["grating-io", "grating-model", "grating-prune", "grating-sched"]),
+    ("grating-candle", &["grating-backend"]),
+    (
+        "grating-engine",
+        &["grating-backend", "grating-io", "grating-model", "grating-prune", "grating-sched"],
+    ),
     (
         "grating",
         &[
+            "grating-backend",
+            "grating-cpu",
             "grating-default-model",
             "grating-engine",
             "grating-io",
@@ -29,7 +36,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Tools of the workspace: they use anything and nothing uses them.
-pub(super) const TOOLS: &[&str] = &["grating-benches", "grating-examples", "xtask"];
+pub(super) const TOOLS: &[&str] =
+    &["grating-benches", "grating-conformance", "grating-examples", "xtask"];
 
 /// Outside crates that have one place in the product.
 const OUTSIDE: &[(&str, &str)] = &[
@@ -50,6 +58,11 @@ const NEVER: &[(&str, &[&str])] = &[
     ("grating-sched", &["candle-core", "ndarray", "rayon", "tokenizers", "crossbeam-channel"]),
     ("grating-prune", &["candle-core", "rayon", "tokenizers", "crossbeam-channel"]),
     ("grating-kernels", &["candle-core", "ndarray", "tokenizers", "crossbeam-channel"]),
+    (
+        "grating-backend",
+        &["candle-core", "ndarray", "rayon", "tokenizers", "crossbeam-channel", "thiserror"],
+    ),
+    ("grating-cpu", &["candle-core", "ndarray", "tokenizers", "crossbeam-channel"]),
     ("grating-model", &["candle-core", "ndarray", "hf-hub", "ureq"]),
     ("grating-engine", &["candle-core", "hf-hub", "ureq"]),
     ("grating-cli", &["candle-core"]),

@@ -1,12 +1,11 @@
 //! Pre-norm decoder layers: Qwen3, Qwen2 and Llama (`modeling_qwen3.py`, `modeling_qwen2.py`, `modeling_llama.py`).
 
-use grating_kernels::attention::{Heads, Span};
+use grating_backend::{AttentionSpec, Ops, Rows};
 
 use super::linear::Linear;
 use crate::config::{Family, ModelConfig};
 use crate::context::{ChunkContext, KeysValues};
 use crate::error::Result;
-use crate::ops::Ops;
 use crate::parts::Spec;
 use crate::weights::LayerWeights;
 
@@ -59,111 +58,109 @@ pub(crate) fn feed_forward_specs(config: &ModelConfig) -> Vec<Spec> {
 }
 
 /// A bound attention block: `x + attention(norm(x))`.
-pub(crate) struct DecoderAttention<'w, O: Ops> {
-    input_layernorm: O::Weight<'w>,
-    q_proj: Linear<'w, O>,
-    k_proj: Linear<'w, O>,
-    v_proj: Linear<'w, O>,
-    o_proj: Linear<'w, O>,
-    q_norm: Option<O::Weight<'w>>,
-    k_norm: Option<O::Weight<'w>>,
+pub(crate) struct DecoderAttention<'w, B: Ops> {
+    input_layernorm: B::Weight<'w>,
+    q_proj: Linear<'w, B>,
+    k_proj: Linear<'w, B>,
+    v_proj: Linear<'w, B>,
+    o_proj: Linear<'w, B>,
+    q_norm: Option<B::Weight<'w>>,
+    k_norm: Option<B::Weight<'w>>,
 }
 
 /// A bound feed-forward block: `x + down(act(gate(norm(x))) * up(norm(x)))`.
-pub(crate) struct DecoderFeedForward<'w, O: Ops> {
-    post_attention_layernorm: O::Weight<'w>,
-    gate_proj: Linear<'w, O>,
-    up_proj: Linear<'w, O>,
-    down_proj: Linear<'w, O>,
+pub(crate) struct DecoderFeedForward<'w, B: Ops> {
+    post_attention_layernorm: B::Weight<'w>,
+    gate_proj: Linear<'w, B>,
+    up_proj: Linear<'w, B>,
+    down_proj: Linear<'w, B>,
 }
 
-impl<'w, O: Ops> DecoderAttention<'w, O> {
-    pub(crate) fn bind(ops: &O, weights: &LayerWeights<'w>) -> Result<Self> {
-        let linear = |w: &str, b: &str| Linear::bind(ops, weights, w, b);
-        let optional = |name: &str| weights.optional(name).map(|view| ops.bind(view)).transpose();
+// Shapes: t tokens of a chunk, s sequences, h hidden, q = heads * head_dim, kv = kv_heads * head_dim, f intermediate.
+impl<'w, B: Ops> DecoderAttention<'w, B> {
+    pub(crate) fn bind(weights: &LayerWeights<'w, B>) -> Result<Self> {
+        let linear = |w: &str, b: &str| Linear::bind(weights, w, b);
         Ok(DecoderAttention {
-            input_layernorm: ops.bind(weights.view("input_layernorm.weight")?)?,
+            input_layernorm: weights.bind("input_layernorm.weight")?,
             q_proj: linear("self_attn.q_proj.weight", "self_attn.q_proj.bias")?,
             k_proj: linear("self_attn.k_proj.weight", "self_attn.k_proj.bias")?,
             v_proj: linear("self_attn.v_proj.weight", "self_attn.v_proj.bias")?,
             o_proj: linear("self_attn.o_proj.weight", "self_attn.o_proj.bias")?,
-            q_norm: optional("self_attn.q_norm.weight")?,
-            k_norm: optional("self_attn.k_norm.weight")?,
+            q_norm: weights.optional("self_attn.q_norm.weight")?,
+            k_norm: weights.optional("self_attn.k_norm.weight")?,
         })
     }
 
-    /// Attends with every token of `x` `[tokens, hidden]`; also returns the keys and values, for those that come after.
+    /// Attends with every token of `x` `[t, h]`; also returns the keys and values, for those that come after.
     pub(crate) fn forward(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        x: O::Tensor,
-        chunk: &ChunkContext<'_, O>,
-    ) -> Result<(O::Tensor, KeysValues<O>)> {
-        let normed = ops.rms_norm(&x, &self.input_layernorm, config.norm_eps)?;
+        x: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<(B::Tensor, KeysValues<B>)> {
+        let normed = ops.rms_norm(&x, &self.input_layernorm, config.norm_eps)?; // [t, h]
         let maps = [self.q_proj.map(), self.k_proj.map(), self.v_proj.map()];
-        let [q, k, v] = ops.linear(&normed, maps)?;
+        let [q, k, v] = ops.linear(&normed, maps)?; // [t, q], [t, kv], [t, kv]
         drop(normed);
-        let q = self.turn(ops, config, q, &self.q_norm, chunk, chunk.positions())?;
-        let k = self.turn(ops, config, k, &self.k_norm, chunk, chunk.positions())?;
+        let q = self.rotated(ops, config, q, &self.q_norm, chunk, Rows::All)?;
+        let k = self.rotated(ops, config, k, &self.k_norm, chunk, Rows::All)?;
         let own = KeysValues { k, v };
-        let x = self.attend(ops, config, x, q, &own, chunk, &chunk.ragged().spans())?;
+        let x = self.attend(ops, config, x, q, &own, chunk, Rows::All)?; // [t, h]
         Ok((x, own))
     }
 
-    /// Attends with the last token of each sequence alone: `[sequences, hidden]`.
+    /// Attends with the scored token of each sequence alone: `[t, h] -> [s, h]`.
     pub(crate) fn forward_scored(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        x: O::Tensor,
-        chunk: &ChunkContext<'_, O>,
-    ) -> Result<O::Tensor> {
-        let rows = chunk.ragged().last_rows();
-        let normed = ops.rms_norm(&x, &self.input_layernorm, config.norm_eps)?;
-        let own = self.keys_values_of(ops, config, &normed, chunk)?;
-        let [q] = ops.linear(&ops.select_rows(&normed, &rows)?, [self.q_proj.map()])?;
+        x: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<B::Tensor> {
+        let normed = ops.rms_norm(&x, &self.input_layernorm, config.norm_eps)?; // [t, h]
+        let own = self.keys_values_of(ops, config, &normed, chunk)?; // [t, kv] each
+        let [q] = ops.linear(&ops.scored_rows(&normed, chunk.rows())?, [self.q_proj.map()])?; // [s, q]
         drop(normed);
-        let positions: Vec<u32> = rows.iter().map(|&row| chunk.positions()[row]).collect();
-        let q = self.turn(ops, config, q, &self.q_norm, chunk, &positions)?;
-        let x = ops.select_rows(&x, &rows)?;
-        self.attend(ops, config, x, q, &own, chunk, &chunk.ragged().spans_of(&rows))
+        let q = self.rotated(ops, config, q, &self.q_norm, chunk, Rows::Scored)?;
+        let x = ops.scored_rows(&x, chunk.rows())?; // [s, h]
+        self.attend(ops, config, x, q, &own, chunk, Rows::Scored)
     }
 
     /// Keys and values of every token, for sequences whose own scores nobody asks for.
     pub(crate) fn keys_values(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        x: &O::Tensor,
-        chunk: &ChunkContext<'_, O>,
-    ) -> Result<KeysValues<O>> {
+        x: &B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<KeysValues<B>> {
         let normed = ops.rms_norm(x, &self.input_layernorm, config.norm_eps)?;
         self.keys_values_of(ops, config, &normed, chunk)
     }
 
     fn keys_values_of(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        normed: &O::Tensor,
-        chunk: &ChunkContext<'_, O>,
-    ) -> Result<KeysValues<O>> {
-        let [k, v] = ops.linear(normed, [self.k_proj.map(), self.v_proj.map()])?;
-        let k = self.turn(ops, config, k, &self.k_norm, chunk, chunk.positions())?;
+        normed: &B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<KeysValues<B>> {
+        let [k, v] = ops.linear(normed, [self.k_proj.map(), self.v_proj.map()])?; // [t, kv] each
+        let k = self.rotated(ops, config, k, &self.k_norm, chunk, Rows::All)?;
         Ok(KeysValues { k, v })
     }
 
-    /// The norm of each head, where the family has one, and the rotary embedding.
-    fn turn(
+    /// The norm of each head, where the family has one, and the rotary embedding; the shape stays.
+    fn rotated(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        x: O::Tensor,
-        norm: &Option<O::Weight<'w>>,
-        chunk: &ChunkContext<'_, O>,
-        positions: &[u32],
-    ) -> Result<O::Tensor> {
+        x: B::Tensor,
+        norm: &Option<B::Weight<'w>>,
+        chunk: &ChunkContext<'_, B>,
+        rows: Rows,
+    ) -> Result<B::Tensor> {
         let x = match norm {
             Some(weight) => ops.rms_norm_heads(x, weight, config.norm_eps)?,
             None => x,
@@ -172,50 +169,45 @@ impl<'w, O: Ops> DecoderAttention<'w, O> {
             true => ops.neighbours_to_halves(x, config.head_dim)?,
             false => x,
         };
-        let (cos, sin) = chunk.angles();
-        ops.rope(x, cos, sin, config.head_dim, positions)
+        Ok(ops.rope(x, chunk.angles(), config.head_dim, chunk.rows(), rows)?)
     }
 
     #[allow(clippy::too_many_arguments)]
     fn attend(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        x: O::Tensor,
-        q: O::Tensor,
-        own: &KeysValues<O>,
-        chunk: &ChunkContext<'_, O>,
-        spans: &[Span],
-    ) -> Result<O::Tensor> {
-        let heads = Heads {
-            queries: config.heads,
-            keys: config.kv_heads,
-            width: config.head_dim,
-            causal: true,
-        };
-        let prefix = chunk.prefix().map(|p| (&p.k, &p.v));
-        let attended = ops.attention(q, &own.k, &own.v, prefix, heads, spans)?;
-        self.o_proj.forward_add(ops, x, &attended)
+        x: B::Tensor,
+        q: B::Tensor,
+        own: &KeysValues<B>,
+        chunk: &ChunkContext<'_, B>,
+        rows: Rows,
+    ) -> Result<B::Tensor> {
+        let spec = AttentionSpec::new(config.heads, config.kv_heads, config.head_dim, true);
+        let layout = chunk.rows();
+        let attended = ops.attention(q, own.tensors(), chunk.prefix(), &spec, layout, rows)?; // as q
+        self.o_proj.forward_add(ops, x, &attended) // as x
     }
 }
 
-impl<'w, O: Ops> DecoderFeedForward<'w, O> {
-    pub(crate) fn bind(ops: &O, weights: &LayerWeights<'w>) -> Result<Self> {
-        let linear = |w: &str, b: &str| Linear::bind(ops, weights, w, b);
+impl<'w, B: Ops> DecoderFeedForward<'w, B> {
+    pub(crate) fn bind(weights: &LayerWeights<'w, B>) -> Result<Self> {
+        let linear = |w: &str, b: &str| Linear::bind(weights, w, b);
         Ok(DecoderFeedForward {
-            post_attention_layernorm: ops.bind(weights.view("post_attention_layernorm.weight")?)?,
+            post_attention_layernorm: weights.bind("post_attention_layernorm.weight")?,
             gate_proj: linear("mlp.gate_proj.weight", "mlp.gate_proj.bias")?,
             up_proj: linear("mlp.up_proj.weight", "mlp.up_proj.bias")?,
             down_proj: linear("mlp.down_proj.weight", "mlp.down_proj.bias")?,
         })
     }
 
-    pub(crate) fn forward(&self, ops: &O, config: &ModelConfig, x: O::Tensor) -> Result<O::Tensor> {
-        let normed = ops.rms_norm(&x, &self.post_attention_layernorm, config.norm_eps)?;
-        let [gate, up] = ops.linear(&normed, [self.gate_proj.map(), self.up_proj.map()])?;
+    /// `[t, h] -> [t, h]`
+    pub(crate) fn forward(&self, ops: &B, config: &ModelConfig, x: B::Tensor) -> Result<B::Tensor> {
+        let normed = ops.rms_norm(&x, &self.post_attention_layernorm, config.norm_eps)?; // [t, h]
+        let [gate, up] = ops.linear(&normed, [self.gate_proj.map(), self.up_proj.map()])?; // [t, f] each
         drop(normed);
-        let gated = ops.gate(gate, &up, config.activation)?;
+        let gated = ops.gate(gate, &up, config.activation)?; // [t, f]
         drop(up);
-        self.down_proj.forward_add(ops, x, &gated)
+        self.down_proj.forward_add(ops, x, &gated) // [t, h]
     }
 }

@@ -1,13 +1,12 @@
 //! Post-norm encoder layers: BERT and XLM-RoBERTa (`modeling_bert.py`, `modeling_xlm_roberta.py`).
 
-use grating_kernels::attention::{Heads, Span};
+use grating_backend::{AttentionSpec, Ops, Rows};
 
 use super::linear::Linear;
 use crate::config::{Family, ModelConfig};
+use crate::context::ChunkContext;
 use crate::error::Result;
-use crate::ops::Ops;
 use crate::parts::Spec;
-use crate::ragged::Ragged;
 use crate::weights::LayerWeights;
 
 /// Prefix of all tensors of the encoder itself.
@@ -55,48 +54,41 @@ pub(crate) fn feed_forward_specs(config: &ModelConfig) -> Vec<Spec> {
 }
 
 /// LayerNorm's weight and bias.
-pub(crate) struct LayerNorm<'w, O: Ops> {
-    weight: O::Weight<'w>,
-    bias: O::Weight<'w>,
+pub(crate) struct LayerNorm<'w, B: Ops> {
+    weight: B::Weight<'w>,
+    bias: B::Weight<'w>,
 }
 
-impl<'w, O: Ops> LayerNorm<'w, O> {
-    pub(crate) fn bind(
-        ops: &O,
-        weights: &LayerWeights<'w>,
-        weight: &str,
-        bias: &str,
-    ) -> Result<Self> {
-        Ok(LayerNorm {
-            weight: ops.bind(weights.view(weight)?)?,
-            bias: ops.bind(weights.view(bias)?)?,
-        })
+impl<'w, B: Ops> LayerNorm<'w, B> {
+    pub(crate) fn bind(weights: &LayerWeights<'w, B>, weight: &str, bias: &str) -> Result<Self> {
+        Ok(LayerNorm { weight: weights.bind(weight)?, bias: weights.bind(bias)? })
     }
 
-    pub(crate) fn forward(&self, ops: &O, x: O::Tensor, eps: f32) -> Result<O::Tensor> {
-        ops.layer_norm(x, &self.weight, &self.bias, eps)
+    pub(crate) fn forward(&self, ops: &B, x: B::Tensor, eps: f32) -> Result<B::Tensor> {
+        Ok(ops.layer_norm(x, &self.weight, &self.bias, eps)?)
     }
 }
 
 /// A bound attention block: `norm(x + attention(x))`.
-pub(crate) struct EncoderAttention<'w, O: Ops> {
-    query: Linear<'w, O>,
-    key: Linear<'w, O>,
-    value: Linear<'w, O>,
-    output: Linear<'w, O>,
-    norm: LayerNorm<'w, O>,
+pub(crate) struct EncoderAttention<'w, B: Ops> {
+    query: Linear<'w, B>,
+    key: Linear<'w, B>,
+    value: Linear<'w, B>,
+    output: Linear<'w, B>,
+    norm: LayerNorm<'w, B>,
 }
 
 /// A bound feed-forward block: `norm(x + output(act(intermediate(x))))`.
-pub(crate) struct EncoderFeedForward<'w, O: Ops> {
-    intermediate: Linear<'w, O>,
-    output: Linear<'w, O>,
-    norm: LayerNorm<'w, O>,
+pub(crate) struct EncoderFeedForward<'w, B: Ops> {
+    intermediate: Linear<'w, B>,
+    output: Linear<'w, B>,
+    norm: LayerNorm<'w, B>,
 }
 
-impl<'w, O: Ops> EncoderAttention<'w, O> {
-    pub(crate) fn bind(ops: &O, weights: &LayerWeights<'w>) -> Result<Self> {
-        let linear = |w: &str, b: &str| Linear::bind(ops, weights, w, b);
+// Shapes: t tokens of a chunk, s sequences, h hidden = heads * head_dim, f intermediate.
+impl<'w, B: Ops> EncoderAttention<'w, B> {
+    pub(crate) fn bind(weights: &LayerWeights<'w, B>) -> Result<Self> {
+        let linear = |w: &str, b: &str| Linear::bind(weights, w, b);
         let (weight, bias) =
             ("attention.output.LayerNorm.weight", "attention.output.LayerNorm.bias");
         Ok(EncoderAttention {
@@ -104,78 +96,71 @@ impl<'w, O: Ops> EncoderAttention<'w, O> {
             key: linear("attention.self.key.weight", "attention.self.key.bias")?,
             value: linear("attention.self.value.weight", "attention.self.value.bias")?,
             output: linear("attention.output.dense.weight", "attention.output.dense.bias")?,
-            norm: LayerNorm::bind(ops, weights, weight, bias)?,
+            norm: LayerNorm::bind(weights, weight, bias)?,
         })
     }
 
-    /// Attends with every token of `x` `[tokens, hidden]`.
+    /// Attends with every token: `[t, h] -> [t, h]`.
     pub(crate) fn forward(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        x: O::Tensor,
-        ragged: &Ragged,
-    ) -> Result<O::Tensor> {
+        x: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<B::Tensor> {
         let maps = [self.query.map(), self.key.map(), self.value.map()];
-        let [q, k, v] = ops.linear(&x, maps)?;
-        self.attend(ops, config, x, q, (k, v), &ragged.spans())
+        let [q, k, v] = ops.linear(&x, maps)?; // [t, h] each
+        self.attend(ops, config, x, q, (k, v), chunk, Rows::All)
     }
 
-    /// Attends with the first token of each sequence alone: `[sequences, hidden]`.
+    /// Attends with the scored token of each sequence alone: `[t, h] -> [s, h]`.
     pub(crate) fn forward_scored(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        x: O::Tensor,
-        ragged: &Ragged,
-    ) -> Result<O::Tensor> {
-        let rows = ragged.first_rows();
-        let [k, v] = ops.linear(&x, [self.key.map(), self.value.map()])?;
-        let x = ops.select_rows(&x, &rows)?;
-        let [q] = ops.linear(&x, [self.query.map()])?;
-        self.attend(ops, config, x, q, (k, v), &ragged.spans_of(&rows))
+        x: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<B::Tensor> {
+        let [k, v] = ops.linear(&x, [self.key.map(), self.value.map()])?; // [t, h] each
+        let x = ops.scored_rows(&x, chunk.rows())?; // [s, h]
+        let [q] = ops.linear(&x, [self.query.map()])?; // [s, h]
+        self.attend(ops, config, x, q, (k, v), chunk, Rows::Scored)
     }
 
+    #[allow(clippy::too_many_arguments)]
     fn attend(
         &self,
-        ops: &O,
+        ops: &B,
         config: &ModelConfig,
-        x: O::Tensor,
-        q: O::Tensor,
-        (k, v): (O::Tensor, O::Tensor),
-        spans: &[Span],
-    ) -> Result<O::Tensor> {
-        let heads = Heads {
-            queries: config.heads,
-            keys: config.heads,
-            width: config.head_dim,
-            causal: false,
-        };
-        let attended = ops.attention(q, &k, &v, None, heads, spans)?;
+        x: B::Tensor,
+        q: B::Tensor,
+        (k, v): (B::Tensor, B::Tensor),
+        chunk: &ChunkContext<'_, B>,
+        rows: Rows,
+    ) -> Result<B::Tensor> {
+        let spec = AttentionSpec::new(config.heads, config.heads, config.head_dim, false);
+        let attended = ops.attention(q, (&k, &v), None, &spec, chunk.rows(), rows)?; // as q
         drop((k, v));
-        let x = self.output.forward_add(ops, x, &attended)?;
+        let x = self.output.forward_add(ops, x, &attended)?; // as x
         self.norm.forward(ops, x, config.norm_eps)
     }
 }
 
-impl<'w, O: Ops> EncoderFeedForward<'w, O> {
-    pub(crate) fn bind(ops: &O, weights: &LayerWeights<'w>) -> Result<Self> {
-        let linear = |w: &str, b: &str| Linear::bind(ops, weights, w, b);
+impl<'w, B: Ops> EncoderFeedForward<'w, B> {
+    pub(crate) fn bind(weights: &LayerWeights<'w, B>) -> Result<Self> {
+        let linear = |w: &str, b: &str| Linear::bind(weights, w, b);
+        let (weight, bias) = ("output.LayerNorm.weight", "output.LayerNorm.bias");
         Ok(EncoderFeedForward {
             intermediate: linear("intermediate.dense.weight", "intermediate.dense.bias")?,
             output: linear("output.dense.weight", "output.dense.bias")?,
-            norm: LayerNorm::bind(
-                ops,
-                weights,
-                "output.LayerNorm.weight",
-                "output.LayerNorm.bias",
-            )?,
+            norm: LayerNorm::bind(weights, weight, bias)?,
         })
     }
 
-    pub(crate) fn forward(&self, ops: &O, config: &ModelConfig, x: O::Tensor) -> Result<O::Tensor> {
-        let wide = ops.activate(self.intermediate.forward(ops, &x)?, config.activation)?;
-        let x = self.output.forward_add(ops, x, &wide)?;
+    /// `[t, h] -> [t, h]`
+    pub(crate) fn forward(&self, ops: &B, config: &ModelConfig, x: B::Tensor) -> Result<B::Tensor> {
+        let wide = ops.activate(self.intermediate.forward(ops, &x)?, config.activation)?; // [t, f]
+        let x = self.output.forward_add(ops, x, &wide)?; // [t, h]
         self.norm.forward(ops, x, config.norm_eps)
     }
 }

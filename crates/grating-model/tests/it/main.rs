@@ -3,6 +3,5 @@
 
 mod gguf_files;
 mod golden;
-mod goldens;
 mod tokenization;
 mod tokenizer_files;

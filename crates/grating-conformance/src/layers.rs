@@ -2,47 +2,52 @@
 //! every implementation of the operations.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use grating_backend::Ops;
 use grating_io::Checkpoint;
 use grating_model::{
-    Encoding, LoadOptions, LoadedModel, Logit, Ops, Part, PartBuffer, Ragged, SideFiles,
+    Encoding, LayerWeights, LoadOptions, LoadedModel, Logit, Part, PartBuffer, SideFiles,
     TokenizerFiles,
 };
 use serde::Deserialize;
 
 /// |ours - reference| ≤ 1e-4 × max(1, |reference|): both compute in f32 and differ in the order of sums only.
-pub(crate) const TOLERANCE: f32 = 1e-4;
+pub const TOLERANCE: f32 = 1e-4;
 
 #[derive(Deserialize)]
 struct Golden {
     pairs: Vec<Pair>,
 }
 
+/// A query and a document with what the reference makes of them.
 #[derive(Deserialize)]
-pub(crate) struct Pair {
-    pub(crate) query: String,
-    pub(crate) document: String,
-    pub(crate) instruction: Option<String>,
-    pub(crate) max_tokens: usize,
-    pub(crate) ids: Vec<u32>,
+#[expect(missing_docs, reason = "the names of the golden files")]
+pub struct Pair {
+    pub query: String,
+    pub document: String,
+    pub instruction: Option<String>,
+    pub max_tokens: usize,
+    pub ids: Vec<u32>,
     #[serde(default)]
-    pub(crate) type_ids: Vec<u8>,
-    pub(crate) truncated: bool,
+    pub type_ids: Vec<u8>,
+    pub truncated: bool,
     /// Whether strings of control tokens become control tokens.
     #[serde(default)]
-    pub(crate) special: bool,
-    pub(crate) logits_after_layer: Vec<f32>,
+    pub special: bool,
+    pub logits_after_layer: Vec<f32>,
 }
 
 impl Pair {
     /// The reference's ids as a candidate.
-    pub(crate) fn encoding(&self) -> Encoding {
+    pub fn encoding(&self) -> Encoding {
         let (ids, type_ids) = (self.ids.clone(), self.type_ids.clone());
         Encoding { ids, type_ids, truncated: self.truncated, query_truncated: false }
     }
 }
 
-pub(crate) fn cases() -> Vec<PathBuf> {
+/// Folders of the golden checkpoints.
+pub fn cases() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grating-model/tests/goldens");
     let mut cases: Vec<PathBuf> = std::fs::read_dir(folder)
         .unwrap()
@@ -54,7 +59,8 @@ pub(crate) fn cases() -> Vec<PathBuf> {
     cases
 }
 
-pub(crate) fn load(case: &Path, max_tokens: usize, special: bool) -> (LoadedModel, Checkpoint) {
+/// Loads a golden checkpoint.
+pub fn load(case: &Path, max_tokens: usize, special: bool) -> (LoadedModel, Checkpoint) {
     let read = |name: &str| std::fs::read(case.join(name)).ok();
     let checkpoint = Checkpoint::open(case).unwrap();
     let options =
@@ -76,7 +82,7 @@ pub(crate) fn load(case: &Path, max_tokens: usize, special: bool) -> (LoadedMode
 
 /// Scores after each layer, `[layer][candidate]`, all candidates in one ragged chunk. The first `prefix` tokens, which
 /// all candidates have in common, are computed once.
-pub(crate) fn trace<O: Ops>(
+pub fn trace<O: Ops>(
     ops: &O,
     loaded: &LoadedModel,
     checkpoint: &Checkpoint,
@@ -85,14 +91,13 @@ pub(crate) fn trace<O: Ops>(
 ) -> Vec<Vec<Logit>> {
     let model = &loaded.model;
     let mut source = checkpoint.clone();
-    let filled = |parts: &[Part]| {
-        let mut buffer = PartBuffer::new();
-        buffer.fill(checkpoint, parts).unwrap();
-        buffer
-    };
-    let (stem, head) = (filled(model.stem_parts()), filled(model.head_parts()));
-    let stem = model.stem(ops, &stem.views(model.stem_parts()).unwrap()).unwrap();
-    let head = model.head(ops, &head.views(model.head_parts()).unwrap()).unwrap();
+    let read = |parts: &[Part]| Arc::new(PartBuffer::read(checkpoint, parts).unwrap());
+    let (stem_bytes, head_bytes) = (read(model.stem_parts()), read(model.head_parts()));
+    let stem_slot = ops.admit(stem_bytes.clone(), None).unwrap();
+    let head_slot = ops.admit(head_bytes, None).unwrap();
+    let weights = LayerWeights::new(ops, &stem_slot, model.stem_parts());
+    let stem = model.stem(&weights, &*stem_bytes).unwrap();
+    let head = model.head(&LayerWeights::new(ops, &head_slot, model.head_parts())).unwrap();
 
     let cut = |text: &Encoding, from: usize, to: usize| {
         let type_ids =
@@ -100,29 +105,33 @@ pub(crate) fn trace<O: Ops>(
         let ids = text.ids[from..to].to_vec();
         Encoding { ids, type_ids, ..text.clone() }
     };
-    let tails: Vec<Encoding> = texts.iter().map(|t| cut(t, prefix, t.ids.len())).collect();
-    let ragged = Ragged::from_lengths(tails.iter().map(|t| t.ids.len())).after_prefix(prefix);
-    let request = model.context(ops, ragged.longest()).unwrap();
-    let mut hidden = model.embed(ops, &stem, &mut source, &tails).unwrap();
-    let leading = Ragged::from_lengths((prefix > 0).then_some(prefix));
-    let mut leading_hidden = (prefix > 0)
-        .then(|| model.embed(ops, &stem, &mut source, &[cut(&texts[0], 0, prefix)]).unwrap());
+    let own: Vec<Encoding> = texts.iter().map(|t| cut(t, prefix, t.ids.len())).collect();
+    let rows = model.ragged(own.iter().map(|t| t.ids.len()), prefix);
+    let pass = model.context(ops, rows.longest()).unwrap();
+    let layout = pass.layout(ops, &rows).unwrap();
+    let mut hidden = model.embed(ops, &stem, &mut source, &own).unwrap();
+    let mut leading = (prefix > 0).then(|| {
+        let text = cut(&texts[0], 0, prefix);
+        let layout = pass.layout(ops, &model.ragged([prefix], 0)).unwrap();
+        (model.embed(ops, &stem, &mut source, &[text]).unwrap(), layout)
+    });
 
     let layers = model.config().layers;
+    let mut spare = None;
     let mut scores = Vec::new();
     for layer in 0..layers {
-        let bytes = filled(model.layer_parts(layer));
-        let weights = bytes.views(model.layer_parts(layer)).unwrap();
-        let attention = model.attention(ops, &weights).unwrap();
-        let feed_forward = model.feed_forward(ops, &weights).unwrap();
+        let slot = ops.admit(read(model.layer_parts(layer)), spare.take()).unwrap();
+        let weights = LayerWeights::new(ops, &slot, model.layer_parts(layer));
+        let attention = model.attention(&weights).unwrap();
+        let feed_forward = model.feed_forward(&weights).unwrap();
         let mut shared = None;
-        if let Some(x) = leading_hidden.take() {
-            let chunk = request.chunk(&leading, None);
+        if let Some((x, layout)) = leading.take() {
+            let chunk = pass.chunk(&layout, None);
             let (x, keys_values) = model.attend_prefix(ops, &attention, x, &chunk).unwrap();
-            leading_hidden = Some(model.feed(ops, &feed_forward, x).unwrap());
+            leading = Some((model.feed(ops, &feed_forward, x).unwrap(), layout));
             shared = Some(keys_values);
         }
-        let chunk = request.chunk(&ragged, shared.as_ref());
+        let chunk = pass.chunk(&layout, shared.as_ref());
         if layer + 1 == layers {
             let scored = model.attend_scored(ops, &attention, hidden, &chunk).unwrap();
             let scored = model.feed(ops, &feed_forward, scored).unwrap();
@@ -131,14 +140,16 @@ pub(crate) fn trace<O: Ops>(
         }
         hidden = model.attend(ops, &attention, hidden, &chunk).unwrap();
         hidden = model.feed(ops, &feed_forward, hidden).unwrap();
-        let scored = ops.select_rows(&hidden, &model.scored_rows(&ragged)).unwrap();
+        let scored = ops.scored_rows(&hidden, layout.rows()).unwrap();
         scores.push(model.scores(ops, &head, &scored).unwrap());
+        drop((attention, feed_forward));
+        spare = Some(slot);
     }
     unreachable!("a model has layers")
 }
 
 /// Checks every logit of every case against the reference, within `tolerance` × max(1, |reference|).
-pub(crate) fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
+pub fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
     let mut failures = Vec::new();
     for case in cases() {
         let pairs = pairs(&case);
@@ -156,7 +167,7 @@ pub(crate) fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
                 let found = scores[layer][candidate].0;
                 let error = (found - expected).abs() / expected.abs().max(1.0);
                 if error.is_nan() || error > tolerance {
-                    let ops = ops.name();
+                    let ops = ops.caps().name;
                     failures.push(format!(
                         "{ops} {case} pair {candidate} after layer {layer}: {found} for {expected}, error {error:e}"
                     ));
@@ -167,7 +178,8 @@ pub(crate) fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
 }
 
-pub(crate) fn pairs(case: &Path) -> Vec<Pair> {
+/// The pairs of a golden checkpoint.
+pub fn pairs(case: &Path) -> Vec<Pair> {
     let json = std::fs::read(case.join("golden.json")).unwrap();
     serde_json::from_slice::<Golden>(&json).unwrap().pairs
 }

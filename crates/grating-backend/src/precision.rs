@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use grating_kernels::{Compute, Format};
-
 /// In which type the products of linear layers are taken. Sums, norms, attention, residuals and the scoring head are
 /// f32 in all of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -20,22 +18,20 @@ pub enum Precision {
 }
 
 /// A name that is no precision.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown precision {0:?}: use full, exact or fast")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnknownPrecision(String);
+
+impl fmt::Display for UnknownPrecision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unknown precision {:?}: use full, exact or fast", self.0)
+    }
+}
+
+impl std::error::Error for UnknownPrecision {}
 
 impl Precision {
     /// All of them, the most exact first.
     pub const ALL: [Precision; 3] = [Precision::Full, Precision::Exact, Precision::Fast];
-
-    /// What is wanted for products with weights of `format`.
-    pub(crate) fn products(self, format: Format) -> Compute {
-        match (self, format) {
-            (Precision::Fast, _) => Compute::Int8,
-            (Precision::Exact, Format::Bf16) => Compute::Bf16,
-            _ => Compute::F32,
-        }
-    }
 
     /// As users write it.
     pub fn name(self) -> &'static str {

@@ -1,8 +1,12 @@
 //! Block formats mean the same to candle and to the kernels.
+#![allow(clippy::unwrap_used)] // a failed test should panic
 
+use std::sync::Arc;
+
+use grating_backend::{Backend, HostBlock, TensorRef};
 use grating_candle::CandleOps;
 use grating_io::Dtype;
-use grating_model::{Ops, TensorView};
+use grating_model::{TensorView, format_of};
 use proptest::prelude::*;
 
 const FORMATS: [Dtype; 8] = [
@@ -15,6 +19,19 @@ const FORMATS: [Dtype; 8] = [
     Dtype::Q5K,
     Dtype::Q6K,
 ];
+
+/// A block of one tensor.
+struct One(Vec<u8>);
+
+impl HostBlock for One {
+    fn len(&self) -> usize {
+        1
+    }
+
+    fn bytes(&self, _index: usize) -> &[u8] {
+        &self.0
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
@@ -31,7 +48,10 @@ proptest! {
         let bytes = &bytes[usize::from(odd)..][..len];
         let view = TensorView::new(format, &shape, bytes).unwrap();
         let ops = CandleOps::cpu();
-        let decoded = ops.download(&ops.bind(view).unwrap()).unwrap();
+        let slot = ops.admit(Arc::new(One(bytes.to_vec())), None).unwrap();
+        let format_of = format_of(format).unwrap();
+        let tensor = TensorRef { index: 0, format: format_of, shape: &shape, unrounded: false };
+        let decoded = ops.wait(ops.bind(&slot, tensor).unwrap()).unwrap();
         for (at, (ours, candles)) in view.to_f32().into_iter().zip(decoded).enumerate() {
             // The order of the multiplications is anybody's; scales may be infinite or no numbers at all.
             let close = (ours - candles).abs() <= 1e-6 * ours.abs();

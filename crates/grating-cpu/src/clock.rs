@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use grating_backend::OperationTimes;
+
 /// Kinds of operations that are told apart.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Operation {
@@ -16,17 +18,6 @@ pub(super) enum Operation {
 
 /// As reports call them, in the order of [`Operation`].
 const NAMES: [&str; 6] = ["prepare inputs", "linear", "attention", "norm", "rope", "activation"];
-
-/// Time by operation. Operations follow one another; each is shared out over the threads by itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OperationTimes([Duration; NAMES.len()]);
-
-impl OperationTimes {
-    /// Names and times.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, Duration)> {
-        NAMES.into_iter().zip(self.0)
-    }
-}
 
 /// Adds up time, in nanoseconds.
 #[derive(Debug, Default)]
@@ -42,9 +33,10 @@ impl Clock {
         result
     }
 
+    /// Operations follow one another; each is shared out over the threads by itself.
     pub(super) fn times(&self) -> OperationTimes {
-        let time = |at: usize| Duration::from_nanos(self.0[at].load(Ordering::Relaxed));
-        OperationTimes(std::array::from_fn(time))
+        let time = |counter: &AtomicU64| Duration::from_nanos(counter.load(Ordering::Relaxed));
+        NAMES.into_iter().zip(self.0.iter().map(time)).collect()
     }
 
     pub(super) fn reset(&self) {
@@ -70,6 +62,6 @@ mod tests {
             assert_eq!(time.is_zero(), name != "rope", "{name}");
         }
         clock.reset();
-        assert_eq!(clock.times(), OperationTimes::default());
+        assert!(clock.times().iter().all(|(_, time)| time.is_zero()));
     }
 }

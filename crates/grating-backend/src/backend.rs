@@ -1,0 +1,184 @@
+//! A kind of device with its memory: weights come in, activations live there.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::meter::Meter;
+use crate::ragged::Ragged;
+use crate::weights::{HostBlock, TensorRef};
+
+/// What a backend is and has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Caps {
+    /// Implementation and device, for people.
+    pub name: String,
+    /// Whether its memory is the host's: nothing is copied to it then, and one budget counts both.
+    pub shares_host_memory: bool,
+    /// Bytes of one element of an activation, in the device's memory and where it is kept on host or disk.
+    pub activation_bytes: usize,
+}
+
+impl Caps {
+    /// A backend in the host's memory, with activations in f32.
+    pub fn on_host(name: impl Into<String>) -> Self {
+        Caps { name: name.into(), shares_host_memory: true, activation_bytes: size_of::<f32>() }
+    }
+}
+
+/// The widths of a model that decide how much memory a layer takes while it is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Widths {
+    /// Columns of a hidden state.
+    pub hidden: usize,
+    /// Columns within a feed-forward block.
+    pub intermediate: usize,
+    /// Whether that block has a gate beside its input projection.
+    pub gated: bool,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Columns of a head.
+    pub head_dim: usize,
+    /// Whether a query sees only what comes before it.
+    pub causal: bool,
+    /// Whether positions are rotary angles, of which there is a table.
+    pub rotary: bool,
+}
+
+/// What computing takes beside weights and hidden states, bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Workspace {
+    /// For each token of a chunk.
+    pub per_token: usize,
+    /// Whatever the chunk.
+    pub fixed: usize,
+}
+
+/// Rows to copy from: a tensor of the backend's, or one that was [parked](Backend::park) on the host.
+#[derive(Debug)]
+pub enum Source<'a, T> {
+    /// On the device.
+    Tensor(&'a T),
+    /// On the host, as [`Backend::park`] wrote it.
+    Host(&'a [u8]),
+}
+
+// Not derived: that would ask for tensors that can be copied.
+impl<T> Clone for Source<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Source<'_, T> {}
+
+/// A kind of device: its memory, its threads or queues, and what moves between it and the host.
+///
+/// Everything but [`Self::wait`] may be queued; errors may then come late, at the latest from `wait`.
+pub trait Backend: Send + Sync + 'static {
+    /// An activation tensor `[rows, columns]`.
+    type Tensor: Send + Sync;
+    /// A block of weights where the backend computes on it.
+    type Slot: Send + Sync;
+    /// A weight as the backend computes on it; it may borrow the slot's bytes.
+    type Weight<'s>: Send + Sync
+    where
+        Self: 's;
+    /// What a chunk's rows are, where the backend wants it.
+    type Layout: Send + Sync;
+    /// Numbers on their way to the host.
+    type Pending: Send;
+
+    /// What it is and has.
+    fn caps(&self) -> Caps;
+
+    /// Runs `work`, which calls operations, where the backend's threads are.
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
+
+    /// Takes a block of weights in, in place of `spare` where there is one. Where host and device are one memory nothing
+    /// is copied and the slot keeps `block` alive; elsewhere a copy starts and keeps it alive for as long as it reads.
+    ///
+    /// # Errors
+    /// [`crate::BackendError::OutOfMemory`], or the device's.
+    fn admit(&self, block: Arc<dyn HostBlock>, spare: Option<Self::Slot>) -> Result<Self::Slot>;
+
+    /// Makes a tensor of an admitted block usable.
+    ///
+    /// # Errors
+    /// [`crate::BackendError::Unsupported`], or the device's.
+    fn bind<'s>(&self, slot: &'s Self::Slot, tensor: TensorRef<'_>) -> Result<Self::Weight<'s>>;
+
+    /// What the rows of a chunk are, made once for all layers.
+    ///
+    /// # Errors
+    /// The device's.
+    fn layout(&self, rows: &Ragged) -> Result<Self::Layout>;
+
+    /// A tensor `[rows, columns]` whose elements are unspecified, to be written by [`Self::copy_rows`].
+    ///
+    /// # Errors
+    /// [`crate::BackendError::OutOfMemory`], or the device's.
+    fn empty(&self, rows: usize, columns: usize) -> Result<Self::Tensor>;
+
+    /// A tensor `[rows, columns]` that `write` writes in f32, row-major, where the tensor lies if the host can reach
+    /// it; what it holds before is unspecified.
+    ///
+    /// # Errors
+    /// What `write` fails with, or the device's.
+    fn written<E: From<crate::BackendError>>(
+        &self,
+        rows: usize,
+        columns: usize,
+        write: impl FnOnce(&mut [f32]) -> Result<(), E>,
+    ) -> Result<Self::Tensor, E>;
+
+    /// Copies `rows` of `source`, which has as many columns, to `out` from its row `at` on. Re-packing a pool is a
+    /// sequence of these. What is on the host has been read when this returns.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// # Panics
+    /// If `source` has no such rows or `out` no such room.
+    fn copy_rows(
+        &self,
+        out: &mut Self::Tensor,
+        at: usize,
+        source: Source<'_, Self::Tensor>,
+        rows: Range<usize>,
+    ) -> Result<()>;
+
+    /// Writes a tensor to host memory, `rows * columns *` [`Caps::activation_bytes`] bytes, from where
+    /// [`Source::Host`] brings it back to the bit.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// # Panics
+    /// If `out` is not so long.
+    fn park(&self, x: &Self::Tensor, out: &mut [u8]) -> Result<()>;
+
+    /// Starts to bring a tensor's elements to the host, as f32.
+    ///
+    /// # Errors
+    /// The device's.
+    fn read(&self, x: &Self::Tensor) -> Result<Self::Pending>;
+
+    /// Waits for what was [read](Self::read), row-major.
+    ///
+    /// # Errors
+    /// Whatever failed since the last wait.
+    fn wait(&self, pending: Self::Pending) -> Result<Vec<f32>>;
+
+    /// What a layer of such widths takes, where the longest sequence has `longest` tokens, a shared prefix included.
+    fn workspace(&self, widths: &Widths, longest: usize) -> Workspace;
+
+    /// What was counted since the last [`Self::trim`].
+    fn meter(&self) -> Meter;
+
+    /// Gives memory that nothing uses back to the system, and begins to count anew.
+    fn trim(&self);
+}

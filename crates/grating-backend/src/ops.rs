@@ -1,0 +1,144 @@
+//! The vocabulary of tensor operations that models are written in.
+
+use crate::backend::Backend;
+use crate::error::Result;
+
+/// A feed-forward non-linearity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`
+    Silu,
+    /// `x * (1 + erf(x / sqrt 2)) / 2`
+    GeluErf,
+    /// `x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))) / 2`
+    GeluTanh,
+    /// `max(x, 0)`
+    Relu,
+    /// `tanh(x)`
+    Tanh,
+}
+
+/// An affine map `x · weightᵀ + bias`, weight `[out, in]`.
+pub struct Affine<'a, W> {
+    /// The matrix.
+    pub weight: &'a W,
+    /// One element for each row of the matrix.
+    pub bias: Option<&'a W>,
+}
+
+/// How an attention block attends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct AttentionSpec {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Columns of a head.
+    pub width: usize,
+    /// Whether a query sees only the keys up to its own row.
+    pub causal: bool,
+    /// Factor of the products of queries and keys, before the softmax.
+    pub scale: f32,
+}
+
+impl AttentionSpec {
+    /// With the usual scale, `width ^ -0.5`.
+    pub fn new(heads: usize, kv_heads: usize, width: usize, causal: bool) -> Self {
+        AttentionSpec { heads, kv_heads, width, causal, scale: (width as f32).powf(-0.5) }
+    }
+}
+
+/// Which rows of a chunk ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rows {
+    /// All of them.
+    All,
+    /// The scored token of each sequence; tensors have one row for each.
+    Scored,
+}
+
+/// Tensor operations of transformer layers. Shapes: `t` rows of a chunk, or one for each sequence where only the scored
+/// ones ask; `h` hidden width. Operations that can work where their input lies take it by value.
+pub trait Ops: Backend {
+    /// `[t, in] -> [t, out]` for each of the maps.
+    fn linear<const N: usize>(
+        &self,
+        x: &Self::Tensor,
+        maps: [Affine<'_, Self::Weight<'_>>; N],
+    ) -> Result<[Self::Tensor; N]>;
+
+    /// `sum + map(x)`: a residual connection around the end of a block. `sum` `[t, out]`, `x` `[t, in]`.
+    fn linear_add(
+        &self,
+        sum: Self::Tensor,
+        x: &Self::Tensor,
+        map: Affine<'_, Self::Weight<'_>>,
+    ) -> Result<Self::Tensor>;
+
+    /// `activation(gate) * up`, element by element.
+    fn gate(
+        &self,
+        gate: Self::Tensor,
+        up: &Self::Tensor,
+        activation: Activation,
+    ) -> Result<Self::Tensor>;
+
+    /// RMSNorm of each row.
+    fn rms_norm(
+        &self,
+        x: &Self::Tensor,
+        weight: &Self::Weight<'_>,
+        eps: f32,
+    ) -> Result<Self::Tensor>;
+
+    /// RMSNorm of each head of `[t, heads * head_dim]`, weight `[head_dim]`.
+    fn rms_norm_heads(
+        &self,
+        x: Self::Tensor,
+        weight: &Self::Weight<'_>,
+        eps: f32,
+    ) -> Result<Self::Tensor>;
+
+    /// LayerNorm of each row.
+    fn layer_norm(
+        &self,
+        x: Self::Tensor,
+        weight: &Self::Weight<'_>,
+        bias: &Self::Weight<'_>,
+        eps: f32,
+    ) -> Result<Self::Tensor>;
+
+    /// A non-linearity, element by element.
+    fn activate(&self, x: Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
+
+    /// Puts the columns of each head of `[t, heads * head_dim]` that stand at even places before those at odd ones:
+    /// what [`Self::rope`] pairs were neighbours before.
+    fn neighbours_to_halves(&self, x: Self::Tensor, head_dim: usize) -> Result<Self::Tensor>;
+
+    /// Rotary embedding of each head of `[t, heads * head_dim]`, pairing column `i` with `i + head_dim / 2` (the
+    /// "rotate half" of transformers), at the rows' positions. `cos_sin` are tables of cosines and sines, `[positions, head_dim / 2]`.
+    fn rope(
+        &self,
+        x: Self::Tensor,
+        cos_sin: (&Self::Tensor, &Self::Tensor),
+        head_dim: usize,
+        layout: &Self::Layout,
+        rows: Rows,
+    ) -> Result<Self::Tensor>;
+
+    /// Softmax attention within each sequence: `q [t, heads * width]`, keys and values `[tokens, kv_heads * width]` give
+    /// `[t, heads * width]`. The keys and values of `prefix` come before every sequence's own, and all see them.
+    fn attention(
+        &self,
+        q: Self::Tensor,
+        keys_values: (&Self::Tensor, &Self::Tensor),
+        prefix: Option<(&Self::Tensor, &Self::Tensor)>,
+        spec: &AttentionSpec,
+        layout: &Self::Layout,
+        rows: Rows,
+    ) -> Result<Self::Tensor>;
+
+    /// The rows of the scored tokens: `[tokens, columns] -> [sequences, columns]`.
+    fn scored_rows(&self, x: &Self::Tensor, layout: &Self::Layout) -> Result<Self::Tensor>;
+}

@@ -1,0 +1,33 @@
+//! Weights on their way: blocks of bytes on the host, and which of them are a tensor.
+
+use crate::format::Format;
+
+/// The bytes of a block of weights in host memory, tensor by tensor, for as long as the value lives.
+pub trait HostBlock: Send + Sync {
+    /// Tensors of the block.
+    fn len(&self) -> usize;
+
+    /// Whether there is none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of tensor `index`, as they lie in the checkpoint; no alignment is promised.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    fn bytes(&self, index: usize) -> &[u8];
+}
+
+/// One tensor of an admitted block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TensorRef<'a> {
+    /// Its number in the block.
+    pub index: usize,
+    /// How its elements are stored.
+    pub format: Format,
+    /// `[n]` for vectors, `[out, in]` for matrices.
+    pub shape: &'a [usize],
+    /// Whether products with it are taken in f32 whatever the backend's precision: the scoring head's.
+    pub unrounded: bool,
+}

@@ -1,0 +1,267 @@
+//! Whole requests through the engine: however they are run, whatever fails, pruned or not.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use grating_backend::Ops;
+use grating_engine::{CancelToken, Engine, EngineError, EngineOptions, Job, Savings, Scored};
+use grating_io::{Checkpoint, Faults, FaultyStorage, Storage};
+use grating_model::{Encoding, LoadedModel};
+use grating_prune::{Mode, Policy, ScoreTrace, replay};
+use grating_sched::{BlockUnit, PlanError, PoolShape, Spill, Window};
+
+use crate::layers::{cases, load};
+
+/// Bytes from one budget to the next.
+const STEP: u64 = 16 << 10;
+
+const QUERY: &str = "which window slides";
+const TEXTS: [&str; 7] = [
+    "two layers of weights slide",
+    "the cat sat",
+    "glass",
+    "a river by the window, and the river is wide where the window of the house is",
+    "weights on a disk",
+    "東京",
+    "a window of glass slides over the layers",
+];
+
+/// A model with candidates for it, on a backend that is made anew for each engine.
+struct Subject<'a, B> {
+    case: &'static str,
+    backend: &'a dyn Fn() -> B,
+    checkpoint: Checkpoint,
+}
+
+impl<'a, B: Ops> Subject<'a, B> {
+    fn new(case: &'static str, backend: &'a dyn Fn() -> B) -> Self {
+        let checkpoint = Checkpoint::open(folder(case)).unwrap();
+        Subject { case, backend, checkpoint }
+    }
+
+    /// An engine, and the tokens of the candidates.
+    fn engine(&self, set: impl FnOnce(&mut EngineOptions)) -> (Engine, Vec<Encoding>) {
+        let (LoadedModel { model, encoder, .. }, _) = load(&folder(self.case), 120, false);
+        let query = encoder.encode_query(QUERY, None).unwrap();
+        let encodings = TEXTS.map(|text| encoder.encode(&query, text).unwrap()).to_vec();
+        let mut options = EngineOptions::new(std::env::temp_dir());
+        set(&mut options);
+        let (backend, checkpoint) = ((self.backend)(), self.checkpoint.clone());
+        let engine = Engine::start(self.case.into(), model, checkpoint, backend, options).unwrap();
+        (engine, encodings)
+    }
+
+    /// Scores after the last layer, of two requests after each other.
+    fn scores(&self, set: impl FnOnce(&mut EngineOptions)) -> [Vec<f32>; 2] {
+        let (engine, encodings) = self.engine(set);
+        [(); 2].map(|()| logits(&select(&engine, Job::new(encodings.clone(), 2)).unwrap()))
+    }
+}
+
+fn folder(case: &str) -> std::path::PathBuf {
+    let found = cases().into_iter().find(|path| path.file_name() == Path::new(case).file_name());
+    found.unwrap_or_else(|| panic!("no golden checkpoint {case}"))
+}
+
+fn select(engine: &Engine, job: Job) -> Result<Scored, EngineError> {
+    engine.select(job, |_| ())
+}
+
+fn logits(scored: &Scored) -> Vec<f32> {
+    scored.logits.iter().map(|logit| logit.0).collect()
+}
+
+/// |found - expected| ≤ `bound` × max(1, |expected|); with a bound of 0 the bits are the same.
+#[track_caller]
+fn assert_near(found: &[f32], expected: &[f32], bound: f32, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (found, expected) in found.iter().zip(expected) {
+        let near = (found - expected).abs() <= bound * expected.abs().max(1.0);
+        let same = found.to_bits() == expected.to_bits();
+        assert!(same || (bound > 0.0 && near), "{what}: {found} for {expected}");
+    }
+}
+
+/// Scores do not depend on window, chunks, disk, cache of rows, savings, or what was asked before.
+pub fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
+    let windows = [Window::Slots(1), Window::Slots(2), Window::Slots(3), Window::All];
+    for case in
+        ["bert-gelu-f32", "qwen3-tied-f32", "qwen2-bf16-sharded", "xlm-roberta-f32", "llama-f32"]
+    {
+        let subject = Subject::new(case, backend);
+        let [expected, again] = subject.scores(|_| ());
+        assert_near(&again, &expected, 0.0, "the same request once more");
+        for (at, window) in windows.into_iter().enumerate() {
+            for (spill, chunk) in [(Spill::Always, 1), (Spill::Always, 45), (Spill::Never, 70)] {
+                let savings = [Savings::default(), Savings::NONE][at % 2];
+                let scores = subject.scores(|options| {
+                    options.settings.window = window;
+                    options.settings.spill = spill;
+                    options.settings.chunk_tokens = Some(chunk);
+                    options.savings = savings;
+                });
+                for scores in scores {
+                    let what = format!("{case} {window:?} {spill:?} {chunk} {savings:?}");
+                    assert_near(&scores, &expected, bound, &what);
+                }
+            }
+        }
+    }
+}
+
+/// From the least budget to one for whole layers: halves of layers, chunks on disk, and the scores are the same.
+pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
+    backend: &dyn Fn() -> B,
+    bound: f32,
+) {
+    for case in ["qwen3-tied-f32", "qwen3-score-bf16", "bert-gelu-f32", "xlm-roberta-f32"] {
+        let subject = Subject::new(case, backend);
+        let [expected, _] = subject.scores(|_| ());
+        let mut blocks = Vec::new();
+        let mut budget = 1;
+        // The least one grows with what else is resident in this process.
+        for _ in 0..200 {
+            let (engine, encodings) =
+                subject.engine(|options| options.settings.budget = Some(budget));
+            match select(&engine, Job::new(encodings, 2)) {
+                Ok(scored) => {
+                    let block = scored.plan.layout.weights.unit;
+                    let what = format!("{case} within {budget} bytes, {block:?}");
+                    assert_near(&logits(&scored), &expected, bound, &what);
+                    blocks.push(block);
+                    budget += STEP;
+                }
+                Err(EngineError::Plan(PlanError::BudgetTooSmall { minimum, .. })) => {
+                    budget = minimum;
+                }
+                Err(error) => panic!("{case}: {error}"),
+            }
+            if blocks.last() == Some(&BlockUnit::Layer) {
+                break;
+            }
+        }
+        for block in [BlockUnit::HalfLayer, BlockUnit::Layer] {
+            assert!(blocks.contains(&block), "{case}: no budget made {block:?}s: {blocks:?}");
+        }
+    }
+}
+
+/// Pruning does what a replay of the full run's trace says, and ranks by the full model's own scores.
+pub fn pruning_is_what_a_replay_says<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
+    for case in ["bert-gelu-f32", "qwen3-tied-f32"] {
+        let subject = Subject::new(case, backend);
+        let (engine, encodings) = subject.engine(|options| {
+            options.settings.chunk_tokens = Some(60);
+            options.settings.spill = Spill::Always;
+        });
+        let mut job = Job::new(encodings.clone(), 2);
+        job.trace = true;
+        let full = select(&engine, job).unwrap();
+        let trace = full.trace.clone().unwrap();
+        let rows: Vec<f32> = trace.iter().flatten().copied().collect();
+        let trace = ScoreTrace::from_vec(trace.len(), TEXTS.len(), rows).unwrap();
+        for (threshold, k) in [(0.0, 1), (0.0, 3), (0.1, 2), (0.3, 4)] {
+            for mode in [Mode::Select, Mode::Rank] {
+                let policy = Policy::paper(threshold).with_mode(mode);
+                let expected = replay(&policy, &trace, k).unwrap();
+                let mut job = Job::new(encodings.clone(), k);
+                job.policy = Some(policy);
+                let pruned = select(&engine, job).unwrap();
+                let last = trace.layers() - 1;
+                let decided = expected.decided_after_layer.iter().map(|d| d.unwrap_or(last));
+                assert_eq!(pruned.decided, decided.collect::<Vec<_>>(), "{case} {threshold} {k}");
+                let mut selected = pruned.selected.clone().unwrap();
+                if mode == Mode::Rank {
+                    let of =
+                        |logits: &[f32]| selected.iter().map(|&c| logits[c]).collect::<Vec<_>>();
+                    let (own, all) = (of(&logits(&pruned)), of(&logits(&full)));
+                    assert_near(&own, &all, bound, "the selected ones' own scores");
+                    assert!(own.is_sorted_by(|a, b| a >= b), "{own:?}");
+                }
+                let mut wanted = expected.selected;
+                selected.sort_unstable();
+                wanted.sort_unstable();
+                assert_eq!(selected, wanted, "{case} {threshold} {k} {mode:?}");
+            }
+        }
+    }
+}
+
+/// A request that is cancelled on its way ends as cancelled, and the next one is served.
+pub fn cancelled_requests_end_and_the_next_is_served<B: Ops>(backend: &dyn Fn() -> B) {
+    let subject = Subject::new("qwen3-tied-f32", backend);
+    let (engine, encodings) = subject.engine(|options| {
+        options.settings.chunk_tokens = Some(30);
+        options.settings.window = Window::Slots(1);
+    });
+    let expected = logits(&select(&engine, Job::new(encodings.clone(), 2)).unwrap());
+    for at in [0, 5] {
+        let mut job = Job::new(encodings.clone(), 2);
+        let cancel = CancelToken::new();
+        job.cancel = cancel.clone();
+        if at == 0 {
+            cancel.cancel();
+        }
+        let outcome = engine.select(job, |progress| {
+            if progress.done >= at {
+                cancel.cancel();
+            }
+        });
+        // The last chunk may have been under way.
+        assert!(matches!(outcome, Err(EngineError::Cancelled)) || at > 0, "{outcome:?}");
+        let next = select(&engine, Job::new(encodings.clone(), 2)).unwrap();
+        assert_near(&logits(&next), &expected, 0.0, "after a cancelled request");
+    }
+}
+
+/// A disk that fails or panics is an error of the request, and the next one is served.
+pub fn faults_are_errors_of_their_request<B: Ops>(backend: &dyn Fn() -> B) {
+    let mut subject = Subject::new("bert-gelu-f32", backend);
+    let mut disks = Vec::new();
+    subject.checkpoint = subject.checkpoint.map_storages(|storage| {
+        let disk = Arc::new(FaultyStorage::new(storage, Faults::default()));
+        disks.push(Arc::clone(&disk));
+        disk as Arc<dyn Storage>
+    });
+    let set = |faults: &Faults| disks.iter().for_each(|disk| disk.set_faults(faults.clone()));
+    let (engine, encodings) = subject.engine(|options| {
+        options.settings.window = Window::Slots(2);
+        options.settings.spill = Spill::Always;
+        options.settings.chunk_tokens = Some(30);
+    });
+    let ask = || select(&engine, Job::new(encodings.clone(), 2));
+    let expected = logits(&ask().unwrap());
+    let faults = [
+        Faults { errors: 1.0, ..Faults::default() },
+        Faults { short_reads: 1.0, ..Faults::default() },
+        Faults { panics: 1.0, ..Faults::default() },
+        Faults { truncated_at: Some(0), ..Faults::default() },
+    ];
+    for faults in faults {
+        set(&faults);
+        // What was read before the fault is still good; the request after that must meet it.
+        let error = (0..3).find_map(|_| ask().err());
+        assert!(error.is_some(), "{faults:?} went unnoticed");
+        set(&Faults::default());
+        assert_near(&logits(&ask().unwrap()), &expected, 0.0, &format!("after {faults:?}"));
+    }
+}
+
+/// A plan needs no job.
+pub fn plans_need_no_job<B: Ops>(backend: &dyn Fn() -> B) {
+    let (engine, _) = Subject::new("bert-gelu-f32", backend).engine(|_| ());
+    assert_eq!(engine.plan(PoolShape::uniform(4, 32)).unwrap().layers, 4);
+}
+
+/// All of them. `bound` is how far scores of the same request may be apart that is run in another way, as in
+/// [`crate`]'s words.
+pub fn all<B: Ops>(backend: impl Fn() -> B, bound: f32) {
+    let backend: &dyn Fn() -> B = &backend;
+    // First of all, while the process holds little that it may give back.
+    scores_within_every_budget_are_those_without_one(backend, bound);
+    scores_do_not_depend_on_how_a_request_is_run(backend, bound);
+    pruning_is_what_a_replay_says(backend, bound);
+    cancelled_requests_end_and_the_next_is_served(backend);
+    faults_are_errors_of_their_request(backend);
+    plans_need_no_job(backend);
+}

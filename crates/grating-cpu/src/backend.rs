@@ -1,0 +1,204 @@
+//! Host memory as a device's.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+
+use grating_backend::{
+    Backend, BackendError, Caps, Format, HostBlock, Meter, Precision, Ragged, Result, Rows, Scored,
+    Source, TensorRef, Widths, Workspace,
+};
+use grating_kernels::attention::{Heads, Span, release_scratch, scratch_bytes};
+use grating_kernels::{Matrix, quant};
+
+use crate::{CpuOps, CpuTensor, CpuWeight};
+
+/// Where a chunk's rows are. Positions and spans are made of it when they are asked for: kept for all chunks of a pool of
+/// short texts they would take more than the texts.
+#[derive(Debug, Clone)]
+pub struct CpuLayout(Ragged);
+
+impl CpuLayout {
+    pub(crate) fn ragged(&self) -> &Ragged {
+        &self.0
+    }
+
+    pub(crate) fn positions(&self, rows: Rows) -> Vec<u32> {
+        match rows {
+            Rows::All => self.0.positions(),
+            Rows::Scored => self.0.scored_positions(),
+        }
+    }
+
+    pub(crate) fn spans(&self, rows: Rows) -> Vec<Span> {
+        let whole = |keys: Range<usize>| Span { queries: keys.clone(), keys, first_query: 0 };
+        let scored = |(i, keys): (usize, Range<usize>)| {
+            let first_query = match self.0.scored() {
+                Scored::First => 0,
+                Scored::Last => keys.len() - 1,
+            };
+            Span { queries: i..i + 1, keys, first_query }
+        };
+        match rows {
+            Rows::All => self.0.sequences().map(whole).collect(),
+            Rows::Scored => self.0.sequences().enumerate().map(scored).collect(),
+        }
+    }
+}
+
+impl Backend for CpuOps {
+    type Tensor = CpuTensor;
+    /// The host's block: nothing is copied.
+    type Slot = Arc<dyn HostBlock>;
+    type Weight<'s> = CpuWeight<'s>;
+    type Layout = CpuLayout;
+    type Pending = Vec<f32>;
+
+    fn caps(&self) -> Caps {
+        Caps::on_host(format!("cpu ({}, {})", self.kernels.isa(), self.precision))
+    }
+
+    fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        match &self.threads {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+    }
+
+    fn admit(&self, block: Arc<dyn HostBlock>, _spare: Option<Self::Slot>) -> Result<Self::Slot> {
+        Ok(block)
+    }
+
+    fn bind<'s>(&self, slot: &'s Self::Slot, tensor: TensorRef<'_>) -> Result<CpuWeight<'s>> {
+        let TensorRef { index, format, shape, unrounded } = tensor;
+        let bytes = slot.bytes(index);
+        let [rows, columns] = *shape else {
+            return Ok(CpuWeight::Vector(elements(format, shape, bytes)?));
+        };
+        let matrix = Matrix::new(format, rows, columns, bytes).map_err(BackendError::failed)?;
+        let precision = if unrounded { Precision::Full } else { self.precision };
+        Ok(CpuWeight::Matrix(matrix, self.compute(format, precision)))
+    }
+
+    fn layout(&self, rows: &Ragged) -> Result<CpuLayout> {
+        Ok(CpuLayout(rows.clone()))
+    }
+
+    fn empty(&self, rows: usize, columns: usize) -> Result<CpuTensor> {
+        Ok(self.scratch(rows, columns))
+    }
+
+    fn written<E: From<BackendError>>(
+        &self,
+        rows: usize,
+        columns: usize,
+        write: impl FnOnce(&mut [f32]) -> Result<(), E>,
+    ) -> Result<CpuTensor, E> {
+        let mut tensor = self.scratch(rows, columns);
+        write(tensor.as_mut_slice())?;
+        Ok(tensor)
+    }
+
+    fn copy_rows(
+        &self,
+        out: &mut CpuTensor,
+        at: usize,
+        source: Source<'_, CpuTensor>,
+        rows: Range<usize>,
+    ) -> Result<()> {
+        let columns = out.columns;
+        let source = match source {
+            Source::Tensor(tensor) => Cow::Borrowed(tensor.as_slice()),
+            Source::Host(bytes) => numbers(bytes),
+        };
+        let from = &source[rows.start * columns..rows.end * columns];
+        out.data[at * columns..][..from.len()].copy_from_slice(from);
+        Ok(())
+    }
+
+    fn park(&self, x: &CpuTensor, out: &mut [u8]) -> Result<()> {
+        out.copy_from_slice(bytemuck::cast_slice(x.as_slice()));
+        Ok(())
+    }
+
+    fn read(&self, x: &CpuTensor) -> Result<Vec<f32>> {
+        Ok(x.data.to_vec())
+    }
+
+    fn wait(&self, pending: Vec<f32>) -> Result<Vec<f32>> {
+        Ok(pending)
+    }
+
+    fn workspace(&self, widths: &Widths, longest: usize) -> Workspace {
+        let threads = match &self.threads {
+            Some(pool) => pool.current_num_threads(),
+            None => rayon::current_num_threads(),
+        };
+        let fixed = per_thread(widths, longest).saturating_mul(threads);
+        Workspace {
+            per_token: per_token(widths),
+            fixed: fixed.saturating_add(angle_bytes(widths, longest)),
+        }
+    }
+
+    fn meter(&self) -> Meter {
+        Meter::new(self.arena.peak_bytes(), self.clock.times())
+    }
+
+    fn trim(&self) {
+        self.clock.reset();
+        self.arena.trim();
+        self.most_rows.store(0, std::sync::atomic::Ordering::Relaxed);
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        // Threads that encode for other callers meanwhile do it when they come to it.
+        match &self.threads {
+            Some(pool) => pool.spawn_broadcast(|_| release_scratch()),
+            None => rayon::spawn_broadcast(|_| release_scratch()),
+        }
+    }
+}
+
+/// A vector's elements in f32.
+fn elements(format: Format, shape: &[usize], bytes: &[u8]) -> Result<Vec<f32>> {
+    let mut elements = vec![0.0; shape.iter().product()];
+    quant::dequantize_into(format, bytes, &mut elements).map_err(BackendError::failed)?;
+    Ok(elements)
+}
+
+/// What was parked, where it lies if it is aligned as the buffers of spill stores are.
+fn numbers(bytes: &[u8]) -> Cow<'_, [f32]> {
+    match bytemuck::try_cast_slice(bytes) {
+        Ok(numbers) => Cow::Borrowed(numbers),
+        Err(_) => Cow::Owned(bytemuck::pod_collect_to_vec(bytes)),
+    }
+}
+
+/// Most bytes that a layer needs for each token of a chunk, the hidden state itself not counted.
+fn per_token(widths: &Widths) -> usize {
+    let Widths { hidden: h, intermediate: f, gated, heads, kv_heads, head_dim, .. } = *widths;
+    let (q, kv) = (heads * head_dim, 2 * kv_heads * head_dim);
+    // Queries, keys and values with their input, then what attention makes of them.
+    let attention = h + 2 * q + kv;
+    // Both halves of a gated feed-forward block or the one of a plain one, with their input, and the output; buffers
+    // that are used again are up to half larger than what is in them.
+    let wide = if gated { 3 * f } else { 2 * f };
+    let feed_forward = 2 * h + wide;
+    // The input of one linear layer, laid out for the kernels.
+    let prepared = h.max(q).max(f);
+    size_of::<f32>() * (attention.max(feed_forward) + prepared)
+}
+
+/// Bytes of scratch that each thread takes: packed weights, and attention over sequences of up to `keys` tokens.
+fn per_thread(widths: &Widths, keys: usize) -> usize {
+    const PACKED: usize = 1 << 20;
+    let Widths { heads, kv_heads, head_dim, causal, .. } = *widths;
+    PACKED + scratch_bytes(Heads::new(heads, kv_heads, head_dim, causal), keys)
+}
+
+/// Bytes of the tables of rotary angles up to `tokens` positions.
+fn angle_bytes(widths: &Widths, tokens: usize) -> usize {
+    match widths.rotary {
+        true => 2 * tokens * (widths.head_dim / 2) * size_of::<f32>(),
+        false => 0,
+    }
+}

@@ -1,0 +1,159 @@
+//! The CPU backend: the operations of `grating-backend` on weights as they lie in the window.
+//!
+//! Matrices keep their stored type; a linear layer reads them where they are ([`grating_kernels`]), and a slot is the
+//! host's block itself. Activations are f32 in buffers of an arena and go back to it when they are dropped, so that a
+//! layer allocates nothing that the one before it did not need too. Every operation shares its work out over the threads
+//! of a rayon pool, and no bit of a result depends on how many there are or on what else is in the chunk.
+//!
+//! ```
+//! use grating_backend::{Backend, Precision};
+//! use grating_cpu::{CpuOps, Isa};
+//!
+//! let cpu = CpuOps::new(Isa::detect(), Precision::Exact);
+//! assert!(cpu.caps().shares_host_memory);
+//! ```
+#![deny(unsafe_code)]
+
+mod arena;
+mod backend;
+mod clock;
+mod ops;
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use grating_backend::{Format, Precision};
+use grating_kernels::{Activations, Compute, Kernels, Matrix};
+pub use grating_kernels::{Isa, IsaError};
+use rayon::ThreadPool;
+
+use arena::{Arena, Buffer};
+pub use backend::CpuLayout;
+use clock::{Clock, Operation};
+
+/// Tensor operations of the CPU path.
+#[derive(Debug)]
+pub struct CpuOps {
+    kernels: Kernels,
+    precision: Precision,
+    /// Where it computes; the caller's own pool where there is none.
+    threads: Option<Arc<ThreadPool>>,
+    arena: Arc<Arena>,
+    /// Most rows of a tensor since the last trim.
+    most_rows: AtomicUsize,
+    /// Prepared inputs of linear layers, reused.
+    prepared: Mutex<Vec<Activations>>,
+    clock: Clock,
+}
+
+/// An activation tensor, f32 `[rows, columns]`.
+#[derive(Debug)]
+pub struct CpuTensor {
+    data: Buffer,
+    rows: usize,
+    columns: usize,
+}
+
+/// A weight: the bytes of the window, or, for vectors, their elements.
+#[derive(Debug)]
+pub enum CpuWeight<'w> {
+    /// `[n]`
+    Vector(Vec<f32>),
+    /// `[out, in]`, and in what its products are taken.
+    Matrix(Matrix<'w>, Compute),
+}
+
+impl CpuOps {
+    /// With the given instructions and precision.
+    ///
+    /// # Panics
+    /// If this machine lacks the instructions ([`Isa::is_supported`]).
+    pub fn new(isa: Isa, precision: Precision) -> Self {
+        CpuOps {
+            kernels: Kernels::new(isa),
+            precision,
+            threads: None,
+            arena: Arc::default(),
+            most_rows: AtomicUsize::new(0),
+            prepared: Mutex::default(),
+            clock: Clock::default(),
+        }
+    }
+
+    /// Computing in the threads of `pool`.
+    #[must_use]
+    pub fn with_threads(mut self, pool: Arc<ThreadPool>) -> Self {
+        self.threads = Some(pool);
+        self
+    }
+
+    /// In which types products with matrices of such formats are taken, `f32` for instance, or `f32, int8`. It depends
+    /// on precision, instructions and the formats; scores of two machines where it is the same differ by no more than
+    /// rounding in f32.
+    pub fn products(&self, formats: impl IntoIterator<Item = Format>) -> String {
+        let kinds = formats.into_iter().map(|format| self.compute(format, self.precision).name());
+        Vec::from_iter(BTreeSet::from_iter(kinds)).join(", ")
+    }
+
+    fn compute(&self, format: Format, precision: Precision) -> Compute {
+        let wanted = match (precision, format) {
+            (Precision::Fast, _) => Compute::Int8,
+            (Precision::Exact, Format::Bf16) => Compute::Bf16,
+            _ => Compute::F32,
+        };
+        self.kernels.compute_for(format, wanted)
+    }
+
+    /// A tensor to be written; what it holds is unspecified.
+    fn scratch(&self, rows: usize, columns: usize) -> CpuTensor {
+        // Chunks differ in their rows; what the largest fits in does for all that are not far smaller.
+        let most = self.most_rows.fetch_max(rows, Ordering::Relaxed).max(rows);
+        let room = if 2 * rows >= most { most } else { rows };
+        CpuTensor { data: self.arena.take(rows * columns, room * columns), rows, columns }
+    }
+
+    /// Memory for prepared inputs, to be given back.
+    fn prepared(&self) -> Activations {
+        let mut spare = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, prepared: Activations) {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
+    }
+
+    fn prepare(&self, x: &CpuTensor, compute: Compute, into: &mut Activations) {
+        self.clock.time(Operation::Prepare, || {
+            self.kernels.prepare(&x.data, x.rows, x.columns, compute, into);
+        });
+    }
+}
+
+impl CpuTensor {
+    /// The elements, row-major.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.data
+    }
+
+    /// The elements, row-major.
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.data
+    }
+}
+
+impl CpuWeight<'_> {
+    fn vector(&self) -> &[f32] {
+        match self {
+            CpuWeight::Vector(elements) => elements,
+            CpuWeight::Matrix(..) => unreachable!("models use norms and biases as vectors"),
+        }
+    }
+
+    fn matrix(&self) -> (&Matrix<'_>, Compute) {
+        match self {
+            CpuWeight::Matrix(matrix, compute) => (matrix, *compute),
+            CpuWeight::Vector(_) => unreachable!("models use matrices as matrices"),
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The operations, each on the kernels.
+
+use grating_backend::{Activation, Affine, AttentionSpec, Ops, Result, Rows};
+use grating_kernels::attention::{Heads, KeysValues, attention};
+use grating_kernels::rows as kernels;
+
+use crate::backend::CpuLayout;
+use crate::clock::Operation;
+use crate::{CpuOps, CpuTensor, CpuWeight};
+
+impl Ops for CpuOps {
+    fn linear<const N: usize>(
+        &self,
+        x: &CpuTensor,
+        maps: [Affine<'_, CpuWeight<'_>>; N],
+    ) -> Result<[CpuTensor; N]> {
+        let mut prepared = self.prepared();
+        let mut ready = None;
+        let outputs = maps.map(|Affine { weight, bias }| {
+            let (matrix, compute) = weight.matrix();
+            if ready != Some(compute) {
+                self.prepare(x, compute, &mut prepared);
+                ready = Some(compute);
+            }
+            let mut out = self.scratch(x.rows, matrix.rows());
+            let bias = bias.map(CpuWeight::vector);
+            self.clock.time(Operation::Linear, || {
+                self.kernels.linear(&prepared, matrix, bias, &mut out.data, matrix.rows());
+            });
+            out
+        });
+        self.give_back(prepared);
+        Ok(outputs)
+    }
+
+    fn linear_add(
+        &self,
+        mut sum: CpuTensor,
+        x: &CpuTensor,
+        Affine { weight, bias }: Affine<'_, CpuWeight<'_>>,
+    ) -> Result<CpuTensor> {
+        let (matrix, compute) = weight.matrix();
+        let mut prepared = self.prepared();
+        self.prepare(x, compute, &mut prepared);
+        let bias = bias.map(CpuWeight::vector);
+        self.clock.time(Operation::Linear, || {
+            self.kernels.linear_add(&prepared, matrix, bias, &mut sum.data, matrix.rows());
+        });
+        self.give_back(prepared);
+        Ok(sum)
+    }
+
+    fn gate(
+        &self,
+        mut gate: CpuTensor,
+        up: &CpuTensor,
+        activation: Activation,
+    ) -> Result<CpuTensor> {
+        let isa = self.kernels.isa();
+        self.clock.time(Operation::Activation, || {
+            kernels::gate(isa, &mut gate.data, &up.data, activation)
+        });
+        Ok(gate)
+    }
+
+    fn rms_norm(&self, x: &CpuTensor, weight: &CpuWeight<'_>, eps: f32) -> Result<CpuTensor> {
+        let mut out = self.scratch(x.rows, x.columns);
+        let isa = self.kernels.isa();
+        self.clock.time(Operation::Norm, || {
+            kernels::rms_norm(isa, &x.data, weight.vector(), eps, &mut out.data);
+        });
+        Ok(out)
+    }
+
+    fn rms_norm_heads(
+        &self,
+        mut x: CpuTensor,
+        weight: &CpuWeight<'_>,
+        eps: f32,
+    ) -> Result<CpuTensor> {
+        let isa = self.kernels.isa();
+        self.clock.time(Operation::Norm, || {
+            kernels::rms_norm_in_place(isa, &mut x.data, weight.vector(), eps);
+        });
+        Ok(x)
+    }
+
+    fn layer_norm(
+        &self,
+        mut x: CpuTensor,
+        weight: &CpuWeight<'_>,
+        bias: &CpuWeight<'_>,
+        eps: f32,
+    ) -> Result<CpuTensor> {
+        let (weight, bias) = (weight.vector(), bias.vector());
+        let isa = self.kernels.isa();
+        self.clock.time(Operation::Norm, || {
+            kernels::layer_norm_in_place(isa, &mut x.data, weight, bias, eps);
+        });
+        Ok(x)
+    }
+
+    fn activate(&self, mut x: CpuTensor, activation: Activation) -> Result<CpuTensor> {
+        let isa = self.kernels.isa();
+        self.clock.time(Operation::Activation, || kernels::activate(isa, &mut x.data, activation));
+        Ok(x)
+    }
+
+    fn neighbours_to_halves(&self, mut x: CpuTensor, head_dim: usize) -> Result<CpuTensor> {
+        let mut pairs = vec![0.0; head_dim];
+        for head in x.data.chunks_exact_mut(head_dim) {
+            pairs.copy_from_slice(head);
+            let (low, high) = head.split_at_mut(head_dim / 2);
+            for ((low, high), pair) in low.iter_mut().zip(high).zip(pairs.chunks_exact(2)) {
+                (*low, *high) = (pair[0], pair[1]);
+            }
+        }
+        Ok(x)
+    }
+
+    fn rope(
+        &self,
+        mut x: CpuTensor,
+        (cos, sin): (&CpuTensor, &CpuTensor),
+        head_dim: usize,
+        layout: &CpuLayout,
+        rows: Rows,
+    ) -> Result<CpuTensor> {
+        let isa = self.kernels.isa();
+        let positions = layout.positions(rows);
+        self.clock.time(Operation::Rope, || {
+            let (cos, sin) = (&cos.data, &sin.data);
+            kernels::rope(isa, &mut x.data, x.columns, cos, sin, head_dim / 2, &positions);
+        });
+        Ok(x)
+    }
+
+    fn attention(
+        &self,
+        q: CpuTensor,
+        (k, v): (&CpuTensor, &CpuTensor),
+        prefix: Option<(&CpuTensor, &CpuTensor)>,
+        spec: &AttentionSpec,
+        layout: &CpuLayout,
+        rows: Rows,
+    ) -> Result<CpuTensor> {
+        let AttentionSpec { heads, kv_heads, width, causal, scale, .. } = *spec;
+        let heads = Heads { queries: heads, keys: kv_heads, width, causal, scale };
+        let own = KeysValues { keys: &k.data, values: &v.data };
+        let prefix = prefix.map(|(k, v)| KeysValues { keys: &k.data, values: &v.data });
+        let mut out = self.scratch(q.rows, q.columns);
+        let isa = self.kernels.isa();
+        let spans = layout.spans(rows);
+        self.clock.time(Operation::Attention, || {
+            attention(isa, heads, &q.data, own, prefix, &spans, &mut out.data);
+        });
+        Ok(out)
+    }
+
+    fn scored_rows(&self, x: &CpuTensor, layout: &CpuLayout) -> Result<CpuTensor> {
+        let rows = layout.ragged().scored_rows();
+        let mut out = self.scratch(rows.len(), x.columns);
+        for (out, &row) in out.data.chunks_exact_mut(x.columns).zip(&rows) {
+            out.copy_from_slice(&x.data[row * x.columns..(row + 1) * x.columns]);
+        }
+        Ok(out)
+    }
+}
