@@ -2,6 +2,5 @@
 #![allow(clippy::unwrap_used)] // helpers of tests; the exemption of clippy.toml covers the tests alone
 
 mod gguf_files;
-mod golden;
 mod tokenization;
 mod tokenizer_files;

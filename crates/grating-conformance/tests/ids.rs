@@ -1,4 +1,5 @@
-//! Ids of every pair against the reference tokenizers.
+//! Ids of every pair of the golden checkpoints against the reference tokenizers.
+#![allow(clippy::unwrap_used)] // helpers of tests; the exemption of clippy.toml covers the tests alone
 
 use grating_conformance::layers::{Pair, cases, load, pairs};
 use grating_model::{Encoding, LoadedModel};
