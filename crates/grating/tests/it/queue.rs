@@ -250,10 +250,11 @@ fn of_several_requests_no_more_are_tokenized_than_may_wait() {
             assert_eq!(answers.size_hint(), (REQUESTS, Some(REQUESTS)));
             answers.map(|answer| scores(&answer.unwrap())).collect::<Vec<_>>()
         });
-        while stuck.waiting() < 2 {
+        stuck.until_running();
+        while stuck.waiting() == 0 {
             std::thread::yield_now();
         }
-        // One that is computed, two that wait, and one in the hand that found the queue full.
+        // One that is computed, up to two that wait, and one in the hand that found the queue full.
         assert!(drawn.load(Ordering::Relaxed) <= 4);
         stuck.gate.close(false);
         for (i, answer) in answers.join().unwrap().into_iter().enumerate() {
