@@ -1,7 +1,7 @@
 //! The fields of `config.json`, and the checks that all families share.
 
-use grating_io::shown;
 use grating_backend::Activation;
+use grating_io::shown;
 use serde::Deserialize;
 
 use super::family::FAMILIES;
