@@ -122,7 +122,7 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
         // The least one grows with what else is resident in this process.
         for _ in 0..200 {
             let (engine, encodings) =
-                subject.engine(|options| options.settings.budget = Some(budget));
+                subject.engine(|options| options.machine.host.budget = Some(budget));
             match select(&engine, Job::new(encodings, 2)) {
                 Ok(scored) => {
                     let block = scored.plan.layout.weights.unit;
