@@ -8,13 +8,6 @@ const READS_THE_ENVIRONMENT: &[&str] = &["crates/grating/src/hub/options.rs"];
 /// Crates that are programs: what the user set in the environment is theirs to read and to pass on.
 const PROGRAMS: &[&str] = &["crates/grating-cli/"];
 
-/// Files that still have tests which pass by panicking anywhere. Nothing is added here.
-const PANICKING_TESTS: &[&str] = &[
-    "crates/grating-io/src/prefetch/memory.rs",
-    "crates/grating-io/src/spill/buffer.rs",
-    "crates/grating-io/src/storage/faulty.rs",
-];
-
 /// Names that gave way to another one, so that a thing has one name (docs/glossary.md), and that other name.
 const RETIRED: &[(&str, &str)] = &[
     ("overlap_at_k", "agreement_at_k"),
@@ -29,7 +22,7 @@ pub(super) fn check(path: &str, text: &str) -> Vec<String> {
     for (number, line) in text.lines().enumerate() {
         let code = line.split("//").next().unwrap_or_default();
         let reasons = [
-            catches_any_panic(code).filter(|_| !PANICKING_TESTS.contains(&path)),
+            catches_any_panic(code),
             reads_the_environment(path, code),
             exports_without_names(path, code),
         ];

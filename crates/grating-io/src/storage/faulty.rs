@@ -226,9 +226,12 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "injected panic at offset 3 of disk")]
     fn a_panic() {
-        _ = disk(Faults { panics: 1.0, ..Faults::default() }).read_at(3, &mut [0]);
+        let disk = disk(Faults { panics: 1.0, ..Faults::default() });
+        let read = std::panic::AssertUnwindSafe(|| disk.read_at(3, &mut [0]));
+        let panic = std::panic::catch_unwind(read).unwrap_err();
+        let message = panic.downcast_ref::<String>().unwrap();
+        assert_eq!(message, "injected panic at offset 3 of disk");
     }
 
     #[test]
