@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -105,6 +106,10 @@ pub(crate) struct RerankArgs {
     /// the full model's scores.
     #[arg(long, value_name = "SCORE", allow_negative_numbers = true, value_parser = units::score)]
     pub(crate) threshold_score: Option<f32>,
+    /// Print all texts, best first, the selected ones before the others: with whether each was selected, the layer that its
+    /// score was read after, and whether that is final, early, or altered so that the list falls.
+    #[arg(long)]
+    pub(crate) all: bool,
     /// Print one JSON object; with --queries one a line for each query.
     #[arg(long)]
     pub(crate) json: bool,
@@ -134,6 +139,9 @@ pub(crate) struct RerankArgs {
     /// Most tokens of a text with its query and template; longer texts are cut. By default the model's own limit.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_length: Option<usize>,
+    /// Give up where the answer is not there within this time: 500ms, 2s, 1.5m.
+    #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "queries")]
+    pub(crate) deadline: Option<Duration>,
     /// Write what ran when to FILE, for Perfetto or chrome://tracing.
     #[arg(long, value_name = "FILE")]
     pub(crate) timeline: Option<PathBuf>,

@@ -134,6 +134,10 @@ fn build(args: &RerankArgs) -> Result<Reranker> {
 fn request(args: &RerankArgs, asked: &Asked, k: usize) -> Request {
     let request = Request::new(&asked.query.query, Arc::clone(&asked.texts), k)
         .timeline(args.timeline.is_some());
+    let request = match args.deadline {
+        Some(allowed) => request.deadline(allowed),
+        None => request,
+    };
     let request = match args.pruning.mode {
         Some(mode) => request.mode(mode.into()),
         None => request,

@@ -1,10 +1,27 @@
 //! Sizes, shares and counts as people write them.
 
 use std::ffi::OsStr;
+use std::time::Duration;
 
 use grating::{Policy, RowCache, Window};
 
 use crate::input;
+
+/// A time: `500ms`, `2s`, `1.5m`; a bare number is seconds.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let expected = || "write a time such as 500ms, 2s or 1.5m".to_string();
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| expected())?;
+    let seconds = match unit.trim() {
+        "ms" => number / 1e3,
+        "" | "s" => number,
+        "m" | "min" => number * 60.0,
+        _ => return Err(expected()),
+    };
+    Duration::try_from_secs_f64(seconds).map_err(|_| expected())
+}
 
 /// Bytes: `200MiB`, `1.5GB`, `64k`, `4096`. Without an `i` or with a bare letter: K, M, G are powers of 1024 when bare,
 /// of 1000 with a `B`.
@@ -105,6 +122,17 @@ pub(crate) fn probability(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_written() {
+        for (text, milliseconds) in [("500ms", 500), ("2", 2000), ("2s", 2000), (" 1.5 m", 90_000)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
+        }
+        for wrong in ["", "s", "-1s", "2h", "1e3s", "9".repeat(400).as_str()] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn policies() {

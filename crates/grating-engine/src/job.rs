@@ -70,6 +70,9 @@ pub struct Scored {
     pub decided: Vec<usize>,
     /// The latest score of each candidate.
     pub logits: Vec<Logit>,
+    /// The layer that each of those was read after: the one that decided, or the last one for selected candidates in
+    /// [`Mode::Rank`](grating_prune::Mode::Rank).
+    pub read_after: Vec<usize>,
     /// Scores after every layer, `[layer][candidate]`, if they were wanted.
     pub trace: Option<Vec<Vec<f32>>>,
     /// Normalised hidden states of the scored tokens, `[layer][candidate * hidden]`, if they were wanted; not those

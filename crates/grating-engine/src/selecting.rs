@@ -12,6 +12,8 @@ pub(crate) struct Selecting {
     layers: usize,
     /// The latest score of each candidate.
     latest: Vec<Logit>,
+    /// The layer that it was read after.
+    read_after: Vec<usize>,
     trace: Option<Vec<Vec<f32>>>,
 }
 
@@ -24,6 +26,8 @@ pub(crate) struct Selected {
     pub(crate) decided: Vec<usize>,
     /// The latest score of each candidate.
     pub(crate) logits: Vec<Logit>,
+    /// The layer that each of them was read after.
+    pub(crate) read_after: Vec<usize>,
     /// Scores after every layer, `[layer][candidate]`, if they were wanted.
     pub(crate) trace: Option<Vec<Vec<f32>>>,
 }
@@ -40,6 +44,7 @@ impl Selecting {
             pruner: policy.map(|policy| Pruner::new(policy, pool)).transpose()?,
             layers: pool.layers,
             latest: vec![Logit(f32::NAN); pool.candidates],
+            read_after: vec![0; pool.candidates],
             trace: trace.then(Vec::new),
         })
     }
@@ -54,7 +59,7 @@ impl Selecting {
     /// Takes the scores after a layer; returns what the pruner made of them.
     pub(crate) fn take_in(&mut self, layer: usize, scores: &[Score]) -> Result<Option<Verdicts>> {
         for &(candidate, logit) in scores {
-            self.latest[candidate] = logit;
+            (self.latest[candidate], self.read_after[candidate]) = (logit, layer);
         }
         if let Some(trace) = &mut self.trace {
             trace.push(self.latest.iter().map(|logit| logit.0).collect());
@@ -81,11 +86,11 @@ impl Selecting {
 
     /// The result, once nobody goes on.
     pub(crate) fn finish(self) -> Selected {
-        let Selecting { pruner, layers, latest: logits, trace } = self;
+        let Selecting { pruner, layers, latest: logits, read_after, trace } = self;
         let last = layers - 1;
         let Some(pruner) = pruner else {
             let decided = vec![last; logits.len()];
-            return Selected { selected: None, decided, logits, trace };
+            return Selected { selected: None, decided, logits, read_after, trace };
         };
         let decided = pruner.outcome().decided_after_layer;
         let decided = decided.into_iter().map(|layer| layer.unwrap_or(last)).collect();
@@ -94,7 +99,7 @@ impl Selecting {
             // The selected ones have run to the end: their own scores order them.
             selected.sort_by(|&a, &b| logits[b].0.total_cmp(&logits[a].0).then(a.cmp(&b)));
         }
-        Selected { selected: Some(selected), decided, logits, trace }
+        Selected { selected: Some(selected), decided, logits, read_after, trace }
     }
 }
 
@@ -122,7 +127,8 @@ mod tests {
         assert_eq!(selecting.running(), [true; 4]);
         let logits = [1.0, -1.0, 0.5, 0.0].map(Logit).to_vec();
         let decided = vec![2; 4];
-        let expected = Selected { selected: None, decided, logits, trace: None };
+        let read_after = vec![2; 4];
+        let expected = Selected { selected: None, decided, logits, read_after, trace: None };
         assert_eq!(selecting.finish(), expected);
     }
 
@@ -174,6 +180,7 @@ mod tests {
         assert_eq!(selected.selected.unwrap(), [0, 2]);
         assert_eq!(selected.decided, [0; 4]);
         assert_eq!(selected.logits, [9.0, -5.0, 8.0, -5.1].map(Logit));
+        assert_eq!(selected.read_after, [2, 0, 2, 0]);
     }
 
     #[test]

@@ -115,16 +115,23 @@ impl Ticket {
         }
         let timer = until.into_iter().chain(deadline).min().map_or_else(never, at);
         select_biased! {
+            recv(self.answer) -> answer => {
+                // What was reported before the answer is told before it.
+                while let Ok(progress) = self.progress.try_recv() {
+                    if self.news(progress) {
+                        on_progress(progress);
+                    }
+                }
+                Some(answer.map_or_else(gone, |result| *result))
+            }
             recv(self.progress) -> progress => {
                 match progress {
                     Ok(progress) if self.news(progress) => on_progress(progress),
-                    Ok(_) => {}
-                    // The worker has let go of the job: the answer is there, or will never be.
-                    Err(_) => return Some(self.answer.try_recv().map_or_else(gone, |result| *result)),
+                    // Old news, or the end: then the other channel has the answer, or is closed as well.
+                    _ => {}
                 }
                 None
             }
-            recv(self.answer) -> answer => Some(answer.map_or_else(gone, |result| *result)),
             recv(timer) -> _ => None,
         }
     }

@@ -183,11 +183,12 @@ impl<B: Ops> Worker<B> {
         let costs = meter.finish(&self.counters(), self.ops.meter().times);
         self.learn(&pool, &plan, &costs);
         let links = LinkStats::of(&self.machine, &costs);
-        let Selected { selected, decided, logits, trace } = selected;
+        let Selected { selected, decided, logits, read_after, trace } = selected;
         Ok(Scored {
             selected,
             decided,
             logits,
+            read_after,
             trace,
             states,
             prefix_tokens: prefix,

@@ -40,6 +40,12 @@ impl Places {
         Self::new(texts, (0..texts).collect())
     }
 
+    /// Where the texts are among so many distinct ones.
+    #[cfg(test)]
+    pub(crate) fn of(distinct: usize, of: Vec<usize>) -> Self {
+        Self::new(distinct, of)
+    }
+
     /// Counting sort of the request's indices by place.
     fn new(places: usize, of: Vec<usize>) -> Self {
         let mut starts = vec![0; places + 1];

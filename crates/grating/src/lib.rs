@@ -51,6 +51,7 @@ mod quantize;
 mod regular;
 mod request;
 mod reranker;
+mod scores;
 mod selection;
 mod side_files;
 mod source;
@@ -84,6 +85,7 @@ pub use quantize::{
 };
 pub use request::{Pruning, Request};
 pub use reranker::Reranker;
+pub use scores::LastScore;
 pub use selection::{Ranked, Selection};
 pub use source::ModelSource;
 pub use stats::Stats;

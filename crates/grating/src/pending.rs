@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grating_engine::{Progress, Scored, Ticket, peak_rss_bytes};
-use grating_model::Logit;
 use grating_prune::Policy;
 
 use crate::audit::Auditor;
 use crate::distinct::Places;
 use crate::error::{Error, Result};
 use crate::request::Request;
-use crate::selection::{Ranked, Selection};
+use crate::scores::Scores;
+use crate::selection::Selection;
 use crate::stats::Stats;
 
 /// A request that waits or is computed. Dropping it cancels the request, and nothing else that carries its token.
@@ -119,29 +119,28 @@ impl Asked {
     /// The scores in the caller's terms.
     fn selection(self, mut scored: Scored) -> Result<Selection> {
         let began = Instant::now();
-        let results = self.results(&scored);
-        let all_scores = scored.trace.take().unwrap_or_default();
         if self.pruned {
             self.auditor.answered();
         }
+        let trace = scored.trace.take().unwrap_or_default();
         let audit = match &self.audited {
-            Some(policy) => Some(self.auditor.audit(policy, &all_scores, self.k)?),
+            Some(policy) => Some(self.auditor.audit(policy, &trace, self.k)?),
             None => None,
         };
-        let (states, plan) = (scored.states.take(), scored.plan.clone());
-        let timeline = std::mem::take(&mut scored.timeline);
-        let trace = self.trace.then(|| self.places.trace(&all_scores));
         let computed = self.before + scored.costs.total;
-        let mut stats = Stats { audit, ..self.stats(scored) };
-        // Large pools take a while to be forgotten, too: what the caller waits for is measured last.
-        drop((self, all_scores));
+        let mut stats = Stats { audit, ..self.stats(&mut scored) };
+        let trace = self.trace.then(|| self.places.trace(&trace));
+        let scores = Scores::new(&mut scored, self.places, self.truncated, self.k, self.layers);
+        let results = scores.results();
+        let Scored { plan, states, timeline, .. } = scored;
+        // Large pools take a while: what the caller waits for is measured last.
         stats.total = computed + began.elapsed();
-        Ok(Selection { results, stats, plan, trace, states, timeline })
+        Ok(Selection { results, stats, plan, trace, states, timeline, scores })
     }
 
     /// What a request cost.
-    fn stats(&self, scored: Scored) -> Stats {
-        let Scored { costs, memory, links, prefix_tokens, fallen_back, .. } = scored;
+    fn stats(&self, scored: &mut Scored) -> Stats {
+        let costs = std::mem::take(&mut scored.costs);
         let read = costs.read.as_secs_f64();
         let covered = read - costs.stall.as_secs_f64();
         let mut funnel = costs.layers;
@@ -158,7 +157,7 @@ impl Asked {
             query_truncated: self.places.count(&self.query_truncated),
             tokenize: self.tokenize,
             total: Duration::ZERO,
-            prefix_tokens,
+            prefix_tokens: scored.prefix_tokens,
             layers: self.layers,
             candidate_layers,
             chunks: costs.chunks,
@@ -174,54 +173,16 @@ impl Asked {
             spill_bytes_written: costs.spill_bytes_written,
             spill_bytes_read: costs.spill_bytes_read,
             spill_wait: costs.spill_wait,
-            spill_error: fallen_back,
+            spill_error: scored.fallen_back.take(),
             queued: costs.queued,
             embed: costs.embed,
             compute: costs.compute,
             funnel,
             audit: None,
             operations: costs.operations,
-            memory,
-            links,
+            memory: scored.memory,
+            links: std::mem::take(&mut scored.links),
             peak_rss_bytes: peak_rss_bytes(),
         }
-    }
-
-    /// The `k` selected texts of the request, the best first where that is known.
-    fn results(&self, scored: &Scored) -> Vec<Ranked> {
-        let order = match &scored.selected {
-            Some(selected) => self.places.expand(selected),
-            None => rank(&self.places.of, &scored.logits),
-        };
-        let ranked = |index: usize| {
-            let of = self.places.of[index];
-            let raw_score = scored.logits[of];
-            Ranked {
-                index,
-                score: raw_score.probability(),
-                raw_score,
-                decided_after_layer: scored.decided[of],
-                truncated: self.truncated[of],
-            }
-        };
-        order.into_iter().take(self.k).map(ranked).collect()
-    }
-}
-
-/// All texts by falling logit and then by index.
-fn rank(of: &[usize], logits: &[Logit]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..of.len()).collect();
-    order.sort_by(|&a, &b| logits[of[b]].0.total_cmp(&logits[of[a]].0).then(a.cmp(&b)));
-    order
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ties_go_by_index_and_negative_zero_is_no_surprise() {
-        let logits = [Logit(1.0), Logit(-2.0), Logit(0.0)];
-        assert_eq!(rank(&[2, 0, 1, 0], &logits), [1, 3, 0, 2]);
     }
 }

@@ -4,6 +4,7 @@ use grating_engine::Timeline;
 use grating_model::{Logit, Probability};
 use grating_sched::Plan;
 
+use crate::scores::{LastScore, Scores};
 use crate::stats::Stats;
 
 /// The selected texts and what the selection cost.
@@ -25,6 +26,25 @@ pub struct Selection {
     pub(crate) states: Option<Vec<Vec<f32>>>,
     /// What ran when, if the request asked for it.
     pub timeline: Timeline,
+    pub(crate) scores: Scores,
+}
+
+impl Selection {
+    /// The last score of every text, whether it was selected or not, by index, as it was read after the layer that it
+    /// names. Scores of different layers do not compare; see [`Self::ranking`].
+    pub fn all_scores(&self) -> Vec<LastScore> {
+        self.scores.all()
+    }
+
+    /// All texts, the best first, with scores that never rise: the results in their order, then the others.
+    ///
+    /// The order never contradicts what pruning decided: texts that went further come before those that were dropped
+    /// earlier, and of one layer the better score comes first. The scores of the texts that were decided last stay as they
+    /// are; others are raised or lowered where the list would rise otherwise, and marked as
+    /// [`altered`](LastScore::altered). Without pruning all scores are final and none is altered.
+    pub fn ranking(&self) -> Vec<LastScore> {
+        self.scores.ranking()
+    }
 }
 
 /// One selected text.
@@ -37,7 +57,8 @@ pub struct Ranked {
     pub score: Probability,
     /// The model's own output.
     pub raw_score: Logit,
-    /// Layer, counted from 0, whose hidden states the score was read from.
+    /// Layer, counted from 0, after which its place was decided. The score was read after it, too, or in
+    /// [`Mode::Rank`](grating_prune::Mode::Rank) after the last one.
     pub decided_after_layer: usize,
     /// Whether the text was cut at the maximum length.
     pub truncated: bool,

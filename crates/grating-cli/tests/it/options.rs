@@ -175,3 +175,12 @@ fn instructions_come_from_the_option_or_the_variable() {
 fn as_f32(scores: &[f64]) -> Vec<u32> {
     scores.iter().map(|&score| (score as f32).to_bits()).collect()
 }
+
+#[test]
+fn an_answer_that_would_come_too_late_is_an_error() {
+    let query = ["rerank", "-q", "x", "--deadline"];
+    let late = ["not done within 1µs"];
+    fails(&[&query[..], &["0.001ms"]].concat(), TEXTS, 1, &late);
+    assert_eq!(said(&[&query[..], &["10m"]].concat(), TEXTS).0.lines().count(), 3);
+    fails(&[&query[..], &["soon"]].concat(), TEXTS, 2, &["500ms"]);
+}

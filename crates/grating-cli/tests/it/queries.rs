@@ -136,3 +136,41 @@ fn what_was_answered_before_a_query_that_fails_is_printed() {
     assert_eq!(String::from_utf8(output.stdout).unwrap().lines().count(), 2);
     assert!(String::from_utf8(output.stderr).unwrap().contains("q.txt: line 3"));
 }
+
+#[test]
+fn all_texts_are_printed_with_what_became_of_them() {
+    let files = Files::new();
+    let texts: Vec<String> =
+        (0..12).map(|i| format!("text {i} {}", "river ".repeat(i % 5))).collect();
+    let texts = files.write("texts.txt", &texts.join("\n"));
+    let args = ["-q", "window", "-k", "2", "--threshold", "0", "--all", &texts];
+    let json: Value =
+        serde_json::from_str(&rerank(&[&args[..], &["--json"]].concat(), b"")).unwrap();
+    let results = json["results"].as_array().unwrap();
+    let mut indices: Vec<u64> = results.iter().map(|r| r["index"].as_u64().unwrap()).collect();
+    let selected: Vec<bool> = results.iter().map(|r| r["selected"].as_bool().unwrap()).collect();
+    assert_eq!(selected, [[true; 2].as_slice(), &[false; 10]].concat());
+    assert!(results.windows(2).all(|w| w[0]["score"].as_f64() >= w[1]["score"].as_f64()));
+    let last = json["stats"]["layers"].as_u64().unwrap() - 1;
+    for result in results {
+        assert_eq!(result["final"], result["layer"] == last);
+        assert!(result["altered"].is_boolean());
+    }
+    let tabs = rerank(&args, b"");
+    let rows: Vec<Vec<&str>> = tabs.lines().map(|line| line.split('\t').collect()).collect();
+    for (row, result) in rows.iter().zip(results) {
+        assert_eq!(row.len(), 6, "{row:?}");
+        assert_eq!(row[0].parse::<f64>().unwrap() as f32, result["score"].as_f64().unwrap() as f32);
+        assert_eq!(row[1], result["index"].to_string());
+        assert_eq!(row[2] == "selected", result["selected"] == true);
+        assert_eq!(row[3], result["layer"].to_string());
+        assert_eq!(row[4] == "altered", result["altered"] == true);
+        assert!(["final", "early", "altered"].contains(&row[4]) && row[5].starts_with("text "));
+    }
+    indices.sort_unstable();
+    assert_eq!(indices, (0..12).collect::<Vec<u64>>());
+    // Without it nothing changes.
+    let plain: Value =
+        serde_json::from_str(&rerank(&["-q", "window", "--json", &texts], b"")).unwrap();
+    assert!(plain["results"][0].get("selected").is_none());
+}

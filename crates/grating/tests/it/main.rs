@@ -1,6 +1,7 @@
 //! The facade through its public interface, on the small golden checkpoints of `grating-model`.
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
+mod all_scores;
 // Rotary angles are the system's sines and cosines: other systems may round them otherwise.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod bits;
