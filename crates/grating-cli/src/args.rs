@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use grating::{Isa, ModelSource, Precision, RowCache, WeightFormat, Window};
+use grating::{Isa, ModelSource, Precision, RowCacheSize, WeightFormat, WindowSize};
 
 use crate::{model, units};
 
@@ -169,7 +169,7 @@ pub(crate) struct EngineArgs {
     pub(crate) memory_budget: Option<u64>,
     /// Layers in memory at one time: a number, `all`, or `auto` for what the budget allows.
     #[arg(long, value_name = "N|all|auto", default_value = "auto", value_parser = units::window)]
-    pub(crate) window: Window,
+    pub(crate) window: WindowSize,
     /// Most tokens that go through a layer together; bounds memory.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) chunk_tokens: Option<usize>,
@@ -182,7 +182,7 @@ pub(crate) struct EngineArgs {
     pub(crate) spill_folder: Option<PathBuf>,
     /// Embedding rows to keep: a number, a share of the vocabulary such as `10%`, `all`, or `auto`.
     #[arg(long, value_name = "ROWS|%|all|auto", default_value = "auto", value_parser = units::row_cache)]
-    pub(crate) row_cache: RowCache,
+    pub(crate) row_cache: RowCacheSize,
     /// Whether weights are read through or past the system's page cache.
     #[arg(long, value_enum, default_value_t = IoArg::Auto)]
     pub(crate) io: IoArg,

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use grating::{Policy, RowCache, Window};
+use grating::{Policy, RowCacheSize, WindowSize};
 
 use crate::input;
 
@@ -49,28 +49,28 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     }
 }
 
-pub(crate) fn window(text: &str) -> Result<Window, String> {
+pub(crate) fn window(text: &str) -> Result<WindowSize, String> {
     match text {
-        "auto" => Ok(Window::Auto),
-        "all" => Ok(Window::All),
+        "auto" => Ok(WindowSize::Auto),
+        "all" => Ok(WindowSize::All),
         _ => match text.parse() {
-            Ok(n) if n > 0 => Ok(Window::Slots(n)),
+            Ok(n) if n > 0 => Ok(WindowSize::Slots(n)),
             _ => Err("it must be a number of layers, at least 1, or all, or auto".into()),
         },
     }
 }
 
-pub(crate) fn row_cache(text: &str) -> Result<RowCache, String> {
+pub(crate) fn row_cache(text: &str) -> Result<RowCacheSize, String> {
     let expected = || "it must be a number of rows, a share such as 10%, all, or auto".to_string();
     match text {
-        "auto" => Ok(RowCache::Auto),
-        "all" => Ok(RowCache::All),
+        "auto" => Ok(RowCacheSize::Auto),
+        "all" => Ok(RowCacheSize::All),
         _ => match text.strip_suffix('%') {
             Some(percent) => match percent.parse::<f64>() {
-                Ok(p) if (0.0..=100.0).contains(&p) => Ok(RowCache::Fraction(p / 100.0)),
+                Ok(p) if (0.0..=100.0).contains(&p) => Ok(RowCacheSize::Fraction(p / 100.0)),
                 _ => Err(expected()),
             },
-            None => text.parse().map(RowCache::Rows).map_err(|_| expected()),
+            None => text.parse().map(RowCacheSize::Rows).map_err(|_| expected()),
         },
     }
 }
@@ -163,11 +163,11 @@ mod tests {
 
     #[test]
     fn windows_and_row_caches() {
-        assert_eq!(window("all"), Ok(Window::All));
-        assert_eq!(window("3"), Ok(Window::Slots(3)));
+        assert_eq!(window("all"), Ok(WindowSize::All));
+        assert_eq!(window("3"), Ok(WindowSize::Slots(3)));
         assert!(window("0").is_err());
-        assert_eq!(row_cache("10%"), Ok(RowCache::Fraction(0.1)));
-        assert_eq!(row_cache("77"), Ok(RowCache::Rows(77)));
+        assert_eq!(row_cache("10%"), Ok(RowCacheSize::Fraction(0.1)));
+        assert_eq!(row_cache("77"), Ok(RowCacheSize::Rows(77)));
         assert!(row_cache("101%").is_err() && row_cache("some").is_err());
     }
 }

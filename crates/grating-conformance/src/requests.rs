@@ -8,7 +8,7 @@ use grating_engine::{CancelToken, Engine, EngineError, EngineOptions, Job, Savin
 use grating_io::{Checkpoint, Faults, FaultyStorage, Storage};
 use grating_model::{Encoding, LoadedModel};
 use grating_prune::{Mode, Policy, ScoreTrace, replay};
-use grating_sched::{BlockUnit, PlanError, PoolShape, Spill, Window};
+use grating_sched::{BlockUnit, PlanError, PoolShape, Spill, WindowSize};
 
 use crate::layers::{cases, load};
 
@@ -84,7 +84,7 @@ fn assert_near(found: &[f32], expected: &[f32], bound: f32, what: &str) {
 
 /// Scores do not depend on window, chunks, disk, cache of rows, savings, or what was asked before.
 pub fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
-    let windows = [Window::Slots(1), Window::Slots(2), Window::Slots(3), Window::All];
+    let windows = [WindowSize::Slots(1), WindowSize::Slots(2), WindowSize::Slots(3), WindowSize::All];
     for case in
         ["bert-gelu-f32", "qwen3-tied-f32", "qwen2-bf16-sharded", "xlm-roberta-f32", "llama-f32"]
     {
@@ -192,7 +192,7 @@ pub fn cancelled_requests_end_and_the_next_is_served<B: Ops>(backend: &dyn Fn() 
     let subject = Subject::new("qwen3-tied-f32", backend);
     let (engine, encodings) = subject.engine(|options| {
         options.settings.chunk_tokens = Some(30);
-        options.settings.window = Window::Slots(1);
+        options.settings.window = WindowSize::Slots(1);
     });
     let expected = logits(&select(&engine, Job::new(encodings.clone(), 2)).unwrap());
     for at in [0, 5] {
@@ -225,7 +225,7 @@ pub fn faults_are_errors_of_their_request<B: Ops>(backend: &dyn Fn() -> B) {
     });
     let set = |faults: &Faults| disks.iter().for_each(|disk| disk.set_faults(faults.clone()));
     let (engine, encodings) = subject.engine(|options| {
-        options.settings.window = Window::Slots(2);
+        options.settings.window = WindowSize::Slots(2);
         options.settings.spill = Spill::Always;
         options.settings.chunk_tokens = Some(30);
     });

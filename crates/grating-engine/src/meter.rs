@@ -156,18 +156,14 @@ mod tests {
 
     #[test]
     fn a_job_is_charged_with_what_came_since_it_began() {
-        let counters = |n: u32| Counters {
-            window: PrefetchStats {
-                bytes: 100 * u64::from(n),
-                read_time: n * MS,
-                ..Default::default()
-            },
-            rows: RowCacheStats { hits: u64::from(n), ..Default::default() },
-            spill: SpillStats {
-                bytes_read: 7 * u64::from(n),
-                read_time: n * MS,
-                ..Default::default()
-            },
+        let counters = |n: u32| {
+            let mut counters = Counters::default();
+            counters.window.bytes = 100 * u64::from(n);
+            counters.window.read_time = n * MS;
+            counters.rows.hits = u64::from(n);
+            counters.spill.bytes_read = 7 * u64::from(n);
+            counters.spill.read_time = n * MS;
+            counters
         };
         let mut meter = Meter::new(Instant::now(), counters(3));
         meter.embedded(2);

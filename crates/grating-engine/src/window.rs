@@ -46,7 +46,7 @@ impl Window {
         };
         let blocks: Vec<Block> = planned.iter().map(block).collect();
         let slots = layout.all_slots(shape).into_iter().map(bytes).collect();
-        let options = PrefetchOptions { io, ..PrefetchOptions::new(slots) };
+        let options = PrefetchOptions::new(slots).with_io(io);
         let prefetcher = checkpoint.prefetcher(options)?;
         prefetcher.schedule(blocks.iter().cloned())?;
         let read_ahead = layout.slots.len();

@@ -73,8 +73,7 @@ fn stream(
 fn once(path: &Path, io: IoMode) -> Result<(), Box<dyn Error>> {
     let file = Arc::new(FileStorage::open(path)?);
     let slot = blocks(file.len()).iter().map(Block::slot_bytes).max().unwrap_or(0);
-    let (seconds, stats) =
-        stream(file, PrefetchOptions { io, ..PrefetchOptions::new(vec![slot; SLOTS]) })?;
+    let (seconds, stats) = stream(file, PrefetchOptions::new(vec![slot; SLOTS]).with_io(io))?;
     println!(
         "{:.2} GB in {seconds:.2} s: {:.2} GB/s in {} requests, {} the page cache, {} MiB of slots",
         stats.bytes as f64 / 1e9,
@@ -131,7 +130,10 @@ fn rate_of(
     let slot = blocks(file.len()).iter().map(Block::slot_bytes).max().unwrap_or(0);
     let io = if way == Way::Direct { IoMode::Direct } else { IoMode::Cached };
     let slots = vec![slot; SLOTS];
-    let options = PrefetchOptions { slots, request_bytes, readers, io };
+    let options = PrefetchOptions::new(slots)
+        .with_request_bytes(request_bytes)
+        .with_readers(readers)
+        .with_io(io);
     let (seconds, stats) = stream(file, options)?;
     if way == Way::Direct && stats.direct == 0 {
         return Err("this file system has no way past the page cache".into());

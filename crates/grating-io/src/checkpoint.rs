@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{IoError, Result, quote};
+use crate::error::{IndexError, IoError, Result, quote};
 use crate::gguf::{self, GgufList, GgufValue, Metadata, PartOf};
 use crate::header;
 use crate::index::Index;
@@ -154,7 +154,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// As [`Checkpoint::open`], and whatever `open` returns; [`IoError::NotFound`] from it becomes
-    /// [`IoError::MissingShard`].
+    /// [`IndexError::MissingShard`].
     pub fn from_index(
         index: &dyn Storage,
         mut open: impl FnMut(&str) -> Result<Arc<dyn Storage>>,
@@ -165,11 +165,11 @@ impl Checkpoint {
         let mut shards = Vec::with_capacity(index.shards.len());
         for (at, shard) in index.shards.iter().enumerate() {
             let storage = open(shard).map_err(|error| match error {
-                IoError::NotFound { .. } => IoError::MissingShard {
+                IoError::NotFound { .. } => IoError::Index(IndexError::MissingShard {
                     file: file.to_string(),
                     tensor: index.example(at).to_string(),
                     shard: shard.clone(),
-                },
+                }),
                 other => other,
             })?;
             tensors.append(&mut header::read(&*storage, at)?);
@@ -349,18 +349,20 @@ fn check_agreement(file: &str, index: &Index, found: &[TensorInfo]) -> Result<()
     let file = || file.to_string();
     let shard_name = |shard: usize| index.shards[shard].clone();
     if let Some(pair) = found.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return Err(IoError::InTwoShards {
+        return Err(IoError::Index(IndexError::InTwoShards {
             file: file(),
             tensor: pair[0].name.clone(),
             shard: shard_name(pair[0].shard),
             other: shard_name(pair[1].shard),
-        });
+        }));
     }
-    let missing = |tensor: &str, listed: usize, actual: Option<usize>| IoError::NotInShard {
-        file: file(),
-        tensor: tensor.to_string(),
-        shard: shard_name(listed),
-        found_in: actual.map(shard_name),
+    let missing = |tensor: &str, listed: usize, actual: Option<usize>| {
+        IoError::Index(IndexError::NotInShard {
+            file: file(),
+            tensor: tensor.to_string(),
+            shard: shard_name(listed),
+            found_in: actual.map(shard_name),
+        })
     };
     let mut found = found.iter().peekable();
     for (name, listed) in &index.tensors {
@@ -373,11 +375,11 @@ fn check_agreement(file: &str, index: &Index, found: &[TensorInfo]) -> Result<()
         }
     }
     match found.next() {
-        Some(extra) => Err(IoError::NotInIndex {
+        Some(extra) => Err(IoError::Index(IndexError::NotInIndex {
             file: file(),
             tensor: extra.name.clone(),
             shard: shard_name(extra.shard),
-        }),
+        })),
         None => Ok(()),
     }
 }

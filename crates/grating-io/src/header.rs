@@ -14,7 +14,7 @@ mod layout;
 
 use std::str;
 
-use crate::error::{IoError, Result};
+use crate::error::{HeaderError, IoError, Result};
 use crate::storage::Storage;
 use crate::tensor::TensorInfo;
 
@@ -34,9 +34,11 @@ pub(crate) fn read(storage: &dyn Storage, shard: usize) -> Result<Vec<TensorInfo
     let mut text = vec![0; length as usize]; // at most MAX_HEADER_BYTES
     storage.read_at(PREFIX_BYTES, &mut text)?;
     let file = storage.name();
-    let text = str::from_utf8(&text).map_err(|error| IoError::HeaderNotUtf8 {
-        file: file.to_string(),
-        offset: PREFIX_BYTES + error.valid_up_to() as u64,
+    let text = str::from_utf8(&text).map_err(|error| {
+        IoError::Header(HeaderError::NotUtf8 {
+            file: file.to_string(),
+            offset: PREFIX_BYTES + error.valid_up_to() as u64,
+        })
     })?;
     let entries = entries::parse(file, text)?;
     let data_start = PREFIX_BYTES + length;
@@ -54,7 +56,11 @@ fn header_length(storage: &dyn Storage) -> Result<u64> {
     storage.read_at(0, &mut probe)?;
     let (Some(prefix), Some(first)) = (probe.first_chunk::<8>(), probe.get(8)) else {
         // Too short even for the smallest file, whatever it is.
-        return Err(IoError::TruncatedHeader { file: file(), expected: PREFIX_BYTES + 2, found });
+        return Err(IoError::Header(HeaderError::TruncatedHeader {
+            file: file(),
+            expected: PREFIX_BYTES + 2,
+            found,
+        }));
     };
     // The format demands that the header begins with a brace; what does not is something else.
     if *first != b'{' {
@@ -66,11 +72,19 @@ fn header_length(storage: &dyn Storage) -> Result<u64> {
     }
     if length > MAX_HEADER_BYTES {
         let expected = MAX_HEADER_BYTES;
-        return Err(IoError::HeaderTooLarge { file: file(), expected, found: length });
+        return Err(IoError::Header(HeaderError::TooLarge {
+            file: file(),
+            expected,
+            found: length,
+        }));
     }
     let expected = PREFIX_BYTES + length;
     if found < expected {
-        return Err(IoError::TruncatedHeader { file: file(), expected, found });
+        return Err(IoError::Header(HeaderError::TruncatedHeader {
+            file: file(),
+            expected,
+            found,
+        }));
     }
     Ok(length)
 }
@@ -93,5 +107,5 @@ fn foreign_format(storage: &dyn Storage, probe: &[u8]) -> IoError {
 
 fn not_safetensors(storage: &dyn Storage, probe: &[u8], reason: &'static str) -> IoError {
     let found = probe[..probe.len().min(16)].escape_ascii().to_string();
-    IoError::NotSafetensors { file: storage.name().to_string(), reason, found }
+    IoError::Header(HeaderError::NotSafetensors { file: storage.name().to_string(), reason, found })
 }

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
-use crate::error::{IoError, Result, quote, shown};
+use crate::error::{IndexError, IoError, Result, quote, shown};
 use crate::header::MAX_HEADER_BYTES;
 use crate::storage::Storage;
 
@@ -28,7 +28,11 @@ impl Index {
         let (file, found) = (storage.name(), storage.len());
         if found > MAX_HEADER_BYTES {
             let expected = MAX_HEADER_BYTES;
-            return Err(IoError::IndexTooLarge { file: file.to_string(), expected, found });
+            return Err(IoError::Index(IndexError::TooLarge {
+                file: file.to_string(),
+                expected,
+                found,
+            }));
         }
         if found == 0 {
             return Err(IoError::EmptyFile { file: file.to_string() });
@@ -60,11 +64,11 @@ impl Index {
                     }
                     None => shown(&error.to_string()),
                 };
-                Err(IoError::IndexMalformed { file: file.to_string(), reason })
+                Err(IoError::Index(IndexError::Malformed { file: file.to_string(), reason }))
             }
             Err(error) => {
                 let reason = shown(&error.to_string());
-                Err(IoError::IndexNotJson { file: file.to_string(), reason })
+                Err(IoError::Index(IndexError::NotJson { file: file.to_string(), reason }))
             }
         }
     }
@@ -88,7 +92,11 @@ impl WeightMap {
             if !is_plain_file_name(name) {
                 let tensor = self.tensors.iter().find(|t| t.1 == seen);
                 let tensor = tensor.map(|t| t.0.clone()).unwrap_or_default();
-                return Err(IoError::ShardName { file: file(), tensor, shard: name.clone() });
+                return Err(IoError::Index(IndexError::ShardName {
+                    file: file(),
+                    tensor,
+                    shard: name.clone(),
+                }));
             }
             position[seen] = sorted;
         }
@@ -97,7 +105,10 @@ impl WeightMap {
         }
         self.tensors.sort_unstable();
         if let Some(pair) = self.tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(IoError::DuplicateIndexEntry { file: file(), tensor: pair[0].0.clone() });
+            return Err(IoError::Index(IndexError::DuplicateTensor {
+                file: file(),
+                tensor: pair[0].0.clone(),
+            }));
         }
         Ok(Index { shards: self.shards.into_keys().collect(), tensors: self.tensors })
     }
@@ -219,7 +230,10 @@ mod tests {
             "[]",
             "7",
         ] {
-            assert!(matches!(parse(text), Err(IoError::IndexMalformed { .. })), "{text}");
+            assert!(
+                matches!(parse(text), Err(IoError::Index(IndexError::Malformed { .. }))),
+                "{text}"
+            );
         }
         let error = parse(r#"{"weight_map":{"ok":"x","bad":null}}"#).unwrap_err().to_string();
         assert!(error.contains("tensor \"bad\": invalid type: null"), "{error}");
@@ -241,9 +255,15 @@ mod tests {
     #[test]
     fn what_is_not_json() {
         for text in ["", "{", "<html>", r#"{"weight_map":{"a":"x"}} x"#, r#"{"weight_map":{"a":"#] {
-            assert!(matches!(parse(text), Err(IoError::IndexNotJson { .. })), "{text}");
+            assert!(
+                matches!(parse(text), Err(IoError::Index(IndexError::NotJson { .. }))),
+                "{text}"
+            );
         }
         let not_utf8 = Index::parse("i", b"{\"weight_map\":{\"a\xff\":\"x\"}}");
-        assert!(matches!(not_utf8, Err(IoError::IndexNotJson { .. })), "{not_utf8:?}");
+        assert!(
+            matches!(not_utf8, Err(IoError::Index(IndexError::NotJson { .. }))),
+            "{not_utf8:?}"
+        );
     }
 }

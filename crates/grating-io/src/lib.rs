@@ -79,6 +79,7 @@
 // Allowed in one place: the memory that several readers fill at once.
 #![deny(unsafe_code)]
 
+mod atomic_folder;
 mod checkpoint;
 mod disk;
 mod dtype;
@@ -90,22 +91,21 @@ mod locate;
 mod prefetch;
 mod rows;
 mod spill;
-mod staging;
 mod storage;
 mod sync;
 mod tensor;
 
+pub use atomic_folder::AtomicFolder;
 pub use checkpoint::{Checkpoint, Shard};
 pub use disk::{free_bytes, in_memory};
 pub use dtype::Dtype;
-pub use error::{IoError, shown};
+pub use error::{HeaderError, IndexError, IoError, shown};
 pub use gguf::{GgufList, GgufProblem, GgufTensor, GgufValue, GgufWriter};
 pub use header::MAX_HEADER_BYTES;
 pub use locate::{PartName, is_model_file};
 pub use prefetch::{Block, Extent, IoMode, Lease, PrefetchOptions, PrefetchStats, Prefetcher};
 pub use rows::{RowCache, RowCacheStats};
 pub use spill::{Buffer, NotSpilled, SpillEvent, SpillFile, SpillOptions, SpillStats, SpillStore};
-pub use staging::Staging;
 pub use storage::{
     DIRECT_ALIGNMENT, DirectStorage, Faults, FaultyStorage, FileStorage, MemoryStorage,
     ProgramStorage, Storage,

@@ -5,7 +5,7 @@ mod handover;
 mod lease;
 mod memory;
 mod options;
-mod plan;
+mod placement;
 mod reader;
 mod stats;
 
@@ -17,7 +17,7 @@ use crate::error::{IoError, Result};
 use crate::storage::{DIRECT_ALIGNMENT, Storage, available_memory};
 use handover::Handover;
 use memory::Region;
-use plan::Plan;
+use placement::Placement;
 use reader::Source;
 use stats::Counters;
 
@@ -113,7 +113,7 @@ impl Prefetcher {
     /// [`IoError::Tensor`] about an extent that does not lie within its storage. Then none of
     /// these blocks is scheduled.
     pub fn schedule(&self, blocks: impl IntoIterator<Item = Block>) -> Result<()> {
-        self.handover.schedule(self.plans(blocks)?)
+        self.handover.schedule(self.placements(blocks)?)
     }
 
     /// Replaces everything that has not been handed out by `blocks`.
@@ -125,7 +125,7 @@ impl Prefetcher {
     /// # Errors
     /// As [`Prefetcher::schedule`]; then the schedule is as before.
     pub fn reschedule(&self, blocks: impl IntoIterator<Item = Block>) -> Result<()> {
-        self.handover.reschedule(self.plans(blocks)?)
+        self.handover.reschedule(self.placements(blocks)?)
     }
 
     /// Forgets everything that has not been handed out. Does not wait for requests in flight.
@@ -149,6 +149,12 @@ impl Prefetcher {
         self.handover.is_ready()
     }
 
+    /// Whether nothing is being read, and nothing will be until a lease is dropped or the schedule changes: as much has
+    /// been read ahead as the slots hold.
+    pub fn is_idle(&self) -> bool {
+        self.handover.is_idle()
+    }
+
     /// Counters since the start.
     pub fn stats(&self) -> PrefetchStats {
         let waits = self.handover.waits();
@@ -160,12 +166,12 @@ impl Prefetcher {
         }
     }
 
-    fn plans(&self, blocks: impl IntoIterator<Item = Block>) -> Result<Vec<Arc<Plan>>> {
-        let plan = |block: Block| {
+    fn placements(&self, blocks: impl IntoIterator<Item = Block>) -> Result<Vec<Arc<Placement>>> {
+        let placement = |block: Block| {
             block.extents.iter().try_for_each(|extent| self.check(block.tag, extent))?;
-            Ok(Arc::new(Plan::new(block, self.request_bytes)))
+            Ok(Arc::new(Placement::new(block, self.request_bytes)))
         };
-        blocks.into_iter().map(plan).collect()
+        blocks.into_iter().map(placement).collect()
     }
 
     fn check(&self, block: u64, extent: &Extent) -> Result<()> {

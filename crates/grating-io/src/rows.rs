@@ -64,6 +64,7 @@ pub struct RowCache {
 
 /// Counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RowCacheStats {
     /// Distinct rows of a request that were in memory.
     pub hits: u64,

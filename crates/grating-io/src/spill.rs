@@ -182,7 +182,7 @@ impl SpillStore {
     /// [`IoError::UnknownKey`]; [`IoError::SpillRead`], after which it may be tried again.
     pub fn take(&self, key: u64) -> Result<Buffer> {
         let mut state = self.shared.lock();
-        state.hurry(key)?;
+        state.request_now(key)?;
         self.shared.work.notify_one();
         state = self.shared.wait_while(state, |state| state.is_busy(key));
         state.take(key)

@@ -4,7 +4,7 @@ use crate::block::{BlockUnit, WeightLayout};
 use crate::chunk;
 use crate::ledger::{Ledger, Ledgers};
 use crate::machine::Machine;
-use crate::settings::{Settings, Spill, Window};
+use crate::settings::{Settings, Spill, WindowSize};
 use crate::shape::{F32, ModelShape, PoolShape};
 
 /// Tokens of a chunk where nothing speaks against it: matrix products gain nothing from more.
@@ -237,9 +237,9 @@ pub(crate) fn unbudgeted(
     settings: &Settings,
 ) -> Layout {
     let weights = match settings.window {
-        Window::Auto => slots_of_layers(model, 2),
-        Window::Slots(slots) => slots_of_layers(model, slots),
-        Window::All => WeightLayout::new(model, BlockUnit::Layer, 0, 0),
+        WindowSize::Auto => slots_of_layers(model, 2),
+        WindowSize::Slots(slots) => slots_of_layers(model, slots),
+        WindowSize::All => WeightLayout::new(model, BlockUnit::Layer, 0, 0),
     };
     let chunk_tokens = settings.chunk_tokens.unwrap_or(CHUNK_TARGET);
     let chunk_tokens = chunk_tokens.max(pool.smallest_chunk());
@@ -273,11 +273,11 @@ fn staging(weights: &WeightLayout, model: &ModelShape, machine: &Machine) -> Opt
     Some(Staging { slots, pinned_layers: 0 })
 }
 
-fn windows(model: &ModelShape, window: Window) -> Vec<WeightLayout> {
+fn windows(model: &ModelShape, window: WindowSize) -> Vec<WeightLayout> {
     match window {
-        Window::All => vec![WeightLayout::new(model, BlockUnit::Layer, 0, 0)],
-        Window::Slots(slots) => vec![slots_of_layers(model, slots)],
-        Window::Auto => {
+        WindowSize::All => vec![WeightLayout::new(model, BlockUnit::Layer, 0, 0)],
+        WindowSize::Slots(slots) => vec![slots_of_layers(model, slots)],
+        WindowSize::Auto => {
             let mut windows = vec![WeightLayout::new(model, BlockUnit::Layer, 0, 0)];
             if model.layers > 2 {
                 windows.push(slots_of_layers(model, 2));

@@ -148,7 +148,7 @@ pub use plan::{Plan, PlannedLink, PlannedMemory};
 pub use planner::plan;
 pub use predict::{LayerTime, Prediction};
 pub use reason::Reason;
-pub use settings::{RowCache, Settings, Spill, Window};
+pub use settings::{RowCacheSize, Settings, Spill, WindowSize};
 pub use shape::{ModelShape, PoolShape};
 pub use workload::Workload;
 

@@ -11,7 +11,7 @@ use crate::machine::{Link, Machine, Memory};
 use crate::plan::{Plan, PlannedLink, PlannedMemory};
 use crate::predict::{Prediction, run, tokens_to_hide_reading};
 use crate::reason::Reason;
-use crate::settings::{RowCache, Settings, Spill, Window};
+use crate::settings::{RowCacheSize, Settings, Spill, WindowSize};
 use crate::shape::{ModelShape, PoolShape};
 use crate::workload::Workload;
 
@@ -179,9 +179,9 @@ impl Planner<'_> {
 
     fn window_reason(&self, layout: &Layout, ledger: &Ledger) -> Reason {
         match self.settings.window {
-            Window::All => return Reason::WindowAsked { layers: None },
-            Window::Slots(n) => return Reason::WindowAsked { layers: Some(n) },
-            Window::Auto => {}
+            WindowSize::All => return Reason::WindowAsked { layers: None },
+            WindowSize::Slots(n) => return Reason::WindowAsked { layers: Some(n) },
+            WindowSize::Auto => {}
         }
         let computing = self.machine.memories().last().and_then(|memory| memory.budget);
         let Some(budget) = computing else { return Reason::NoBudget };
@@ -234,7 +234,7 @@ impl Planner<'_> {
         let (rows, vocab, wanted) = (layout.row_cache_rows, self.model.vocab, self.rows().1);
         if rows < wanted {
             Reason::RowCacheReduced { rows, wanted }
-        } else if self.settings.row_cache == RowCache::Auto && rows < vocab.div_ceil(10) {
+        } else if self.settings.row_cache == RowCacheSize::Auto && rows < vocab.div_ceil(10) {
             Reason::RowCachePool { rows }
         } else {
             Reason::RowCacheShare { rows, vocab }

@@ -135,7 +135,7 @@ pub enum Reason {
 }
 
 /// What a window of half layers is like.
-const TURNS: &str = "attention and feed-forward take turns in the window";
+const HALF_LAYERS: &str = "attention and feed-forward take turns in the window";
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,11 +152,11 @@ impl fmt::Display for Reason {
             Self::TwoLayers => f.write_str("two whole layers fit: one computes, one loads"),
             Self::HalfLayers { two_layers_total } => {
                 let peak = mebibytes(two_layers_total);
-                write!(f, "{TURNS}: with two whole layers the peak would be {peak}")
+                write!(f, "{HALF_LAYERS}: with two whole layers the peak would be {peak}")
             }
             Self::HalfLayersPreferred { saved } => {
                 let saved = mebibytes(saved);
-                write!(f, "{TURNS}: two whole layers would take {saved} more, which does more elsewhere")
+                write!(f, "{HALF_LAYERS}: two whole layers would take {saved} more, which does more elsewhere")
             }
             Self::SingleSlot => f.write_str(
                 "one slot: reading and computing take turns, because a second slot does not fit",

@@ -7,18 +7,18 @@ use crate::error::PlanError;
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Settings {
     /// The layers resident at one time.
-    pub window: Window,
+    pub window: WindowSize,
     /// Most tokens in a chunk; raised to the longest candidate where that is longer.
     pub chunk_tokens: Option<usize>,
     /// Whether hidden states go to disk.
     pub spill: Spill,
     /// Rows of the token-embedding matrix to keep.
-    pub row_cache: RowCache,
+    pub row_cache: RowCacheSize,
 }
 
 /// How many layers are resident at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Window {
+pub enum WindowSize {
     /// The planner's choice.
     #[default]
     Auto,
@@ -42,7 +42,7 @@ pub enum Spill {
 
 /// How many rows of the token-embedding matrix to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub enum RowCache {
+pub enum RowCacheSize {
     /// A tenth of the vocabulary, but no more than the pool can use or the budget has left.
     #[default]
     Auto,
@@ -54,7 +54,7 @@ pub enum RowCache {
     All,
 }
 
-impl RowCache {
+impl RowCacheSize {
     /// The rows that must fit, and the rows that are wanted.
     pub(crate) fn rows(self, vocab: usize, distinct_ids: usize) -> (usize, usize) {
         let exactly = |rows: usize| (rows.min(vocab), rows.min(vocab));
@@ -69,14 +69,14 @@ impl RowCache {
 
 impl Settings {
     pub(crate) fn validate(&self) -> Result<(), PlanError> {
-        if self.window == Window::Slots(0) {
+        if self.window == WindowSize::Slots(0) {
             return Err(PlanError::ZeroWindow);
         }
         if self.chunk_tokens == Some(0) {
             return Err(PlanError::ZeroChunk);
         }
         match self.row_cache {
-            RowCache::Fraction(found) if !(0.0..=1.0).contains(&found) => {
+            RowCacheSize::Fraction(found) if !(0.0..=1.0).contains(&found) => {
                 Err(PlanError::InvalidRowCache { found })
             }
             _ => Ok(()),

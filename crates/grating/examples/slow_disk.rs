@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use grating::{Faults, FaultyStorage, Reranker, Window};
+use grating::{Faults, FaultyStorage, Reranker, WindowSize};
 
 const CANDIDATES: usize = 20;
 const WORDS: usize = 100;
@@ -20,7 +20,7 @@ fn main() -> grating::Result<()> {
     for rate in MEBIBYTES_PER_SECOND {
         let slow = Faults { bytes_per_second: Some(rate << 20), ..Faults::default() };
         let mut builder = Reranker::builder()
-            .window(Window::Slots(2))
+            .window(WindowSize::Slots(2))
             .map_storages(move |disk| Arc::new(FaultyStorage::new(disk, slow.clone())));
         if let Some(model) = &model {
             builder = builder.model(model);

@@ -10,7 +10,7 @@ use grating_cpu::{CpuOps, Isa};
 use grating_engine::{Engine, EngineOptions, Savings, current_rss_bytes};
 use grating_io::{IoMode, Storage, in_memory};
 use grating_model::LoadedModel;
-use grating_sched::{Machine, RowCache, Settings, Spill, Window};
+use grating_sched::{Machine, RowCacheSize, Settings, Spill, WindowSize};
 
 use crate::audit::Auditor;
 use crate::default_pruning::DefaultPruning;
@@ -136,7 +136,7 @@ impl RerankerBuilder {
     }
 
     /// Layers whose weights are in memory at one time; by default two, one computing and one being read.
-    pub fn window(mut self, window: Window) -> Self {
+    pub fn window(mut self, window: WindowSize) -> Self {
         self.settings.window = window;
         self
     }
@@ -162,7 +162,7 @@ impl RerankerBuilder {
     }
 
     /// Rows of the token-embedding matrix to keep in memory; by default a tenth of the vocabulary at most.
-    pub fn row_cache(mut self, rows: RowCache) -> Self {
+    pub fn row_cache(mut self, rows: RowCacheSize) -> Self {
         self.settings.row_cache = rows;
         self
     }

@@ -12,7 +12,7 @@ const SLACK_BYTES: u64 = 64 << 20;
 /// A folder under construction; removed when dropped before [`Staging::commit`].
 #[derive(Debug)]
 pub(crate) struct Staging {
-    folder: grating_io::Staging,
+    folder: grating_io::AtomicFolder,
     target: PathBuf,
     force: bool,
 }
@@ -30,7 +30,7 @@ impl Staging {
         fs::create_dir_all(parent)
             .with_context(|| format!("cannot create the folder {}", parent.display()))?;
         let prefix = format!(".{}.partial-", name.to_string_lossy());
-        let folder = grating_io::Staging::new(parent, &prefix)
+        let folder = grating_io::AtomicFolder::new(parent, &prefix)
             .with_context(|| format!("cannot create a folder in {}", parent.display()))?;
         Ok(Self { folder, target, force })
     }

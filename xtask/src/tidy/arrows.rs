@@ -6,11 +6,12 @@ use super::metadata::{Kind, Metadata, Package};
 
 /// Every crate of the product with the in-house crates it uses: all of these, and no others.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("grating-io", &[]),
+    ("grating-memory", &[]),
+    ("grating-io", &["grating-memory"]),
     ("grating-sched", &[]),
     ("grating-prune", &[]),
     ("grating-backend", &[]),
-    ("grating-kernels", &["grating-backend"]),
+    ("grating-kernels", &["grating-backend", "grating-memory"]),
     ("grating-cpu", &["grating-backend", "grating-kernels"]),
     ("grating-model", &["grating-backend", "grating-io", "grating-kernels"]),
     ("grating-default-model", &[]),
@@ -202,10 +203,11 @@ mod tests {
     /// The workspace as it should be, with one crate's dependencies replaced.
     fn with(changed: &str, deps: &[(&str, &str)], outside: &[(&str, &[&str])]) -> Vec<String> {
         let mut crates: Vec<(&str, &[(&str, &str)])> = vec![
-            ("grating-io", &[("proptest", "dev")]),
+            ("grating-memory", &[]),
+            ("grating-io", &[("grating-memory", ""), ("proptest", "dev")]),
             ("grating-sched", &[]),
             ("grating-prune", &[("ndarray", "")]),
-            ("grating-kernels", &[]),
+            ("grating-kernels", &[("grating-memory", "")]),
             ("grating-model", &[("grating-io", ""), ("grating-kernels", ""), ("tokenizers", "")]),
             ("grating-default-model", &[]),
             ("grating-candle", &[("grating-io", ""), ("grating-model", ""), ("candle-core", "")]),

@@ -1,7 +1,7 @@
 //! Reading a header whose length is not known, value by value.
 
 use super::problem::GgufProblem;
-use crate::error::{IoError, Result};
+use crate::error::{HeaderError, IoError, Result};
 use crate::header::MAX_HEADER_BYTES;
 use crate::storage::Storage;
 
@@ -55,9 +55,11 @@ impl<'a> Cursor<'a> {
         let length = self.u64()?;
         let offset = self.position;
         let text = self.bytes(length)?.to_vec();
-        String::from_utf8(text).map_err(|error| IoError::HeaderNotUtf8 {
-            file: self.storage.name().to_string(),
-            offset: offset + error.utf8_error().valid_up_to() as u64,
+        String::from_utf8(text).map_err(|error| {
+            IoError::Header(HeaderError::NotUtf8 {
+                file: self.storage.name().to_string(),
+                offset: offset + error.utf8_error().valid_up_to() as u64,
+            })
         })
     }
 
@@ -88,11 +90,19 @@ impl<'a> Cursor<'a> {
         let end = self.position.saturating_add(length);
         let found = self.storage.len();
         if end > found {
-            return Err(IoError::TruncatedHeader { file: file(), expected: end, found });
+            return Err(IoError::Header(HeaderError::TruncatedHeader {
+                file: file(),
+                expected: end,
+                found,
+            }));
         }
         if end > MAX_HEADER_BYTES {
             let expected = MAX_HEADER_BYTES;
-            return Err(IoError::HeaderTooLarge { file: file(), expected, found: end });
+            return Err(IoError::Header(HeaderError::TooLarge {
+                file: file(),
+                expected,
+                found: end,
+            }));
         }
         Ok(end)
     }

@@ -2,7 +2,7 @@
 
 use super::problem::GgufProblem;
 use super::types;
-use crate::error::{IoError, Result};
+use crate::error::{HeaderError, IoError, Result};
 use crate::header::is_addressable;
 use crate::tensor::TensorInfo;
 
@@ -44,7 +44,7 @@ pub(super) fn check(entries: Vec<Entry>, place: Place<'_>) -> Result<Vec<TensorI
     tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
         let (file, tensor) = (place.file.to_string(), pair[0].name.clone());
-        return Err(IoError::DuplicateTensor { file, tensor });
+        return Err(IoError::Header(HeaderError::DuplicateTensor { file, tensor }));
     }
     check_order(&tensors, place)?;
     let data_start = place.pad(place.header_bytes);
@@ -67,7 +67,12 @@ fn tensor(entry: Entry, place: Place<'_>) -> Result<TensorInfo> {
         extents.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
     if !is_addressable(dtype, &shape) {
         let file = place.file.to_string();
-        return Err(IoError::ShapeOverflow { file, tensor: name, dtype, shape });
+        return Err(IoError::Header(HeaderError::ShapeOverflow {
+            file,
+            tensor: name,
+            dtype,
+            shape,
+        }));
     }
     let Some(bytes) = dtype.byte_len(&shape) else {
         return Err(place.fail(GgufProblem::PartialBlock { tensor: name, dtype, shape }));
@@ -99,14 +104,19 @@ fn check_order(tensors: &[TensorInfo], place: Place<'_>) -> Result<()> {
         let (expected_bytes, found) = (data_start.saturating_add(end), place.file_bytes);
         if expected_bytes > found {
             let expected = expected_bytes;
-            return Err(IoError::Truncated { file: file(), tensor: name, expected, found });
+            return Err(IoError::Header(HeaderError::Truncated {
+                file: file(),
+                tensor: name,
+                expected,
+                found,
+            }));
         }
         expected = place.pad(end);
     }
     // The last tensor may be padded or not.
     let (expected, found) = (data_start.saturating_add(place.pad(end)), place.file_bytes);
     match found > expected {
-        true => Err(IoError::TrailingBytes { file: file(), expected, found }),
+        true => Err(IoError::Header(HeaderError::TrailingBytes { file: file(), expected, found })),
         false => Ok(()),
     }
 }

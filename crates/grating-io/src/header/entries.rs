@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::error::{IoError, Result, shown};
+use crate::error::{HeaderError, IoError, Result, shown};
 
 /// The one entry that is not a tensor: free text about the file.
 const METADATA: &str = "__metadata__";
@@ -33,11 +33,13 @@ pub(super) fn parse(file: &str, text: &str) -> Result<Vec<Entry>> {
 
     let file = file.to_string();
     Err(match collector.culprit {
-        Some(Culprit::Duplicate(tensor)) => IoError::DuplicateTensor { file, tensor },
-        Some(Culprit::Malformed(tensor)) if error.is_data() => {
-            IoError::HeaderEntry { file, tensor, reason: shown(&error.to_string()) }
+        Some(Culprit::Duplicate(tensor)) => {
+            IoError::Header(HeaderError::DuplicateTensor { file, tensor })
         }
-        _ => IoError::HeaderNotJson { file, reason: shown(&error.to_string()) },
+        Some(Culprit::Malformed(tensor)) if error.is_data() => {
+            IoError::Header(HeaderError::Entry { file, tensor, reason: shown(&error.to_string()) })
+        }
+        _ => IoError::Header(HeaderError::NotJson { file, reason: shown(&error.to_string()) }),
     })
 }
 
@@ -211,7 +213,7 @@ mod tests {
         ] {
             let error = fails(&format!(r#"{{"x":{value}}}"#));
             assert!(
-                matches!(&error, IoError::HeaderEntry { tensor, .. } if tensor == "x"),
+                matches!(&error, IoError::Header(HeaderError::Entry { tensor, .. }) if tensor == "x"),
                 "{value}: {error:?}"
             );
         }
@@ -224,7 +226,7 @@ mod tests {
             format!(r#"{{"x":{{"dtype":"U8","shape":[{ones}],"data_offsets":[0,1]}}}}"#)
         };
         assert_eq!(parse("f", &entry(MAX_RANK)).unwrap()[0].shape.len(), MAX_RANK);
-        assert!(matches!(fails(&entry(MAX_RANK + 1)), IoError::HeaderEntry { .. }));
+        assert!(matches!(fails(&entry(MAX_RANK + 1)), IoError::Header(HeaderError::Entry { .. })));
     }
 
     #[test]
@@ -232,16 +234,19 @@ mod tests {
         assert!(parse("f", r#"{"__metadata__":{}}"#).unwrap().is_empty());
         for value in ["1", "null", "[]", r#"{"a":1}"#, r#"{"a":{}}"#] {
             let error = fails(&format!(r#"{{"__metadata__":{value}}}"#));
-            assert!(matches!(error, IoError::HeaderEntry { .. }), "{value}: {error:?}");
+            assert!(
+                matches!(error, IoError::Header(HeaderError::Entry { .. })),
+                "{value}: {error:?}"
+            );
         }
         let twice = fails(r#"{"__metadata__":{},"__metadata__":{}}"#);
-        assert!(matches!(twice, IoError::DuplicateTensor { .. }));
+        assert!(matches!(twice, IoError::Header(HeaderError::DuplicateTensor { .. })));
     }
 
     #[test]
     fn text_that_is_not_one_object_is_not_json() {
         for text in ["{", "[]", "{}x", "{}{}", r#"{"a""#, r#"{"a":{"dtype":"F3"#, "{,}"] {
-            assert!(matches!(fails(text), IoError::HeaderNotJson { .. }), "{text}");
+            assert!(matches!(fails(text), IoError::Header(HeaderError::NotJson { .. })), "{text}");
         }
     }
 
@@ -249,6 +254,6 @@ mod tests {
     fn deep_nesting_is_an_error_not_a_stack_overflow() {
         let deep = "[".repeat(1_000_000);
         let text = format!(r#"{{"x":{{"unknown":{deep}"#);
-        assert!(matches!(fails(&text), IoError::HeaderNotJson { .. }));
+        assert!(matches!(fails(&text), IoError::Header(HeaderError::NotJson { .. })));
     }
 }

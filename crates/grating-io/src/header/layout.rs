@@ -2,7 +2,7 @@
 
 use super::entries::Entry;
 use crate::dtype::Dtype;
-use crate::error::{IoError, Result};
+use crate::error::{HeaderError, IoError, Result};
 use crate::tensor::TensorInfo;
 
 /// The file that the entries are about.
@@ -22,7 +22,7 @@ pub(super) fn check(mut entries: Vec<Entry>, place: Place<'_>) -> Result<Vec<Ten
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
         let (file, tensor) = (place.file.to_string(), pair[0].name.clone());
-        return Err(IoError::DuplicateTensor { file, tensor });
+        return Err(IoError::Header(HeaderError::DuplicateTensor { file, tensor }));
     }
     let mut tensors =
         entries.into_iter().map(|entry| tensor(entry, place)).collect::<Result<Vec<_>>>()?;
@@ -40,21 +40,47 @@ fn tensor(entry: Entry, place: Place<'_>) -> Result<TensorInfo> {
     let Entry { name, dtype, shape, begin, end } = entry;
     let file = || place.file.to_string();
     let Some(dtype) = Dtype::from_name(&dtype).filter(|dtype| !dtype.is_quantized()) else {
-        return Err(IoError::UnknownDtype { file: file(), tensor: name, found: dtype });
+        return Err(IoError::Header(HeaderError::UnknownDtype {
+            file: file(),
+            tensor: name,
+            found: dtype,
+        }));
     };
     if !is_addressable(dtype, &shape) {
-        return Err(IoError::ShapeOverflow { file: file(), tensor: name, dtype, shape });
+        return Err(IoError::Header(HeaderError::ShapeOverflow {
+            file: file(),
+            tensor: name,
+            dtype,
+            shape,
+        }));
     }
     let Some(expected) = dtype.byte_len(&shape) else {
-        return Err(IoError::PartialByte { file: file(), tensor: name, dtype, shape });
+        return Err(IoError::Header(HeaderError::PartialByte {
+            file: file(),
+            tensor: name,
+            dtype,
+            shape,
+        }));
     };
     let expected = expected as u64;
     let Some(found) = end.checked_sub(begin) else {
-        return Err(IoError::ReversedOffsets { file: file(), tensor: name, begin, end });
+        return Err(IoError::Header(HeaderError::ReversedOffsets {
+            file: file(),
+            tensor: name,
+            begin,
+            end,
+        }));
     };
     if found != expected {
         let file = file();
-        return Err(IoError::SizeMismatch { file, tensor: name, dtype, shape, expected, found });
+        return Err(IoError::Header(HeaderError::SizeMismatch {
+            file,
+            tensor: name,
+            dtype,
+            shape,
+            expected,
+            found,
+        }));
     }
     Ok(TensorInfo { name, dtype, shape, shard: place.shard, range: begin..end })
 }
@@ -80,12 +106,23 @@ fn check_coverage(tensors: &[TensorInfo], place: Place<'_>) -> Result<()> {
     for (at, tensor) in tensors.iter().enumerate() {
         let (name, found) = (tensor.name.clone(), tensor.range.start);
         if found > covered {
-            return Err(IoError::Hole { file: file(), tensor: name, expected: covered, found });
+            return Err(IoError::Header(HeaderError::Hole {
+                file: file(),
+                tensor: name,
+                expected: covered,
+                found,
+            }));
         }
         if found < covered {
             let other = tensors[at - 1].name.clone(); // the first begins at 0 = covered
             let expected = covered;
-            return Err(IoError::Overlap { file: file(), tensor: name, other, expected, found });
+            return Err(IoError::Header(HeaderError::Overlap {
+                file: file(),
+                tensor: name,
+                other,
+                expected,
+                found,
+            }));
         }
         covered = tensor.range.end;
     }
@@ -93,11 +130,14 @@ fn check_coverage(tensors: &[TensorInfo], place: Place<'_>) -> Result<()> {
     let expected = place.data_start.saturating_add(covered);
     let found = place.file_bytes;
     match tensors.iter().find(|t| t.range.end > data_bytes) {
-        Some(first) => {
-            Err(IoError::Truncated { file: file(), tensor: first.name.clone(), expected, found })
-        }
+        Some(first) => Err(IoError::Header(HeaderError::Truncated {
+            file: file(),
+            tensor: first.name.clone(),
+            expected,
+            found,
+        })),
         None if covered < data_bytes => {
-            Err(IoError::TrailingBytes { file: file(), expected, found })
+            Err(IoError::Header(HeaderError::TrailingBytes { file: file(), expected, found }))
         }
         None => Ok(()),
     }
@@ -131,14 +171,17 @@ mod tests {
         let fits = vec![bytes("a", 0, 4), bytes("e", 4, 4), bytes("f", 10, 10), bytes("b", 4, 10)];
         assert_eq!(check(fits, PLACE).unwrap().len(), 4);
         let within = vec![bytes("a", 0, 10), bytes("e", 5, 5)];
-        assert!(matches!(check(within, PLACE), Err(IoError::Overlap { .. })));
+        assert!(matches!(check(within, PLACE), Err(IoError::Header(HeaderError::Overlap { .. }))));
     }
 
     #[test]
     fn no_tensors_need_no_data() {
         assert!(check(vec![], Place { file_bytes: 100, ..PLACE }).unwrap().is_empty());
         let error = check(vec![], PLACE).unwrap_err();
-        assert!(matches!(error, IoError::TrailingBytes { expected: 100, found: 110, .. }));
+        assert!(matches!(
+            error,
+            IoError::Header(HeaderError::TrailingBytes { expected: 100, found: 110, .. })
+        ));
     }
 
     #[test]
@@ -146,7 +189,10 @@ mod tests {
         let half = 1_usize << (usize::BITS - 1);
         for shape in [&[half, 2][..], &[half][..], &[0, half, 2], &[half, half, 0]] {
             let error = check(vec![entry("a", "F64", shape, 0, 8)], PLACE).unwrap_err();
-            assert!(matches!(error, IoError::ShapeOverflow { .. }), "{shape:?}: {error:?}");
+            assert!(
+                matches!(error, IoError::Header(HeaderError::ShapeOverflow { .. })),
+                "{shape:?}: {error:?}"
+            );
         }
     }
 
@@ -154,16 +200,22 @@ mod tests {
     fn packed_types_fill_whole_bytes() {
         let f4 = |n: usize| vec![entry("a", "F4", &[n], 0, 10)];
         assert!(check(f4(20), PLACE).is_ok());
-        assert!(matches!(check(f4(21), PLACE), Err(IoError::PartialByte { .. })));
-        assert!(matches!(check(f4(22), PLACE), Err(IoError::SizeMismatch { expected: 11, .. })));
+        assert!(matches!(
+            check(f4(21), PLACE),
+            Err(IoError::Header(HeaderError::PartialByte { .. }))
+        ));
+        assert!(matches!(
+            check(f4(22), PLACE),
+            Err(IoError::Header(HeaderError::SizeMismatch { expected: 11, .. }))
+        ));
     }
 
     #[test]
     fn offsets_near_the_largest_integer_do_not_wrap() {
         let far = vec![bytes("a", 0, 10), entry("b", "U8", &[1], u64::MAX - 1, u64::MAX)];
-        assert!(matches!(check(far, PLACE), Err(IoError::Hole { .. })));
+        assert!(matches!(check(far, PLACE), Err(IoError::Header(HeaderError::Hole { .. }))));
         let n = 1_usize << (usize::BITS - 4);
         let long = vec![entry("a", "U8", &[n], 0, n as u64)];
-        assert!(matches!(check(long, PLACE), Err(IoError::Truncated { .. })));
+        assert!(matches!(check(long, PLACE), Err(IoError::Header(HeaderError::Truncated { .. }))));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::plan;
+use super::placement;
 
 /// A byte range of one storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +60,6 @@ impl Block {
     /// read in one go, and what alignment adds (less than 8 KiB for each run of neighbours); at least
     /// [`least_slot`](Self::least_slot). The one definition of a slot's size: size slots with it.
     pub fn slot_bytes(&self) -> usize {
-        plan::slot_bytes(&self.extents).max(self.least_slot)
+        placement::slot_bytes(&self.extents).max(self.least_slot)
     }
 }

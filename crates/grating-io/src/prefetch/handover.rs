@@ -18,38 +18,38 @@ use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::plan::Plan;
+use super::placement::Placement;
 use crate::error::{IoError, Result};
 use crate::sync::{Condvar, Mutex, MutexGuard};
 use state::{Phase, State};
 
 /// What slots are made of.
-pub(super) trait Memory: Sized {
+pub(super) trait SlotMemory: Sized {
     /// Exclusive access to a range while the rest is written by others.
-    type Part;
-    /// The memory while parts of it exist.
+    type Portion;
+    /// The memory while portions of it exist.
     type Lent;
 
     fn allocate(bytes: usize) -> Result<Self>;
-    fn lend(self, ranges: impl Iterator<Item = Range<usize>>) -> (Self::Lent, Vec<Self::Part>);
-    /// Called when all parts have been dropped.
+    fn lend(self, ranges: impl Iterator<Item = Range<usize>>) -> (Self::Lent, Vec<Self::Portion>);
+    /// Called when all portions have been dropped.
     fn reclaim(lent: Self::Lent) -> Self;
 }
 
 /// One request for a reader.
 #[derive(Debug)]
 pub(super) struct Job<P> {
-    pub(super) plan: Arc<Plan>,
-    /// Position in the plan's requests.
+    pub(super) placement: Arc<Placement>,
+    /// Position in the placement's requests.
     pub(super) request: usize,
-    pub(super) part: P,
+    pub(super) portion: P,
     filling: u64,
 }
 
 /// A block that has been read.
 #[derive(Debug)]
 pub(super) struct Ready<M> {
-    pub(super) plan: Arc<Plan>,
+    pub(super) placement: Arc<Placement>,
     pub(super) memory: M,
     pub(super) slot: usize,
     /// From the first request's start to the last one's end.
@@ -63,7 +63,7 @@ pub(super) struct Waits {
     pub(super) readers: Duration,
 }
 
-pub(super) struct Handover<M: Memory> {
+pub(super) struct Handover<M: SlotMemory> {
     state: Mutex<State<M>>,
     /// Requests have become available, or the end has come.
     work: Condvar,
@@ -71,7 +71,7 @@ pub(super) struct Handover<M: Memory> {
     ready: Condvar,
 }
 
-impl<M: Memory> Handover<M> {
+impl<M: SlotMemory> Handover<M> {
     pub(super) fn new(capacities: &[usize]) -> Self {
         Handover {
             state: Mutex::new(State::new(capacities)),
@@ -84,9 +84,9 @@ impl<M: Memory> Handover<M> {
     ///
     /// # Errors
     /// [`IoError::SlotTooSmall`]; then nothing is appended.
-    pub(super) fn schedule(&self, plans: Vec<Arc<Plan>>) -> Result<()> {
+    pub(super) fn schedule(&self, placements: Vec<Arc<Placement>>) -> Result<()> {
         let mut state = self.lock();
-        let entries = state.entries(plans)?;
+        let entries = state.entries(placements)?;
         state.queue.extend(entries);
         self.progress(state);
         Ok(())
@@ -98,9 +98,9 @@ impl<M: Memory> Handover<M> {
     ///
     /// # Errors
     /// [`IoError::SlotTooSmall`]; then the schedule is as before.
-    pub(super) fn reschedule(&self, plans: Vec<Arc<Plan>>) -> Result<()> {
+    pub(super) fn reschedule(&self, placements: Vec<Arc<Placement>>) -> Result<()> {
         let mut state = self.lock();
-        let entries = state.entries(plans)?;
+        let entries = state.entries(placements)?;
         state.replace_queue(entries);
         self.progress(state);
         Ok(())
@@ -154,6 +154,11 @@ impl<M: Memory> Handover<M> {
         !matches!(head, Some(Phase::Waiting | Phase::Filling(_)))
     }
 
+    /// Whether readers have nothing to do until a slot comes back or the schedule changes.
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+
     /// A leased slot comes back.
     pub(super) fn give_back(&self, slot: usize, memory: M) {
         let mut state = self.lock();
@@ -162,7 +167,7 @@ impl<M: Memory> Handover<M> {
     }
 
     /// The next request to read, in the order of the schedule; waits for one. `None` is the end.
-    pub(super) fn take_job(&self) -> Option<Job<M::Part>> {
+    pub(super) fn take_job(&self) -> Option<Job<M::Portion>> {
         let mut state = self.lock();
         loop {
             if state.closed {
@@ -181,9 +186,9 @@ impl<M: Memory> Handover<M> {
     }
 
     /// A request has been read, or has failed.
-    pub(super) fn complete(&self, job: Job<M::Part>, outcome: Result<()>) {
+    pub(super) fn complete(&self, job: Job<M::Portion>, outcome: Result<()>) {
         let filling = job.filling;
-        drop(job); // The part must be gone before its memory is reclaimed.
+        drop(job); // The portion must be gone before its memory is reclaimed.
         let mut state = self.lock();
         state.complete(filling, outcome);
         self.progress(state);

@@ -33,12 +33,12 @@ impl Lease {
 
     /// The block's name, as scheduled.
     pub fn tag(&self) -> u64 {
-        self.ready().plan.block.tag
+        self.ready().placement.block.tag
     }
 
     /// The block's extents, as scheduled.
     pub fn extents(&self) -> &[Extent] {
-        &self.ready().plan.block.extents
+        &self.ready().placement.block.extents
     }
 
     /// The bytes of the extent at this position in [`Lease::extents`].
@@ -50,7 +50,7 @@ impl Lease {
     /// If there is no such extent.
     pub fn bytes(&self, extent: usize) -> &[u8] {
         let ready = self.ready();
-        &ready.memory.bytes()[ready.plan.places[extent].clone()]
+        &ready.memory.bytes()[ready.placement.places[extent].clone()]
     }
 
     /// When the block was read: from its first request to the end of its last.

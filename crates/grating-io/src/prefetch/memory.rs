@@ -16,13 +16,13 @@ use crate::error::{IoError, Result};
 #[derive(Debug)]
 pub(super) struct Region(Arc<Mapping>);
 
-/// A region whose [`Part`]s are being written, so that nobody may look at it.
+/// A region whose [`Portion`]s are being written, so that nobody may look at it.
 #[derive(Debug)]
 pub(super) struct Lent(Arc<Mapping>);
 
 /// Exclusive access to a range of a region, until dropped.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct Portion {
     mapping: Arc<Mapping>,
     range: Range<usize>,
 }
@@ -36,7 +36,7 @@ struct Mapping {
 }
 
 // SAFETY: the memory belongs to the mapping alone, is freed by whichever thread drops it, and is
-// only reached through `Region` (shared access) and `Part` (exclusive access to disjoint ranges),
+// only reached through `Region` (shared access) and `Portion` (exclusive access to disjoint ranges),
 // never through both at a time.
 #[allow(unsafe_code)]
 unsafe impl Send for Mapping {}
@@ -58,27 +58,30 @@ impl Region {
         Ok(Region(Arc::new(Mapping { start, len, _map: map })))
     }
 
-    /// Lends out parts to be written.
+    /// Lends out portions to be written.
     ///
     /// # Panics
     /// Unless `ranges` are in order, disjoint and within the region.
-    pub(super) fn lend(self, ranges: impl IntoIterator<Item = Range<usize>>) -> (Lent, Vec<Part>) {
+    pub(super) fn lend(
+        self,
+        ranges: impl IntoIterator<Item = Range<usize>>,
+    ) -> (Lent, Vec<Portion>) {
         let mut end = 0;
-        let part = |range: Range<usize>| {
+        let portion = |range: Range<usize>| {
             assert!(end <= range.start && range.start <= range.end && range.end <= self.0.len);
             end = range.end;
-            Part { mapping: Arc::clone(&self.0), range }
+            Portion { mapping: Arc::clone(&self.0), range }
         };
-        let parts = ranges.into_iter().map(part).collect();
-        (Lent(self.0), parts)
+        let portions = ranges.into_iter().map(portion).collect();
+        (Lent(self.0), portions)
     }
 
     /// The bytes.
     #[allow(unsafe_code)]
     pub(super) fn bytes(&self) -> &[u8] {
         // SAFETY: `start` and `len` describe memory that lives as long as the mapping, zeroed when
-        // it was made, hence initialized. While a `Region` exists no `Part` does: `lend` consumes
-        // it and `reclaim` makes it only when the last part is gone. So nothing writes.
+        // it was made, hence initialized. While a `Region` exists no `Portion` does: `lend` consumes
+        // it and `reclaim` makes it only when the last portion is gone. So nothing writes.
         unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), self.0.len) }
     }
 }
@@ -96,22 +99,22 @@ fn prefer_huge_pages(map: &MmapMut) {
 fn prefer_huge_pages(_map: &MmapMut) {}
 
 impl Lent {
-    /// The region again, unless a part still exists.
+    /// The region again, unless a portion still exists.
     pub(super) fn reclaim(self) -> Result<Region, Lent> {
-        // `try_unwrap` synchronizes with the drop of every part, whose writes are visible then.
+        // `try_unwrap` synchronizes with the drop of every portion, whose writes are visible then.
         Arc::try_unwrap(self.0).map(|mapping| Region(Arc::new(mapping))).map_err(Lent)
     }
 }
 
-impl Part {
-    /// The bytes of this part.
+impl Portion {
+    /// The bytes of this portion.
     #[allow(unsafe_code)]
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         let Range { start, end } = self.range;
-        // SAFETY: `lend` checked that the range lies within the mapping, which this part keeps
-        // alive, and that no other part covers any of it; no `Region` exists meanwhile. The
+        // SAFETY: `lend` checked that the range lies within the mapping, which this portion keeps
+        // alive, and that no other portion covers any of it; no `Region` exists meanwhile. The
         // pointer comes from exclusive access to the whole mapping. `&mut self` excludes a second
-        // slice from this part.
+        // slice from this portion.
         unsafe {
             std::slice::from_raw_parts_mut(self.mapping.start.as_ptr().add(start), end - start)
         }
@@ -124,12 +127,12 @@ mod tests {
 
     #[test]
     fn parts_written_by_threads_are_read_as_one() {
-        let (lent, parts) =
+        let (lent, portions) =
             Region::allocate(10_000).unwrap().lend([0..4096, 4096..4100, 5000..9000]);
-        let threads: Vec<_> = parts
+        let threads: Vec<_> = portions
             .into_iter()
             .zip(1u8..)
-            .map(|(mut part, value)| std::thread::spawn(move || part.bytes_mut().fill(value)))
+            .map(|(mut portion, value)| std::thread::spawn(move || portion.bytes_mut().fill(value)))
             .collect();
         for thread in threads {
             thread.join().unwrap();
@@ -142,30 +145,30 @@ mod tests {
 
     #[test]
     fn a_lent_region_comes_back_with_its_last_part_only() {
-        let (lent, mut parts) = Region::allocate(10).unwrap().lend([0..5, 5..10]);
-        parts.pop();
+        let (lent, mut portions) = Region::allocate(10).unwrap().lend([0..5, 5..10]);
+        portions.pop();
         let lent = lent.reclaim().unwrap_err();
-        parts[0].bytes_mut()[4] = 7;
-        parts.pop();
+        portions[0].bytes_mut()[4] = 7;
+        portions.pop();
         assert_eq!(lent.reclaim().unwrap().bytes()[4], 7);
     }
 
     #[test]
     fn a_part_keeps_the_memory_alive() {
-        let (lent, mut parts) = Region::allocate(10).unwrap().lend(std::iter::once(0..10));
+        let (lent, mut portions) = Region::allocate(10).unwrap().lend(std::iter::once(0..10));
         drop(lent);
-        parts[0].bytes_mut()[9] = 1;
-        assert_eq!(parts[0].bytes_mut()[9], 1);
+        portions[0].bytes_mut()[9] = 1;
+        assert_eq!(portions[0].bytes_mut()[9], 1);
     }
 
     #[test]
-    fn parts_that_overlap_or_reach_beyond_the_end_are_refused() {
-        for (parts, reason) in [([0..5, 4..10], "range.start"), ([0..5, 5..11], "range.end")] {
-            let region = Region::allocate(10).unwrap();
-            let lend = std::panic::AssertUnwindSafe(move || region.lend(parts));
-            let panic = std::panic::catch_unwind(lend).map(|_| ()).unwrap_err();
-            let message = panic.downcast_ref::<&str>().unwrap();
-            assert!(message.contains(reason), "{message}");
+    fn parts_that_overlap_or_lie_beyond_the_end_are_refused() {
+        let (overlapping, reversed) = (vec![0..5, 4..10], vec![4..10, 0..4]);
+        for ranges in [overlapping, reversed, vec![0..usize::MAX]] {
+            let lend = || _ = Region::allocate(10).unwrap().lend(ranges.clone());
+            let panic = std::panic::catch_unwind(lend).expect_err("portions share memory");
+            let message = panic.downcast_ref::<&str>().expect("an assertion without arguments");
+            assert!(message.contains("range.end <= self.0.len"), "{message}");
         }
     }
 

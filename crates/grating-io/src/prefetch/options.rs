@@ -20,6 +20,7 @@ pub enum IoMode {
 
 /// Settings of a [`Prefetcher`](super::Prefetcher).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PrefetchOptions {
     /// Capacity of each slot, bytes. Blocks go into the smallest capacity for them
     /// ([`Block::slot_bytes`](super::Block::slot_bytes)), and never into a larger one.
@@ -36,5 +37,23 @@ impl PrefetchOptions {
     /// These slots, and the defaults.
     pub fn new(slots: Vec<usize>) -> Self {
         PrefetchOptions { slots, request_bytes: 2 << 20, readers: 4, io: IoMode::Auto }
+    }
+
+    /// With requests of this length, bytes.
+    #[must_use]
+    pub fn with_request_bytes(self, request_bytes: usize) -> Self {
+        PrefetchOptions { request_bytes, ..self }
+    }
+
+    /// With so many threads that read.
+    #[must_use]
+    pub fn with_readers(self, readers: usize) -> Self {
+        PrefetchOptions { readers, ..self }
+    }
+
+    /// Through or past the page cache.
+    #[must_use]
+    pub fn with_io(self, io: IoMode) -> Self {
+        PrefetchOptions { io, ..self }
     }
 }

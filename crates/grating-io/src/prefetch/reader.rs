@@ -4,9 +4,9 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::handover::{Handover, Job, Memory};
-use super::memory::{Lent, Part, Region};
-use super::plan::{Plan, Request};
+use super::handover::{Handover, Job, SlotMemory};
+use super::memory::{Lent, Portion, Region};
+use super::placement::{Placement, Request};
 use super::stats::Counters;
 use crate::error::{IoError, Result};
 use crate::storage::{DirectStorage, Storage};
@@ -20,41 +20,41 @@ pub(super) struct Source {
     pub(super) drop_behind: bool,
 }
 
-impl Memory for Region {
-    type Part = Part;
+impl SlotMemory for Region {
+    type Portion = Portion;
     type Lent = Lent;
 
     fn allocate(bytes: usize) -> Result<Self> {
         Region::allocate(bytes)
     }
 
-    fn lend(self, ranges: impl Iterator<Item = std::ops::Range<usize>>) -> (Lent, Vec<Part>) {
+    fn lend(self, ranges: impl Iterator<Item = std::ops::Range<usize>>) -> (Lent, Vec<Portion>) {
         Region::lend(self, ranges)
     }
 
     fn reclaim(lent: Lent) -> Self {
-        lent.reclaim().unwrap_or_else(|_| unreachable!("all parts have been dropped"))
+        lent.reclaim().unwrap_or_else(|_| unreachable!("all portions have been dropped"))
     }
 }
 
 /// Reads until the end.
 pub(super) fn run(handover: &Handover<Region>, sources: &[Source], counters: &Counters) {
     while let Some(mut job) = handover.take_job() {
-        let request = job.plan.requests[job.request].clone();
+        let request = job.placement.requests[job.request].clone();
         let source = &sources[request.storage];
         counters.begin();
-        // What the closure touches is not looked at again when it panics: the part is dropped.
+        // What the closure touches is not looked at again when it panics: the portion is dropped.
         let outcome = catch_unwind(AssertUnwindSafe(|| read(source, &request, &mut job)))
             .unwrap_or_else(|panic| Err(panicked(source, &request, &*panic)));
         let bytes = if source.direct.is_some() { request.end } else { request.end - request.skip };
         counters.end(bytes, outcome.is_ok());
-        let outcome = outcome.map_err(|error| blame(&job.plan, &request, source, error));
+        let outcome = outcome.map_err(|error| blame(&job.placement, &request, source, error));
         handover.complete(job, outcome);
     }
 }
 
-fn read(source: &Source, request: &Request, job: &mut Job<Part>) -> Result<()> {
-    let bytes = job.part.bytes_mut();
+fn read(source: &Source, request: &Request, job: &mut Job<Portion>) -> Result<()> {
+    let bytes = job.portion.bytes_mut();
     match &source.direct {
         Some(direct) => direct.read_aligned(request.start, bytes, request.end),
         None => {
@@ -69,14 +69,14 @@ fn read(source: &Source, request: &Request, job: &mut Job<Part>) -> Result<()> {
 }
 
 /// Adds the extent to an error.
-fn blame(plan: &Plan, request: &Request, source: &Source, error: IoError) -> IoError {
+fn blame(placement: &Placement, request: &Request, source: &Source, error: IoError) -> IoError {
     let position = match &error {
         IoError::Read { offset, .. } => *offset,
         IoError::ShortRead { offset, found, .. } => offset + found,
         _ => request.start,
     };
     let position = position.max(request.start + request.skip as u64);
-    let extent = plan.extent_at(request.storage, position);
+    let extent = placement.extent_at(request.storage, position);
     IoError::Tensor {
         file: source.storage.name().to_string(),
         label: extent.map_or_else(String::new, |extent| extent.label.to_string()),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Counters since the start; they only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PrefetchStats {
     /// Bytes read, with the gaps between neighbours and what alignment adds, and with requests
     /// whose block was forgotten meanwhile.
@@ -45,28 +46,33 @@ struct Busy {
 }
 
 impl Busy {
-    fn time(&self) -> Duration {
-        self.time + self.since.map_or(Duration::ZERO, |since| since.elapsed())
+    fn begin(&mut self, now: Instant) {
+        self.in_flight += 1;
+        self.since.get_or_insert(now);
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.in_flight -= 1;
+        if self.in_flight == 0 {
+            self.time = self.time(now);
+            self.since = None;
+        }
+    }
+
+    fn time(&self, now: Instant) -> Duration {
+        self.time + self.since.map_or(Duration::ZERO, |since| now.duration_since(since))
     }
 }
 
 impl Counters {
     /// A request begins.
     pub(super) fn begin(&self) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.in_flight += 1;
-        busy.since.get_or_insert_with(Instant::now);
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).begin(Instant::now());
     }
 
     /// A request of `bytes` is over.
     pub(super) fn end(&self, bytes: usize, succeeded: bool) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.in_flight -= 1;
-        if busy.in_flight == 0 {
-            busy.time = busy.time();
-            busy.since = None;
-        }
-        drop(busy);
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).end(Instant::now());
         if succeeded {
             self.bytes.fetch_add(bytes as u64, Relaxed);
             self.reads.fetch_add(1, Relaxed);
@@ -80,7 +86,11 @@ impl Counters {
             bytes: self.bytes.load(Relaxed),
             reads: self.reads.load(Relaxed),
             failed_reads: self.failed_reads.load(Relaxed),
-            read_time: self.busy.lock().unwrap_or_else(PoisonError::into_inner).time(),
+            read_time: self
+                .busy
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .time(Instant::now()),
             ..PrefetchStats::default()
         }
     }
@@ -88,23 +98,29 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
-    use std::thread::sleep;
-
     use super::*;
 
     #[test]
     fn reads_at_one_time_count_once() {
-        let (counters, step) = (Counters::default(), Duration::from_millis(20));
-        let begin = Instant::now();
-        (0..4).for_each(|_| counters.begin());
-        sleep(step);
-        (0..4).for_each(|_| counters.end(10, true));
-        let (busy, all) = (counters.snapshot().read_time, begin.elapsed());
-        assert!(busy >= step && busy <= all, "{busy:?} of {all:?}");
-        sleep(step);
-        assert_eq!(counters.snapshot().read_time, busy, "nothing is in flight");
-        counters.begin();
-        sleep(step);
-        assert!(counters.snapshot().read_time >= busy + step, "still in flight");
+        let origin = Instant::now();
+        let at = |ms| origin + Duration::from_millis(ms);
+        let mut busy = Busy::default();
+        (0..4).for_each(|read| busy.begin(at(read)));
+        (0..4).for_each(|read| busy.end(at(20 + read)));
+        assert_eq!(busy.time(at(23)), Duration::from_millis(23));
+        assert_eq!(busy.time(at(50)), Duration::from_millis(23), "nothing is in flight");
+        busy.begin(at(60));
+        assert_eq!(busy.time(at(65)), Duration::from_millis(28), "still in flight");
+    }
+
+    #[test]
+    fn requests_are_counted_by_their_outcome() {
+        let counters = Counters::default();
+        for succeeded in [true, false, true] {
+            counters.begin();
+            counters.end(10, succeeded);
+        }
+        let stats = counters.snapshot();
+        assert_eq!((stats.bytes, stats.reads, stats.failed_reads), (20, 2, 1));
     }
 }

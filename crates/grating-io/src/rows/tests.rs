@@ -90,7 +90,7 @@ fn what_does_not_fit_is_refused_before_anything_is_read() {
     assert_eq!(disk.reads(), reads);
 }
 
-/// A storage that remembers what it was told of.
+/// A storage that remembers what was announced to it.
 #[derive(Debug)]
 struct Attentive(Arc<FaultyStorage>, std::sync::Mutex<Vec<(u64, u64)>>);
 
@@ -117,10 +117,10 @@ fn the_system_is_told_of_reads_to_come() {
     let mut cache = RowCache::new(10, COALESCED_GAP);
     let ids: Vec<u32> = (0..500).map(|at| at * 3).collect();
     get(&mut cache, &checkpoint, &ids).unwrap();
-    let told = attentive.1.lock().unwrap().clone();
+    let announced = attentive.1.lock().unwrap().clone();
     let start = checkpoint.tensor("rows").unwrap().range.start;
     let row = |id: &u32| (start + u64::from(*id) * COALESCED_GAP as u64, COALESCED_GAP as u64);
-    assert_eq!(told, ids[1..].iter().map(row).collect::<Vec<_>>(), "each but the first, once");
+    assert_eq!(announced, ids[1..].iter().map(row).collect::<Vec<_>>(), "each but the first, once");
 }
 
 proptest! {

@@ -2,57 +2,19 @@
 
 use std::fmt;
 
-use bytemuck::{Pod, Zeroable};
-use memmap2::MmapMut;
+use grating_memory::Allocation;
 
-/// Owned bytes whose address is a multiple of 64: a cache line, and the widest vector register.
+/// Owned bytes whose address is a multiple of 64: a cache line, and the widest vector register. Many of them lie in a
+/// mapping of their own, which goes back to the system when it is dropped.
 pub struct Buffer {
-    memory: Memory,
+    memory: Allocation,
     len: usize,
-}
-
-enum Memory {
-    Heap(Vec<Line>),
-    /// A mapping of its own, which goes back to the system when it is dropped; an allocator may keep what is freed.
-    Pages(MmapMut),
-}
-
-/// Gives the vector its alignment.
-#[derive(Clone, Copy, Pod, Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; LINE]);
-
-const LINE: usize = 64;
-
-/// Bytes from which on a buffer gets a mapping of its own.
-const LARGE: usize = 128 << 10;
-
-impl Memory {
-    fn zeroed(bytes: usize) -> Self {
-        let pages = (bytes >= LARGE).then(|| MmapMut::map_anon(bytes).ok()).flatten();
-        // Where the system gives no mapping, the allocator may still have memory, or end the process as it always does.
-        pages.map_or_else(|| Memory::Heap(bytemuck::zeroed_vec(bytes / LINE)), Memory::Pages)
-    }
-
-    fn bytes(&self) -> &[u8] {
-        match self {
-            Memory::Heap(lines) => bytemuck::cast_slice(lines),
-            Memory::Pages(pages) => pages,
-        }
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        match self {
-            Memory::Heap(lines) => bytemuck::cast_slice_mut(lines),
-            Memory::Pages(pages) => pages,
-        }
-    }
 }
 
 impl Buffer {
     /// `len` zeros.
     pub fn zeroed(len: usize) -> Self {
-        Buffer { memory: Memory::zeroed(len.next_multiple_of(LINE)), len }
+        Buffer { memory: Allocation::zeroed(len), len }
     }
 
     /// Length, bytes.
@@ -82,13 +44,12 @@ impl Buffer {
 
     /// The bytes as numbers of the machine's byte order; a rest of less than 4 bytes is left out.
     pub fn as_f32(&self) -> &[f32] {
-        bytemuck::cast_slice(&self.as_slice()[..self.len / size_of::<f32>() * size_of::<f32>()])
+        &self.memory.as_slice_of()[..self.len / size_of::<f32>()]
     }
 
     /// The bytes as numbers of the machine's byte order; a rest of less than 4 bytes is left out.
     pub fn as_f32_mut(&mut self) -> &mut [f32] {
-        let whole = self.len / size_of::<f32>() * size_of::<f32>();
-        bytemuck::cast_slice_mut(&mut self.as_mut_slice()[..whole])
+        &mut self.memory.as_mut_slice_of()[..self.len / size_of::<f32>()]
     }
 
     /// Changes the length within the capacity; bytes that appear hold what was there before.
@@ -114,7 +75,7 @@ mod tests {
 
     #[test]
     fn bytes_are_aligned_zeroed_and_of_the_length_asked_for() {
-        for len in [0, 1, 63, 64, 65, 4096, LARGE - 1, LARGE + 1] {
+        for len in [0, 1, 63, 64, 65, 4096, 131_071, 131_073] {
             let mut buffer = Buffer::zeroed(len);
             assert_eq!(buffer.as_slice().as_ptr().addr() % 64, 0);
             assert_eq!(buffer.as_slice(), vec![0; len]);
@@ -137,10 +98,9 @@ mod tests {
 
     #[test]
     fn a_length_beyond_the_capacity_is_refused() {
-        let mut buffer = Buffer::zeroed(10);
-        let set = std::panic::AssertUnwindSafe(|| buffer.set_len(65));
-        let panic = std::panic::catch_unwind(set).unwrap_err();
-        assert_eq!(panic.downcast_ref::<String>().unwrap(), "65 bytes in a buffer of 64");
-        assert_eq!(buffer.len(), 10);
+        let panic = std::panic::catch_unwind(|| Buffer::zeroed(10).set_len(65));
+        let panic = panic.expect_err("there are 64 bytes");
+        let message = panic.downcast_ref::<String>().expect("it says how many");
+        assert_eq!(message, "65 bytes in a buffer of 64");
     }
 }

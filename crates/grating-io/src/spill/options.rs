@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 /// Settings of a [`SpillStore`](super::SpillStore).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpillOptions {
     /// Buffers that wait to be written or are being written; one more waits in
     /// [`SpillStore::write`](super::SpillStore::write). The default is 1.
@@ -34,6 +35,7 @@ impl Default for SpillOptions {
 
 /// Counters since the start; they only grow, but for `file_bytes`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpillStats {
     /// Bytes written to the file.
     pub bytes_written: u64,
@@ -57,6 +59,7 @@ pub struct SpillStats {
 
 /// A read or a write of the store's thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SpillEvent {
     /// The buffer's key.
     pub key: u64,

@@ -127,7 +127,7 @@ impl State {
     }
 
     /// The buffer is needed now. One that waits to be written stays in memory instead.
-    pub(super) fn hurry(&mut self, key: u64) -> Result<()> {
+    pub(super) fn request_now(&mut self, key: u64) -> Result<()> {
         self.request(key)?;
         let Some(entry) = self.entries.get_mut(&key) else {
             return Err(IoError::UnknownKey { key });
@@ -273,6 +273,13 @@ impl State {
         if wanted {
             self.reads.push_back(key);
         }
+    }
+
+    /// Whether the thread has nothing to do until somebody calls.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self, options: &SpillOptions) -> bool {
+        let reads = !self.reads.is_empty() && self.ahead < options.reads_ahead.max(1);
+        self.in_hand.is_none() && self.writes.is_empty() && !reads
     }
 
     /// Buffers in the store's memory.

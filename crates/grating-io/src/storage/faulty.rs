@@ -226,17 +226,18 @@ mod tests {
     }
 
     #[test]
-    fn a_panic() {
+    fn a_panic_says_where() {
         let disk = disk(Faults { panics: 1.0, ..Faults::default() });
         let read = std::panic::AssertUnwindSafe(|| disk.read_at(3, &mut [0]));
-        let panic = std::panic::catch_unwind(read).unwrap_err();
-        let message = panic.downcast_ref::<String>().unwrap();
+        let panic = std::panic::catch_unwind(read).expect_err("a panic was injected");
+        let message = panic.downcast_ref::<String>().expect("it names the place");
         assert_eq!(message, "injected panic at offset 3 of disk");
     }
 
     #[test]
     fn bandwidth_is_shared_by_all_readers() {
         let disk = disk(Faults { bytes_per_second: Some(20_000), ..Faults::default() });
+        // A lower bound: a busy machine only makes it longer.
         let begin = Instant::now();
         thread::scope(|scope| {
             for _ in 0..4 {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use grating_io::{Checkpoint, IoError};
+use grating_io::{Checkpoint, HeaderError, IndexError, IoError};
 
 use crate::support::{read, variant, vectors, write};
 
@@ -70,7 +70,7 @@ fn the_shards_order_is_that_of_their_names() {
 #[test]
 fn a_shard_that_does_not_exist() {
     let error = refused(&[A, B, ("c", "3.safetensors"), ("d", "3.safetensors")]);
-    assert!(matches!(&error, IoError::MissingShard { tensor, shard, .. }
+    assert!(matches!(&error, IoError::Index(IndexError::MissingShard { tensor, shard, .. })
         if tensor == "c" && shard == "3.safetensors"));
 }
 
@@ -78,7 +78,7 @@ fn a_shard_that_does_not_exist() {
 fn shard_names_that_leave_the_folder() {
     for name in ["../1.safetensors", "/etc/passwd", "sub/1.safetensors", "..", ".", "", "C:1"] {
         let error = refused(&[A, B, ("c", name)]);
-        assert!(matches!(&error, IoError::ShardName { tensor, shard, .. }
+        assert!(matches!(&error, IoError::Index(IndexError::ShardName { tensor, shard, .. })
             if tensor == "c" && shard == name));
     }
     let folder = sharded(r#"{"weight_map":{"a":"..\\1.safetensors"}}"#);
@@ -90,7 +90,7 @@ fn a_tensor_that_no_shard_has() {
     for extra in ["0", "bb", "d"] {
         let error = refused(&[A, B, C, (extra, "2.safetensors")]);
         assert!(
-            matches!(&error, IoError::NotInShard { tensor, shard, found_in: None, .. }
+            matches!(&error, IoError::Index(IndexError::NotInShard { tensor, shard, found_in: None, .. })
                 if tensor == extra && shard == "2.safetensors"),
             "{error:?}"
         );
@@ -101,7 +101,7 @@ fn a_tensor_that_no_shard_has() {
 fn a_tensor_that_another_shard_has() {
     let error = refused(&[A, ("b", "2.safetensors"), C]);
     assert!(
-        matches!(&error, IoError::NotInShard { tensor, found_in: Some(shard), .. }
+        matches!(&error, IoError::Index(IndexError::NotInShard { tensor, found_in: Some(shard), .. })
             if tensor == "b" && shard == "1.safetensors"),
         "{error:?}"
     );
@@ -112,7 +112,7 @@ fn a_tensor_that_the_index_does_not_list() {
     for (left, entries) in [("a", [B, C]), ("b", [A, C])] {
         let error = refused(&entries);
         assert!(
-            matches!(&error, IoError::NotInIndex { tensor, shard, .. }
+            matches!(&error, IoError::Index(IndexError::NotInIndex { tensor, shard, .. })
                 if tensor == left && shard == "1.safetensors"),
             "{error:?}"
         );
@@ -128,7 +128,7 @@ fn one_tensor_in_two_shards() {
     write(folder.path(), "2.safetensors", vectors(&[("c", 3), ("a", 1)]));
     let error = Checkpoint::open(folder.path()).unwrap_err();
     assert!(
-        matches!(&error, IoError::InTwoShards { tensor, shard, other, .. }
+        matches!(&error, IoError::Index(IndexError::InTwoShards { tensor, shard, other, .. })
             if tensor == "a" && shard == "1.safetensors" && other == "2.safetensors"),
         "{error:?}"
     );
@@ -147,7 +147,9 @@ fn damage_in_a_shard_names_the_shard() {
     let whole = vectors(&[("c", 3)]);
     write(folder.path(), "2.safetensors", &whole[..whole.len() - 1]);
     let error = Checkpoint::open(folder.path()).unwrap_err();
-    assert!(matches!(&error, IoError::Truncated { file, .. } if file.ends_with("2.safetensors")));
+    assert!(
+        matches!(&error, IoError::Header(HeaderError::Truncated { file, .. }) if file.ends_with("2.safetensors"))
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Headers that are not what they should be: one test for each lie.
 
-use grating_io::{Dtype, IoError, MAX_HEADER_BYTES};
+use grating_io::{Dtype, HeaderError, IoError, MAX_HEADER_BYTES};
 
 use crate::support::{image, open, refused, variant};
 
@@ -15,7 +15,7 @@ fn length_beyond_the_limit() {
         let bytes = [&length.to_le_bytes()[..], b"{}"].concat();
         let error = refused(bytes);
         assert!(
-            matches!(error, IoError::HeaderTooLarge { expected: MAX_HEADER_BYTES, found, .. }
+            matches!(error, IoError::Header(HeaderError::TooLarge { expected: MAX_HEADER_BYTES, found, .. })
                 if found == length),
             "{error:?}"
         );
@@ -26,7 +26,7 @@ fn length_beyond_the_limit() {
 fn length_shorter_than_any_header() {
     for length in [0_u64, 1] {
         let error = refused([&length.to_le_bytes()[..], b"{}"].concat());
-        assert!(matches!(error, IoError::NotSafetensors { .. }), "{error:?}");
+        assert!(matches!(error, IoError::Header(HeaderError::NotSafetensors { .. })), "{error:?}");
     }
 }
 
@@ -43,13 +43,13 @@ fn length_that_cuts_or_extends_the_json() {
 #[test]
 fn text_that_is_not_utf8() {
     let error = refused([&5_u64.to_le_bytes()[..], b"{\"a\xff}"].concat());
-    assert!(matches!(error, IoError::HeaderNotUtf8 { offset: 11, .. }), "{error:?}");
+    assert!(matches!(error, IoError::Header(HeaderError::NotUtf8 { offset: 11, .. })), "{error:?}");
 }
 
 #[test]
 fn whitespace_before_the_brace() {
     let error = refused(image(" {}", b""));
-    assert!(matches!(error, IoError::NotSafetensors { .. }), "{error:?}");
+    assert!(matches!(error, IoError::Header(HeaderError::NotSafetensors { .. })), "{error:?}");
 }
 
 #[test]
@@ -63,14 +63,18 @@ fn names_twice() {
         format!(r#"{{"x":{entry},"\u0078":{other}}}"#),
     ] {
         let error = refused(image(&header, &[0; 8]));
-        assert!(matches!(&error, IoError::DuplicateTensor { tensor, .. } if tensor == "x"));
+        assert!(
+            matches!(&error, IoError::Header(HeaderError::DuplicateTensor { tensor, .. }) if tensor == "x")
+        );
     }
 }
 
 #[test]
 fn fields_that_are_missing_or_of_another_type() {
     let error = refused(one(r#"{"dtype":"U8","shape":[8]}"#));
-    let IoError::HeaderEntry { tensor, reason, .. } = &error else { panic!("{error:?}") };
+    let IoError::Header(HeaderError::Entry { tensor, reason, .. }) = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!(tensor, "x");
     assert!(reason.contains("missing field `data_offsets`"), "{reason}");
 }
@@ -78,7 +82,7 @@ fn fields_that_are_missing_or_of_another_type() {
 #[test]
 fn a_dtype_that_does_not_exist() {
     let error = refused(one(r#"{"dtype":"F7","shape":[8],"data_offsets":[0,8]}"#));
-    assert!(matches!(&error, IoError::UnknownDtype { tensor, found, .. }
+    assert!(matches!(&error, IoError::Header(HeaderError::UnknownDtype { tensor, found, .. })
         if tensor == "x" && found == "F7"));
     assert!(error.to_string().contains("BF16"), "{error}");
 }
@@ -89,7 +93,7 @@ fn a_size_that_is_not_shape_times_dtype() {
         let entry = format!(r#"{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,8]}}"#);
         match open(one(&entry)) {
             Ok(checkpoint) => assert_eq!(checkpoint.data_bytes(), expected),
-            Err(IoError::SizeMismatch { expected: bytes, found, .. }) => {
+            Err(IoError::Header(HeaderError::SizeMismatch { expected: bytes, found, .. })) => {
                 assert_eq!((bytes, found), (expected, 8));
             }
             Err(other) => panic!("{other:?}"),
@@ -104,7 +108,7 @@ fn shapes_that_overflow() {
         let entry = format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":[0,8]}}"#);
         let error = refused(one(&entry));
         assert!(
-            matches!(&error, IoError::ShapeOverflow { tensor, dtype: Dtype::F32, .. } if tensor == "x"),
+            matches!(&error, IoError::Header(HeaderError::ShapeOverflow { tensor, dtype: Dtype::F32, .. }) if tensor == "x"),
             "{shape}: {error:?}"
         );
     }
@@ -113,7 +117,10 @@ fn shapes_that_overflow() {
 #[test]
 fn offsets_that_end_before_they_begin() {
     let error = refused(one(r#"{"dtype":"U8","shape":[8],"data_offsets":[8,0]}"#));
-    assert!(matches!(error, IoError::ReversedOffsets { begin: 8, end: 0, .. }));
+    assert!(matches!(
+        error,
+        IoError::Header(HeaderError::ReversedOffsets { begin: 8, end: 0, .. })
+    ));
 }
 
 /// Two tensors over eight bytes.
@@ -129,7 +136,7 @@ fn two(a: [u64; 2], b: [u64; 2]) -> Vec<u8> {
 fn tensors_that_share_bytes() {
     for (a, b) in [([0, 5], [4, 8]), ([0, 8], [0, 8]), ([0, 8], [2, 4])] {
         let error = refused(two(a, b));
-        assert!(matches!(&error, IoError::Overlap { tensor, other, .. }
+        assert!(matches!(&error, IoError::Header(HeaderError::Overlap { tensor, other, .. })
             if [tensor.as_str(), other] == ["b", "a"] || [tensor.as_str(), other] == ["a", "b"]));
     }
 }
@@ -138,21 +145,23 @@ fn tensors_that_share_bytes() {
 fn bytes_that_belong_to_no_tensor() {
     let between = refused(two([0, 3], [4, 8]));
     assert!(
-        matches!(&between, IoError::Hole { tensor, expected: 3, found: 4, .. } if tensor == "b")
+        matches!(&between, IoError::Header(HeaderError::Hole { tensor, expected: 3, found: 4, .. }) if tensor == "b")
     );
     let before = refused(two([1, 3], [3, 8]));
     assert!(
-        matches!(&before, IoError::Hole { tensor, expected: 0, found: 1, .. } if tensor == "a")
+        matches!(&before, IoError::Header(HeaderError::Hole { tensor, expected: 0, found: 1, .. }) if tensor == "a")
     );
     let after = refused(two([0, 3], [3, 7]));
-    assert!(matches!(after, IoError::TrailingBytes { .. }));
+    assert!(matches!(after, IoError::Header(HeaderError::TrailingBytes { .. })));
 }
 
 #[test]
 fn offsets_beyond_the_file() {
     let entry = format!(r#"{{"dtype":"U8","shape":[{0}],"data_offsets":[0,{0}]}}"#, 1_u64 << 40);
     let error = refused(one(&entry));
-    assert!(matches!(&error, IoError::Truncated { tensor, .. } if tensor == "x"));
+    assert!(
+        matches!(&error, IoError::Header(HeaderError::Truncated { tensor, .. }) if tensor == "x")
+    );
 }
 
 #[test]
@@ -166,5 +175,5 @@ fn a_hostile_name_cannot_fill_a_log_or_drive_a_terminal() {
 #[test]
 fn nesting_without_end() {
     let error = refused(image(&format!("{{\"x\":{{\"y\":{}", "[".repeat(1 << 20)), b""));
-    assert!(matches!(error, IoError::HeaderNotJson { .. }), "{error:?}");
+    assert!(matches!(error, IoError::Header(HeaderError::NotJson { .. })), "{error:?}");
 }

@@ -7,13 +7,12 @@ mod random;
 mod shutdown;
 mod slots;
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use grating_io::{
-    Block, Extent, Faults, FaultyStorage, IoMode, Lease, MemoryStorage, PrefetchOptions,
+    Block, Extent, Faults, FaultyStorage, IoError, IoMode, Lease, MemoryStorage, PrefetchOptions,
     Prefetcher, Storage,
 };
 
@@ -54,6 +53,81 @@ fn faulty(number: usize, len: usize, faults: Faults) -> Arc<FaultyStorage> {
     Arc::new(FaultyStorage::new(storage(number, len), faults))
 }
 
+/// A storage whose reads wait at a gate, all but those of the first `free` bytes.
+#[derive(Debug)]
+struct Gated {
+    inner: Arc<dyn Storage>,
+    free: u64,
+    gate: Mutex<Gate>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    open: bool,
+    /// Reads that may pass although it is closed.
+    permits: usize,
+    /// Reads that wait at it.
+    waiting: usize,
+    /// Reads that have come to it.
+    arrived: usize,
+}
+
+impl Gated {
+    fn new(inner: Arc<dyn Storage>, free: u64) -> Arc<Self> {
+        let (gate, changed) = (Mutex::default(), Condvar::new());
+        Arc::new(Gated { inner, free, gate, changed })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Gate)) {
+        change(&mut self.gate.lock().unwrap());
+        self.changed.notify_all();
+    }
+
+    fn open(&self) {
+        self.change(|gate| gate.open = true);
+    }
+
+    /// Waits until so many reads stand at the gate.
+    fn wait_for(&self, reads: usize) {
+        let gate = self.gate.lock().unwrap();
+        drop(self.changed.wait_while(gate, |gate| gate.waiting < reads).unwrap());
+    }
+
+    fn arrived(&self) -> usize {
+        self.gate.lock().unwrap().arrived
+    }
+}
+
+impl Storage for Gated {
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        if offset >= self.free {
+            let mut gate = self.gate.lock().unwrap();
+            gate.arrived += 1;
+            gate.waiting += 1;
+            self.changed.notify_all();
+            let closed = |gate: &mut Gate| !gate.open && gate.permits == 0;
+            gate = self.changed.wait_while(gate, closed).unwrap();
+            gate.waiting -= 1;
+            gate.permits = gate.permits.saturating_sub(1);
+        }
+        self.inner.read_at(offset, buf)
+    }
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+}
+
+/// Waits until as much has been read as will be read.
+fn settle(prefetcher: &Prefetcher) {
+    while !prefetcher.is_idle() {
+        thread::yield_now();
+    }
+}
+
 /// A block of one extent of storage 0, labelled by its tag.
 fn block(tag: u64, offset: u64, len: usize) -> Block {
     Block::new(tag, vec![Extent::new(0, offset, len, format!("tensor {tag}"))])
@@ -61,8 +135,8 @@ fn block(tag: u64, offset: u64, len: usize) -> Block {
 
 /// Small requests, so that small tests have many.
 fn options(slots: &[usize]) -> PrefetchOptions {
-    let io = IoMode::Cached;
-    PrefetchOptions { request_bytes: PAGE, readers: 3, io, ..PrefetchOptions::new(slots.to_vec()) }
+    let options = PrefetchOptions::new(slots.to_vec()).with_request_bytes(PAGE);
+    options.with_readers(3).with_io(IoMode::Cached)
 }
 
 fn start(storage: Arc<dyn Storage>, slots: &[usize]) -> Prefetcher {

@@ -1,6 +1,6 @@
 //! Files that end too early, or go on too long.
 
-use grating_io::IoError;
+use grating_io::{HeaderError, IoError};
 
 use crate::support::{image, open, refused, variant, vectors, write};
 
@@ -22,7 +22,8 @@ fn every_shorter_length_is_refused() {
 #[test]
 fn the_first_incomplete_tensor_is_named_with_both_sizes() {
     let whole = vectors(&[("a", 3), ("b", 4), ("c", 5)]);
-    let IoError::Truncated { tensor, expected, found, .. } = refused(&whole[..whole.len() - 6])
+    let IoError::Header(HeaderError::Truncated { tensor, expected, found, .. }) =
+        refused(&whole[..whole.len() - 6])
     else {
         panic!("another error")
     };
@@ -35,7 +36,7 @@ fn a_byte_too_many_is_refused() {
     let mut image = vectors(&[("a", 3)]);
     image.push(0);
     let error = refused(image.clone());
-    assert!(matches!(&error, IoError::TrailingBytes { expected, found, .. }
+    assert!(matches!(&error, IoError::Header(HeaderError::TrailingBytes { expected, found, .. })
         if *found == image.len() as u64 && expected + 1 == *found));
 }
 
@@ -45,7 +46,10 @@ fn a_tiny_file_that_claims_a_large_header_costs_nothing() {
     let mut bytes = 99_000_000_u64.to_le_bytes().to_vec();
     bytes.push(b'{');
     let error = refused(bytes);
-    assert!(matches!(error, IoError::TruncatedHeader { expected: 99_000_008, found: 9, .. }));
+    assert!(matches!(
+        error,
+        IoError::Header(HeaderError::TruncatedHeader { expected: 99_000_008, found: 9, .. })
+    ));
 }
 
 #[test]
@@ -55,7 +59,7 @@ fn the_same_on_disk() {
     write(folder.path(), "model.safetensors", &whole[..whole.len() - 1]);
     let error = grating_io::Checkpoint::open(folder.path()).unwrap_err();
     assert!(
-        matches!(&error, IoError::Truncated { file, .. } if file.ends_with("model.safetensors"))
+        matches!(&error, IoError::Header(HeaderError::Truncated { file, .. }) if file.ends_with("model.safetensors"))
     );
     write(folder.path(), "model.safetensors", []);
     let error = grating_io::Checkpoint::open(folder.path()).unwrap_err();

@@ -6,7 +6,7 @@ use super::{Prediction, run, tokens_to_hide_reading};
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::planner::plan;
-use crate::settings::{RowCache, Settings, Spill, Window};
+use crate::settings::{RowCacheSize, Settings, Spill, WindowSize};
 use crate::shape::{ModelShape, PoolShape};
 use crate::workload::Workload;
 use crate::{BlockUnit, WeightLayout};
@@ -40,7 +40,8 @@ fn close(a: f64, b: f64) -> bool {
 fn a_covered_stream_costs_nothing_and_an_uncovered_one_its_reading() {
     let (model, pool) = (qwen3_06b(), twenty());
     let stream = planned(&model, &pool, Settings::default());
-    let resident = planned(&model, &pool, Settings { window: Window::All, ..Settings::default() });
+    let resident =
+        planned(&model, &pool, Settings { window: WindowSize::All, ..Settings::default() });
     let needed = tokens_to_hide_reading(&stream.layout, &model, &Machine::default());
     assert!((99.0..101.0).contains(&needed), "{needed}");
     assert_eq!(stream.prediction.stall_seconds, 0.0);
@@ -59,7 +60,7 @@ fn a_covered_stream_costs_nothing_and_an_uncovered_one_its_reading() {
 #[test]
 fn one_slot_takes_turns() {
     let (model, pool) = (qwen3_06b(), twenty());
-    let settings = Settings { window: Window::Slots(1), ..Settings::default() };
+    let settings = Settings { window: WindowSize::Slots(1), ..Settings::default() };
     let plan = planned(&model, &pool, settings);
     let Prediction { compute_seconds, embedding_seconds, stall_seconds, total_seconds, .. } =
         plan.prediction;
@@ -121,7 +122,7 @@ fn a_chunk_costs_a_little() {
 fn a_cache_that_holds_every_row_reads_none_twice() {
     let (model, pool) = (ModelShape { vocab: 1000, ..qwen3_06b() }, twenty());
     let time = |rows| {
-        let settings = Settings { row_cache: RowCache::Rows(rows), ..Settings::default() };
+        let settings = Settings { row_cache: RowCacheSize::Rows(rows), ..Settings::default() };
         planned(&model, &pool, settings).prediction.embedding_seconds
     };
     assert!(close(time(999), 5120.0 * 4096.0 / 1e9));

@@ -1,8 +1,8 @@
 //! Real models under the budgets that the project promises.
 
 use grating_sched::{
-    BlockUnit, Ledger, Machine, Memory, ModelShape, Plan, PlanError, PoolShape, Reason, RowCache,
-    Settings, Spill, Window, plan,
+    BlockUnit, Ledger, Machine, Memory, ModelShape, Plan, PlanError, PoolShape, Reason,
+    RowCacheSize, Settings, Spill, WindowSize, plan,
 };
 
 use crate::support::{
@@ -100,7 +100,7 @@ fn the_ledger_by_hand() {
     let settings = Settings {
         chunk_tokens: Some(512),
         spill: Spill::Always,
-        row_cache: RowCache::Rows(1000),
+        row_cache: RowCacheSize::Rows(1000),
         ..Settings::default()
     };
     let model = qwen3_06b();
@@ -124,7 +124,7 @@ fn the_ledger_by_hand() {
     assert_eq!(ledger, expected);
     assert_eq!(ledger.total(), expected.uses().iter().map(|(_, bytes)| bytes).sum::<u64>());
 
-    let settings = Settings { spill: Spill::Never, window: Window::All, ..settings };
+    let settings = Settings { spill: Spill::Never, window: WindowSize::All, ..settings };
     let ledger = planned(&model, &pool, settings).ledger;
     assert_eq!((ledger.hidden_states, ledger.spill_buffers), (20 * 256 * 1024 * 4, 0));
     assert_eq!((ledger.window, ledger.pinned), (0, 28 * (31_457_280 + 32 * 4096)));
@@ -153,10 +153,10 @@ fn absurd_sizes_need_absurd_budgets() {
 fn settings_are_followed() {
     let (model, pool) = (qwen3_06b(), twenty());
     let settings = Settings {
-        window: Window::Slots(4),
+        window: WindowSize::Slots(4),
         chunk_tokens: Some(100),
         spill: Spill::Always,
-        row_cache: RowCache::Fraction(0.01),
+        row_cache: RowCacheSize::Fraction(0.01),
     };
     let plan = planned_on(&with_budget(400 * MIB), &model, &pool, settings);
     assert_eq!((plan.layout.weights.slots.len(), plan.layout.weights.unit), (4, BlockUnit::Layer));
@@ -166,7 +166,8 @@ fn settings_are_followed() {
     assert_eq!(plan.layout.row_cache_rows, 1517);
     assert!(plan.layout.weights.pinned_layers > 0);
 
-    let all = planned(&model, &pool, Settings { window: Window::Slots(28), ..Settings::default() });
+    let all =
+        planned(&model, &pool, Settings { window: WindowSize::Slots(28), ..Settings::default() });
     assert_eq!((all.layout.weights.slots.len(), all.layout.weights.pinned_layers), (0, 28));
 }
 
@@ -194,12 +195,12 @@ fn what_cannot_be_is_an_error() {
     assert_eq!(fails(&no_layers, &pool, &machine, &settings), PlanError::NoLayers);
     let empty = PoolShape::new(vec![]);
     assert_eq!(fails(&model, &empty, &machine, &settings), PlanError::NoCandidates);
-    let zero = Settings { window: Window::Slots(0), ..settings };
+    let zero = Settings { window: WindowSize::Slots(0), ..settings };
     assert_eq!(fails(&model, &pool, &machine, &zero), PlanError::ZeroWindow);
     let zero = Settings { chunk_tokens: Some(0), ..settings };
     assert_eq!(fails(&model, &pool, &machine, &zero), PlanError::ZeroChunk);
     for share in [-0.1, 1.1, f64::NAN] {
-        let cache = Settings { row_cache: RowCache::Fraction(share), ..settings };
+        let cache = Settings { row_cache: RowCacheSize::Fraction(share), ..settings };
         let error = fails(&model, &pool, &machine, &cache);
         assert!(matches!(error, PlanError::InvalidRowCache { .. }), "{error}");
     }

@@ -1,8 +1,8 @@
 //! Shapes of real models, random shapes, and short ways to plan.
 
 use grating_sched::{
-    Machine, Memory, ModelShape, Plan, PlanError, PoolShape, RowCache, Settings, Spill, Window,
-    plan,
+    Machine, Memory, ModelShape, Plan, PlanError, PoolShape, RowCacheSize, Settings, Spill,
+    WindowSize, plan,
 };
 use proptest::prelude::*;
 
@@ -181,17 +181,17 @@ pub(crate) fn devices() -> impl Strategy<Value = Machine> {
 
 pub(crate) fn settings() -> impl Strategy<Value = Settings> {
     let window = prop_oneof![
-        4 => Just(Window::Auto),
-        1 => (1usize..50).prop_map(Window::Slots),
-        1 => Just(Window::All),
+        4 => Just(WindowSize::Auto),
+        1 => (1usize..50).prop_map(WindowSize::Slots),
+        1 => Just(WindowSize::All),
     ];
     let spill =
         prop_oneof![3 => Just(Spill::Auto), 1 => Just(Spill::Always), 1 => Just(Spill::Never)];
     let row_cache = prop_oneof![
-        3 => Just(RowCache::Auto),
-        1 => (0.0..=1.0).prop_map(RowCache::Fraction),
-        1 => (0usize..400_000).prop_map(RowCache::Rows),
-        1 => Just(RowCache::All),
+        3 => Just(RowCacheSize::Auto),
+        1 => (0.0..=1.0).prop_map(RowCacheSize::Fraction),
+        1 => (0usize..400_000).prop_map(RowCacheSize::Rows),
+        1 => Just(RowCacheSize::All),
     ];
     let chunk_tokens = prop::option::weighted(0.3, 1usize..3000);
     (window, chunk_tokens, spill, row_cache).prop_map(|(window, chunk_tokens, spill, row_cache)| {

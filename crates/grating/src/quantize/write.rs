@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use grating_engine::CancelToken;
-use grating_io::{Checkpoint, GgufTensor, GgufValue, GgufWriter, Staging, free_bytes};
+use grating_io::{AtomicFolder, Checkpoint, GgufTensor, GgufValue, GgufWriter, free_bytes};
 use grating_model::{Identity, PromptSource, TensorView};
 use rayon::prelude::*;
 
@@ -58,7 +58,7 @@ pub(super) fn write(
         free_bytes(parent),
     )?;
 
-    let folder = Staging::new(parent, HIDDEN).map_err(failure(parent))?;
+    let folder = AtomicFolder::new(parent, HIDDEN).map_err(failure(parent))?;
     for (name, bytes) in small {
         let path = folder.path().join(name);
         if let Some(parent) = path.parent() {

@@ -4,8 +4,8 @@
 use grating::prune::calibrate::learned;
 use grating::prune::{ScoreTrace, replay};
 use grating::{
-    Error, IoMode, Isa, Mode, Policy, Pruning, Request, Reranker, RerankerBuilder, RowCache,
-    Savings, Selection, Spill, Window,
+    Error, IoMode, Isa, Mode, Policy, Pruning, Request, Reranker, RerankerBuilder, RowCacheSize,
+    Savings, Selection, Spill, WindowSize,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -63,9 +63,9 @@ struct Settings {
     isa: Isa,
     threads: usize,
     chunk_tokens: Option<usize>,
-    window: Window,
+    window: WindowSize,
     spill: Spill,
-    rows: RowCache,
+    rows: RowCacheSize,
     io: IoMode,
     savings: Savings,
     /// A budget so many bytes above the least.
@@ -87,16 +87,21 @@ fn settings() -> impl Strategy<Value = Settings> {
         1..3usize,
         prop::option::of(1..400usize),
         select(vec![
-            Window::Auto,
-            Window::Slots(1),
-            Window::Slots(2),
-            Window::Slots(3),
-            Window::All,
+            WindowSize::Auto,
+            WindowSize::Slots(1),
+            WindowSize::Slots(2),
+            WindowSize::Slots(3),
+            WindowSize::All,
         ]),
     );
     let memory = (
         select(vec![Spill::Auto, Spill::Always, Spill::Never]),
-        select(vec![RowCache::Auto, RowCache::Rows(0), RowCache::Fraction(0.01), RowCache::All]),
+        select(vec![
+            RowCacheSize::Auto,
+            RowCacheSize::Rows(0),
+            RowCacheSize::Fraction(0.01),
+            RowCacheSize::All,
+        ]),
         select(vec![IoMode::Cached, IoMode::Direct]),
         prop::option::of((8..32u64).prop_map(|mib| mib << 20)),
     );

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use grating::{
     Error, Faults, FaultyStorage, IoMode, Request, Reranker, RerankerBuilder, Selection, Spill,
-    Storage, Window,
+    Storage, WindowSize,
 };
 
 use crate::golden;
@@ -55,11 +55,11 @@ fn place_of(case: &str, tensor: &str) -> u64 {
     checkpoint.extent(checkpoint.tensor(tensor).unwrap()).offset
 }
 
-fn windows() -> [(&'static str, Window, Spill); 3] {
+fn windows() -> [(&'static str, WindowSize, Spill); 3] {
     [
-        ("two layers", Window::Slots(2), Spill::Never),
-        ("one layer, spilling", Window::Slots(1), Spill::Always),
-        ("three layers", Window::Slots(3), Spill::Auto),
+        ("two layers", WindowSize::Slots(2), Spill::Never),
+        ("one layer, spilling", WindowSize::Slots(1), Spill::Always),
+        ("three layers", WindowSize::Slots(3), Spill::Auto),
     ]
 }
 
@@ -116,7 +116,7 @@ fn a_fault_is_an_error_of_its_request_after_no_more_reads_and_the_next_one_is_se
 
 #[test]
 fn faults_now_and_then_never_change_a_score() {
-    let patient = patient("bert-gelu-f32", |b| b.window(Window::Slots(2)).io(IoMode::Cached));
+    let patient = patient("bert-gelu-f32", |b| b.window(WindowSize::Slots(2)).io(IoMode::Cached));
     let expected = patient.healthy();
     let mut outcomes = [0, 0];
     for seed in 0..60 {
@@ -152,7 +152,7 @@ fn a_slow_disk_stalls_computing_as_the_model_of_costs_says() {
     const SLOTS: usize = 2;
     let slow = Faults { bytes_per_second: Some(BYTES_PER_SECOND), ..Faults::default() };
     let reranker = Reranker::builder()
-        .window(Window::Slots(SLOTS))
+        .window(WindowSize::Slots(SLOTS))
         .threads(1)
         .map_storages(move |s| Arc::new(FaultyStorage::new(s, slow.clone())));
     let reranker = reranker.build().unwrap();

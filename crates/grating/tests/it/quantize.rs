@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use grating::{
     Error, Isa, ModelSource, Precision, QuantizeError, Reranker, RerankerBuilder, Spill,
-    WeightFormat, Window,
+    WeightFormat, WindowSize,
 };
 use serde_json::Value;
 
@@ -81,7 +81,7 @@ fn quantized_scores_are_the_same_to_the_bit_however_they_are_run() {
             let run = || model(&out).isa(isa).precision(precision);
             let one = scores(run().threads(1));
             let other =
-                run().threads(2).chunk_tokens(17).window(Window::Slots(1)).spill(Spill::Always);
+                run().threads(2).chunk_tokens(17).window(WindowSize::Slots(1)).spill(Spill::Always);
             assert_eq!(one, scores(other), "{isa} {precision}");
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use grating::{
     CancelToken, Error, IoError, Pending, Request, Reranker, Selection, Storage, Texts,
-    TrySubmitError, Window,
+    TrySubmitError, WindowSize,
 };
 
 use crate::golden;
@@ -61,7 +61,7 @@ impl Stuck {
         let ours = Arc::clone(&gate);
         let reranker = Reranker::builder()
             .model(golden("bert-gelu-f32").to_str().unwrap())
-            .window(Window::Slots(1))
+            .window(WindowSize::Slots(1))
             .threads(1)
             .queue_length(queue_length)
             .map_storages(move |storage| Arc::new(Gated(storage, Arc::clone(&ours))))

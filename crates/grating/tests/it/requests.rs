@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use grating::{
     CancelToken, CheckStatus, Error, Mode, ModelSource, Policy, Pruning, Request, Reranker,
-    RowCache, Window,
+    RowCacheSize, WindowSize,
 };
 
 use crate::golden;
@@ -126,8 +126,11 @@ fn settings_that_cannot_be_are_refused() {
     assert!(matches!(builder().threads(0).build(), Err(Error::Setting { .. })));
     assert!(matches!(builder().queue_length(0).build(), Err(Error::Setting { .. })));
     assert!(matches!(builder().chunk_tokens(0).build(), Err(Error::Plan(_))));
-    assert!(matches!(builder().window(Window::Slots(0)).build(), Err(Error::Plan(_))));
-    assert!(matches!(builder().row_cache(RowCache::Fraction(1.5)).build(), Err(Error::Plan(_))));
+    assert!(matches!(builder().window(WindowSize::Slots(0)).build(), Err(Error::Plan(_))));
+    assert!(matches!(
+        builder().row_cache(RowCacheSize::Fraction(1.5)).build(),
+        Err(Error::Plan(_))
+    ));
     assert!(matches!(builder().max_length(4000).build(), Err(Error::Model { .. })));
     assert!(matches!(builder().max_length(2).build(), Err(Error::Model { .. })));
 }

@@ -46,7 +46,7 @@ impl Patch {
     /// Changes the elements from `first` on, which lie in `bytes` as `dtype`.
     pub(crate) fn apply(&self, dtype: Dtype, first: u64, bytes: &mut [u8]) {
         let end = first + bytes.len() as u64 / dtype.bytes();
-        let mut window = Window { dtype, first, bytes };
+        let mut window = Elements { dtype, first, bytes };
         let rows = first / self.width as u64..end.div_ceil(self.width as u64);
         for row in rows.clone() {
             for &(column, value) in &self.columns {
@@ -68,13 +68,13 @@ impl Patch {
 }
 
 /// A run of a tensor's elements in memory.
-struct Window<'a> {
+struct Elements<'a> {
     dtype: Dtype,
     first: u64,
     bytes: &'a mut [u8],
 }
 
-impl Window<'_> {
+impl Elements<'_> {
     fn set(&mut self, at: u64, value: f32) {
         let width = self.dtype.bytes() as usize;
         let start = (at - self.first) as usize * width;

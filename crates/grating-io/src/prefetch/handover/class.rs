@@ -1,6 +1,6 @@
 //! The slots: which are free, and which a block may take.
 
-use super::{Memory, Plan};
+use super::{Placement, SlotMemory};
 use crate::error::{IoError, Result};
 
 /// A fixed set of slots; those of equal capacity form a class.
@@ -21,7 +21,7 @@ enum Place<M> {
     Taken,
 }
 
-impl<M: Memory> Slots<M> {
+impl<M: SlotMemory> Slots<M> {
     pub(super) fn new(capacities: &[usize]) -> Self {
         let slot = |&capacity| Slot { capacity, place: Place::New };
         Slots { slots: capacities.iter().map(slot).collect(), closed: false }
@@ -29,12 +29,12 @@ impl<M: Memory> Slots<M> {
 
     /// The smallest capacity that holds the block. It never takes a larger slot, for which a
     /// larger block may be waiting.
-    pub(super) fn class_for(&self, plan: &Plan) -> Result<usize> {
-        let needed = plan.block.slot_bytes();
+    pub(super) fn class_for(&self, placement: &Placement) -> Result<usize> {
+        let needed = placement.block.slot_bytes();
         let capacities = || self.slots.iter().map(|slot| slot.capacity);
         capacities().filter(|&capacity| capacity >= needed).min().ok_or_else(|| {
             IoError::SlotTooSmall {
-                block: plan.block.tag,
+                block: placement.block.tag,
                 expected: needed,
                 found: capacities().max().unwrap_or(0),
             }

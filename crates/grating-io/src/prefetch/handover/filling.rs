@@ -3,44 +3,49 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Job, Memory, Phase, Plan, Ready};
+use super::{Job, Phase, Placement, Ready, SlotMemory};
 
-pub(super) struct Filling<M: Memory> {
+pub(super) struct Filling<M: SlotMemory> {
     pub(super) id: u64,
     slot: usize,
     lent: M::Lent,
     /// Parts that no reader has taken yet, last request first.
-    parts: Vec<M::Part>,
+    portions: Vec<M::Portion>,
     in_flight: usize,
     started: Instant,
 }
 
-impl<M: Memory> Filling<M> {
+impl<M: SlotMemory> Filling<M> {
     /// A block without bytes is ready at once.
-    pub(super) fn start(id: u64, slot: usize, memory: M, plan: &Arc<Plan>) -> Phase<M> {
-        let ranges = plan.requests.iter().map(|request| request.slot.clone());
-        let (lent, mut parts) = memory.lend(ranges);
-        parts.reverse();
-        let filling = Filling { id, slot, lent, parts, in_flight: 0, started: Instant::now() };
+    pub(super) fn start(id: u64, slot: usize, memory: M, placement: &Arc<Placement>) -> Phase<M> {
+        let ranges = placement.requests.iter().map(|request| request.slot.clone());
+        let (lent, mut portions) = memory.lend(ranges);
+        portions.reverse();
+        let filling = Filling { id, slot, lent, portions, in_flight: 0, started: Instant::now() };
         if filling.is_complete() {
-            return filling.finish(Arc::clone(plan));
+            return filling.finish(Arc::clone(placement));
         }
         Phase::Filling(filling)
     }
 
     /// Whether there are requests that no reader has taken.
     pub(super) fn has_job(&self) -> bool {
-        !self.parts.is_empty()
+        !self.portions.is_empty()
     }
 
-    pub(super) fn next_job(&mut self, plan: &Arc<Plan>) -> Option<Job<M::Part>> {
-        let part = self.parts.pop()?;
-        if self.in_flight == 0 && self.parts.len() + 1 == plan.requests.len() {
+    pub(super) fn next_job(&mut self, placement: &Arc<Placement>) -> Option<Job<M::Portion>> {
+        let portion = self.portions.pop()?;
+        if self.in_flight == 0 && self.portions.len() + 1 == placement.requests.len() {
             self.started = Instant::now();
         }
         self.in_flight += 1;
-        let request = plan.requests.len() - 1 - self.parts.len();
-        Some(Job { plan: Arc::clone(plan), request, part, filling: self.id })
+        let request = placement.requests.len() - 1 - self.portions.len();
+        Some(Job { placement: Arc::clone(placement), request, portion, filling: self.id })
+    }
+
+    /// Whether requests of this block are being read.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight > 0
     }
 
     /// A request is over. Whether it was the last one in flight.
@@ -51,17 +56,22 @@ impl<M: Memory> Filling<M> {
 
     /// Whether all requests have been made and are over.
     pub(super) fn is_complete(&self) -> bool {
-        self.parts.is_empty() && self.in_flight == 0
+        self.portions.is_empty() && self.in_flight == 0
     }
 
-    pub(super) fn finish(self, plan: Arc<Plan>) -> Phase<M> {
+    pub(super) fn finish(self, placement: Arc<Placement>) -> Phase<M> {
         let Filling { slot, lent, started, .. } = self;
-        Phase::Ready(Ready { plan, memory: M::reclaim(lent), slot, read: started..Instant::now() })
+        Phase::Ready(Ready {
+            placement,
+            memory: M::reclaim(lent),
+            slot,
+            read: started..Instant::now(),
+        })
     }
 
     /// Makes no more requests: slot and memory, or what must drain first.
     pub(super) fn abandon(mut self) -> Result<(usize, M), Self> {
-        self.parts.clear();
+        self.portions.clear();
         if self.in_flight > 0 {
             return Err(self);
         }

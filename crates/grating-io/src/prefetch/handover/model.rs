@@ -8,7 +8,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
 
-use super::{Handover, Memory, Plan, Ready};
+use super::{Handover, Placement, Ready, SlotMemory};
 use crate::error::{IoError, Result};
 use crate::prefetch::block::{Block, Extent};
 
@@ -23,8 +23,8 @@ struct PagePart {
     range: Range<usize>,
 }
 
-impl Memory for Pages {
-    type Part = PagePart;
+impl SlotMemory for Pages {
+    type Portion = PagePart;
     type Lent = Pages;
 
     fn allocate(bytes: usize) -> Result<Self> {
@@ -33,13 +33,13 @@ impl Memory for Pages {
 
     fn lend(self, ranges: impl Iterator<Item = Range<usize>>) -> (Pages, Vec<PagePart>) {
         let pages = |range: Range<usize>| range.start / PAGE..range.end / PAGE;
-        let part = |range| PagePart { pages: Arc::clone(&self.0), range: pages(range) };
-        let parts = ranges.map(part).collect();
-        (self, parts)
+        let portion = |range| PagePart { pages: Arc::clone(&self.0), range: pages(range) };
+        let portions = ranges.map(portion).collect();
+        (self, portions)
     }
 
     fn reclaim(mut lent: Pages) -> Self {
-        assert!(Arc::get_mut(&mut lent.0).is_some(), "a part is still alive");
+        assert!(Arc::get_mut(&mut lent.0).is_some(), "a portion is still alive");
         lent
     }
 }
@@ -55,9 +55,9 @@ fn read(ready: &Ready<Pages>) {
 }
 
 /// A block of this many requests.
-fn plan(tag: u64, requests: usize) -> Shared<Plan> {
+fn placement(tag: u64, requests: usize) -> Shared<Placement> {
     let extent = Extent::new(0, tag * PAGE as u64 * 8, requests * PAGE, "pages");
-    Shared::new(Plan::new(Block::new(tag, vec![extent]), PAGE))
+    Shared::new(Placement::new(Block::new(tag, vec![extent]), PAGE))
 }
 
 type Readers = Vec<thread::JoinHandle<()>>;
@@ -69,8 +69,8 @@ fn start(slots: &[usize], readers: usize, bad: u64) -> (Arc<Handover<Pages>>, Re
         let handover = Arc::clone(&handover);
         thread::spawn(move || {
             while let Some(job) = handover.take_job() {
-                job.part.write();
-                let fails = job.plan.block.tag == bad;
+                job.portion.write();
+                let fails = job.placement.block.tag == bad;
                 let error = || Err(IoError::EmptyFile { file: "bad".into() });
                 handover.complete(job, if fails { error() } else { Ok(()) });
             }
@@ -90,7 +90,7 @@ const GOOD: u64 = u64::MAX;
 /// Takes the block of this tag and gives its slot back.
 fn consume(handover: &Handover<Pages>, tag: u64) {
     let ready = handover.next().unwrap();
-    assert_eq!(ready.plan.block.tag, tag);
+    assert_eq!(ready.placement.block.tag, tag);
     read(&ready);
     handover.give_back(ready.slot, ready.memory);
 }
@@ -107,7 +107,7 @@ fn model(check: impl Fn() + Send + Sync + 'static) {
 fn model_one_slot_serves_block_after_block() {
     model(|| {
         let (handover, readers) = start(&[PAGE], 1, GOOD);
-        handover.schedule(vec![plan(1, 1), plan(2, 1)]).unwrap();
+        handover.schedule(vec![placement(1, 1), placement(2, 1)]).unwrap();
         consume(&handover, 1);
         consume(&handover, 2);
         assert!(matches!(handover.next(), Err(IoError::NothingScheduled)));
@@ -119,7 +119,7 @@ fn model_one_slot_serves_block_after_block() {
 fn model_two_readers_fill_one_block() {
     model(|| {
         let (handover, readers) = start(&[2 * PAGE], 2, GOOD);
-        handover.schedule(vec![plan(1, 2)]).unwrap();
+        handover.schedule(vec![placement(1, 2)]).unwrap();
         consume(&handover, 1);
         end(&handover, readers);
     });
@@ -129,7 +129,7 @@ fn model_two_readers_fill_one_block() {
 fn model_the_end_comes_at_any_moment() {
     model(|| {
         let (handover, readers) = start(&[2 * PAGE], 2, GOOD);
-        handover.schedule(vec![plan(1, 2)]).unwrap();
+        handover.schedule(vec![placement(1, 2)]).unwrap();
         end(&handover, readers);
     });
 }
@@ -138,7 +138,7 @@ fn model_the_end_comes_at_any_moment() {
 fn model_a_lease_outlives_the_end() {
     model(|| {
         let (handover, readers) = start(&[PAGE, PAGE], 1, GOOD);
-        handover.schedule(vec![plan(1, 1), plan(2, 1)]).unwrap();
+        handover.schedule(vec![placement(1, 1), placement(2, 1)]).unwrap();
         let ready = handover.next().unwrap();
         end(&handover, readers);
         read(&ready);
@@ -150,10 +150,10 @@ fn model_a_lease_outlives_the_end() {
 fn model_an_error_reaches_the_consumer_and_the_next_schedule_is_served() {
     model(|| {
         let (handover, readers) = start(&[2 * PAGE], 1, 7);
-        handover.schedule(vec![plan(7, 2), plan(1, 1)]).unwrap();
+        handover.schedule(vec![placement(7, 2), placement(1, 1)]).unwrap();
         assert!(matches!(handover.next(), Err(IoError::EmptyFile { .. })));
         assert!(matches!(handover.next(), Err(IoError::NothingScheduled)));
-        handover.schedule(vec![plan(2, 1)]).unwrap();
+        handover.schedule(vec![placement(2, 1)]).unwrap();
         consume(&handover, 2);
         end(&handover, readers);
     });
@@ -163,7 +163,7 @@ fn model_an_error_reaches_the_consumer_and_the_next_schedule_is_served() {
 fn model_two_readers_fail_one_block() {
     model(|| {
         let (handover, readers) = start(&[2 * PAGE], 2, 7);
-        handover.schedule(vec![plan(7, 2)]).unwrap();
+        handover.schedule(vec![placement(7, 2)]).unwrap();
         assert!(matches!(handover.next(), Err(IoError::EmptyFile { .. })));
         end(&handover, readers);
     });
@@ -173,8 +173,8 @@ fn model_two_readers_fail_one_block() {
 fn model_a_new_order_while_the_old_one_is_read() {
     model(|| {
         let (handover, readers) = start(&[PAGE], 1, GOOD);
-        handover.schedule(vec![plan(1, 1), plan(2, 1)]).unwrap();
-        handover.reschedule(vec![plan(2, 1), plan(1, 1)]).unwrap();
+        handover.schedule(vec![placement(1, 1), placement(2, 1)]).unwrap();
+        handover.reschedule(vec![placement(2, 1), placement(1, 1)]).unwrap();
         consume(&handover, 2);
         consume(&handover, 1);
         end(&handover, readers);
@@ -185,8 +185,8 @@ fn model_a_new_order_while_the_old_one_is_read() {
 fn model_a_new_order_around_a_failed_block() {
     model(|| {
         let (handover, readers) = start(&[PAGE, PAGE], 1, 7);
-        handover.schedule(vec![plan(7, 1), plan(1, 1)]).unwrap();
-        handover.reschedule(vec![plan(1, 1)]).unwrap();
+        handover.schedule(vec![placement(7, 1), placement(1, 1)]).unwrap();
+        handover.reschedule(vec![placement(1, 1)]).unwrap();
         consume(&handover, 1);
         end(&handover, readers);
     });
@@ -196,10 +196,10 @@ fn model_a_new_order_around_a_failed_block() {
 fn model_cancelled_while_it_is_read() {
     model(|| {
         let (handover, readers) = start(&[2 * PAGE], 2, GOOD);
-        handover.schedule(vec![plan(1, 2)]).unwrap();
+        handover.schedule(vec![placement(1, 2)]).unwrap();
         handover.cancel();
         assert!(matches!(handover.next(), Err(IoError::NothingScheduled)));
-        handover.schedule(vec![plan(2, 1)]).unwrap();
+        handover.schedule(vec![placement(2, 1)]).unwrap();
         consume(&handover, 2);
         end(&handover, readers);
     });
@@ -209,7 +209,7 @@ fn model_cancelled_while_it_is_read() {
 fn model_a_slot_comes_back_from_another_thread() {
     model(|| {
         let (handover, readers) = start(&[PAGE], 1, GOOD);
-        handover.schedule(vec![plan(1, 1), plan(2, 1)]).unwrap();
+        handover.schedule(vec![placement(1, 1), placement(2, 1)]).unwrap();
         let ready = handover.next().unwrap();
         let theirs = Arc::clone(&handover);
         let other = thread::spawn(move || {

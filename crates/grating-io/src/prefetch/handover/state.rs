@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::class::Slots;
 use super::filling::Filling;
-use super::{Job, Memory, Plan, Ready, Waits};
+use super::{Job, Placement, Ready, SlotMemory, Waits};
 use crate::error::{IoError, Result};
 
-pub(super) struct State<M: Memory> {
+pub(super) struct State<M: SlotMemory> {
     pub(super) slots: Slots<M>,
     /// In the order of the schedule.
     pub(super) queue: VecDeque<Entry<M>>,
@@ -19,21 +19,21 @@ pub(super) struct State<M: Memory> {
     pub(super) waits: Waits,
 }
 
-pub(super) struct Entry<M: Memory> {
-    plan: Arc<Plan>,
+pub(super) struct Entry<M: SlotMemory> {
+    placement: Arc<Placement>,
     /// Capacity of the slots that may hold it.
     class: usize,
     pub(super) phase: Phase<M>,
 }
 
-pub(super) enum Phase<M: Memory> {
+pub(super) enum Phase<M: SlotMemory> {
     Waiting,
     Filling(Filling<M>),
     Ready(Ready<M>),
     Failed(IoError),
 }
 
-impl<M: Memory> State<M> {
+impl<M: SlotMemory> State<M> {
     pub(super) fn new(capacities: &[usize]) -> Self {
         State {
             slots: Slots::new(capacities),
@@ -45,11 +45,11 @@ impl<M: Memory> State<M> {
         }
     }
 
-    pub(super) fn entries(&self, plans: Vec<Arc<Plan>>) -> Result<Vec<Entry<M>>> {
-        let entry = |plan: Arc<Plan>| {
-            Ok(Entry { class: self.slots.class_for(&plan)?, plan, phase: Phase::Waiting })
+    pub(super) fn entries(&self, placements: Vec<Arc<Placement>>) -> Result<Vec<Entry<M>>> {
+        let entry = |placement: Arc<Placement>| {
+            Ok(Entry { class: self.slots.class_for(&placement)?, placement, phase: Phase::Waiting })
         };
-        plans.into_iter().map(entry).collect()
+        placements.into_iter().map(entry).collect()
     }
 
     /// Starts every block that has a slot to go to, in order within each size of slot, up to a
@@ -66,7 +66,9 @@ impl<M: Memory> State<M> {
                     };
                     self.last_filling += 1;
                     entry.phase = match self.slots.take(slot) {
-                        Ok(memory) => Filling::start(self.last_filling, slot, memory, &entry.plan),
+                        Ok(memory) => {
+                            Filling::start(self.last_filling, slot, memory, &entry.placement)
+                        }
                         Err(error) => Phase::Failed(error),
                     };
                 }
@@ -76,10 +78,10 @@ impl<M: Memory> State<M> {
     }
 
     /// Blocks that are being read, up to one that has failed.
-    fn fillings(&mut self) -> impl Iterator<Item = (&Arc<Plan>, &mut Filling<M>)> {
+    fn fillings(&mut self) -> impl Iterator<Item = (&Arc<Placement>, &mut Filling<M>)> {
         let sound = |entry: &&mut Entry<M>| !matches!(entry.phase, Phase::Failed(_));
         self.queue.iter_mut().take_while(sound).filter_map(|entry| match &mut entry.phase {
-            Phase::Filling(filling) => Some((&entry.plan, filling)),
+            Phase::Filling(filling) => Some((&entry.placement, filling)),
             _ => None,
         })
     }
@@ -89,8 +91,14 @@ impl<M: Memory> State<M> {
         self.fillings().any(|(_, filling)| filling.has_job())
     }
 
-    pub(super) fn next_job(&mut self) -> Option<Job<M::Part>> {
-        self.fillings().find_map(|(plan, filling)| filling.next_job(plan))
+    /// Whether nothing is being read, and nothing can be until a slot comes back or the schedule changes.
+    pub(super) fn is_idle(&mut self) -> bool {
+        let busy = |entry: &Entry<M>| matches!(&entry.phase, Phase::Filling(f) if f.is_in_flight());
+        !self.has_job() && self.draining.is_empty() && !self.queue.iter().any(busy)
+    }
+
+    pub(super) fn next_job(&mut self) -> Option<Job<M::Portion>> {
+        self.fillings().find_map(|(placement, filling)| filling.next_job(placement))
     }
 
     pub(super) fn complete(&mut self, id: u64, outcome: Result<()>) {
@@ -112,7 +120,7 @@ impl<M: Memory> State<M> {
         let idle = filling.returned();
         match outcome {
             Ok(()) if idle && filling.is_complete() => {
-                entry.phase = filling.finish(Arc::clone(&entry.plan));
+                entry.phase = filling.finish(Arc::clone(&entry.placement));
             }
             Ok(()) => entry.phase = Phase::Filling(filling),
             Err(error) => {
@@ -131,7 +139,7 @@ impl<M: Memory> State<M> {
                 match old.iter().position(|old| old.can_become(&entry)) {
                     Some(at) => {
                         let kept = std::mem::replace(&mut old[at].phase, Phase::Waiting);
-                        entry.phase = kept.of(&entry.plan);
+                        entry.phase = kept.of(&entry.placement);
                     }
                     None => parted.push(entry.class),
                 }
@@ -162,19 +170,22 @@ impl<M: Memory> State<M> {
     }
 }
 
-impl<M: Memory> Entry<M> {
+impl<M: SlotMemory> Entry<M> {
     /// Whether what was read for this block serves the other.
     fn can_become(&self, other: &Entry<M>) -> bool {
         matches!(self.phase, Phase::Filling(_) | Phase::Ready(_))
-            && self.plan.block.extents == other.plan.block.extents
+            && self.class == other.class
+            && self.placement.block.extents == other.placement.block.extents
     }
 }
 
-impl<M: Memory> Phase<M> {
+impl<M: SlotMemory> Phase<M> {
     /// The same, for another block of the same extents.
-    fn of(self, plan: &Arc<Plan>) -> Self {
+    fn of(self, placement: &Arc<Placement>) -> Self {
         match self {
-            Phase::Ready(ready) => Phase::Ready(Ready { plan: Arc::clone(plan), ..ready }),
+            Phase::Ready(ready) => {
+                Phase::Ready(Ready { placement: Arc::clone(placement), ..ready })
+            }
             other => other,
         }
     }

@@ -1,29 +1,24 @@
 //! Forgetting a schedule, and replacing it.
 
-use std::time::Instant;
-
-use grating_io::IoError;
-
 use super::*;
-
-const SLOW: Duration = Duration::from_millis(20);
 
 #[test]
 fn a_cancelled_block_costs_the_requests_in_flight() {
-    let disk = faulty(0, 400 * PAGE, Faults { delay: SLOW, ..Faults::default() });
+    let disk = Gated::new(storage(0, 400 * PAGE), 0);
     let prefetcher = start(Arc::clone(&disk) as _, &[400 * PAGE]);
     prefetcher.schedule([block(1, 0, 400 * PAGE)]).unwrap();
-    while disk.reads() == 0 {
-        thread::yield_now();
-    }
-    let begin = Instant::now();
-    prefetcher.cancel();
-    let reads = disk.reads();
-    assert!(begin.elapsed() < SLOW / 2, "cancelling waits for nothing");
+    disk.wait_for(3);
+    // Cancelling waits for nothing: the requests are at the gate.
+    let prefetcher = within(Duration::from_secs(10), move || {
+        prefetcher.cancel();
+        prefetcher
+    });
     // One slot, which is free when they return.
     prefetcher.schedule([block(2, 0, PAGE)]).unwrap();
+    assert!(!prefetcher.is_ready() && !prefetcher.is_idle());
+    disk.open();
     check(&prefetcher.next().unwrap());
-    assert!(disk.reads() - reads <= 3 + 1, "three readers, and the new block's request");
+    assert_eq!(disk.arrived(), 3 + 1, "three readers, and the new block's request");
 }
 
 #[test]
@@ -115,11 +110,11 @@ fn a_failed_block_is_tried_again() {
 fn what_stood_behind_a_failed_block_is_read_on() {
     // One reader: when it fails the first block, the second has its slot and no request made.
     let disk = faulty(0, 10 * PAGE, Faults { bad_byte: Some(0), ..Faults::default() });
-    let options = PrefetchOptions { readers: 1, ..options(&[PAGE; 2]) };
+    let options = options(&[PAGE; 2]).with_readers(1);
     let prefetcher = Prefetcher::start(vec![disk as _], options).unwrap();
     prefetcher.schedule([block(1, 0, PAGE), block(2, 4096, PAGE)]).unwrap();
     wait_ready(&prefetcher);
-    thread::sleep(Duration::from_millis(20));
+    settle(&prefetcher);
     prefetcher.reschedule([block(2, 4096, PAGE)]).unwrap();
     check(&within(Duration::from_secs(10), move || prefetcher.next().unwrap()));
 }

@@ -1,7 +1,5 @@
 //! Disks that fail: the error names file, tensor and place, and the next schedule is served.
 
-use std::time::Instant;
-
 use grating_io::{FileStorage, IoError};
 
 use super::*;
@@ -69,7 +67,7 @@ fn a_file_that_was_cut_while_open() {
         let path = folder.path().join("weights");
         std::fs::write(&path, bytes(0, 0, 90_000)).unwrap();
         let file = Arc::new(FileStorage::open(&path).unwrap());
-        let options = PrefetchOptions { io, ..options(&[16 * PAGE; 2]) };
+        let options = options(&[16 * PAGE; 2]).with_io(io);
         let prefetcher = Prefetcher::start(vec![file], options).unwrap();
         let writable = std::fs::File::options().write(true).open(&path).unwrap();
         writable.set_len(2 * 9000 + 6500).unwrap();
@@ -112,36 +110,21 @@ fn a_panic_of_the_storage() {
     assert!(matches!(&**source, IoError::Panicked { reason, .. } if reason.contains("injected")));
 }
 
-/// Fails at once at the first page and takes its time everywhere else.
-#[derive(Debug)]
-struct SlowElsewhere(Arc<FaultyStorage>);
-
-impl Storage for SlowElsewhere {
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), IoError> {
-        if offset > 0 {
-            thread::sleep(Duration::from_millis(600));
-        }
-        self.0.read_at(offset, buf)
-    }
-    fn name(&self) -> &str {
-        self.0.name()
-    }
-}
-
 #[test]
 fn an_error_does_not_wait_for_the_blocks_other_requests() {
+    // The first page fails at once; all others stand at the gate.
     let bad = faulty(0, 20 * PAGE, Faults { bad_byte: Some(0), ..Faults::default() });
-    let prefetcher = start(Arc::new(SlowElsewhere(bad)), &[20 * PAGE]);
-    let begin = Instant::now();
+    let disk = Gated::new(bad, PAGE as u64);
+    let prefetcher = start(Arc::clone(&disk) as _, &[20 * PAGE]);
     prefetcher.schedule([block(1, 0, 20 * PAGE)]).unwrap();
-    assert!(prefetcher.next().is_err());
-    assert!(begin.elapsed() < Duration::from_millis(500));
-    let begin = Instant::now();
-    drop(prefetcher);
-    assert!(begin.elapsed() < LIMIT, "it waits for requests in flight and makes no more");
+    let prefetcher = within(LIMIT, move || {
+        assert!(prefetcher.next().is_err());
+        prefetcher
+    });
+    let before = disk.arrived();
+    disk.open();
+    within(LIMIT, move || drop(prefetcher)); // It waits for those in flight,
+    assert!(disk.arrived() <= before.max(3), "and makes no more");
 }
 
 #[test]
@@ -151,6 +134,6 @@ fn after_an_error_nothing_more_of_the_schedule_is_read() {
     prefetcher.schedule(blocks()).unwrap();
     assert!(prefetcher.next().is_err());
     let reads = disk.reads();
-    thread::sleep(Duration::from_millis(50));
+    settle(&prefetcher);
     assert!(disk.reads() <= reads + 3, "one for each reader at most");
 }

@@ -153,7 +153,7 @@ impl Run {
             Step::Next => self.next(),
             Step::Drop(at) if at < self.leases.len() => drop(self.leases.swap_remove(at)),
             Step::Drop(_) => {}
-            Step::Pause => thread::sleep(Duration::from_millis(1)),
+            Step::Pause => (0..20).for_each(|_| thread::yield_now()),
         }
         self.leases.iter().for_each(check);
     }
@@ -176,12 +176,9 @@ proptest! {
             let storages = (0..STORAGES)
                 .map(|number| faulty(number, LENGTH, faults.clone()) as Arc<dyn Storage>)
                 .collect();
-            let options = PrefetchOptions {
-                slots: slots.clone(),
-                request_bytes: request_pages * PAGE,
-                readers,
-                io: IoMode::Auto,
-            };
+            let options = PrefetchOptions::new(slots.clone())
+                .with_request_bytes(request_pages * PAGE)
+                .with_readers(readers);
             let prefetcher = Prefetcher::start(storages, options).unwrap();
             let (expected, leases) = (VecDeque::new(), Vec::new());
             let mut run = Run { prefetcher, slots, may_fail, expected, leases, tags: 0 };

@@ -1,7 +1,5 @@
 //! Which block goes where, and how many at a time.
 
-use grating_io::IoError;
-
 use super::*;
 
 #[test]
@@ -55,15 +53,10 @@ fn no_slots_serve_no_blocks() {
     assert!(matches!(error, IoError::SlotTooSmall { expected: PAGE, found: 0, .. }));
 }
 
-/// Waits until as much has been read as will be read.
-fn settled(storage: &FaultyStorage) -> u64 {
-    loop {
-        let before = storage.reads();
-        thread::sleep(Duration::from_millis(20));
-        if storage.reads() == before {
-            return before;
-        }
-    }
+/// Reads when as much has been read as will be read.
+fn settled(prefetcher: &Prefetcher, storage: &FaultyStorage) -> u64 {
+    settle(prefetcher);
+    storage.reads()
 }
 
 #[test]
@@ -71,11 +64,11 @@ fn reading_ahead_stops_when_the_slots_are_full() {
     let file = faulty(0, 100 * PAGE, Faults::default());
     let prefetcher = start(Arc::clone(&file) as _, &[PAGE; 3]);
     prefetcher.schedule((0..100).map(|tag| block(tag, tag * 4096, PAGE))).unwrap();
-    assert_eq!(settled(&file), 3);
+    assert_eq!(settled(&prefetcher, &file), 3);
     let first = prefetcher.next().unwrap();
-    assert_eq!(settled(&file), 3, "a leased slot is in use");
+    assert_eq!(settled(&prefetcher, &file), 3, "a leased slot is in use");
     drop(first);
-    assert_eq!(settled(&file), 4);
+    assert_eq!(settled(&prefetcher, &file), 4);
 }
 
 #[test]
@@ -86,11 +79,11 @@ fn small_and_large_blocks_keep_both_slots_busy() {
     let lens = [1, 1, 4, 1, 4];
     let blocks = (0..).zip(lens).map(|(tag, pages)| block(tag, tag * 40_960, pages * PAGE));
     prefetcher.schedule(blocks).unwrap();
-    assert_eq!(settled(&file), 1 + 4, "the first small one and the first large one");
+    assert_eq!(settled(&prefetcher, &file), 1 + 4, "the first small one and the first large one");
     let small = prefetcher.next().unwrap();
-    assert_eq!((small.tag(), settled(&file)), (0, 5));
+    assert_eq!((small.tag(), settled(&prefetcher, &file)), (0, 5));
     drop(small);
-    assert_eq!(settled(&file), 6, "the second small one");
+    assert_eq!(settled(&prefetcher, &file), 6, "the second small one");
     for tag in 1..5 {
         let lease = within(Duration::from_secs(10), {
             let lease = prefetcher.next().unwrap();

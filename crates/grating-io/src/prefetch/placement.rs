@@ -15,7 +15,7 @@ const COALESCED_GAP: u64 = 64 << 10;
 /// Every run of neighbours begins on a page of the slot at the offset that it has within its page
 /// of the file. The layout is the same however the bytes are read.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct Placement {
     pub(super) block: Block,
     /// Where each extent lies in the slot.
     pub(super) places: Vec<Range<usize>>,
@@ -59,13 +59,13 @@ impl Run {
 
 const PAGE: u64 = DIRECT_ALIGNMENT as u64;
 
-impl Plan {
+impl Placement {
     /// Lays out a block whose extents are known to lie within their storages.
     pub(super) fn new(block: Block, request_bytes: usize) -> Self {
         let runs = runs(&block.extents);
         let places = block.extents.iter().map(|extent| place(extent, &runs)).collect();
         let requests = runs.iter().flat_map(|run| cut(run, request_bytes)).collect();
-        Plan { block, places, requests }
+        Placement { block, places, requests }
     }
 
     /// The extent to blame when byte `position` of a storage cannot be read.
@@ -131,5 +131,5 @@ fn cut(run: &Run, request_bytes: usize) -> impl Iterator<Item = Request> {
 }
 
 #[cfg(test)]
-#[path = "plan/tests.rs"]
+#[path = "placement/tests.rs"]
 mod tests;

@@ -12,27 +12,27 @@ const LOCK: &str = ".lock";
 const LEFT_OVER: Duration = Duration::from_secs(3600);
 
 /// A folder under construction. It goes when it is dropped before [`commit`](Self::commit), and those of processes that
-/// could not do that are removed by the next [`Staging::new`] with the same parent and prefix.
+/// could not do that are removed by the next [`AtomicFolder::new`] with the same parent and prefix.
 ///
 /// ```
-/// use grating_io::Staging;
+/// use grating_io::AtomicFolder;
 ///
 /// # let parent = tempfile::tempdir()?;
 /// let target = parent.path().join("model");
-/// let staging = Staging::new(parent.path(), ".making-")?;
+/// let staging = AtomicFolder::new(parent.path(), ".making-")?;
 /// std::fs::write(staging.path().join("config.json"), "{}")?;
 /// staging.commit(&target)?;
 /// assert!(target.join("config.json").exists());
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Debug)]
-pub struct Staging {
+pub struct AtomicFolder {
     folder: PathBuf,
     /// Held until the folder is complete or gone.
     lock: Option<File>,
 }
 
-impl Staging {
+impl AtomicFolder {
     /// Makes a new folder in `parent`, its name beginning with `prefix` (which should begin with a dot and be nobody
     /// else's), and removes those of that prefix whose makers are dead.
     ///
@@ -43,7 +43,7 @@ impl Staging {
         loop {
             let folder = make(parent, prefix)?;
             // From here on the folder goes with the value.
-            let mut staging = Staging { folder, lock: None };
+            let mut staging = AtomicFolder { folder, lock: None };
             match lock(&staging.folder) {
                 Ok(lock) => staging.lock = lock,
                 // Somebody tidied up between two of our steps and took the folder for left over.
@@ -74,7 +74,7 @@ impl Staging {
     }
 }
 
-impl Drop for Staging {
+impl Drop for AtomicFolder {
     fn drop(&mut self) {
         if self.folder != Path::new("") {
             self.lock = None;
@@ -160,11 +160,11 @@ mod tests {
     #[test]
     fn nothing_stays_without_a_commit_and_only_the_target_with_one() {
         let parent = tempfile::tempdir().unwrap();
-        let staging = Staging::new(parent.path(), PREFIX).unwrap();
+        let staging = AtomicFolder::new(parent.path(), PREFIX).unwrap();
         fs::write(staging.path().join("a"), "1").unwrap();
         drop(staging);
         assert!(names(parent.path()).is_empty());
-        let staging = Staging::new(parent.path(), PREFIX).unwrap();
+        let staging = AtomicFolder::new(parent.path(), PREFIX).unwrap();
         fs::write(staging.path().join("a"), "1").unwrap();
         staging.commit(&parent.path().join("done")).unwrap();
         assert_eq!(names(parent.path()), ["done"]);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn folders_of_the_dead_go_and_those_of_the_living_stay() {
         let parent = tempfile::tempdir().unwrap();
-        let living = Staging::new(parent.path(), PREFIX).unwrap();
+        let living = AtomicFolder::new(parent.path(), PREFIX).unwrap();
         // As a process that was killed leaves it: a lock that nobody holds.
         let dead = parent.path().join(".making-1-0");
         fs::create_dir(&dead).unwrap();
@@ -196,7 +196,7 @@ mod tests {
         }
         let stranger = parent.path().join("making-1-0");
         fs::create_dir(&stranger).unwrap();
-        let next = Staging::new(parent.path(), PREFIX).unwrap();
+        let next = AtomicFolder::new(parent.path(), PREFIX).unwrap();
         assert!(!dead.exists() && !old.exists() && !empty.exists());
         assert!(living.path().exists() && next.path().exists());
         assert!(young.exists() && stranger.exists());
@@ -206,7 +206,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let make = || {
             for _ in 0..200 {
-                let staging = Staging::new(parent.path(), PREFIX).unwrap();
+                let staging = AtomicFolder::new(parent.path(), PREFIX).unwrap();
                 fs::write(staging.path().join("a"), "1").unwrap();
                 assert!(staging.path().join(LOCK).exists());
             }
