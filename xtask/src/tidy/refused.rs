@@ -14,6 +14,7 @@ const RETIRED: &[(&str, &str)] = &[
     ("mean_overlap", "mean_agreement"),
     ("prompt_because", "prompt_reason"),
     ("said_by", "stated_by"),
+    ("slot_capacity", "slot_bytes"),
 ];
 
 /// Findings in one file of Rust.
