@@ -13,7 +13,7 @@
 //! numbers.as_mut_slice_of::<f32>()[3] = 1.5;
 //! assert_eq!(numbers.bytes()[12..16], 1.5f32.to_ne_bytes());
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 use std::fmt;
 
