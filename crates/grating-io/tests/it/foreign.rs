@@ -54,10 +54,10 @@ fn contents_under_the_wrong_name() {
         (padded(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."), "Pickle"),
         (padded(b"GGUF\x01\x00\x00\x00"), "Gguf"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n".to_vec(), "GitLfsPointer"),
-        (b"<!DOCTYPE html><html>404</html>".to_vec(), "NotSafetensors"),
-        (padded(b""), "NotSafetensors"),
-        (b"Entry not found".to_vec(), "NotSafetensors"),
-        (b"hello".to_vec(), "TruncatedHeader"),
+        (b"<!DOCTYPE html><html>404</html>".to_vec(), "Header::NotSafetensors"),
+        (padded(b""), "Header::NotSafetensors"),
+        (b"Entry not found".to_vec(), "Header::NotSafetensors"),
+        (b"hello".to_vec(), "Header::TruncatedHeader"),
     ] {
         assert_eq!(variant(&refused(bytes.clone())), expected, "{}", bytes.escape_ascii());
     }

@@ -190,9 +190,11 @@ fn other_versions_and_files_are_told_apart() {
     let parts = key("split.count", 2, &3_u16.to_le_bytes());
     assert_eq!(problem(|f| f.keys.push(parts)), GgufProblem::Split { count: 3 });
     let folder = tempfile::tempdir().unwrap();
-    for (bytes, expected) in
-        [(&b"<html>not found</html>"[..], "Gguf"), (b"", "EmptyFile"), (b"GG", "TruncatedHeader")]
-    {
+    for (bytes, expected) in [
+        (&b"<html>not found</html>"[..], "Gguf"),
+        (b"", "EmptyFile"),
+        (b"GG", "Header::TruncatedHeader"),
+    ] {
         write(folder.path(), "m.gguf", bytes);
         let error = Checkpoint::open(folder.path().join("m.gguf")).unwrap_err();
         assert_eq!(variant(&error), expected);
@@ -237,8 +239,8 @@ fn every_shorter_length_is_refused() {
     let whole = File::good().bytes();
     for length in 4..whole.len() {
         let expected = match length < whole.len() - 40 {
-            true if length < File::good().header().len() => "TruncatedHeader",
-            _ => "Truncated",
+            true if length < File::good().header().len() => "Header::TruncatedHeader",
+            _ => "Header::Truncated",
         };
         assert_eq!(variant(&refused(&whole[..length])), expected, "{length} bytes");
     }
@@ -249,21 +251,21 @@ fn padding_at_the_end_may_be_there_or_not_and_nothing_else() {
     let mut file = File::good();
     file.data.resize(64, 0);
     assert!(open(file.bytes()).is_ok());
-    assert_eq!(error(|f| f.data.resize(65, 0)), "TrailingBytes");
+    assert_eq!(error(|f| f.data.resize(65, 0)), "Header::TrailingBytes");
 }
 
 #[test]
 fn counts_are_claims_that_cost_nothing() {
-    let runs_out = ["Gguf", "TruncatedHeader", "HeaderNotUtf8"];
+    let runs_out = ["Gguf", "Header::TruncatedHeader", "Header::NotUtf8"];
     assert!(runs_out.contains(&&*error(|f| f.tensor_count = Some(u64::MAX))));
     assert!(runs_out.contains(&&*error(|f| f.key_count = Some(u64::MAX))));
     let huge = u64::MAX.to_le_bytes();
     let list = |kind: u32, count: &[u8]| [&kind.to_le_bytes()[..], count].concat();
     for kind in [0, 8, 12] {
         let key = key("k", 9, &list(kind, &huge));
-        assert_eq!(error(|f| f.keys.push(key)), "TruncatedHeader", "a list of type {kind}");
+        assert_eq!(error(|f| f.keys.push(key)), "Header::TruncatedHeader", "a list of type {kind}");
     }
-    assert_eq!(error(|f| f.keys.push(key("k", 8, &huge))), "TruncatedHeader");
+    assert_eq!(error(|f| f.keys.push(key("k", 8, &huge))), "Header::TruncatedHeader");
     let deep = list(9, &1_u64.to_le_bytes()).repeat(100_000);
     let GgufProblem::Key { reason, .. } = problem(|f| f.keys.push(key("k", 9, &deep))) else {
         panic!()
@@ -279,7 +281,7 @@ fn keys_are_unique_and_of_known_types() {
     assert!(matches!(unknown, GgufProblem::Key { reason, .. } if reason.contains("13")));
     assert_eq!(
         error(|f| f.keys[0] = key("\u{fffd}", 8, &[1, 0, 0, 0, 0, 0, 0, 0, 0xff])),
-        "HeaderNotUtf8"
+        "Header::NotUtf8"
     );
 }
 
@@ -297,10 +299,13 @@ fn tensors_are_judged_one_by_one() {
     let expected = GgufProblem::PartialBlock { tensor: name("b"), dtype, shape };
     assert_eq!(with(tensor("b", &[16, 32], 8, 32)), expected);
     for extents in [vec![u64::MAX, 2], vec![1 << 62, 8], vec![1 << 63]] {
-        assert_eq!(error(|f| f.tensors[1] = tensor("b", &extents, F32, 32)), "ShapeOverflow");
+        assert_eq!(
+            error(|f| f.tensors[1] = tensor("b", &extents, F32, 32)),
+            "Header::ShapeOverflow"
+        );
     }
-    assert_eq!(error(|f| f.tensors[1] = tensor("a", &[2], F32, 32)), "DuplicateTensor");
-    assert_eq!(error(|f| f.tensors[1] = tensor("b", &[3], F32, 32)), "Truncated");
+    assert_eq!(error(|f| f.tensors[1] = tensor("a", &[2], F32, 32)), "Header::DuplicateTensor");
+    assert_eq!(error(|f| f.tensors[1] = tensor("b", &[3], F32, 32)), "Header::Truncated");
 }
 
 #[test]

@@ -82,7 +82,7 @@ fn shard_names_that_leave_the_folder() {
             if tensor == "c" && shard == name));
     }
     let folder = sharded(r#"{"weight_map":{"a":"..\\1.safetensors"}}"#);
-    assert_eq!(variant(&Checkpoint::open(folder.path()).unwrap_err()), "ShardName");
+    assert_eq!(variant(&Checkpoint::open(folder.path()).unwrap_err()), "Index::ShardName");
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_tensor_that_the_index_does_not_list() {
     }
     let folder = sharded(&weight_map(&[A, B, C]));
     write(folder.path(), "2.safetensors", vectors(&[("c", 3), ("z", 1)]));
-    assert_eq!(variant(&Checkpoint::open(folder.path()).unwrap_err()), "NotInIndex");
+    assert_eq!(variant(&Checkpoint::open(folder.path()).unwrap_err()), "Index::NotInIndex");
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn one_tensor_in_two_shards() {
 #[test]
 fn a_tensor_listed_twice() {
     for again in [A, ("a", "2.safetensors")] {
-        assert_eq!(variant(&refused(&[A, B, C, again])), "DuplicateIndexEntry");
+        assert_eq!(variant(&refused(&[A, B, C, again])), "Index::DuplicateTensor");
     }
 }
 
@@ -156,11 +156,11 @@ fn damage_in_a_shard_names_the_shard() {
 fn indexes_that_are_none() {
     for (text, expected) in [
         ("", "EmptyFile"),
-        ("<html>", "IndexNotJson"),
-        (r#"{"weight_map":{"a":"1.safetensors""#, "IndexNotJson"),
-        ("{}", "IndexMalformed"),
-        (r#"{"weight_map":{}}"#, "IndexMalformed"),
-        (r#"{"weight_map":{"a":["1.safetensors"]}}"#, "IndexMalformed"),
+        ("<html>", "Index::NotJson"),
+        (r#"{"weight_map":{"a":"1.safetensors""#, "Index::NotJson"),
+        ("{}", "Index::Malformed"),
+        (r#"{"weight_map":{}}"#, "Index::Malformed"),
+        (r#"{"weight_map":{"a":["1.safetensors"]}}"#, "Index::Malformed"),
     ] {
         let folder = sharded(text);
         assert_eq!(variant(&Checkpoint::open(folder.path()).unwrap_err()), expected, "{text}");
@@ -173,5 +173,5 @@ fn an_index_too_large_to_be_one() {
     // A sparse file: the length alone decides, nothing of it is read.
     let index = std::fs::File::create(folder.path().join(INDEX)).unwrap();
     index.set_len(grating_io::MAX_HEADER_BYTES + 1).unwrap();
-    assert_eq!(variant(&Checkpoint::open(folder.path()).unwrap_err()), "IndexTooLarge");
+    assert_eq!(variant(&Checkpoint::open(folder.path()).unwrap_err()), "Index::TooLarge");
 }

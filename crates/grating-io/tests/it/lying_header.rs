@@ -36,7 +36,7 @@ fn length_that_cuts_or_extends_the_json() {
     let length = u64::from_le_bytes(*good.first_chunk().unwrap());
     for wrong in [length - 1, length + 1] {
         let bytes = [&wrong.to_le_bytes(), &good[8..]].concat();
-        assert_eq!(variant(&refused(bytes)), "HeaderNotJson");
+        assert_eq!(variant(&refused(bytes)), "Header::NotJson");
     }
 }
 

@@ -95,7 +95,7 @@ fn a_storage_that_lies_about_its_length_is_an_error() {
     let image = MemoryStorage::from_vec("image", vectors(&[("a", 10)]));
     assert_eq!(
         variant(&Checkpoint::from_storage(Arc::new(Boasting(image))).unwrap_err()),
-        "TrailingBytes"
+        "Header::TrailingBytes"
     );
     let tiny = MemoryStorage::from_vec("image", b"123456789".to_vec());
     assert_eq!(

@@ -51,10 +51,14 @@ pub(crate) fn write(folder: &Path, name: &str, bytes: impl AsRef<[u8]>) {
     std::fs::write(folder.join(name), bytes).unwrap();
 }
 
-/// The variant's name and nothing else, for tables of expectations.
+/// The variant's name and nothing else, for tables of expectations; `Header::NotJson` of an error within another.
 pub(crate) fn variant(error: &IoError) -> String {
     let debug = format!("{error:?}");
-    debug.split(|c: char| !c.is_alphanumeric()).next().unwrap().to_string()
+    let mut words = debug.split(|c: char| !c.is_alphanumeric());
+    match (words.next().unwrap(), words.next()) {
+        (outer @ ("Header" | "Index"), Some(inner)) => format!("{outer}::{inner}"),
+        (name, _) => name.to_string(),
+    }
 }
 
 /// SplitMix64: small, seeded, the same everywhere.

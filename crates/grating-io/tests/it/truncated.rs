@@ -12,8 +12,8 @@ fn every_shorter_length_is_refused() {
     for length in 0..whole.len() {
         let expected = match length {
             0 => "EmptyFile",
-            _ if length < header_end => "TruncatedHeader",
-            _ => "Truncated",
+            _ if length < header_end => "Header::TruncatedHeader",
+            _ => "Header::Truncated",
         };
         assert_eq!(variant(&refused(&whole[..length])), expected, "{length} bytes");
     }
