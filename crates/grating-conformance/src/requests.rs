@@ -84,7 +84,8 @@ fn assert_near(found: &[f32], expected: &[f32], bound: f32, what: &str) {
 
 /// Scores do not depend on window, chunks, disk, cache of rows, savings, or what was asked before.
 pub fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
-    let windows = [WindowSize::Slots(1), WindowSize::Slots(2), WindowSize::Slots(3), WindowSize::All];
+    let windows =
+        [WindowSize::Slots(1), WindowSize::Slots(2), WindowSize::Slots(3), WindowSize::All];
     for case in
         ["bert-gelu-f32", "qwen3-tied-f32", "qwen2-bf16-sharded", "xlm-roberta-f32", "llama-f32"]
     {
