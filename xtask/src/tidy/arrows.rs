@@ -189,9 +189,18 @@ mod tests {
         .unwrap()
     }
 
-    const ENGINE: &[(&str, &str)] =
-        &[("grating-io", ""), ("grating-model", ""), ("grating-prune", ""), ("grating-sched", "")];
+    const ENGINE: &[(&str, &str)] = &[
+        ("grating-backend", ""),
+        ("grating-io", ""),
+        ("grating-model", ""),
+        ("grating-prune", ""),
+        ("grating-sched", ""),
+    ];
+    const MODEL: &[(&str, &str)] =
+        &[("grating-backend", ""), ("grating-io", ""), ("grating-kernels", ""), ("tokenizers", "")];
     const GRATING: &[(&str, &str)] = &[
+        ("grating-backend", ""),
+        ("grating-cpu", ""),
         ("grating-default-model", ""),
         ("grating-engine", ""),
         ("grating-io", ""),
@@ -207,10 +216,12 @@ mod tests {
             ("grating-io", &[("grating-memory", ""), ("proptest", "dev")]),
             ("grating-sched", &[]),
             ("grating-prune", &[("ndarray", "")]),
-            ("grating-kernels", &[("grating-memory", "")]),
-            ("grating-model", &[("grating-io", ""), ("grating-kernels", ""), ("tokenizers", "")]),
+            ("grating-backend", &[]),
+            ("grating-kernels", &[("grating-backend", ""), ("grating-memory", "")]),
+            ("grating-cpu", &[("grating-backend", ""), ("grating-kernels", "")]),
+            ("grating-model", MODEL),
             ("grating-default-model", &[]),
-            ("grating-candle", &[("grating-io", ""), ("grating-model", ""), ("candle-core", "")]),
+            ("grating-candle", &[("grating-backend", ""), ("candle-core", "")]),
             ("grating-engine", ENGINE),
             ("grating", GRATING),
             ("grating-cli", &[("grating", ""), ("clap", ""), ("grating-io", "dev")]),
