@@ -179,6 +179,15 @@ impl fmt::Display for Reason {
             Self::ChunkRaised { longest } => {
                 write!(f, "chunks of {longest} tokens: the longest sequence, which is never cut")
             }
+            _ => self.fmt_kept(f),
+        }
+    }
+}
+
+impl Reason {
+    /// Of what is kept where, and what that costs.
+    fn fmt_kept(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
             Self::HiddenInMemory { bytes } => {
                 write!(f, "hidden states ({}) stay in memory", mebibytes(bytes))
             }
@@ -216,6 +225,7 @@ impl fmt::Display for Reason {
                  hide the reading of weights on this machine",
                 100.0 * share
             ),
+            _ => Ok(()), // The others are written above.
         }
     }
 }

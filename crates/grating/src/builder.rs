@@ -132,6 +132,7 @@ impl RerankerBuilder {
     /// within the largest.
     pub fn memory_budget(mut self, bytes: u64) -> Self {
         self.machine.host.budget = Some(bytes);
+        self.machine.host.base_noise = NOISE_BYTES;
         self
     }
 
@@ -301,7 +302,6 @@ impl RerankerBuilder {
         let mut options = EngineOptions::new(spill_folder);
         options.settings = self.settings;
         options.machine = self.machine;
-        options.machine.host.base_noise = NOISE_BYTES;
         options.resident_bytes = resident;
         options.model_bytes = resident.saturating_sub(before);
         options.thread_bytes = THREAD_BYTES * threads as u64 + embedded;
