@@ -118,10 +118,9 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
     for case in ["qwen3-tied-f32", "qwen3-score-bf16", "bert-gelu-f32", "xlm-roberta-f32"] {
         let subject = Subject::new(case, backend);
         let [expected, _] = subject.scores(|_| ());
-        let mut blocks = Vec::new();
-        let mut budget = 1;
-        // The least one grows with what else is resident in this process.
-        for _ in 0..200 {
+        let (mut blocks, mut budget) = (Vec::new(), 1);
+        // To and fro where halves become whole layers: what else is resident in this process comes and goes.
+        for _ in 0..400 {
             let (engine, encodings) =
                 subject.engine(|options| options.machine.host.budget = Some(budget));
             match select(&engine, Job::new(encodings, 2)) {
@@ -130,14 +129,17 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
                     let what = format!("{case} within {budget} bytes, {block:?}");
                     assert_near(&logits(&scored), &expected, bound, &what);
                     blocks.push(block);
-                    budget += STEP;
+                    budget = match block {
+                        BlockUnit::HalfLayer => budget + STEP,
+                        BlockUnit::Layer => budget - STEP,
+                    };
                 }
                 Err(EngineError::Plan(PlanError::BudgetTooSmall { minimum, .. })) => {
-                    budget = minimum;
+                    budget = if minimum > 2 * budget { minimum } else { budget + STEP / 4 };
                 }
                 Err(error) => panic!("{case}: {error}"),
             }
-            if blocks.last() == Some(&BlockUnit::Layer) {
+            if blocks.contains(&BlockUnit::HalfLayer) && blocks.contains(&BlockUnit::Layer) {
                 break;
             }
         }
@@ -248,6 +250,80 @@ pub fn faults_are_errors_of_their_request<B: Ops>(backend: &dyn Fn() -> B) {
     }
 }
 
+/// Where reading binds, jobs that wait share a pass: weights are read once for all of them, each has the scores that it
+/// has alone, and one that is cancelled ends alone.
+pub fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
+    let mut subject = Subject::new("qwen3-tied-f32", backend);
+    let mut disks = Vec::new();
+    subject.checkpoint = subject.checkpoint.map_storages(|storage| {
+        let disk = Arc::new(FaultyStorage::new(storage, Faults::default()));
+        disks.push(Arc::clone(&disk));
+        disk as Arc<dyn Storage>
+    });
+    let rate = 2 * disks.iter().map(|disk| disk.len()).sum::<u64>();
+    let slow = Faults { bytes_per_second: Some(rate), ..Faults::default() };
+    disks.iter().for_each(|disk| disk.set_faults(slow.clone()));
+    let (engine, encodings) = subject.engine(|options| {
+        options.settings.window = Window::Slots(1);
+        options.settings.chunk_tokens = Some(60);
+        // So little is read that no rate could be learned of it.
+        options.machine.disk_to_host.bytes_per_second = rate as f64;
+        options.machine.disk_to_host.measured = true;
+        options.machine.flops_measured = true;
+    });
+    let job = |k: usize| {
+        let mut job = Job::new(encodings[..4 + k % 3].to_vec(), k);
+        job.policy = (k == 2).then(|| Policy::paper(0.0));
+        job
+    };
+    let alone: Vec<Scored> = (1..4).map(|k| select(&engine, job(k)).unwrap()).collect();
+    // While the first is at work the others come; the one in the middle is cancelled.
+    let first = engine.submit(job(1)).unwrap();
+    while engine.waiting().running == 0 {
+        std::thread::yield_now();
+    }
+    let cancelled = CancelToken::new();
+    let mut in_the_middle = job(2);
+    in_the_middle.cancel = cancelled.clone();
+    let jobs = [job(1), in_the_middle, job(2), job(3)];
+    let tickets = jobs.map(|job| engine.submit(job).unwrap());
+    assert_eq!(first.wait(|_| ()).unwrap().costs.jobs, 1, "nobody waited when it began");
+    let [one, middle, two, three] = tickets;
+    // Once the pass is on its way: a job that waits would not be in it.
+    while engine.waiting().running < 4 {
+        std::thread::yield_now();
+    }
+    cancelled.cancel();
+    let read = |scored: &Scored| scored.costs.weight_bytes_read;
+    for (ticket, alone) in [one, two, three].into_iter().zip(&alone) {
+        let joint = ticket.wait(|_| ()).unwrap();
+        assert_eq!(joint.costs.jobs, 4);
+        assert!(read(&joint) < 2 * read(alone), "{} for {}", read(&joint), read(alone));
+        assert_near(&logits(&joint), &logits(alone), bound, "in a joint pass");
+        assert_eq!(
+            (joint.selected, joint.decided),
+            (alone.selected.clone(), alone.decided.clone())
+        );
+    }
+    assert!(matches!(middle.wait(|_| ()), Err(EngineError::Cancelled)));
+}
+
+/// Where computing binds nobody waits for others, and a fault of a joint pass is an error of each of its jobs.
+pub fn jobs_go_alone_where_computing_binds<B: Ops>(backend: &dyn Fn() -> B) {
+    let (engine, encodings) = Subject::new("qwen3-tied-f32", backend).engine(|options| {
+        options.settings.window = Window::All;
+        options.machine.disk_to_host.measured = true;
+        options.machine.flops_measured = true;
+    });
+    for _ in 0..3 {
+        let job = || Job::new(encodings.clone(), 2);
+        let tickets = [(); 5].map(|()| engine.submit(job()).unwrap());
+        for ticket in tickets {
+            assert_eq!(ticket.wait(|_| ()).unwrap().costs.jobs, 1);
+        }
+    }
+}
+
 /// A plan needs no job.
 pub fn plans_need_no_job<B: Ops>(backend: &dyn Fn() -> B) {
     let (engine, _) = Subject::new("bert-gelu-f32", backend).engine(|_| ());
@@ -264,5 +340,7 @@ pub fn all<B: Ops>(backend: impl Fn() -> B, bound: f32) {
     pruning_is_what_a_replay_says(backend, bound);
     cancelled_requests_end_and_the_next_is_served(backend);
     faults_are_errors_of_their_request(backend);
+    jobs_share_a_pass_where_reading_binds(backend, bound);
+    jobs_go_alone_where_computing_binds(backend);
     plans_need_no_job(backend);
 }

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use grating_backend::Ops;
@@ -14,12 +15,12 @@ use grating_sched::{Plan, PoolShape};
 use crate::cancel::{CancelToken, Deadline, Stop};
 use crate::error::{EngineError, Result, TrySubmitError};
 use crate::job::{Job, Scored};
+use crate::joining::Joining;
 use crate::options::EngineOptions;
 use crate::progress::Progress;
 use crate::queue::{Call, Next, Place, Queue, Taken, Waiting};
-use crate::ticket::Ticket;
-use crate::timeline::Timeline;
-use crate::worker::Worker;
+use crate::ticket::{Answer, Ticket};
+use crate::worker::{Running, Worker};
 
 /// Handle of the compute thread. Dropping it ends the thread after the jobs in the queue.
 #[derive(Debug)]
@@ -144,31 +145,61 @@ fn serve<B: Ops>(worker: &mut Worker<B>, queue: &Arc<Queue>) {
             // A caller that is gone needs no answer.
             Next::Call(Call::Plan(pool, answer)) => drop(answer.send(worker.plan(&pool))),
             Next::Call(Call::GiveBack) => worker.give_back_if_asked(),
-            Next::Job(taken) => select(worker, taken),
+            Next::Job(first) => {
+                let jobs = join(worker, queue, first);
+                select(worker, jobs);
+            }
         }
     }
 }
 
-fn select<B: Ops>(worker: &mut Worker<B>, taken: Taken) {
-    let Taken { mut job, answer, since } = taken;
-    let queued = since.elapsed();
-    let mut timeline = if job.timeline { Timeline::recording() } else { Timeline::off() };
-    let progress = |p: Progress| answer.progress(p);
+/// The jobs of the next pass: the one whose turn it is, and those that it takes along.
+fn join<B: Ops>(worker: &Worker<B>, queue: &Arc<Queue>, first: Taken) -> Vec<Taken> {
+    let joining = match queue.is_empty() {
+        true => None,
+        false => Joining::new(worker, &first.job),
+    };
+    let mut taken = vec![first];
+    if let Some(mut joining) = joining {
+        taken.extend(queue.take_if(|job| joining.takes(worker, job)));
+    }
+    taken
+}
+
+fn select<B: Ops>(worker: &mut Worker<B>, mut taken: Vec<Taken>) {
+    let queued: Vec<Duration> = taken.iter().map(|taken| taken.since.elapsed()).collect();
     let backend = Arc::clone(&worker.ops);
-    // Its threads are entered for one job only: waiting inside would keep one of them from the callers' encoding.
-    let run = || backend.run(|| worker.run(&mut job, &mut timeline, &progress));
-    let result = match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result.map(|mut scored| {
-            (scored.costs.queued, scored.costs.total) = (queued, since.elapsed());
-            Scored { timeline, ..scored }
-        }),
+    // Its threads are entered for one pass only: waiting inside would keep one of them from the callers' encoding.
+    let run = || backend.run(|| run(worker, &mut taken));
+    let results = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(results) => results,
         Err(panic) => {
             // Nothing that a panic may have left half-done is used again.
             worker.give_back();
-            Err(EngineError::WorkerPanicked { message: panic_message(&*panic) })
+            let message = panic_message(&*panic);
+            let panicked =
+                |_: &Taken| Err(EngineError::WorkerPanicked { message: message.clone() });
+            taken.iter().map(panicked).collect()
         }
     };
-    answer.done(result);
+    for ((Taken { answer, since, .. }, result), queued) in
+        taken.into_iter().zip(results).zip(queued)
+    {
+        answer.done(result.map(|mut scored| {
+            (scored.costs.queued, scored.costs.total) = (queued, since.elapsed());
+            scored
+        }));
+    }
+}
+
+fn run<B: Ops>(worker: &mut Worker<B>, taken: &mut [Taken]) -> Vec<Result<Scored>> {
+    let report = |answer| move |progress| Answer::progress(answer, progress);
+    let (jobs, reports): (Vec<&mut Job>, Vec<_>) =
+        taken.iter_mut().map(|taken| (&mut taken.job, report(&taken.answer))).unzip();
+    let running = |(job, report)| Running { job, progress: report };
+    let mut jobs: Vec<Running<'_>> =
+        jobs.into_iter().zip(reports.iter().map(|r| r as _)).map(running).collect();
+    worker.run(&mut jobs)
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -13,7 +13,7 @@ use crate::job::Job;
 pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 
 /// Why an engine does not start, or a job has no result. Exhaustive: the facade says each in its own terms.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum EngineError {
     /// The job cannot be run within the settings, a memory budget for instance.
     #[error(transparent)]

@@ -55,6 +55,7 @@ mod engine;
 mod error;
 mod executor;
 mod job;
+mod joining;
 mod meter;
 mod options;
 mod pass;

@@ -1,4 +1,4 @@
-//! What a job costs: counters before and after it, and the times of its layers.
+//! What a pass costs: counters before and after it, and the times of its layers.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ pub(crate) struct Counters {
     pub(crate) spill: SpillStats,
 }
 
-/// Times and bytes of one job.
+/// Times and bytes of the pass that a job was in, and the job's own chunks and layers.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Costs {
@@ -24,7 +24,9 @@ pub struct Costs {
     pub queued: Duration,
     /// From the queue to the answer.
     pub total: Duration,
-    /// Runs of candidates that went through layer 0 together.
+    /// Jobs of the pass, this one included.
+    pub jobs: usize,
+    /// Runs of the job's candidates that went through layer 0 together.
     pub chunks: usize,
     /// Tokens to hidden states.
     pub embed: Duration,
@@ -54,11 +56,11 @@ pub struct Costs {
     pub spill: Duration,
     /// Time in which computing waited for hidden states.
     pub spill_wait: Duration,
-    /// Each layer that ran.
+    /// Each layer that ran for the job.
     pub layers: Vec<LayerStats>,
 }
 
-/// Measures a job from its start.
+/// Measures a pass from its start.
 pub(crate) struct Meter {
     started: Instant,
     before: Counters,
@@ -66,27 +68,25 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// For a job that began at `started`, when the worker's parts had counted `before`.
+    /// For a pass that began at `started`, when the worker's parts had counted `before`.
     pub(crate) fn new(started: Instant, before: Counters) -> Self {
         Meter { started, before, costs: Costs::default() }
     }
 
-    /// All candidates have hidden states, in so many chunks; returns when that began and ended.
-    pub(crate) fn embedded(&mut self, chunks: usize) -> (Instant, Instant) {
+    /// All candidates have hidden states; returns when that began and ended.
+    pub(crate) fn embedded(&mut self) -> (Instant, Instant) {
         let now = Instant::now();
-        self.costs.chunks = chunks;
         self.costs.embed = now - self.started;
         (self.started, now)
     }
 
-    /// A layer has run.
-    pub(crate) fn layer(&mut self, layer: LayerStats) {
-        self.costs.compute += layer.time.saturating_sub(layer.stall);
-        self.costs.stall += layer.stall;
-        self.costs.layers.push(layer);
+    /// A layer has run, in so much time, waiting for weights included.
+    pub(crate) fn layer(&mut self, time: Duration, stall: Duration) {
+        self.costs.compute += time.saturating_sub(stall);
+        self.costs.stall += stall;
     }
 
-    /// The job has ended, and the worker's parts have counted `after`.
+    /// The pass has ended, and the worker's parts have counted `after`.
     pub(crate) fn finish(self, after: &Counters, operations: OperationTimes) -> Costs {
         let (window, rows, spill) = (&after.window, &after.rows, &after.spill);
         let before = &self.before;
@@ -109,11 +109,6 @@ impl Meter {
 }
 
 impl Costs {
-    /// Candidates computed, summed over the layers.
-    pub(crate) fn candidate_layers(&self) -> usize {
-        self.layers.iter().map(|layer| layer.live).sum()
-    }
-
     /// Hidden states written and read, bytes.
     pub(crate) fn spill_bytes(&self) -> u64 {
         self.spill_bytes_written + self.spill_bytes_read
@@ -166,15 +161,14 @@ mod tests {
             counters
         };
         let mut meter = Meter::new(Instant::now(), counters(3));
-        meter.embedded(2);
-        for (live, stall) in [(4, MS), (1, 2 * MS)] {
-            meter.layer(LayerStats { live, stall, time: 10 * MS, ..LayerStats::default() });
+        meter.embedded();
+        for stall in [MS, 2 * MS] {
+            meter.layer(10 * MS, stall);
         }
         let costs = meter.finish(&counters(5), OperationTimes::default());
         assert_eq!((costs.weight_bytes_read, costs.read), (200, 2 * MS));
         assert_eq!((costs.stall, costs.compute), (3 * MS, 17 * MS));
         assert_eq!((costs.row_hits, costs.spill_bytes_read, costs.spill), (2, 14, 2 * MS));
-        assert_eq!((costs.chunks, costs.candidate_layers()), (2, 5));
         let measured = costs.measurement(1e9);
         assert_eq!((measured.disk_to_host.bytes, measured.host_to_disk.bytes), (200, 14));
         assert_eq!((measured.host_to_disk.seconds, measured.flops), (0.002, 1e9));

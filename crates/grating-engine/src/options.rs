@@ -24,6 +24,9 @@ pub struct EngineOptions {
     pub io: IoMode,
     /// Work that is left out without changing a bit of any score.
     pub savings: Savings,
+    /// Whether jobs that wait may share a pass with the one whose turn it is, where that does not delay it. No bit of any
+    /// score depends on it.
+    pub joint_passes: bool,
     /// Most jobs that wait, at least 1; callers past that wait for a place, which is the back-pressure.
     pub queue_length: usize,
     /// What of the process is resident now that the model has been opened, bytes: code, other parts of the program. The
@@ -44,6 +47,7 @@ impl EngineOptions {
             spill_folder: spill_folder.into(),
             io: IoMode::default(),
             savings: Savings::default(),
+            joint_passes: true,
             queue_length: QUEUE_LENGTH,
             resident_bytes: 0,
             model_bytes: 0,

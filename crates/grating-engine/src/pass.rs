@@ -7,7 +7,7 @@ use grating_backend::Ops;
 use grating_model::{Attention, Encoding, FeedForward, LayerWeights, PassContext, RowSource, Stem};
 use grating_sched::{BlockPart, PoolShape, chunk};
 
-use crate::error::Result;
+use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::meter::Meter;
 use crate::pool::{self, Chunk, HiddenStore, Member, Origin};
@@ -19,26 +19,100 @@ use crate::stats::LayerStats;
 use crate::timeline::{Timeline, Track};
 use crate::window::{self, Weights, Window};
 
-/// A job's candidates on their way.
+/// The candidates of one job or several on their way.
 pub(crate) struct Pass<'a, 'w, B: Ops> {
     pub(crate) on: Executor<'a, B>,
     /// Rotary angles up to the longest candidate.
     pub(crate) context: PassContext<B>,
-    pub(crate) prefix: Prefix<B>,
     /// Whether slots are the host's blocks themselves.
     pub(crate) shares_host_memory: bool,
     /// The slot of the block before, to be used again.
     pub(crate) spare: Option<B::Slot>,
-    pub(crate) scoring: Scoring<'a, 'w, B>,
     /// Whether only scored tokens go through the last layer.
     pub(crate) scored_rows: bool,
     /// Most tokens of a chunk.
     pub(crate) chunk_tokens: usize,
+    pub(crate) jobs: Vec<PassJob<'a, 'w, B>>,
+    pub(crate) store: HiddenStore<'a, B>,
+    pub(crate) timeline: Timeline,
+}
+
+/// One job of a pass. A chunk holds candidates of one job.
+pub(crate) struct PassJob<'a, 'w, B: Ops> {
+    pub(crate) prefix: Prefix<B>,
+    pub(crate) scoring: Scoring<'a, 'w, B>,
+    pub(crate) selecting: Selecting,
+    pub(crate) reporter: Reporter<'a>,
     /// The live candidates.
     pub(crate) chunks: Vec<Chunk<B>>,
-    pub(crate) store: HiddenStore<'a, B>,
-    pub(crate) reporter: Reporter<'a>,
-    pub(crate) timeline: &'a mut Timeline,
+    /// Chunks before layer 0.
+    pub(crate) chunks_at_first: usize,
+    /// Each layer that it went through.
+    pub(crate) layers: Vec<LayerStats>,
+    /// What ended it before its time; the others go on.
+    pub(crate) ended: Option<EngineError>,
+}
+
+impl<'a, 'w, B: Ops> PassJob<'a, 'w, B> {
+    pub(crate) fn new(
+        scoring: Scoring<'a, 'w, B>,
+        selecting: Selecting,
+        reporter: Reporter<'a>,
+    ) -> Self {
+        PassJob {
+            prefix: Prefix::none(),
+            scoring,
+            selecting,
+            reporter,
+            chunks: Vec::new(),
+            chunks_at_first: 0,
+            layers: Vec::new(),
+            ended: None,
+        }
+    }
+
+    /// Ends the job, and nobody else's.
+    fn end(&mut self, error: EngineError, store: &HiddenStore<'_, B>) {
+        pool::discard(std::mem::take(&mut self.chunks), store);
+        self.prefix = Prefix::none();
+        self.ended = Some(error);
+    }
+
+    /// Whether it goes on; ends it where nobody wants it any more.
+    fn goes_on(&mut self, store: &HiddenStore<'_, B>) -> bool {
+        if self.ended.is_none()
+            && let Err(error) = self.reporter.check()
+        {
+            self.end(error, store);
+        }
+        self.ended.is_none()
+    }
+
+    /// Candidates that are computed.
+    fn live(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.members.len()).sum()
+    }
+
+    /// Decides after a layer, forgets those who do not go on, and packs the others anew.
+    fn decide(
+        &mut self,
+        stats: &mut LayerStats,
+        scores: &[Score],
+        chunk_tokens: usize,
+        store: &HiddenStore<'_, B>,
+    ) -> Result<()> {
+        let Some(verdicts) = self.selecting.take_in(stats.layer, scores)? else { return Ok(()) };
+        stats.decided(&verdicts);
+        let goes_on = self.selecting.running();
+        let members = self.chunks.iter().flat_map(|chunk| &chunk.members);
+        let ended = members.filter(|member| !goes_on[member.candidate]).count();
+        if ended > 0 {
+            self.reporter.ended(ended, stats.layer);
+            let chunks = std::mem::take(&mut self.chunks);
+            self.chunks = pool::retain(chunks, |c| goes_on[c], chunk_tokens, store)?;
+        }
+        Ok(())
+    }
 }
 
 /// A block bound to its weights: a layer, or one of its halves.
@@ -51,14 +125,16 @@ struct Block<'w, B: Ops> {
     feed_forward: Option<FeedForward<'w, B>>,
     /// Whether it is of the last layer.
     last: bool,
-    /// Whether scores are wanted after the layer.
-    due: bool,
 }
 
+/// Scores on their way, and whose they are.
+type Reads<B> = Vec<(usize, Unread<B>)>;
+
 impl<B: Ops> Pass<'_, '_, B> {
-    /// Hidden states before layer 0, chunk by chunk; takes the tokens out of `encodings`.
+    /// Hidden states of a job's candidates before layer 0, chunk by chunk; takes the tokens out of `encodings`.
     pub(crate) fn embed(
         &mut self,
+        job: usize,
         stem: &Stem<'_, B>,
         rows: &mut dyn RowSource,
         encodings: &mut [Encoding],
@@ -68,72 +144,91 @@ impl<B: Ops> Pass<'_, '_, B> {
         let Executor { model, ops, .. } = on;
         let fail = |e| on.fail(e);
         let prefix = pool.prefix_tokens;
+        let of = &mut self.jobs[job];
         if prefix > 0 {
             let leading =
                 Encoding { ids: encodings[0].ids[..prefix].to_vec(), ..Encoding::default() };
             let hidden = model.embed(ops, stem, rows, &[leading]).map_err(fail)?;
-            self.prefix = Prefix::new(on, &self.context, prefix, hidden).map_err(fail)?;
+            of.prefix = Prefix::new(on, &self.context, prefix, hidden).map_err(fail)?;
         }
         for range in chunk::plan(&pool.lengths, self.chunk_tokens) {
-            self.reporter.check()?;
+            if !of.goes_on(&self.store) {
+                return Ok(());
+            }
             // The ids have done their work with this: their memory goes to the hidden states.
             let own = encodings[range.clone()].iter_mut().map(|e| prefix::take_own(e, prefix));
             let own: Vec<Encoding> = own.collect();
             let hidden = model.embed(ops, stem, rows, &own).map_err(fail)?;
             let member = |candidate| Member { candidate, rows: pool.lengths[candidate] };
-            let origin = Origin { layer: None, chunk: self.chunks.len() };
+            let origin = Origin { job, layer: None, chunk: of.chunks.len() };
             let chunk = Chunk::new(range.map(member).collect(), hidden, origin, &mut self.store)?;
-            self.chunks.push(chunk);
+            of.chunks.push(chunk);
         }
+        of.chunks_at_first = of.chunks.len();
         Ok(())
     }
 
     /// All layers, or as many as there are candidates for.
-    pub(crate) fn run(
-        &mut self,
-        window: &mut Window,
-        selecting: &mut Selecting,
-        meter: &mut Meter,
-    ) -> Result<()> {
+    ///
+    /// # Errors
+    /// What ends all jobs; what ends one alone is in its [`PassJob::ended`].
+    pub(crate) fn run(&mut self, window: &mut Window, meter: &mut Meter) -> Result<()> {
         for layer in 0..self.on.layers() {
-            if self.chunks.is_empty() {
+            let live: Vec<usize> = self.jobs.iter().map(PassJob::live).collect();
+            if live.iter().all(|&live| live == 0) {
                 break;
             }
-            let live = self.chunks.iter().map(|c| c.members.len()).sum();
-            let due = selecting.is_due(layer);
             let (before, waited) = (Instant::now(), window.stats().consumer_wait);
-            let scores = self.layer(layer, due, window)?;
+            let reads = self.layer(layer, window)?;
+            let scores = self.wait_for_scores(reads)?;
             let (time, stall) = (before.elapsed(), window.stats().consumer_wait - waited);
-            let mut stats = LayerStats { layer, live, stall, time, ..LayerStats::default() };
-            if due && let Some(verdicts) = selecting.take_in(layer, &scores)? {
-                stats.decided(&verdicts);
-                self.retain(layer, &selecting.running())?;
+            meter.layer(time, stall);
+            for ((job, live), scores) in self.jobs.iter_mut().zip(live).zip(scores) {
+                if live == 0 || job.ended.is_some() {
+                    continue;
+                }
+                let mut stats = LayerStats { layer, live, stall, time, ..LayerStats::default() };
+                let decided = match job.selecting.is_due(layer) {
+                    true => scores.and_then(|scores| {
+                        job.decide(&mut stats, &scores, self.chunk_tokens, &self.store)
+                    }),
+                    false => Ok(()),
+                };
+                match decided {
+                    Ok(()) => job.layers.push(stats),
+                    Err(error) => job.end(error, &self.store),
+                }
             }
-            meter.layer(stats);
         }
-        self.store.report(self.timeline);
+        self.store.report(self.jobs.len(), &mut self.timeline);
         Ok(())
     }
 
-    /// Forgets the candidates that do not go on after `layer` and packs the others anew.
-    fn retain(&mut self, layer: usize, goes_on: &[bool]) -> Result<()> {
-        let members = self.chunks.iter().flat_map(|chunk| &chunk.members);
-        let ended = members.filter(|member| !goes_on[member.candidate]).count();
-        if ended > 0 {
-            self.reporter.ended(ended, layer);
-            let chunks = std::mem::take(&mut self.chunks);
-            self.chunks = pool::retain(chunks, |c| goes_on[c], self.chunk_tokens, &self.store)?;
+    /// Scores by job; one that is no number is an error of its job alone.
+    fn wait_for_scores(&mut self, reads: Reads<B>) -> Result<Vec<Result<Vec<Score>>>> {
+        let mut scores: Vec<Result<Vec<Score>>> =
+            self.jobs.iter().map(|_| Ok(Vec::new())).collect();
+        for (job, unread) in reads {
+            let read = self.jobs[job].scoring.wait(self.on, unread);
+            match (&mut scores[job], read) {
+                (Ok(scores), Ok(read)) => scores.extend(read),
+                (of_job @ Ok(_), Err(error @ EngineError::NotFinite { .. })) => {
+                    *of_job = Err(error)
+                }
+                (Err(_), Ok(_) | Err(EngineError::NotFinite { .. })) => {}
+                (_, Err(error)) => return Err(error),
+            }
         }
-        Ok(())
+        Ok(scores)
     }
 
-    /// All chunks through one layer; where scores are `due`, every candidate's score after it.
-    fn layer(&mut self, layer: usize, due: bool, window: &mut Window) -> Result<Vec<Score>> {
+    /// All chunks through one layer; the scores after it of jobs that are due.
+    fn layer(&mut self, layer: usize, window: &mut Window) -> Result<Reads<B>> {
         let on = self.on;
         let Executor { model, ops, .. } = on;
         let fail = |e| on.fail(e);
         let last = layer + 1 == self.on.layers();
-        let mut unread = Vec::new();
+        let mut reads = Vec::new();
         for planned in window.blocks_of(layer) {
             let (index, part) = (planned.index, planned.part);
             let weights = self.wait_for(window, layer, part, index)?;
@@ -143,17 +238,13 @@ impl<B: Ops> Pass<'_, '_, B> {
             let attention = attends.then(|| model.attention(&weights)).transpose().map_err(fail)?;
             let feed_forward = feeds.then(|| model.feed_forward(&weights)).transpose();
             let feed_forward = feed_forward.map_err(fail)?;
-            let block = Block { layer, part, index, attention, feed_forward, last, due };
-            self.block(&block, &mut unread)?;
+            let block = Block { layer, part, index, attention, feed_forward, last };
+            self.block(&block, &mut reads)?;
             drop(block);
             // Where a slot is the host's block, the window waits for it.
             self.spare = Some(slot).filter(|_| !self.shares_host_memory);
         }
-        let mut scores = Vec::new();
-        for unread in unread {
-            scores.extend(self.scoring.wait(on, unread)?);
-        }
-        Ok(scores)
+        Ok(reads)
     }
 
     fn wait_for(
@@ -170,52 +261,66 @@ impl<B: Ops> Pass<'_, '_, B> {
         Ok(weights)
     }
 
-    /// The prefix and all chunks through one block.
-    fn block(&mut self, block: &Block<'_, B>, unread: &mut Vec<Unread<B>>) -> Result<()> {
+    /// The prefixes and all chunks through one block.
+    fn block(&mut self, block: &Block<'_, B>, reads: &mut Reads<B>) -> Result<()> {
+        let on = self.on;
         let (attention, feed_forward) = (block.attention.as_ref(), block.feed_forward.as_ref());
-        self.prefix
-            .run(self.on, &self.context, attention, feed_forward, block.last)
-            .map_err(|e| self.on.fail(e))?;
-        let order: Vec<usize> = chunk::order(self.chunks.len(), block.index).collect();
-        for (at, &index) in order.iter().enumerate() {
-            self.reporter.check()?;
-            self.chunk(block, index, order.get(at + 1).copied(), unread)?;
+        for job in self.jobs.iter_mut().filter(|job| !job.chunks.is_empty()) {
+            job.prefix
+                .run(on, &self.context, attention, feed_forward, block.last)
+                .map_err(|e| on.fail(e))?;
+        }
+        let jobs = self.jobs.iter().enumerate();
+        let chunks: Vec<(usize, usize)> = jobs
+            .flat_map(|(job, of)| (0..of.chunks.len()).map(move |chunk| (job, chunk)))
+            .collect();
+        let order: Vec<usize> = chunk::order(chunks.len(), block.index).collect();
+        for (at, &place) in order.iter().enumerate() {
+            let (job, index) = chunks[place];
+            if self.jobs[job].goes_on(&self.store) {
+                let next = order.get(at + 1).map(|&place| chunks[place]);
+                self.chunk(block, (job, index), next, reads)?;
+            }
         }
         Ok(())
     }
 
-    /// Chunk `index` through a block, while the `next` one's hidden states come from where they are.
+    /// A job's chunk `index` through a block, while the `next` one's hidden states come from where they are.
     fn chunk(
         &mut self,
         block: &Block<'_, B>,
-        index: usize,
-        next: Option<usize>,
-        unread: &mut Vec<Unread<B>>,
+        (job, index): (usize, usize),
+        next: Option<(usize, usize)>,
+        reads: &mut Reads<B>,
     ) -> Result<()> {
         let before = Instant::now();
-        let Executor { model, ops, .. } = self.on;
-        let mut hidden = self.chunks[index].take(&self.store)?; // [rows, hidden]
-        if let Some(next) = next {
-            self.chunks[next].prefetch(&self.store)?;
+        let on = self.on;
+        let mut hidden = self.jobs[job].chunks[index].take(&self.store)?; // [rows, hidden]
+        if let Some((job, chunk)) = next
+            && let Some(next) = self.jobs[job].chunks.get(chunk)
+        {
+            next.prefetch(&self.store)?;
         }
         if let Some(attention) = &block.attention {
-            let attended = self.attend(attention, index, hidden, block.last);
-            hidden = attended.map_err(|e| self.on.fail(e))?; // in the last layer [members, hidden]
+            let attended = self.attend(attention, (job, index), hidden, block.last);
+            hidden = attended.map_err(|e| on.fail(e))?; // in the last layer [members, hidden]
         }
+        let of = &mut self.jobs[job];
         if let Some(feed_forward) = &block.feed_forward {
-            hidden = model.feed(ops, feed_forward, hidden).map_err(|e| self.on.fail(e))?;
-            let chunk = &self.chunks[index];
-            if block.due {
-                unread.push(self.scoring.read(self.on, block.layer, chunk, &hidden)?);
+            hidden = on.model.feed(on.ops, feed_forward, hidden).map_err(|e| on.fail(e))?;
+            let chunk = &of.chunks[index];
+            if of.selecting.is_due(block.layer) {
+                reads.push((job, of.scoring.read(on, block.layer, chunk, &hidden)?));
             }
-            self.reporter.done(chunk.members.len(), block.layer);
+            of.reporter.done(chunk.members.len(), block.layer);
         }
         // After the last block nobody needs them.
         if !(block.last && block.feed_forward.is_some()) {
-            let origin = Origin { layer: Some(block.layer), chunk: index };
-            self.chunks[index].put(hidden, origin, &mut self.store)?;
+            let origin = Origin { job, layer: Some(block.layer), chunk: index };
+            of.chunks[index].put(hidden, origin, &mut self.store)?;
         }
-        self.timeline.chunk(block.layer, block.part, index, before);
+        let whose = Origin { job, layer: Some(block.layer), chunk: index }.chunk(self.jobs.len());
+        self.timeline.chunk(block.layer, block.part, &whose, before);
         Ok(())
     }
 
@@ -223,14 +328,15 @@ impl<B: Ops> Pass<'_, '_, B> {
     fn attend(
         &mut self,
         attention: &Attention<'_, B>,
-        index: usize,
+        (job, index): (usize, usize),
         hidden: B::Tensor,
         last: bool,
     ) -> grating_model::Result<B::Tensor> {
         let Executor { model, ops, .. } = self.on;
-        let chunk = &mut self.chunks[index];
-        chunk.lay_out(self.on, &self.context, self.prefix.tokens())?;
-        let context = self.context.chunk(chunk.layout(), self.prefix.keys_values());
+        let PassJob { chunks, prefix, .. } = &mut self.jobs[job];
+        let chunk = &mut chunks[index];
+        chunk.lay_out(self.on, &self.context, prefix.tokens())?;
+        let context = self.context.chunk(chunk.layout(), prefix.keys_values());
         if last && self.scored_rows {
             let scored = model.attend_scored(ops, attention, hidden, &context)?;
             chunk.leave_scored();

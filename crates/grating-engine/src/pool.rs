@@ -44,9 +44,21 @@ enum Place<B: Ops> {
 /// Whose hidden states were written to the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
+    /// The job's number in the pass.
+    pub(crate) job: usize,
     /// The last layer that they have been through, wholly or to its middle; none before the first.
     pub(crate) layer: Option<usize>,
     pub(crate) chunk: usize,
+}
+
+impl Origin {
+    /// The chunk's name in a pass of so many jobs.
+    pub(crate) fn chunk(&self, jobs: usize) -> String {
+        match jobs {
+            1 => format!("chunk {}", self.chunk),
+            _ => format!("request {}, chunk {}", self.job, self.chunk),
+        }
+    }
 }
 
 /// Where hidden states are kept between layers.
@@ -191,15 +203,15 @@ impl<'a, B: Ops> HiddenStore<'a, B> {
         HiddenStore { on, spill, columns, row_bytes, written, fallen_back, may_fall_back }
     }
 
-    /// Tells the timeline what the disk has done since the last call.
-    pub(crate) fn report(&self, timeline: &mut Timeline) {
+    /// Tells the timeline of a pass of so many jobs what the disk has done since the last call.
+    pub(crate) fn report(&self, jobs: usize, timeline: &mut Timeline) {
         let Some(store) = self.spill.filter(|_| timeline.is_on()) else { return };
         for event in store.take_events() {
-            let Some(Origin { layer, chunk }) = self.written.get(event.key as usize) else {
+            let Some(origin) = self.written.get(event.key as usize) else {
                 continue;
             };
-            let after = layer.map_or("embedding".into(), |layer| format!("layer {layer}"));
-            timeline.spilled(&event, &format!("chunk {chunk} after {after}"));
+            let after = origin.layer.map_or("embedding".into(), |layer| format!("layer {layer}"));
+            timeline.spilled(&event, &format!("{} after {after}", origin.chunk(jobs)));
         }
     }
 
@@ -246,6 +258,11 @@ impl<'a, B: Ops> HiddenStore<'a, B> {
         }
         Ok(at)
     }
+}
+
+/// Forgets the hidden states of chunks that nobody needs any more.
+pub(crate) fn discard<B: Ops>(chunks: Vec<Chunk<B>>, store: &HiddenStore<'_, B>) {
+    chunks.into_iter().for_each(|chunk| chunk.discard(store));
 }
 
 /// Leaves only the candidates that `stays` says, and packs what is left in chunks of up to `chunk_tokens`.
@@ -346,7 +363,7 @@ mod tests {
     use crate::testing::golden;
 
     const COLUMNS: usize = 3;
-    const ORIGIN: Origin = Origin { layer: None, chunk: 0 };
+    const ORIGIN: Origin = Origin { job: 0, layer: None, chunk: 0 };
 
     /// A row's elements tell whose it is: candidate, row, column.
     fn rows(member: Member) -> impl Iterator<Item = f32> {

@@ -217,7 +217,6 @@ impl Queue {
 
     /// Takes of the jobs that wait now those that `fits` likes; it is shown each once, in the order in which they came,
     /// and knows itself whether a job may be passed over. Callers are held up while it thinks.
-    #[cfg_attr(not(test), expect(dead_code, reason = "passes of several jobs take them so"))]
     pub(crate) fn take_if(self: &Arc<Self>, mut fits: impl FnMut(&Job) -> bool) -> Vec<Taken> {
         let mut state = self.lock();
         let (mut taken, mut at) = (Vec::new(), 0);
@@ -231,6 +230,11 @@ impl Queue {
         drop(state);
         self.freed.notify_all();
         taken.into_iter().map(|entry| entry.taken(self)).collect()
+    }
+
+    /// Whether no job waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().line.is_empty()
     }
 
     /// Who waits now.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use crate::meter::current_rss_bytes;
 use crate::window::Weights;
 
-/// Spans of one request, on a track for computing and one for each link, and the process's memory. Empty unless it was
-/// asked for.
+/// Spans of the pass that a request was in, on a track for computing and one for each link, and the process's memory. Empty
+/// unless it was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Timeline {
     origin: Option<Instant>,
@@ -95,9 +95,9 @@ impl Timeline {
     }
 
     /// A chunk went through a block from `start` until now.
-    pub(crate) fn chunk(&mut self, layer: usize, part: BlockPart, chunk: usize, start: Instant) {
+    pub(crate) fn chunk(&mut self, layer: usize, part: BlockPart, whose: &str, start: Instant) {
         let Some(origin) = self.origin else { return };
-        let name = format!("layer {layer}{}, chunk {chunk}", suffix(part));
+        let name = format!("layer {layer}{}, {whose}", suffix(part));
         let end = Instant::now();
         self.record(Track::Compute, name, start, end, Value::Null);
         if let Some(bytes) = current_rss_bytes() {

@@ -15,15 +15,16 @@ use crate::executor::Executor;
 use crate::job::{Job, Scored};
 use crate::meter::{Costs, Counters, Meter};
 use crate::options::EngineOptions;
-use crate::pass::Pass;
+use crate::pass::{Pass, PassJob};
 use crate::pool::HiddenStore;
-use crate::prefix::{self, Prefix};
+use crate::prefix;
 use crate::progress::{Progress, Reporter};
+use crate::readouts::Readouts;
 use crate::rows::CachedRows;
 use crate::scoring::Scoring;
 use crate::selecting::{Selected, Selecting};
 use crate::shape::{floor_bytes, model_shape, workspace_fixed};
-use crate::stats::{LinkStats, MemoryStats};
+use crate::stats::{LayerStats, LinkStats, MemoryStats};
 use crate::timeline::{Timeline, Track};
 use crate::window::Window;
 
@@ -50,12 +51,27 @@ pub(crate) struct Worker<B: Ops> {
     pub(crate) share: Arc<Share>,
 }
 
-/// What came of a job's pass.
+/// A job that is about to be computed.
+pub(crate) struct Running<'a> {
+    pub(crate) job: &'a mut Job,
+    /// Whom to tell how far it is.
+    pub(crate) progress: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// What came of a job in a pass.
 struct Passed {
     selected: Selected,
     states: Option<Vec<Vec<f32>>>,
+    chunks: usize,
+    layers: Vec<LayerStats>,
+}
+
+/// What came of a pass.
+struct PassEnd {
+    jobs: Vec<Result<Passed>>,
     fallen_back: Option<String>,
     meter: Meter,
+    timeline: Timeline,
 }
 
 impl<B: Ops> Worker<B> {
@@ -132,14 +148,9 @@ impl<B: Ops> Worker<B> {
         ModelShape { workspace_fixed, ..self.shape }
     }
 
-    /// Runs a job to its end. Whatever the outcome, the next job finds the worker as this one did.
-    pub(crate) fn run(
-        &mut self,
-        job: &mut Job,
-        timeline: &mut Timeline,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Scored> {
-        let result = self.select(job, timeline, progress);
+    /// Runs jobs to their ends, in one pass. Whatever the outcomes, the next ones find the worker as these did.
+    pub(crate) fn run(&mut self, jobs: &mut [Running<'_>]) -> Vec<Result<Scored>> {
+        let results = self.select(jobs);
         if let Some(spill) = &self.spill {
             spill.clear();
         }
@@ -151,7 +162,7 @@ impl<B: Ops> Worker<B> {
             self.window = None;
         }
         self.share.rest(self.kept());
-        result
+        results
     }
 
     /// Drops what a panic may have left half-done; the next job makes it anew.
@@ -163,56 +174,85 @@ impl<B: Ops> Worker<B> {
         self.rows = CachedRows::new(self.checkpoint.clone(), table, 0);
     }
 
-    fn select(
-        &mut self,
-        job: &mut Job,
-        timeline: &mut Timeline,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Scored> {
+    fn select(&mut self, jobs: &mut [Running<'_>]) -> Vec<Result<Scored>> {
         let started = Instant::now();
+        let pools: Vec<PoolShape> = jobs.iter().map(|running| self.pool_of(running.job)).collect();
+        let pool = joint(&pools);
+        // The others wait with the first, who waits only for memory.
+        let stop = jobs[0].job.stop();
+        let plan = self.admit(&pool, &stop).and_then(|plan| self.prepare(&plan).map(|()| plan));
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(error) if jobs.len() == 1 => return vec![Err(error)],
+            // Nothing has been computed yet: what holds for all of them need not hold for each.
+            Err(_) => {
+                let alone = jobs.iter_mut().flat_map(|job| self.select(std::slice::from_mut(job)));
+                return alone.collect();
+            }
+        };
+        let prefixes: Vec<usize> = pools.iter().map(|pool| pool.prefix_tokens).collect();
+        let end = match self.pass(jobs, &pools, &plan, started) {
+            Ok(end) => end,
+            Err(error) => return jobs.iter().map(|_| Err(error.clone())).collect(),
+        };
+        let costs = end.meter.finish(&self.counters(), self.ops.meter().times);
+        let layers = end.jobs.iter().flatten().flat_map(|passed| &passed.layers);
+        let computed: usize = layers.map(|layer| layer.live).sum();
+        // What a job that ended early has computed, nobody knows.
+        if end.jobs.iter().all(Result::is_ok) {
+            self.learn(&pool, &plan, &costs, computed);
+        }
+        let memory = self.memory(&plan);
+        let links = LinkStats::of(&self.machine, &costs);
+        let count = jobs.len();
+        let scored =
+            |((passed, running), prefix_tokens): ((Result<Passed>, &Running<'_>), usize)| {
+                let Passed { selected, states, chunks, layers } = passed?;
+                let Selected { selected, decided, logits, read_after, trace } = selected;
+                let timeline = match running.job.timeline {
+                    true => end.timeline.clone(),
+                    false => Timeline::off(),
+                };
+                Ok(Scored {
+                    selected,
+                    decided,
+                    logits,
+                    trace,
+                    states,
+                    prefix_tokens,
+                    fallen_back: end.fallen_back.clone(),
+                    costs: Costs { jobs: count, chunks, layers, ..costs.clone() },
+                    memory: memory.clone(),
+                    links: links.clone(),
+                    plan: plan.clone(),
+                    timeline,
+                })
+            };
+        end.jobs.into_iter().zip(jobs.iter()).zip(prefixes).map(scored).collect()
+    }
+
+    /// A job's candidates by their lengths, after what they have in common.
+    pub(crate) fn pool_of(&self, job: &Job) -> PoolShape {
         let prefix = match self.options.savings.shared_prefix && self.model.can_share_prefix() {
             true => prefix::common(&job.encodings),
             false => 0,
         };
-        let lengths: Vec<usize> = job.encodings.iter().map(|e| e.ids.len() - prefix).collect();
-        let pool = PoolShape::new(lengths).with_prefix(prefix);
-        let plan = self.admit(&pool, &job.stop())?;
-        self.prepare(&plan)?;
-        let Passed { selected, states, fallen_back, meter } =
-            self.pass(job, &pool, &plan, started, timeline, progress)?;
-        let costs = meter.finish(&self.counters(), self.ops.meter().times);
-        self.learn(&pool, &plan, &costs);
-        let links = LinkStats::of(&self.machine, &costs);
-        let Selected { selected, decided, logits, read_after, trace } = selected;
-        Ok(Scored {
-            selected,
-            decided,
-            logits,
-            read_after,
-            trace,
-            states,
-            prefix_tokens: prefix,
-            fallen_back,
-            costs,
-            memory: self.memory(&plan),
-            links,
-            plan,
-            timeline: Timeline::off(),
-        })
+        let lengths = job.encodings.iter().map(|e| e.ids.len() - prefix).collect();
+        PoolShape::new(lengths).with_prefix(prefix)
     }
 
     /// The candidates through embedding and layers. The worker is [prepared](Self::prepare) for the plan.
     fn pass(
         &mut self,
-        job: &mut Job,
-        pool: &PoolShape,
+        jobs: &mut [Running<'_>],
+        pools: &[PoolShape],
         plan: &Plan,
         started: Instant,
-        timeline: &mut Timeline,
-        progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<Passed> {
-        timeline.describe(&self.machine);
+    ) -> Result<PassEnd> {
         let mut meter = Meter::new(started, self.counters());
+        let records = jobs.iter().any(|running| running.job.timeline);
+        let mut timeline = if records { Timeline::recording() } else { Timeline::off() };
+        timeline.describe(&self.machine);
         let (model, ops) = (&self.model, &*self.ops);
         let on = Executor { name: &self.name, model, ops };
         let fail = |e| on.fail(e);
@@ -220,43 +260,63 @@ impl<B: Ops> Worker<B> {
         let stem = model.stem(&weights, &*self.stem).map_err(fail)?;
         let weights = LayerWeights::new(ops, &self.head_slot, model.head_parts());
         let head = model.head(&weights).map_err(fail)?;
-        let (layers, candidates) = (on.layers(), pool.lengths.len());
         let spill = self.spill.as_ref().filter(|_| plan.layout.spill);
         if let Some(spill) = spill {
-            spill.record(timeline.is_on());
+            spill.record(records);
         }
-        let hidden = self.shape.hidden_bytes(pool.tokens());
+        let tokens = pools.iter().map(PoolShape::tokens).sum();
         let may_fall_back = match self.machine.host.budget {
-            Some(budget) if plan.layout.spill => self.share.grow(hidden, budget),
+            Some(budget) if plan.layout.spill => {
+                self.share.grow(self.shape.hidden_bytes(tokens), budget)
+            }
             _ => true,
         };
+        let readouts: Vec<Option<Readouts>> =
+            jobs.iter_mut().map(|running| running.job.readouts.take()).collect();
+        let longest = pools.iter().map(|pool| pool.prefix_tokens + pool.longest()).max();
         let mut pass = Pass {
             on,
-            context: model.context(ops, pool.prefix_tokens + pool.longest()).map_err(fail)?,
-            prefix: Prefix::none(),
+            context: model.context(ops, longest.unwrap_or(0)).map_err(fail)?,
             shares_host_memory: ops.caps().shares_host_memory,
             spare: None,
-            scoring: Scoring::new(&head, job.readouts.as_ref(), job.states.then_some(candidates)),
             scored_rows: self.options.savings.scored_rows,
             chunk_tokens: plan.layout.chunk_tokens,
-            chunks: Vec::new(),
+            jobs: Vec::new(),
             store: HiddenStore::new(on, spill, model.config().hidden, may_fall_back),
-            reporter: Reporter::new(job.stop(), progress, candidates, layers),
             timeline,
         };
-        pass.embed(&stem, &mut self.rows, &mut job.encodings, pool)?;
-        let (began, ended) = meter.embedded(pass.chunks.len());
+        for (running, readouts) in jobs.iter().zip(&readouts) {
+            let Running { job, progress } = running;
+            let (layers, candidates) = (on.layers(), job.encodings.len());
+            let states = job.states.then_some(candidates);
+            let scoring = Scoring::new(&head, readouts.as_ref(), states);
+            let pool = Pool { candidates, layers, k: job.k };
+            let (selecting, ended) = match Selecting::new(pool, job.policy.clone(), job.trace) {
+                Ok(selecting) => (selecting, None),
+                Err(error) => (Selecting::new(pool, None, false)?, Some(error)),
+            };
+            let reporter = Reporter::new(job.stop(), *progress, candidates, layers);
+            pass.jobs.push(PassJob { ended, ..PassJob::new(scoring, selecting, reporter) });
+        }
+        for (at, (running, pool)) in jobs.iter_mut().zip(pools).enumerate() {
+            pass.embed(at, &stem, &mut self.rows, &mut running.job.encodings, pool)?;
+        }
+        let (began, ended) = meter.embedded();
         pass.timeline.span(Track::Compute, "embed", began, ended);
-        let pruned = Pool { candidates, layers, k: job.k };
-        let mut selecting = Selecting::new(pruned, job.policy.clone(), job.trace)?;
         let window = self.window.as_mut().expect("a prepared worker has a window");
-        pass.run(window, &mut selecting, &mut meter)?;
-        Ok(Passed {
-            selected: selecting.finish(),
-            states: pass.scoring.into_states(),
-            fallen_back: pass.store.fallen_back.map(|e| e.to_string()),
-            meter,
-        })
+        pass.run(window, &mut meter)?;
+        let fallen_back = pass.store.fallen_back.map(|e| e.to_string());
+        let ended = |job: PassJob<'_, '_, B>| match job.ended {
+            Some(error) => Err(error),
+            None => Ok(Passed {
+                selected: job.selecting.finish(),
+                states: job.scoring.into_states(),
+                chunks: job.chunks_at_first,
+                layers: job.layers,
+            }),
+        };
+        let jobs = pass.jobs.into_iter().map(ended).collect();
+        Ok(PassEnd { jobs, fallen_back, meter, timeline: pass.timeline })
     }
 
     /// What the parts have counted so far.
@@ -268,11 +328,11 @@ impl<B: Ops> Worker<B> {
         }
     }
 
-    /// Corrects the machine's rates by those of a job.
-    fn learn(&mut self, pool: &PoolShape, plan: &Plan, costs: &Costs) {
+    /// Corrects the machine's rates by those of a pass that computed so many candidates, summed over the layers.
+    fn learn(&mut self, pool: &PoolShape, plan: &Plan, costs: &Costs, computed: usize) {
         let workload = Workload::full(&self.shape, pool, plan.layout.chunk_tokens);
         let all = pool.lengths.len() * self.model.config().layers;
-        let share = costs.candidate_layers() as f64 / all as f64;
+        let share = computed as f64 / all as f64;
         let run = costs.measurement(workload.flops(&self.shape) * share);
         self.machine.observe(&run);
     }
@@ -324,4 +384,12 @@ impl<B: Ops> Worker<B> {
         }
         Ok(())
     }
+}
+
+/// The candidates of all pools. A plan for them counts the prefixes as one long one, which takes as much memory as all of
+/// them, and more time than they do.
+pub(crate) fn joint(pools: &[PoolShape]) -> PoolShape {
+    let lengths = pools.iter().flat_map(|pool| pool.lengths.iter().copied()).collect();
+    let prefixes = pools.iter().map(|pool| pool.prefix_tokens).sum();
+    PoolShape::new(lengths).with_prefix(prefixes)
 }
