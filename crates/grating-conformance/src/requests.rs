@@ -135,7 +135,7 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
                     };
                 }
                 Err(EngineError::Plan(PlanError::BudgetTooSmall { minimum, .. })) => {
-                    budget = if minimum > 2 * budget { minimum } else { budget + STEP / 4 };
+                    budget = minimum.max(budget + 1);
                 }
                 Err(error) => panic!("{case}: {error}"),
             }
@@ -260,11 +260,9 @@ pub fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -> B, bo
         disks.push(Arc::clone(&disk));
         disk as Arc<dyn Storage>
     });
-    let rate = 2 * disks.iter().map(|disk| disk.len()).sum::<u64>();
-    let slow = Faults { bytes_per_second: Some(rate), ..Faults::default() };
-    disks.iter().for_each(|disk| disk.set_faults(slow.clone()));
+    let rate = disks.iter().map(|disk| disk.len()).sum::<u64>() / 2;
     let (engine, encodings) = subject.engine(|options| {
-        options.settings.window = Window::Slots(1);
+        options.settings.window = WindowSize::Slots(1);
         options.settings.chunk_tokens = Some(60);
         // So little is read that no rate could be learned of it.
         options.machine.disk_to_host.bytes_per_second = rate as f64;
@@ -277,6 +275,8 @@ pub fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -> B, bo
         job
     };
     let alone: Vec<Scored> = (1..4).map(|k| select(&engine, job(k)).unwrap()).collect();
+    let slow = Faults { bytes_per_second: Some(rate), ..Faults::default() };
+    disks.iter().for_each(|disk| disk.set_faults(slow.clone()));
     // While the first is at work the others come; the one in the middle is cancelled.
     let first = engine.submit(job(1)).unwrap();
     while engine.waiting().running == 0 {
@@ -290,15 +290,15 @@ pub fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -> B, bo
     assert_eq!(first.wait(|_| ()).unwrap().costs.jobs, 1, "nobody waited when it began");
     let [one, middle, two, three] = tickets;
     // Once the pass is on its way: a job that waits would not be in it.
-    while engine.waiting().running < 4 {
+    while !engine.waiting().jobs.is_empty() {
         std::thread::yield_now();
     }
     cancelled.cancel();
-    let read = |scored: &Scored| scored.costs.weight_bytes_read;
     for (ticket, alone) in [one, two, three].into_iter().zip(&alone) {
         let joint = ticket.wait(|_| ()).unwrap();
         assert_eq!(joint.costs.jobs, 4);
-        assert!(read(&joint) < 2 * read(alone), "{} for {}", read(&joint), read(alone));
+        // Once for all of them, and what is read ahead for the next pass.
+        assert!(joint.costs.weight_bytes_read < 4 * rate, "{}", joint.costs.weight_bytes_read);
         assert_near(&logits(&joint), &logits(alone), bound, "in a joint pass");
         assert_eq!(
             (joint.selected, joint.decided),
@@ -311,7 +311,7 @@ pub fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -> B, bo
 /// Where computing binds nobody waits for others, and a fault of a joint pass is an error of each of its jobs.
 pub fn jobs_go_alone_where_computing_binds<B: Ops>(backend: &dyn Fn() -> B) {
     let (engine, encodings) = Subject::new("qwen3-tied-f32", backend).engine(|options| {
-        options.settings.window = Window::All;
+        options.settings.window = WindowSize::All;
         options.machine.disk_to_host.measured = true;
         options.machine.flops_measured = true;
     });

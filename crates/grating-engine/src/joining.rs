@@ -1,7 +1,7 @@
 //! Which jobs that wait share a pass with the one whose turn it is.
 
 use grating_backend::Ops;
-use grating_sched::PoolShape;
+use grating_sched::{Plan, PoolShape};
 
 use crate::job::Job;
 use crate::worker::{Worker, joint};
@@ -14,7 +14,7 @@ const DELAY: f64 = 0.05;
 /// only delay the first.
 pub(crate) struct Joining {
     pools: Vec<PoolShape>,
-    /// The longest that the pass may take, seconds.
+    /// The longest that its layers may take, seconds.
     limit: f64,
 }
 
@@ -28,7 +28,7 @@ impl Joining {
             return None;
         }
         let pool = worker.pool_of(first);
-        let alone = worker.plan(&pool).ok()?.prediction.total_seconds;
+        let alone = layers_seconds(&worker.plan(&pool).ok()?);
         Some(Joining { pools: vec![pool], limit: alone * (1.0 + DELAY) })
     }
 
@@ -36,10 +36,16 @@ impl Joining {
     pub(crate) fn takes<B: Ops>(&mut self, worker: &Worker<B>, job: &Job) -> bool {
         self.pools.push(worker.pool_of(job));
         let plan = worker.plan(&joint(&self.pools));
-        let fits = plan.is_ok_and(|plan| plan.prediction.total_seconds <= self.limit);
+        let fits = plan.is_ok_and(|plan| layers_seconds(&plan) <= self.limit);
         if !fits {
             self.pools.pop();
         }
         fits
     }
+}
+
+/// Without the reading of embedding rows: each job needs its own, in whatever pass, and the plan knows only the most that
+/// it may take.
+fn layers_seconds(plan: &Plan) -> f64 {
+    plan.prediction.total_seconds - plan.prediction.embedding_seconds
 }
