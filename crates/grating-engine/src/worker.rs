@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use grating_backend::Ops;
 use grating_io::{Checkpoint, SpillOptions, SpillStore};
-use grating_model::{LayerWeights, Model, PartBuffer};
+use grating_model::{Head, LayerWeights, Model, PartBuffer};
 use grating_prune::Pool;
 use grating_sched::{Machine, ModelShape, Plan, PlanError, PoolShape, Workload};
 
@@ -287,17 +287,7 @@ impl<B: Ops> Worker<B> {
             timeline,
         };
         for (running, readouts) in jobs.iter().zip(&readouts) {
-            let Running { job, progress } = running;
-            let (layers, candidates) = (on.layers(), job.encodings.len());
-            let states = job.states.then_some(candidates);
-            let scoring = Scoring::new(&head, readouts.as_ref(), states);
-            let pool = Pool { candidates, layers, k: job.k };
-            let (selecting, ended) = match Selecting::new(pool, job.policy.clone(), job.trace) {
-                Ok(selecting) => (selecting, None),
-                Err(error) => (Selecting::new(pool, None, false)?, Some(error)),
-            };
-            let reporter = Reporter::new(job.stop(), *progress, candidates, layers);
-            pass.jobs.push(PassJob { ended, ..PassJob::new(scoring, selecting, reporter) });
+            pass.jobs.push(pass_job(on, &head, running, readouts.as_ref())?);
         }
         for (at, (running, pool)) in jobs.iter_mut().zip(pools).enumerate() {
             pass.embed(at, &stem, &mut self.rows, &mut running.job.encodings, pool)?;
@@ -307,16 +297,7 @@ impl<B: Ops> Worker<B> {
         let window = self.window.as_mut().expect("a prepared worker has a window");
         pass.run(window, &mut meter)?;
         let fallen_back = pass.store.fallen_back.map(|e| e.to_string());
-        let ended = |job: PassJob<'_, '_, B>| match job.ended {
-            Some(error) => Err(error),
-            None => Ok(Passed {
-                selected: job.selecting.finish(),
-                states: job.scoring.into_states(),
-                chunks: job.chunks_at_first,
-                layers: job.layers,
-            }),
-        };
-        let jobs = pass.jobs.into_iter().map(ended).collect();
+        let jobs = pass.jobs.into_iter().map(passed).collect();
         Ok(PassEnd { jobs, fallen_back, meter, timeline: pass.timeline })
     }
 
@@ -393,4 +374,36 @@ pub(crate) fn joint(pools: &[PoolShape]) -> PoolShape {
     let lengths = pools.iter().flat_map(|pool| pool.lengths.iter().copied()).collect();
     let prefixes = pools.iter().map(|pool| pool.prefix_tokens).sum();
     PoolShape::new(lengths).with_prefix(prefixes)
+}
+
+/// A job as it begins its pass; one whose policy cannot be used has ended.
+fn pass_job<'a, 'w, B: Ops>(
+    on: Executor<'_, B>,
+    head: &'a Head<'w, B>,
+    running: &Running<'a>,
+    readouts: Option<&'a Readouts>,
+) -> Result<PassJob<'a, 'w, B>> {
+    let Running { job, progress } = running;
+    let (layers, candidates) = (on.layers(), job.encodings.len());
+    let scoring = Scoring::new(head, readouts, job.states.then_some(candidates));
+    let pool = Pool { candidates, layers, k: job.k };
+    let (selecting, ended) = match Selecting::new(pool, job.policy.clone(), job.trace) {
+        Ok(selecting) => (selecting, None),
+        Err(error) => (Selecting::new(pool, None, false)?, Some(error)),
+    };
+    let reporter = Reporter::new(job.stop(), *progress, candidates, layers);
+    Ok(PassJob { ended, ..PassJob::new(scoring, selecting, reporter) })
+}
+
+/// What a job comes to at the end of its pass.
+fn passed<B: Ops>(job: PassJob<'_, '_, B>) -> Result<Passed> {
+    match job.ended {
+        Some(error) => Err(error),
+        None => Ok(Passed {
+            selected: job.selecting.finish(),
+            states: job.scoring.into_states(),
+            chunks: job.chunks_at_first,
+            layers: job.layers,
+        }),
+    }
 }

@@ -43,6 +43,7 @@ pub struct RerankerBuilder {
     profile: Option<Box<Profile>>,
     audit: f64,
     queue_length: Option<usize>,
+    separate_passes: bool,
     special_tokens_in_text: bool,
     refuse_long_query: bool,
     #[cfg(feature = "hub")]
@@ -233,6 +234,14 @@ impl RerankerBuilder {
         self
     }
 
+    /// Whether requests that wait may share a pass through the layers with the one whose turn it is; by default they do
+    /// where reading the weights is what takes the time, so that it costs the first one next to nothing. No bit of any
+    /// score depends on it.
+    pub fn joint_passes(mut self, joint: bool) -> Self {
+        self.separate_passes = !joint;
+        self
+    }
+
     /// Lets strings such as `<|im_end|>` or `[SEP]` in queries and texts become control tokens, as the reference
     /// does by default. Off by default: user text is text, and cannot rewrite the prompt.
     pub fn special_tokens_in_text(mut self, allow: bool) -> Self {
@@ -261,18 +270,9 @@ impl RerankerBuilder {
     /// # Errors
     /// Anything that is wrong with the settings or the model's files; nothing is left running.
     pub fn build(self) -> Result<Reranker> {
+        self.check()?;
         let threads = self.thread_count()?;
         let isa = self.instruction_set()?;
-        if !(0.0..=1.0).contains(&self.audit) {
-            return Err(Error::Setting {
-                setting: "the audited fraction of requests",
-                expected: "0 to 1".into(),
-                found: self.audit.to_string(),
-            });
-        }
-        if self.queue_length == Some(0) {
-            return Err(setting("the length of the queue", "at least 1", 0));
-        }
         let source = self.model_source()?;
         grating_engine::settle();
         let before = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
@@ -308,6 +308,7 @@ impl RerankerBuilder {
         options.io = self.io;
         options.savings = self.savings;
         options.queue_length = self.queue_length.unwrap_or(options.queue_length);
+        options.joint_passes = !self.separate_passes;
         let backend = CpuOps::new(isa, self.precision).with_threads(Arc::clone(&pool));
         let products = backend.products(model.matrix_formats());
         let engine = Engine::start(name, model, checkpoint, backend, options)?;
@@ -329,6 +330,21 @@ impl RerankerBuilder {
                 default_pruning(&reranker, self.profile, shipped.as_deref())?;
         }
         Ok(reranker)
+    }
+
+    /// What is wrong with settings by themselves.
+    fn check(&self) -> Result<()> {
+        if !(0.0..=1.0).contains(&self.audit) {
+            return Err(Error::Setting {
+                setting: "the audited fraction of requests",
+                expected: "0 to 1".into(),
+                found: self.audit.to_string(),
+            });
+        }
+        if self.queue_length == Some(0) {
+            return Err(setting("the length of the queue", "at least 1", 0));
+        }
+        Ok(())
     }
 
     fn thread_count(&self) -> Result<usize> {

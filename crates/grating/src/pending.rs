@@ -175,6 +175,7 @@ impl Asked {
             spill_wait: costs.spill_wait,
             spill_error: scored.fallen_back.take(),
             queued: costs.queued,
+            requests_in_pass: costs.jobs,
             embed: costs.embed,
             compute: costs.compute,
             funnel,

@@ -65,6 +65,9 @@ pub struct Stats {
     /// In the queue, until computing began.
     #[serde(rename = "queued_ms", serialize_with = "milliseconds")]
     pub queued: Duration,
+    /// Requests of the pass through the layers, this one included: those that share one read its weights once, and the
+    /// times and bytes of the pass are those of all of them.
+    pub requests_in_pass: usize,
     /// Tokens to hidden states.
     #[serde(rename = "embed_ms", serialize_with = "milliseconds")]
     pub embed: Duration,
