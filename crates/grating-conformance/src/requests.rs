@@ -308,7 +308,7 @@ pub fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -> B, bo
     assert!(matches!(middle.wait(|_| ()), Err(EngineError::Cancelled)));
 }
 
-/// Where computing binds nobody waits for others, and a fault of a joint pass is an error of each of its jobs.
+/// Where computing binds nobody is computed with others.
 pub fn jobs_go_alone_where_computing_binds<B: Ops>(backend: &dyn Fn() -> B) {
     let (engine, encodings) = Subject::new("qwen3-tied-f32", backend).engine(|options| {
         options.settings.window = WindowSize::All;

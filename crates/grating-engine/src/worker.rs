@@ -196,11 +196,11 @@ impl<B: Ops> Worker<B> {
             Err(error) => return jobs.iter().map(|_| Err(error.clone())).collect(),
         };
         let costs = end.meter.finish(&self.counters(), self.ops.meter().times);
-        let layers = end.jobs.iter().flatten().flat_map(|passed| &passed.layers);
-        let computed: usize = layers.map(|layer| layer.live).sum();
         // What a job that ended early has computed, nobody knows.
         if end.jobs.iter().all(Result::is_ok) {
-            self.learn(&pool, &plan, &costs, computed);
+            let live = |passed: &Passed| passed.layers.iter().map(|layer| layer.live).sum();
+            let computed: Vec<usize> = end.jobs.iter().flatten().map(live).collect();
+            self.learn(&pools, &plan, &costs, &computed);
         }
         let memory = self.memory(&plan);
         let links = LinkStats::of(&self.machine, &costs);
@@ -310,12 +310,15 @@ impl<B: Ops> Worker<B> {
         }
     }
 
-    /// Corrects the machine's rates by those of a pass that computed so many candidates, summed over the layers.
-    fn learn(&mut self, pool: &PoolShape, plan: &Plan, costs: &Costs, computed: usize) {
-        let workload = Workload::full(&self.shape, pool, plan.layout.chunk_tokens);
-        let all = pool.lengths.len() * self.model.config().layers;
-        let share = computed as f64 / all as f64;
-        let run = costs.measurement(workload.flops(&self.shape) * share);
+    /// Corrects the machine's rates by those of a pass that computed so many candidates of each pool, summed over the
+    /// layers.
+    fn learn(&mut self, pools: &[PoolShape], plan: &Plan, costs: &Costs, computed: &[usize]) {
+        let flops = |(pool, &computed): (&PoolShape, &usize)| {
+            let workload = Workload::full(&self.shape, pool, plan.layout.chunk_tokens);
+            let all = pool.lengths.len() * self.model.config().layers;
+            workload.flops(&self.shape) * computed as f64 / all as f64
+        };
+        let run = costs.measurement(pools.iter().zip(computed).map(flops).sum());
         self.machine.observe(&run);
     }
 
@@ -368,8 +371,8 @@ impl<B: Ops> Worker<B> {
     }
 }
 
-/// The candidates of all pools. A plan for them counts the prefixes as one long one, which takes as much memory as all of
-/// them, and more time than they do.
+/// The candidates of all pools, as memory is planned for them: the prefixes count as one long one, which takes as much as
+/// all of them.
 pub(crate) fn joint(pools: &[PoolShape]) -> PoolShape {
     let lengths = pools.iter().flat_map(|pool| pool.lengths.iter().copied()).collect();
     let prefixes = pools.iter().map(|pool| pool.prefix_tokens).sum();
