@@ -98,7 +98,7 @@ fn open_path(path: &Path, name: &str) -> Result<ModelFiles> {
     };
     let optional = |name: &str| {
         let path = folder.join(name);
-        path.exists().then(|| read(&path)).transpose()
+        regular::exists(&path).then(|| read(&path)).transpose()
     };
     let written = Written {
         config: optional("config.json")?,
@@ -143,7 +143,8 @@ const COMPLETE: &[u8] = br#"{"tokenizer_class": "PreTrainedTokenizerFast",
 
 /// The files beside `tokenizer.json` that are looked at.
 fn beside_tokenizer(folder: &Path) -> Result<Vec<(&'static str, Vec<u8>)>> {
-    let there = TokenizerFiles::BESIDE.into_iter().filter(|name| folder.join(name).exists());
+    let there =
+        TokenizerFiles::BESIDE.into_iter().filter(|name| regular::exists(&folder.join(name)));
     there.map(|name| Ok((name, read(&folder.join(name))?))).collect()
 }
 
@@ -209,7 +210,8 @@ fn tokenizer_of_vocab_txt(
     let settings = settings.map(|(_, json)| names(json)).unwrap_or_default();
     let class = settings.tokenizer_class.or(config.tokenizer_class);
     let vocab = folder.join("vocab.txt");
-    if vocab.exists() && (config.model_type.as_deref() == Some("bert") || class.is_some()) {
+    if regular::exists(&vocab) && (config.model_type.as_deref() == Some("bert") || class.is_some())
+    {
         return Ok(wordpiece_json(&read(&vocab)?, class.as_deref())?);
     }
     const OTHERS: [&str; 7] = [
@@ -221,13 +223,13 @@ fn tokenizer_of_vocab_txt(
         "vocab.json",
         "merges.txt",
     ];
-    let found = OTHERS.into_iter().filter(|name| folder.join(name).exists()).collect();
+    let found = OTHERS.into_iter().filter(|name| regular::exists(&folder.join(name))).collect();
     Err(Error::NoTokenizerJson { folder: folder.into(), found })
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
     let fail = |reason: String| Error::ModelFile { path: path.into(), reason };
-    let length = std::fs::metadata(path).map_err(|e| fail(e.to_string()))?.len();
+    let length = regular::metadata(path).map_err(|e| fail(e.to_string()))?.len();
     if length > MAX_JSON_BYTES {
         return Err(fail(format!("it has {length} bytes, at most {MAX_JSON_BYTES} are expected")));
     }

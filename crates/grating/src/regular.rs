@@ -4,13 +4,24 @@ use std::fs::{File, FileType, Metadata};
 use std::io::{self, Read};
 use std::path::Path;
 
+/// Whether a folder has such an entry: a link that leads nowhere, or where nobody may look, is one, so that reading it is
+/// an error and not the same as its absence.
+pub(crate) fn exists(path: &Path) -> bool {
+    match path.symlink_metadata() {
+        Ok(_) => true,
+        Err(error) => {
+            !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+        }
+    }
+}
+
 /// Opens a regular file for reading.
 ///
 /// # Errors
 /// The system's, and [`io::ErrorKind::InvalidInput`] for folders, pipes, sockets and devices, in words.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
     // Before opening, too: opening a named pipe waits.
-    check(&std::fs::metadata(path)?)?;
+    check(&metadata(path)?)?;
     let file = File::open(path)?;
     check(&file.metadata()?)?;
     Ok(file)
@@ -37,6 +48,19 @@ pub(crate) fn read_to_string(path: &Path) -> io::Result<String> {
     String::from_utf8(read(path)?).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 from byte {at} on"))
+    })
+}
+
+/// What the system says of a file; of a link that leads nowhere, that it is one.
+///
+/// # Errors
+/// The system's.
+pub(crate) fn metadata(path: &Path) -> io::Result<Metadata> {
+    std::fs::metadata(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound if path.is_symlink() => {
+            io::Error::new(io::ErrorKind::NotFound, "it is a link that leads nowhere")
+        }
+        _ => error,
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use grating_model::{ModelName, SideFiles};
 
 use crate::error::Result;
-use crate::files;
+use crate::{files, regular};
 
 /// What the hub calls a model.
 pub(crate) fn hub_name(id: String) -> ModelName {
@@ -17,7 +17,7 @@ pub(crate) fn read(folder: &Path) -> Result<SideFiles> {
     let mut found = SideFiles::default();
     let add = |found: &mut SideFiles, path: String| -> Result<()> {
         let file = folder.join(&path);
-        if file.is_file() {
+        if regular::exists(&file) && !file.is_dir() {
             found.insert(path, files::read(&file)?);
         }
         Ok(())
@@ -32,7 +32,7 @@ pub(crate) fn read(folder: &Path) -> Result<SideFiles> {
         add(&mut found, format!("{}/{name}", SideFiles::CHAT_TEMPLATES))?;
     }
     for name in SideFiles::ADAPTER_WEIGHTS {
-        if folder.join(name).exists() {
+        if regular::exists(&folder.join(name)) {
             found.insert(name, Vec::new());
         }
     }

@@ -193,3 +193,24 @@ fn not_a_number_in_the_weights_is_an_error_that_names_the_candidate() {
     fs::write(&path, &bytes).unwrap();
     assert!(error(folder.path()).contains("classifier.weight"));
 }
+
+/// A link that leads nowhere is not the same as a file that is not there: the model would be taken for another.
+#[cfg(unix)]
+#[test]
+fn links_that_lead_nowhere_are_errors_that_name_them() {
+    let names = [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "grating.json",
+        "special_tokens_map.json",
+        "modules.json",
+    ];
+    for name in names {
+        let folder = copy_of(&golden("bert-gelu-f32"));
+        let path = folder.path().join(name);
+        _ = fs::remove_file(&path);
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let error = error(folder.path());
+        assert!(error.contains(name) && error.contains("a link that leads nowhere"), "{error}");
+    }
+}
