@@ -22,6 +22,8 @@ pub struct Ticket {
     progress: Receiver<Progress>,
     /// The last news.
     latest: Option<Progress>,
+    /// Whether the answer was had.
+    answered: bool,
     stop: Stop,
     queue: Arc<Queue>,
 }
@@ -43,7 +45,7 @@ pub(crate) fn pair(stop: Stop, queue: Arc<Queue>) -> (Answer, Ticket) {
     // There is room for the one answer, so that the worker never waits for a caller.
     let (done, answer) = bounded(1);
     let (report, progress) = bounded(EVENTS);
-    let ticket = Ticket { answer, progress, latest: None, stop, queue };
+    let ticket = Ticket { answer, progress, latest: None, answered: false, stop, queue };
     (Answer { done, report, running: None }, ticket)
 }
 
@@ -104,6 +106,20 @@ impl Ticket {
 
     /// The answer, or nothing after one piece of news, at the deadline, or at `until`.
     fn next(
+        &mut self,
+        until: Option<Instant>,
+        on_progress: &mut impl FnMut(Progress),
+    ) -> Option<Result<Scored>> {
+        // The worker may not have let go of its ends yet.
+        if self.answered {
+            return Some(Err(EngineError::WorkerGone));
+        }
+        let answer = self.receive(until, on_progress);
+        self.answered = answer.is_some();
+        answer
+    }
+
+    fn receive(
         &mut self,
         until: Option<Instant>,
         on_progress: &mut impl FnMut(Progress),
