@@ -184,10 +184,13 @@ impl<B: Ops> Worker<B> {
         let plan = match plan {
             Ok(plan) => plan,
             Err(error) if jobs.len() == 1 => return vec![Err(error)],
-            // Nothing has been computed yet: what holds for all of them need not hold for each.
+            // Nothing has been computed yet: what holds for all of them need not hold for each. Each is a run of its own, so
+            // that the next one finds the window at its beginning.
             Err(_) => {
-                let alone = jobs.iter_mut().flat_map(|job| self.select(std::slice::from_mut(job)));
-                return alone.collect();
+                return jobs
+                    .iter_mut()
+                    .flat_map(|job| self.run(std::slice::from_mut(job)))
+                    .collect();
             }
         };
         let prefixes: Vec<usize> = pools.iter().map(|pool| pool.prefix_tokens).collect();
