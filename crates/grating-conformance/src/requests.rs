@@ -12,7 +12,7 @@ use grating_sched::{BlockUnit, PlanError, PoolShape, Spill, WindowSize};
 
 use crate::layers::{cases, load};
 
-/// Bytes from one budget to the next.
+/// Bytes from the least budget to the next.
 const STEP: u64 = 16 << 10;
 
 const QUERY: &str = "which window slides";
@@ -118,8 +118,9 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
     for case in ["qwen3-tied-f32", "qwen3-score-bf16", "bert-gelu-f32", "xlm-roberta-f32"] {
         let subject = Subject::new(case, backend);
         let [expected, _] = subject.scores(|_| ());
-        let (mut blocks, mut budget) = (Vec::new(), 1);
-        // To and fro where halves become whole layers: what else is resident in this process comes and goes.
+        let (mut blocks, mut budget, mut step) = (Vec::new(), 1, STEP);
+        // What else is resident in this process comes and goes between two engines, by far more than a block takes: the
+        // least budget is asked for anew after a whole layer, and left by growing steps.
         for _ in 0..400 {
             let (engine, encodings) =
                 subject.engine(|options| options.machine.host.budget = Some(budget));
@@ -129,13 +130,13 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
                     let what = format!("{case} within {budget} bytes, {block:?}");
                     assert_near(&logits(&scored), &expected, bound, &what);
                     blocks.push(block);
-                    budget = match block {
-                        BlockUnit::HalfLayer => budget + STEP,
-                        BlockUnit::Layer => budget - STEP,
+                    (budget, step) = match block {
+                        BlockUnit::HalfLayer => (budget + step, 2 * step),
+                        BlockUnit::Layer => (1, STEP),
                     };
                 }
                 Err(EngineError::Plan(PlanError::BudgetTooSmall { minimum, .. })) => {
-                    budget = minimum.max(budget + 1);
+                    (budget, step) = (minimum.max(budget + 1), STEP);
                 }
                 Err(error) => panic!("{case}: {error}"),
             }
