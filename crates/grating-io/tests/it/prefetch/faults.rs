@@ -85,7 +85,9 @@ fn a_file_that_was_cut_while_open() {
 #[test]
 fn a_truncated_storage() {
     let faults = Faults { truncated_at: Some(9000 + 10), ..Faults::default() };
-    let prefetcher = start(faulty(0, 90_000, faults), &[16 * PAGE; 2]);
+    // One reader: several would meet the end of the file at once, each in a request of its own.
+    let options = options(&[16 * PAGE; 2]).with_readers(1);
+    let prefetcher = Prefetcher::start(vec![faulty(0, 90_000, faults)], options).unwrap();
     prefetcher.schedule(blocks()).unwrap();
     let (served, error) = within(LIMIT, move || run(&prefetcher));
     assert_eq!(served, 1);
