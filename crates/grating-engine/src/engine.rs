@@ -42,7 +42,8 @@ impl Engine {
         backend: B,
         options: EngineOptions,
     ) -> Result<Self> {
-        let queue = Queue::new(options.queue_length.max(1));
+        let shared_prefix = options.savings.shared_prefix && model.can_share_prefix();
+        let queue = Queue::new(options.queue_length.max(1), shared_prefix);
         let asked = Arc::downgrade(&queue);
         let ask = move || {
             if let Some(queue) = asked.upgrade() {
@@ -153,15 +154,23 @@ fn serve<B: Ops>(worker: &mut Worker<B>, queue: &Arc<Queue>) {
     }
 }
 
-/// The jobs of the next pass: the one whose turn it is, and those that it takes along.
+/// The jobs of the next pass: the one that came first, and those that it takes along.
 fn join<B: Ops>(worker: &Worker<B>, queue: &Arc<Queue>, first: Taken) -> Vec<Taken> {
-    let joining = match queue.is_empty() {
+    let waiting = queue.pools();
+    let joining = match waiting.is_empty() {
         true => None,
-        false => Joining::new(worker, &first.job),
+        false => Joining::new(worker, &first.pool),
     };
     let mut taken = vec![first];
-    if let Some(mut joining) = joining {
-        taken.extend(queue.take_if(|job| joining.takes(worker, job)));
+    let Some(mut joining) = joining else { return taken };
+    for (id, pool) in waiting {
+        // Callers come and go while it plans: who has left since is not in the pass.
+        if let Some(joint) = joining.with(worker, pool)
+            && let Some(job) = queue.take_job(id)
+        {
+            joining = joint;
+            taken.push(job);
+        }
     }
     taken
 }
@@ -194,11 +203,15 @@ fn select<B: Ops>(worker: &mut Worker<B>, mut taken: Vec<Taken>) {
 
 fn run<B: Ops>(worker: &mut Worker<B>, taken: &mut [Taken]) -> Vec<Result<Scored>> {
     let report = |answer| move |progress| Answer::progress(answer, progress);
-    let (jobs, reports): (Vec<&mut Job>, Vec<_>) =
-        taken.iter_mut().map(|taken| (&mut taken.job, report(&taken.answer))).unzip();
-    let running = |(job, report)| Running { job, progress: report };
-    let mut jobs: Vec<Running<'_>> =
-        jobs.into_iter().zip(reports.iter().map(|r| r as _)).map(running).collect();
+    let (jobs, reports): (Vec<_>, Vec<_>) = taken
+        .iter_mut()
+        .map(|taken| ((&mut taken.job, &taken.pool), report(&taken.answer)))
+        .unzip();
+    let mut jobs: Vec<Running<'_>> = jobs
+        .into_iter()
+        .zip(&reports)
+        .map(|((job, pool), progress)| Running { job, pool: Arc::clone(pool), progress })
+        .collect();
     worker.run(&mut jobs)
 }
 

@@ -1,9 +1,10 @@
 //! Which jobs that wait share a pass with the one whose turn it is.
 
+use std::sync::Arc;
+
 use grating_backend::Ops;
 use grating_sched::{Plan, PoolShape};
 
-use crate::job::Job;
 use crate::worker::{Worker, joint};
 
 /// How much longer than alone, as a share of that time, the first job may take for the others' sake: what the last
@@ -17,7 +18,7 @@ const ADDED: f64 = 0.5;
 /// what they compute fits in the time in which the first would have waited. Where computing binds, a joint pass would
 /// only delay the first.
 pub(crate) struct Joining {
-    pools: Vec<PoolShape>,
+    pools: Vec<Arc<PoolShape>>,
     /// How long the layers take those that have been taken, seconds.
     seconds: f64,
     /// The longest that they may take.
@@ -27,37 +28,32 @@ pub(crate) struct Joining {
 impl Joining {
     /// With the first job alone; nothing where that is all that can be: passes are not to be joined, rates of this
     /// machine are not known yet, or the job's own plan is none.
-    pub(crate) fn new<B: Ops>(worker: &Worker<B>, first: &Job) -> Option<Self> {
+    pub(crate) fn new<B: Ops>(worker: &Worker<B>, first: &Arc<PoolShape>) -> Option<Self> {
         let rates = &worker.machine;
         let known = rates.disk_to_host.measured && rates.flops_measured;
         if !worker.options.joint_passes || !known {
             return None;
         }
-        let pool = worker.pool_of(first);
-        let seconds = layers_seconds(&worker.plan(&pool).ok()?);
-        Some(Joining { pools: vec![pool], seconds, limit: seconds * (1.0 + DELAY) })
+        let seconds = layers_seconds(&worker.plan(first).ok()?);
+        let limit = seconds * (1.0 + DELAY);
+        Some(Joining { pools: vec![Arc::clone(first)], seconds, limit })
     }
 
-    /// Whether the job goes along with those that have been taken; it is one of them then.
-    pub(crate) fn takes<B: Ops>(&mut self, worker: &Worker<B>, job: &Job) -> bool {
-        let pool = worker.pool_of(job);
-        let Ok(alone) = worker.plan(&pool) else { return false };
-        self.pools.push(pool);
+    /// The pass with one job more; nothing where that one does not go along with those that have been taken.
+    pub(crate) fn with<B: Ops>(&self, worker: &Worker<B>, pool: Arc<PoolShape>) -> Option<Self> {
+        let alone = worker.plan(&pool).ok()?;
+        let pools: Vec<_> = self.pools.iter().cloned().chain([pool]).collect();
         // There must be memory for all prefixes at once; what they take of the time is another matter.
-        let joint = worker.plan(&joint(&self.pools)).and_then(|_| worker.plan(&timed(&self.pools)));
-        let seconds = joint.map_or(f64::INFINITY, |plan| layers_seconds(&plan));
+        worker.plan(&joint(&pools)).ok()?;
+        let seconds = layers_seconds(&worker.plan(&timed(&pools)).ok()?);
         let fits =
             seconds <= self.limit && seconds - self.seconds <= ADDED * layers_seconds(&alone);
-        match fits {
-            true => self.seconds = seconds,
-            false => _ = self.pools.pop(),
-        }
-        fits
+        fits.then_some(Joining { pools, seconds, limit: self.limit })
     }
 }
 
 /// The candidates of all pools as a plan times them: prefixes beyond the first are computed as candidates are.
-fn timed(pools: &[PoolShape]) -> PoolShape {
+fn timed(pools: &[Arc<PoolShape>]) -> PoolShape {
     let prefixes = pools.iter().skip(1).map(|pool| pool.prefix_tokens).filter(|&tokens| tokens > 0);
     let lengths = pools.iter().flat_map(|pool| pool.lengths.iter().copied()).chain(prefixes);
     PoolShape::new(lengths.collect()).with_prefix(pools.first().map_or(0, |p| p.prefix_tokens))
@@ -76,7 +72,7 @@ mod tests {
     #[test]
     fn every_prefix_is_computed_once_and_no_candidate_follows_them_all() {
         let pool = |lengths: &[usize], prefix| PoolShape::new(lengths.to_vec()).with_prefix(prefix);
-        let pools = [pool(&[3, 4], 10), pool(&[5], 7), pool(&[6], 0)];
+        let pools = [pool(&[3, 4], 10), pool(&[5], 7), pool(&[6], 0)].map(Arc::new);
         assert_eq!(timed(&pools), pool(&[3, 4, 5, 6, 7], 10));
         assert_eq!(joint(&pools), pool(&[3, 4, 5, 6], 17));
     }

@@ -2,6 +2,7 @@
 
 use grating_backend::Ops;
 use grating_model::{Attention, ChunkLayout, Encoding, FeedForward, KeysValues, PassContext};
+use grating_sched::PoolShape;
 
 use crate::executor::Executor;
 
@@ -79,8 +80,15 @@ impl<B: Ops> Prefix<B> {
     }
 }
 
+/// Candidates by their lengths: with `shared_prefix` after what they have in common.
+pub(crate) fn pool(encodings: &[Encoding], shared_prefix: bool) -> PoolShape {
+    let prefix = if shared_prefix { common(encodings) } else { 0 };
+    let lengths = encodings.iter().map(|e| e.ids.len() - prefix).collect();
+    PoolShape::new(lengths).with_prefix(prefix)
+}
+
 /// Tokens that all candidates begin with, leaving each at least one of its own; 0 for one candidate alone.
-pub(crate) fn common(encodings: &[Encoding]) -> usize {
+fn common(encodings: &[Encoding]) -> usize {
     let [first, others @ ..] = encodings else { return 0 };
     if others.is_empty() {
         return 0;
@@ -121,6 +129,13 @@ mod tests {
         assert_eq!(common(&[encoding(&[1, 2])]), 0);
         assert_eq!(common(&[encoding(&[1]), encoding(&[2])]), 0);
         assert_eq!(common(&[]), 0);
+    }
+
+    #[test]
+    fn a_pool_counts_the_prefix_once_where_it_is_shared() {
+        let encodings = [encoding(&[1, 2, 3]), encoding(&[1, 2, 4, 5])];
+        assert_eq!(pool(&encodings, true), PoolShape::new(vec![1, 2]).with_prefix(2));
+        assert_eq!(pool(&encodings, false), PoolShape::new(vec![3, 4]));
     }
 
     #[test]

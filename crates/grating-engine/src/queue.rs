@@ -1,8 +1,8 @@
 //! Jobs that wait for the worker: a bounded queue that a job can leave from anywhere in the line.
 //!
 //! A channel hands over what is in front and nothing else. Here a job that is cancelled leaves from the middle, the
-//! worker looks down the line for jobs that fit into the pass that it is about to make, and a caller takes a place before
-//! it does the work of filling it. Hence a list under one lock with two conditions; what a job's caller is told goes over
+//! worker looks down the line for jobs that fit into the pass that it is about to make and takes those, and a caller takes
+//! a place before it does the work of filling it. Hence a list under one lock with two conditions; what a job's caller is told goes over
 //! channels of the job's own ([`Ticket`]).
 //!
 //! No thread watches deadlines: whoever would notice looks. That is the caller who waits for the answer, the callers who
@@ -19,12 +19,15 @@ use grating_sched::{Plan, PoolShape};
 use crate::cancel::{CancelToken, Listening, Stop};
 use crate::error::{EngineError, Result};
 use crate::job::Job;
+use crate::prefix;
 use crate::ticket::{self, Answer, Ticket};
 
 /// The jobs of one engine that nobody computes yet.
 pub(crate) struct Queue {
     /// Most jobs that wait, those included whose place is taken but not filled.
     length: usize,
+    /// Whether what all candidates of a job begin with counts once in its pool.
+    shared_prefix: bool,
     state: Mutex<State>,
     /// The worker's: something has come, or the end.
     come: Condvar,
@@ -39,7 +42,8 @@ struct State {
     reserved: usize,
     /// Callers who wait for a place, in the order in which they came.
     blocked: VecDeque<u64>,
-    next_blocked: u64,
+    /// Of the next job or caller.
+    next_id: u64,
     /// Each of its caller waits or comes once, so that there are not many.
     calls: VecDeque<Call>,
     running: usize,
@@ -48,7 +52,9 @@ struct State {
 
 /// A job in the line.
 struct Entry {
+    id: u64,
     job: Box<Job>,
+    pool: Arc<PoolShape>,
     stop: Stop,
     tokens: usize,
     since: Instant,
@@ -74,6 +80,7 @@ pub(crate) enum Next {
 /// A job that the worker has taken, and the way to answer its caller.
 pub(crate) struct Taken {
     pub(crate) job: Job,
+    pub(crate) pool: Arc<PoolShape>,
     pub(crate) answer: Answer,
     /// Since when it has waited.
     pub(crate) since: Instant,
@@ -118,10 +125,10 @@ pub struct WaitingJob {
 }
 
 impl Queue {
-    /// Room for `length` jobs that wait.
-    pub(crate) fn new(length: usize) -> Arc<Self> {
-        let state = Mutex::default();
-        Arc::new(Queue { length, state, come: Condvar::new(), freed: Condvar::new() })
+    /// Room for `length` jobs that wait; with `shared_prefix` their pools count what all candidates begin with once.
+    pub(crate) fn new(length: usize, shared_prefix: bool) -> Arc<Self> {
+        let (state, come, freed) = (Mutex::default(), Condvar::new(), Condvar::new());
+        Arc::new(Queue { length, shared_prefix, state, come, freed })
     }
 
     /// Most jobs that wait.
@@ -136,8 +143,7 @@ impl Queue {
     pub(crate) fn reserve(self: &Arc<Self>, stop: &Stop) -> Result<Place> {
         let _listening = self.listen(&stop.cancel);
         let mut state = self.lock();
-        let id = state.next_blocked;
-        state.next_blocked += 1;
+        let id = state.new_id();
         state.blocked.push_back(id);
         let outcome = loop {
             if state.closed {
@@ -215,26 +221,21 @@ impl Queue {
         }
     }
 
-    /// Takes of the jobs that wait now those that `fits` likes; it is shown each once, in the order in which they came,
-    /// and knows itself whether a job may be passed over. Callers are held up while it thinks.
-    pub(crate) fn take_if(self: &Arc<Self>, mut fits: impl FnMut(&Job) -> bool) -> Vec<Taken> {
-        let mut state = self.lock();
-        let (mut taken, mut at) = (Vec::new(), 0);
-        while let Some(entry) = state.line.get(at) {
-            match fits(&entry.job) {
-                true => taken.extend(state.line.remove(at)),
-                false => at += 1,
-            }
-        }
-        state.running += taken.len();
-        drop(state);
-        self.freed.notify_all();
-        taken.into_iter().map(|entry| entry.taken(self)).collect()
+    /// The jobs that wait now, in the order in which they came: under which id each can be [taken](Self::take_job), and
+    /// its pool.
+    pub(crate) fn pools(&self) -> Vec<(u64, Arc<PoolShape>)> {
+        self.lock().line.iter().map(|entry| (entry.id, Arc::clone(&entry.pool))).collect()
     }
 
-    /// Whether no job waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.lock().line.is_empty()
+    /// Takes a job from wherever it is in the line; nothing where it has left, cancelled or too late.
+    pub(crate) fn take_job(self: &Arc<Self>, id: u64) -> Option<Taken> {
+        let mut state = self.lock();
+        let at = state.line.iter().position(|entry| entry.id == id)?;
+        let entry = state.line.remove(at)?;
+        state.running += 1;
+        drop(state);
+        self.freed.notify_all();
+        Some(entry.taken(self))
     }
 
     /// Who waits now.
@@ -326,6 +327,11 @@ impl fmt::Debug for Queue {
 }
 
 impl State {
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
     fn has_room(&self, length: usize) -> bool {
         self.line.len() + self.reserved < length
     }
@@ -348,7 +354,7 @@ impl Entry {
     fn taken(self, queue: &Arc<Queue>) -> Taken {
         let running = Running(Arc::clone(queue));
         let answer = self.answer.of_running(running);
-        Taken { job: *self.job, answer, since: self.since }
+        Taken { job: *self.job, pool: self.pool, answer, since: self.since }
     }
 }
 
@@ -363,9 +369,11 @@ impl Place {
         // Before it is in the line: who is cancelled from now on is either found there or does not get in.
         let listening = queue.listen(&stop.cancel);
         let tokens = job.encodings.iter().map(|encoding| encoding.ids.len()).sum();
+        let pool = Arc::new(prefix::pool(&job.encodings, queue.shared_prefix));
         let (job, since) = (Box::new(job), Instant::now());
-        let entry = Entry { job, stop, tokens, since, answer, _listening: listening };
         let mut state = queue.lock();
+        let id = state.new_id();
+        let entry = Entry { id, job, pool, stop, tokens, since, answer, _listening: listening };
         self.filled = true;
         state.reserved -= 1;
         let refused = match state.closed {

@@ -17,7 +17,6 @@ use crate::meter::{Costs, Counters, Meter};
 use crate::options::EngineOptions;
 use crate::pass::{Pass, PassJob};
 use crate::pool::HiddenStore;
-use crate::prefix;
 use crate::progress::{Progress, Reporter};
 use crate::readouts::Readouts;
 use crate::rows::CachedRows;
@@ -54,6 +53,8 @@ pub(crate) struct Worker<B: Ops> {
 /// A job that is about to be computed.
 pub(crate) struct Running<'a> {
     pub(crate) job: &'a mut Job,
+    /// Its candidates by their lengths.
+    pub(crate) pool: Arc<PoolShape>,
     /// Whom to tell how far it is.
     pub(crate) progress: &'a (dyn Fn(Progress) + Sync),
 }
@@ -176,7 +177,8 @@ impl<B: Ops> Worker<B> {
 
     fn select(&mut self, jobs: &mut [Running<'_>]) -> Vec<Result<Scored>> {
         let started = Instant::now();
-        let pools: Vec<PoolShape> = jobs.iter().map(|running| self.pool_of(running.job)).collect();
+        let pools: Vec<Arc<PoolShape>> =
+            jobs.iter().map(|running| Arc::clone(&running.pool)).collect();
         let pool = joint(&pools);
         // The others wait with the first, who waits only for memory.
         let stop = jobs[0].job.stop();
@@ -235,21 +237,11 @@ impl<B: Ops> Worker<B> {
         end.jobs.into_iter().zip(jobs.iter()).zip(prefixes).map(scored).collect()
     }
 
-    /// A job's candidates by their lengths, after what they have in common.
-    pub(crate) fn pool_of(&self, job: &Job) -> PoolShape {
-        let prefix = match self.options.savings.shared_prefix && self.model.can_share_prefix() {
-            true => prefix::common(&job.encodings),
-            false => 0,
-        };
-        let lengths = job.encodings.iter().map(|e| e.ids.len() - prefix).collect();
-        PoolShape::new(lengths).with_prefix(prefix)
-    }
-
     /// The candidates through embedding and layers. The worker is [prepared](Self::prepare) for the plan.
     fn pass(
         &mut self,
         jobs: &mut [Running<'_>],
-        pools: &[PoolShape],
+        pools: &[Arc<PoolShape>],
         plan: &Plan,
         started: Instant,
     ) -> Result<PassEnd> {
@@ -268,7 +260,7 @@ impl<B: Ops> Worker<B> {
         if let Some(spill) = spill {
             spill.record(records);
         }
-        let tokens = pools.iter().map(PoolShape::tokens).sum();
+        let tokens = pools.iter().map(|pool| pool.tokens()).sum();
         let may_fall_back = match self.machine.host.budget {
             Some(budget) if plan.layout.spill => {
                 self.share.grow(self.shape.hidden_bytes(tokens), budget)
@@ -315,8 +307,8 @@ impl<B: Ops> Worker<B> {
 
     /// Corrects the machine's rates by those of a pass that computed so many candidates of each pool, summed over the
     /// layers.
-    fn learn(&mut self, pools: &[PoolShape], plan: &Plan, costs: &Costs, computed: &[usize]) {
-        let flops = |(pool, &computed): (&PoolShape, &usize)| {
+    fn learn(&mut self, pools: &[Arc<PoolShape>], plan: &Plan, costs: &Costs, computed: &[usize]) {
+        let flops = |(pool, &computed): (&Arc<PoolShape>, &usize)| {
             let workload = Workload::full(&self.shape, pool, plan.layout.chunk_tokens);
             let all = pool.lengths.len() * self.model.config().layers;
             workload.flops(&self.shape) * computed as f64 / all as f64
@@ -376,7 +368,7 @@ impl<B: Ops> Worker<B> {
 
 /// The candidates of all pools, as memory is planned for them: the prefixes count as one long one, which takes as much as
 /// all of them.
-pub(crate) fn joint(pools: &[PoolShape]) -> PoolShape {
+pub(crate) fn joint(pools: &[Arc<PoolShape>]) -> PoolShape {
     let lengths = pools.iter().flat_map(|pool| pool.lengths.iter().copied()).collect();
     let prefixes = pools.iter().map(|pool| pool.prefix_tokens).sum();
     PoolShape::new(lengths).with_prefix(prefixes)
@@ -389,7 +381,7 @@ fn pass_job<'a, 'w, B: Ops>(
     running: &Running<'a>,
     readouts: Option<&'a Readouts>,
 ) -> Result<PassJob<'a, 'w, B>> {
-    let Running { job, progress } = running;
+    let Running { job, progress, .. } = running;
     let (layers, candidates) = (on.layers(), job.encodings.len());
     let scoring = Scoring::new(head, readouts, job.states.then_some(candidates));
     let pool = Pool { candidates, layers, k: job.k };
@@ -413,3 +405,6 @@ fn passed<B: Ops>(job: PassJob<'_, '_, B>) -> Result<Passed> {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,11 @@ fn job(k: usize) -> Job {
     Job::new(vec![Encoding::default(); 2], k)
 }
 
+/// Room for so many jobs.
+fn queue_of(length: usize) -> Arc<Queue> {
+    Queue::new(length, true)
+}
+
 fn submit(queue: &Arc<Queue>, job: Job) -> Ticket {
     queue.try_reserve().unwrap().unwrap().submit(job)
 }
@@ -32,6 +37,15 @@ fn take(queue: &Arc<Queue>) -> Taken {
         Some(Next::Job(taken)) => taken,
         _ => panic!("a job waits, and no call"),
     }
+}
+
+/// Takes the jobs whose number is like that, wherever in the line they are.
+fn take_those(queue: &Arc<Queue>, like: impl Fn(usize) -> bool) -> Vec<Taken> {
+    let state = queue.lock();
+    let waiting: Vec<(u64, usize)> = state.line.iter().map(|e| (e.id, e.job.k)).collect();
+    drop(state);
+    let liked = waiting.into_iter().filter(|&(_, k)| like(k));
+    liked.filter_map(|(id, _)| queue.take_job(id)).collect()
 }
 
 /// An answer that no other job gets.
@@ -56,7 +70,7 @@ fn until(holds: impl Fn() -> bool) {
 
 #[test]
 fn jobs_are_taken_in_order_and_answered_one_by_one() {
-    let queue = Queue::new(3);
+    let queue = queue_of(3);
     let tickets = [7, 8, 9].map(|k| submit(&queue, job(k)));
     assert!(queue.try_reserve().unwrap().is_none(), "three may wait");
     let (first, second) = (take(&queue), take(&queue));
@@ -71,7 +85,7 @@ fn jobs_are_taken_in_order_and_answered_one_by_one() {
 
 #[test]
 fn a_cancelled_job_leaves_from_the_middle_while_nobody_takes_any() {
-    let queue = Queue::new(3);
+    let queue = queue_of(3);
     let second = job(2);
     let token = second.cancel.clone();
     let tickets = [job(1), second, job(3)].map(|job| submit(&queue, job));
@@ -84,7 +98,7 @@ fn a_cancelled_job_leaves_from_the_middle_while_nobody_takes_any() {
 
 #[test]
 fn a_job_that_is_cancelled_or_late_already_does_not_get_in() {
-    let queue = Queue::new(2);
+    let queue = queue_of(2);
     let (cancelled, mut late) = (job(1), job(2));
     cancelled.cancel.cancel();
     late.deadline = Some(Deadline::after(Duration::ZERO));
@@ -97,7 +111,7 @@ fn a_job_that_is_cancelled_or_late_already_does_not_get_in() {
 
 #[test]
 fn a_deadline_ends_a_job_that_waits_and_says_what_was_allowed() {
-    let queue = Queue::new(2);
+    let queue = queue_of(2);
     let mut late = job(1);
     late.deadline = Some(Deadline::after(Duration::from_millis(2)));
     let stays = submit(&queue, job(2));
@@ -109,7 +123,7 @@ fn a_deadline_ends_a_job_that_waits_and_says_what_was_allowed() {
 
 #[test]
 fn the_deadline_of_another_frees_a_place_although_nobody_waits_for_that_answer() {
-    let queue = Queue::new(1);
+    let queue = queue_of(1);
     let mut late = job(1);
     late.deadline = Some(Deadline::after(Duration::from_millis(2)));
     let _late = submit(&queue, late);
@@ -120,7 +134,7 @@ fn the_deadline_of_another_frees_a_place_although_nobody_waits_for_that_answer()
 
 #[test]
 fn who_drops_the_ticket_leaves_and_the_token_stays_good_for_others() {
-    let queue = Queue::new(2);
+    let queue = queue_of(2);
     let token = CancelToken::new();
     let with_token = |k| Job { cancel: token.clone(), ..job(k) };
     let (kept, dropped) = (submit(&queue, with_token(1)), submit(&queue, with_token(2)));
@@ -138,7 +152,7 @@ fn who_drops_the_ticket_leaves_and_the_token_stays_good_for_others() {
 
 #[test]
 fn a_clone_of_a_job_is_not_abandoned_with_it() {
-    let queue = Queue::new(1);
+    let queue = queue_of(1);
     let original = job(1);
     drop(submit(&queue, original.clone()));
     let _again = submit(&queue, original);
@@ -147,7 +161,7 @@ fn a_clone_of_a_job_is_not_abandoned_with_it() {
 
 #[test]
 fn callers_wait_for_a_place_in_the_order_in_which_they_came() {
-    let queue = Queue::new(1);
+    let queue = queue_of(1);
     let first = submit(&queue, job(0));
     std::thread::scope(|scope| {
         let mut callers = Vec::new();
@@ -177,7 +191,7 @@ fn callers_wait_for_a_place_in_the_order_in_which_they_came() {
 
 #[test]
 fn who_waits_for_a_place_can_be_cancelled_or_be_too_late() {
-    let queue = Queue::new(1);
+    let queue = queue_of(1);
     let _first = submit(&queue, job(1));
     let stop = Stop::default();
     let late = Stop { deadline: Some(Deadline::after(Duration::from_millis(2))), ..stop.clone() };
@@ -194,7 +208,7 @@ fn who_waits_for_a_place_can_be_cancelled_or_be_too_late() {
 
 #[test]
 fn a_place_that_is_not_filled_is_free_again() {
-    let queue = Queue::new(1);
+    let queue = queue_of(1);
     let place = queue.try_reserve().unwrap().unwrap();
     assert_eq!(queue.waiting().reserved, 1);
     assert!(queue.try_reserve().unwrap().is_none());
@@ -203,16 +217,11 @@ fn a_place_that_is_not_filled_is_free_again() {
 }
 
 #[test]
-fn the_worker_looks_down_the_line_for_jobs_that_fit() {
-    let queue = Queue::new(6);
+fn the_worker_takes_jobs_from_wherever_they_are_in_the_line() {
+    let queue = queue_of(6);
     let _tickets: Vec<Ticket> = (1..6).map(|k| submit(&queue, job(k))).collect();
     let first = take(&queue);
-    let mut shown = Vec::new();
-    let more = queue.take_if(|job| {
-        shown.push(job.k);
-        job.k % 2 == 0
-    });
-    assert_eq!(shown, [2, 3, 4, 5]);
+    let more = take_those(&queue, |k| k % 2 == 0);
     assert_eq!(more.iter().map(|taken| taken.job.k).collect::<Vec<_>>(), [2, 4]);
     assert_eq!((queue.waiting().running, waiting(&queue)), (3, vec![3, 5]));
     drop((first, more));
@@ -220,8 +229,35 @@ fn the_worker_looks_down_the_line_for_jobs_that_fit() {
 }
 
 #[test]
+fn who_leaves_while_the_worker_thinks_is_not_taken() {
+    let queue = queue_of(4);
+    let [second, third] = [job(2), job(3)];
+    let token = second.cancel.clone();
+    let [_first, second, third, _fourth] =
+        [job(1), second, third, job(4)].map(|job| submit(&queue, job));
+    let ids: Vec<u64> = queue.pools().into_iter().map(|(id, _)| id).collect();
+    token.cancel();
+    drop(third);
+    assert!(matches!(wait(second), Err(EngineError::Cancelled)));
+    let taken: Vec<usize> =
+        ids.into_iter().filter_map(|id| queue.take_job(id)).map(|taken| taken.job.k).collect();
+    assert_eq!(taken, [1, 4]);
+}
+
+#[test]
+fn a_pool_is_known_before_the_job_is_taken_and_goes_with_it() {
+    let queue = queue_of(2);
+    let encoding = |ids: &[u32]| Encoding { ids: ids.to_vec(), ..Encoding::default() };
+    let job = Job::new(vec![encoding(&[1, 2, 3]), encoding(&[1, 4])], 1);
+    let _ticket = submit(&queue, job);
+    let expected = PoolShape::new(vec![2, 1]).with_prefix(1);
+    assert_eq!(*queue.pools()[0].1, expected);
+    assert_eq!(*take(&queue).pool, expected);
+}
+
+#[test]
 fn calls_come_before_jobs_and_giving_back_is_asked_once() {
-    let queue = Queue::new(1);
+    let queue = queue_of(1);
     let _ticket = submit(&queue, job(1));
     queue.call(Call::GiveBack).unwrap();
     queue.call(Call::GiveBack).unwrap();
@@ -231,7 +267,7 @@ fn calls_come_before_jobs_and_giving_back_is_asked_once() {
 
 #[test]
 fn a_closed_queue_serves_who_waits_and_nobody_else() {
-    let queue = Queue::new(2);
+    let queue = queue_of(2);
     let ticket = submit(&queue, job(1));
     let place = queue.try_reserve().unwrap().unwrap();
     queue.close();
@@ -246,7 +282,7 @@ fn a_closed_queue_serves_who_waits_and_nobody_else() {
 
 #[test]
 fn nobody_waits_for_a_worker_that_is_gone() {
-    let queue = Queue::new(1);
+    let queue = queue_of(1);
     let ticket = submit(&queue, job(1));
     let (answer, inbox) = crossbeam_channel::bounded(1);
     queue.call(Call::Plan(PoolShape::uniform(1, 1), answer)).unwrap();
@@ -259,7 +295,7 @@ fn nobody_waits_for_a_worker_that_is_gone() {
     assert!(matches!(wait(ticket), Err(EngineError::WorkerGone)));
     assert!(inbox.recv().is_err());
     // Nor for an answer that a taken job never got.
-    let queue = Queue::new(1);
+    let queue = queue_of(1);
     let ticket = submit(&queue, job(1));
     drop(take(&queue));
     assert!(matches!(wait(ticket), Err(EngineError::WorkerGone)));
@@ -267,7 +303,7 @@ fn nobody_waits_for_a_worker_that_is_gone() {
 
 #[test]
 fn a_wait_may_be_too_short_and_news_are_in_order() {
-    let queue = Queue::new(1);
+    let queue = queue_of(1);
     let mut ticket = submit(&queue, job(1));
     assert!(ticket.wait_timeout(Duration::ZERO, |_| ()).is_none());
     assert_eq!(ticket.progress(), None);
@@ -288,7 +324,7 @@ fn a_wait_may_be_too_short_and_news_are_in_order() {
 fn every_ticket_gets_one_answer_whoever_cancels_whatever_meanwhile() {
     const CALLERS: usize = 4;
     const JOBS: usize = 200;
-    let queue = Queue::new(3);
+    let queue = queue_of(3);
     let ended = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for caller in 0..CALLERS {
@@ -320,7 +356,7 @@ fn every_ticket_gets_one_answer_whoever_cancels_whatever_meanwhile() {
         }
         while let Some(next) = queue.take() {
             let Next::Job(first) = next else { panic!("nobody calls") };
-            let more = queue.take_if(|job| job.k % 2 == 0);
+            let more = take_those(&queue, |k| k % 2 == 0);
             std::iter::once(first).chain(more).for_each(answer);
         }
     });
@@ -336,7 +372,7 @@ enum Step {
     Drop(usize),
     Take,
     /// Jobs whose number is divisible by this.
-    TakeIf(usize),
+    TakeThose(usize),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -345,7 +381,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(Step::Cancel),
         1 => any::<usize>().prop_map(Step::Drop),
         1 => Just(Step::Take),
-        1 => (1..4usize).prop_map(Step::TakeIf),
+        1 => (1..4usize).prop_map(Step::TakeThose),
     ]
 }
 
@@ -353,7 +389,7 @@ proptest! {
     /// Against a plain list: who waits, who is told what.
     #[test]
     fn the_line_is_as_a_list_would_be(length in 1..5usize, steps in prop::collection::vec(step(), 0..60)) {
-        let queue = Queue::new(length);
+        let queue = queue_of(length);
         let (mut list, mut tickets): (Vec<usize>, Vec<(usize, CancelToken, Ticket)>) = Default::default();
         for (k, step) in steps.into_iter().enumerate() {
             let at = |n: usize| n.checked_rem(tickets.len());
@@ -385,8 +421,8 @@ proptest! {
                     let at = tickets.iter().position(|(other, ..)| *other == k).unwrap();
                     prop_assert_eq!(answered(tickets.remove(at).2), k);
                 },
-                Step::TakeIf(divisor) => {
-                    let taken = queue.take_if(|job| job.k % divisor == 0);
+                Step::TakeThose(divisor) => {
+                    let taken = take_those(&queue, |k| k % divisor == 0);
                     let expected: Vec<usize> = list.extract_if(.., |k| *k % divisor == 0).collect();
                     prop_assert_eq!(taken.iter().map(|t| t.job.k).collect::<Vec<_>>(), expected);
                     for taken in taken {
