@@ -1,16 +1,15 @@
 //! Golden checkpoints and the scores that `transformers` has after every layer of them (xtask/goldens/README.md); for
 //! every implementation of the operations.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use grating_backend::Ops;
 use grating_io::Checkpoint;
-use grating_model::{
-    Encoding, LayerWeights, LoadOptions, LoadedModel, Logit, Part, PartBuffer, SideFiles,
-    TokenizerFiles,
-};
+use grating_model::{Encoding, LayerWeights, LoadedModel, Logit, Part, PartBuffer};
 use serde::Deserialize;
+
+use crate::golden::{cases, load};
 
 /// |ours - reference| ≤ 1e-4 × max(1, |reference|): both compute in f32 and differ in the order of sums only.
 pub const TOLERANCE: f32 = 1e-4;
@@ -44,40 +43,6 @@ impl Pair {
         let (ids, type_ids) = (self.ids.clone(), self.type_ids.clone());
         Encoding { ids, type_ids, truncated: self.truncated, query_truncated: false }
     }
-}
-
-/// Folders of the golden checkpoints.
-pub fn cases() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grating-model/tests/goldens");
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.join("golden.json").exists())
-        .collect();
-    cases.sort();
-    assert!(cases.len() >= 8, "only {} golden cases", cases.len());
-    cases
-}
-
-/// Loads a golden checkpoint.
-pub fn load(case: &Path, max_tokens: usize, special: bool) -> (LoadedModel, Checkpoint) {
-    let read = |name: &str| std::fs::read(case.join(name)).ok();
-    let checkpoint = Checkpoint::open(case).unwrap();
-    let options =
-        LoadOptions::default().max_tokens(Some(max_tokens)).special_tokens_in_text(special);
-    let (config, tokenizer) = (read("config.json").unwrap(), read("tokenizer.json").unwrap());
-    let beside = TokenizerFiles::BESIDE.map(|name| (name, read(name)));
-    let get = |name: &str| beside.iter().find(|(n, _)| *n == name)?.1.as_deref();
-    let loaded = LoadedModel::load(
-        &config,
-        TokenizerFiles::of(&tokenizer, get),
-        read("grating.json").as_deref(),
-        &SideFiles::default(),
-        &checkpoint,
-        options,
-    )
-    .unwrap_or_else(|error| panic!("{}: {error}", case.display()));
-    (loaded, checkpoint)
 }
 
 /// Scores after each layer, `[layer][candidate]`, all candidates in one ragged chunk. The first `prefix` tokens, which
@@ -153,7 +118,7 @@ pub fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
     let mut failures = Vec::new();
     for case in cases() {
         let pairs = pairs(&case);
-        let (loaded, checkpoint) = load(&case, pairs[0].max_tokens, false);
+        let (loaded, checkpoint) = load(&case, Some(pairs[0].max_tokens), false);
         let case = case.file_name().unwrap().to_string_lossy();
         let tolerance = tolerance(&case);
         let texts: Vec<Encoding> = pairs.iter().map(Pair::encoding).collect();

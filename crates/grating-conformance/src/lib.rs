@@ -6,6 +6,8 @@
 //! scores of the same request run differently (0 on the CPU: not a bit may differ).
 #![allow(clippy::unwrap_used)] // all of it is a test's body: a failed one should panic
 
+pub mod golden;
+mod hooked;
 pub mod layers;
 pub mod operations;
 pub mod requests;

@@ -1,6 +1,5 @@
 //! Whole requests through the engine: however they are run, whatever fails, pruned or not.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use grating_backend::Ops;
@@ -10,7 +9,9 @@ use grating_model::{Encoding, LoadedModel};
 use grating_prune::{Mode, Policy, ScoreTrace, replay};
 use grating_sched::{BlockUnit, PlanError, PoolShape, Spill, WindowSize};
 
-use crate::layers::{cases, load};
+use crate::golden::{folder, load};
+
+mod joint;
 
 /// Bytes from the least budget to the next.
 const STEP: u64 = 16 << 10;
@@ -44,12 +45,20 @@ impl<'a, B: Ops> Subject<'a, B> {
 
     /// An engine, and the tokens of the candidates.
     fn engine(&self, set: impl FnOnce(&mut EngineOptions)) -> (Engine, Vec<Encoding>) {
-        let (LoadedModel { model, encoder, .. }, _) = load(&folder(self.case), 120, false);
+        self.engine_on((self.backend)(), set)
+    }
+
+    fn engine_on(
+        &self,
+        backend: impl Ops,
+        set: impl FnOnce(&mut EngineOptions),
+    ) -> (Engine, Vec<Encoding>) {
+        let (LoadedModel { model, encoder, .. }, _) = load(&folder(self.case), Some(120), false);
         let query = encoder.encode_query(QUERY, None).unwrap();
         let encodings = TEXTS.map(|text| encoder.encode(&query, text).unwrap()).to_vec();
         let mut options = EngineOptions::new(std::env::temp_dir());
         set(&mut options);
-        let (backend, checkpoint) = ((self.backend)(), self.checkpoint.clone());
+        let checkpoint = self.checkpoint.clone();
         let engine = Engine::start(self.case.into(), model, checkpoint, backend, options).unwrap();
         (engine, encodings)
     }
@@ -59,11 +68,6 @@ impl<'a, B: Ops> Subject<'a, B> {
         let (engine, encodings) = self.engine(set);
         [(); 2].map(|()| logits(&select(&engine, Job::new(encodings.clone(), 2)).unwrap()))
     }
-}
-
-fn folder(case: &str) -> std::path::PathBuf {
-    let found = cases().into_iter().find(|path| path.file_name() == Path::new(case).file_name());
-    found.unwrap_or_else(|| panic!("no golden checkpoint {case}"))
 }
 
 fn select(engine: &Engine, job: Job) -> Result<Scored, EngineError> {
@@ -254,64 +258,6 @@ pub fn faults_are_errors_of_their_request<B: Ops>(backend: &dyn Fn() -> B) {
     }
 }
 
-/// Where reading binds, jobs that wait share a pass: weights are read once for all of them, each has the scores that it
-/// has alone, and one that is cancelled ends alone.
-pub fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
-    let mut subject = Subject::new("qwen3-tied-f32", backend);
-    let mut disks = Vec::new();
-    subject.checkpoint = subject.checkpoint.map_storages(|storage| {
-        let disk = Arc::new(FaultyStorage::new(storage, Faults::default()));
-        disks.push(Arc::clone(&disk));
-        disk as Arc<dyn Storage>
-    });
-    let rate = disks.iter().map(|disk| disk.len()).sum::<u64>() / 2;
-    let (engine, encodings) = subject.engine(|options| {
-        options.settings.window = WindowSize::Slots(1);
-        options.settings.chunk_tokens = Some(60);
-        // So little is read that no rate could be learned of it.
-        options.machine.disk_to_host.bytes_per_second = rate as f64;
-        options.machine.disk_to_host.measured = true;
-        options.machine.flops_measured = true;
-    });
-    let job = |k: usize| {
-        let mut job = Job::new(encodings[..4 + k % 3].to_vec(), k);
-        job.policy = (k == 2).then(|| Policy::paper(0.0));
-        job
-    };
-    let alone: Vec<Scored> = (1..4).map(|k| select(&engine, job(k)).unwrap()).collect();
-    let slow = Faults { bytes_per_second: Some(rate), ..Faults::default() };
-    disks.iter().for_each(|disk| disk.set_faults(slow.clone()));
-    // While the first is at work the others come; the one in the middle is cancelled.
-    let first = engine.submit(job(1)).unwrap();
-    while engine.waiting().running == 0 {
-        std::thread::yield_now();
-    }
-    let cancelled = CancelToken::new();
-    let mut in_the_middle = job(2);
-    in_the_middle.cancel = cancelled.clone();
-    let jobs = [job(1), in_the_middle, job(2), job(3)];
-    let tickets = jobs.map(|job| engine.submit(job).unwrap());
-    assert_eq!(first.wait(|_| ()).unwrap().costs.jobs, 1, "nobody waited when it began");
-    let [one, middle, two, three] = tickets;
-    // Once the pass is on its way: a job that waits would not be in it.
-    while !engine.waiting().jobs.is_empty() {
-        std::thread::yield_now();
-    }
-    cancelled.cancel();
-    for (ticket, alone) in [one, two, three].into_iter().zip(&alone) {
-        let joint = ticket.wait(|_| ()).unwrap();
-        assert_eq!(joint.costs.jobs, 4);
-        // Once for all of them, and what is read ahead for the next pass.
-        assert!(joint.costs.weight_bytes_read < 4 * rate, "{}", joint.costs.weight_bytes_read);
-        assert_near(&logits(&joint), &logits(alone), bound, "in a joint pass");
-        assert_eq!(
-            (joint.selected, joint.decided),
-            (alone.selected.clone(), alone.decided.clone())
-        );
-    }
-    assert!(matches!(middle.wait(|_| ()), Err(EngineError::Cancelled)));
-}
-
 /// Where computing binds nobody is computed with others.
 pub fn jobs_go_alone_where_computing_binds<B: Ops>(backend: &dyn Fn() -> B) {
     let (engine, encodings) = Subject::new("qwen3-tied-f32", backend).engine(|options| {
@@ -344,7 +290,9 @@ pub fn all<B: Ops>(backend: impl Fn() -> B, bound: f32) {
     pruning_is_what_a_replay_says(backend, bound);
     cancelled_requests_end_and_the_next_is_served(backend);
     faults_are_errors_of_their_request(backend);
-    jobs_share_a_pass_where_reading_binds(backend, bound);
+    joint::jobs_share_a_pass_where_reading_binds(backend, bound);
+    joint::what_fails_in_a_pass_ends_its_jobs_and_the_worker_serves_on(backend);
+    joint::deadlines_end_jobs_that_wait_and_jobs_that_are_computed(backend, bound);
     jobs_go_alone_where_computing_binds(backend);
     plans_need_no_job(backend);
 }

@@ -3,7 +3,8 @@
 
 use grating_backend::Precision;
 use grating_candle::CandleOps;
-use grating_conformance::layers::{Pair, TOLERANCE, cases, check, load, pairs, trace};
+use grating_conformance::golden::{cases, load};
+use grating_conformance::layers::{Pair, TOLERANCE, check, pairs, trace};
 use grating_conformance::operations;
 use grating_cpu::{CpuOps, Isa};
 use grating_model::Encoding;
@@ -53,7 +54,7 @@ fn a_candidate_scores_the_same_to_the_bit_alone_in_company_and_after_a_shared_pr
     {
         let ops = CpuOps::new(isa, Precision::Exact);
         let pairs = pairs(case);
-        let (loaded, checkpoint) = load(case, pairs[0].max_tokens, false);
+        let (loaded, checkpoint) = load(case, Some(pairs[0].max_tokens), false);
         let texts: Vec<Encoding> = pairs.iter().map(Pair::encoding).collect();
         let together = trace(&ops, &loaded, &checkpoint, &texts, 0);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
