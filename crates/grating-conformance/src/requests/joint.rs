@@ -75,7 +75,8 @@ impl Shared {
             match at - 1 {
                 0 => {
                     began.send(()).unwrap();
-                    Ok(may_go.recv().unwrap())
+                    may_go.recv().unwrap();
+                    Ok(())
                 }
                 at if at == next => during(),
                 _ => Ok(()),
