@@ -232,7 +232,7 @@ pub(crate) struct PruningArgs {
     /// `select` promises membership in the top-K; `rank` also exact scores and order, and saves less.
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
-    /// Print on stderr who was accepted, dropped and deferred after each layer, and why.
+    /// Print on stderr who was accepted, dropped and deferred after each layer, and why, and what was planned and moved.
     #[arg(long)]
     pub(crate) explain: bool,
 }

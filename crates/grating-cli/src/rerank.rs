@@ -54,7 +54,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
         if let Some(selection) = &selection {
             truncations.add(&selection.stats);
             if args.pruning.explain {
-                stats::explain(selection);
+                stats::explain(selection, !args.stats);
             }
         }
         let Asked { query, texts } = asked;

@@ -72,7 +72,9 @@ pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage, shown};
 pub use grating_model::{Logit, Probability};
 pub use grating_prune as prune;
 pub use grating_prune::{Mode, Policy};
-pub use grating_sched::{Ledger, Plan, PlanError, RowCacheSize, Spill, WindowSize};
+pub use grating_sched::{
+    Ledger, Plan, PlanError, PlannedLink, PlannedMemory, RowCacheSize, Spill, WindowSize,
+};
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
 pub use many::Selections;
 pub use pending::{Pending, TrySubmitError};

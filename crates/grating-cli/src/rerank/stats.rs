@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grating::{AuditTotals, LayerStats, Ledger, LinkStats, Selection, Stats};
+use grating::{AuditTotals, LayerStats, Ledger, LinkStats, PlannedMemory, Selection, Stats};
 
 fn ms(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
@@ -123,8 +123,16 @@ fn print_layer(layer: &LayerStats) {
     }
 }
 
-/// The funnel: who was decided after each layer, and why.
-pub(super) fn explain(selection: &Selection) {
+/// The funnel: who was decided after each layer, and why; with the memories and links of the run, which `--stats` has, too.
+pub(super) fn explain(selection: &Selection, with_run: bool) {
+    if with_run {
+        for PlannedMemory { name, budget, ledger, .. } in &selection.plan.memories {
+            let budget =
+                budget.map_or("no budget".into(), |budget| format!("budget {}", mib(budget)));
+            eprintln!("memory      {name}: {} planned, {budget}", mib(ledger.total()));
+        }
+        selection.stats.links.iter().filter(|link| link.bytes > 0).for_each(print_link);
+    }
     let texts = |indices: &[usize]| match indices {
         [] => "nobody".to_string(),
         some => some.iter().map(usize::to_string).collect::<Vec<_>>().join(" "),

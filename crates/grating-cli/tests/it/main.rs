@@ -118,6 +118,26 @@ fn raw_scores_and_stats_are_printed_on_request() {
 }
 
 #[test]
+fn explain_names_memories_and_links_as_plan_does() {
+    let model = golden("bert-gelu-f32");
+    let model = ["-m", model.to_str().unwrap()];
+    let plan = String::from_utf8(grating(&[&["plan"], &model[..]].concat(), b"").stdout).unwrap();
+    let names = ["memory", "disk to memory"];
+    assert!(plan.lines().any(|line| line == names[0]), "{plan}");
+    assert!(plan.lines().any(|line| line.trim_start().starts_with(names[1])), "{plan}");
+    let rerank = [&["rerank", "-q", "window", "--explain"], &model[..]].concat();
+    let lines = |args: &[&str]| {
+        let explained = String::from_utf8(grating(args, b"a river\na window\n").stderr).unwrap();
+        let count = |start: &str| explained.lines().filter(|line| line.starts_with(start)).count();
+        (count("memory      memory: "), count("link        disk to memory: "), count("layer"))
+    };
+    assert_eq!(lines(&rerank), (1, 1, 4));
+    // Not twice.
+    let (memories, links, _) = lines(&[&rerank[..], &["--stats"]].concat());
+    assert_eq!((memories, links), (0, 1));
+}
+
+#[test]
 fn wrong_usage_exits_with_two() {
     fails(&["rerank", "-q", "x", "-k", "0"], TEXTS, 2, &["at least 1"]);
     fails(&["rerank"], TEXTS, 2, &["--query"]);
