@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use grating::{
-    Faults, FaultyStorage, Pending, Pruning, Request, Reranker, RerankerBuilder, Storage, Texts,
+    Faults, FaultyStorage, Pruning, Request, Reranker, RerankerBuilder, Storage, Texts, Ticket,
     WindowSize,
 };
 use grating_benches::pool;
@@ -29,7 +29,7 @@ fn run(reranker: &Reranker, requests: usize, texts: &Texts) -> Result<Run, Box<d
     };
     // All but the first wait while it is computed, so that it goes alone; what is measured are those that wait.
     let running = reranker.submit(request(0))?;
-    let waiting: Vec<Pending> =
+    let waiting: Vec<Ticket> =
         (1..=requests).map(|i| reranker.submit(request(i))).collect::<Result<_, _>>()?;
     running.wait()?;
     let begin = Instant::now();

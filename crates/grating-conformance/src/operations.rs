@@ -62,9 +62,9 @@ fn tensor<B: Ops>(ops: &B, seed: u64, rows: usize, columns: usize) -> Result<B::
 }
 
 /// A block of tensors in f32.
-struct Block(Vec<Vec<u8>>);
+struct HostTensors(Vec<Vec<u8>>);
 
-impl HostBlock for Block {
+impl HostBlock for HostTensors {
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -77,7 +77,7 @@ impl HostBlock for Block {
 /// A slot with tensors of so many numbers each, and how they are bound.
 fn admit<B: Ops>(ops: &B, tensors: &[(u64, usize)]) -> Result<B::Slot> {
     let of = |&(seed, count): &(u64, usize)| bytes(&numbers(seed, count));
-    ops.admit(Arc::new(Block(tensors.iter().map(of).collect())), None)
+    ops.admit(Arc::new(HostTensors(tensors.iter().map(of).collect())), None)
 }
 
 fn bind<'s, B: Ops>(

@@ -34,21 +34,21 @@ pub fn settle() {
 /// What the engines of one process hold. Bytes throughout.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    state: Mutex<State>,
+    state: Mutex<Holdings>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Holdings {
     /// The process without its engines.
     process: u64,
-    engines: BTreeMap<u64, Member>,
+    engines: BTreeMap<u64, Holder>,
     next_id: u64,
     /// Engines that ask for memory, in the order in which they came; the first one is served.
     queue: VecDeque<u64>,
 }
 
-struct Member {
+struct Holder {
     /// What it takes as long as it lives: the tokenizer, names, stacks of its threads.
     own: u64,
     /// What it holds beyond that, at most.
@@ -63,8 +63,8 @@ struct Member {
     ask: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// An engine as it joins an [`Account`].
-pub(crate) struct Joining {
+/// An engine as it is entered in an [`Account`].
+pub(crate) struct Registration {
     /// What of the process is resident now that the model has been opened.
     pub(crate) resident: u64,
     /// What of that is the model's.
@@ -86,8 +86,8 @@ pub(crate) struct Share {
     id: u64,
 }
 
-/// An engine's place in the queue of those that ask; it leaves when this is dropped.
-pub(crate) struct Turn<'a> {
+/// An engine's claim for memory, in the queue of those that ask; it is withdrawn when this is dropped.
+pub(crate) struct Claim<'a> {
     share: &'a Share,
     /// What of the process was resident beyond what the engines hold, when the engine asked.
     grown: u64,
@@ -95,7 +95,7 @@ pub(crate) struct Turn<'a> {
 
 /// What a plan has to take as given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Taken {
+pub(crate) struct Occupied {
     /// By the process and by the other engines as they are.
     pub(crate) now: u64,
     /// When those that can give back or will end have done so.
@@ -111,9 +111,9 @@ impl Account {
         Arc::clone(&ACCOUNT)
     }
 
-    /// Takes an engine in, which holds its floor.
-    pub(crate) fn join(self: &Arc<Self>, joining: Joining) -> Share {
-        let Joining { resident, model, threads, floor, gives_back, ask } = joining;
+    /// Enters an engine, which holds its floor.
+    pub(crate) fn register(self: &Arc<Self>, registration: Registration) -> Share {
+        let Registration { resident, model, threads, floor, gives_back, ask } = registration;
         let mut state = self.lock();
         if state.engines.is_empty() {
             state.process = 0;
@@ -126,7 +126,7 @@ impl Account {
         let (own, held) = (model + threads, floor);
         state
             .engines
-            .insert(id, Member { own, held, floor, gives_back, busy: false, asked: false, ask });
+            .insert(id, Holder { own, held, floor, gives_back, busy: false, asked: false, ask });
         Share { account: Arc::clone(self), id }
     }
 
@@ -136,23 +136,23 @@ impl Account {
         asks.iter().for_each(|ask| ask());
         let mut state = self.lock();
         let until = Instant::now() + SETTLING;
-        while state.engines.values().any(Member::keeps) && Instant::now() < until {
+        while state.engines.values().any(Holder::keeps) && Instant::now() < until {
             state = self.wait(state);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Holdings> {
         // The state is changed in single steps, so a panic elsewhere leaves it sound.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, Holdings>) -> MutexGuard<'a, Holdings> {
         let outcome = self.changed.wait_timeout(state, CANCEL_INTERVAL);
         outcome.unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
-impl State {
+impl Holdings {
     /// Whom to ask, each once: the idle engines, but for one, that keep what they can give back.
     fn ask_others(&mut self, but: Option<u64>) -> Vec<Arc<dyn Fn() + Send + Sync>> {
         let others = self.engines.iter_mut().filter(|(id, _)| Some(**id) != but);
@@ -165,23 +165,23 @@ impl State {
             .collect()
     }
 
-    fn taken(&self, id: u64, grown: u64) -> Taken {
+    fn occupied(&self, id: u64, grown: u64) -> Occupied {
         let own: u64 = self.engines.values().map(|e| e.own).sum();
         let further = self.engines.len().saturating_sub(1) as u64;
         let running = RUNNING_BYTES + RUNNING_BYTES_EACH * further;
         let base = (self.process + own + running).max(grown);
-        let mut taken = Taken { now: base, least: base, idle: false };
+        let mut occupied = Occupied { now: base, least: base, idle: false };
         for (_, other) in self.engines.iter().filter(|(other, _)| **other != id) {
             let may_shrink = other.busy || other.gives_back;
-            taken.now += other.held;
-            taken.least += if may_shrink { other.floor.min(other.held) } else { other.held };
-            taken.idle |= other.keeps();
+            occupied.now += other.held;
+            occupied.least += if may_shrink { other.floor.min(other.held) } else { other.held };
+            occupied.idle |= other.keeps();
         }
-        taken
+        occupied
     }
 }
 
-impl Member {
+impl Holder {
     /// Whether it is idle and keeps what it can give back.
     fn keeps(&self) -> bool {
         !self.busy && self.gives_back && self.held > self.floor
@@ -190,16 +190,16 @@ impl Member {
 
 impl Share {
     /// Asks for memory. `resident` is what of the process is resident now, where the system tells.
-    pub(crate) fn queue(&self, resident: Option<u64>) -> Turn<'_> {
+    pub(crate) fn claim(&self, resident: Option<u64>) -> Claim<'_> {
         let mut state = self.account.lock();
         state.queue.push_back(self.id);
         let held: u64 = state.engines.values().map(|e| e.held).sum();
-        Turn { share: self, grown: resident.unwrap_or(0).saturating_sub(held) }
+        Claim { share: self, grown: resident.unwrap_or(0).saturating_sub(held) }
     }
 
     /// What a plan would have to take as given now.
-    pub(crate) fn taken(&self) -> Taken {
-        self.account.lock().taken(self.id, 0)
+    pub(crate) fn occupied(&self) -> Occupied {
+        self.account.lock().occupied(self.id, 0)
     }
 
     /// Holds so much while it runs a job, whatever the others hold.
@@ -215,7 +215,7 @@ impl Share {
     /// Holds `more` in addition if that stays within `budget`.
     pub(crate) fn grow(&self, more: u64, budget: u64) -> bool {
         let mut state = self.account.lock();
-        let now = state.taken(self.id, 0).now;
+        let now = state.occupied(self.id, 0).now;
         let Some(own) = state.engines.get_mut(&self.id) else { return false };
         let fits = now.saturating_add(own.held).saturating_add(more) <= budget;
         own.held += if fits { more } else { 0 };
@@ -242,7 +242,7 @@ impl Drop for Share {
     }
 }
 
-impl Turn<'_> {
+impl Claim<'_> {
     /// Whether nobody came before.
     pub(crate) fn is_first(&self) -> bool {
         self.share.account.lock().queue.front() == Some(&self.share.id)
@@ -263,13 +263,13 @@ impl Turn<'_> {
     }
 
     /// What a plan has to take as given.
-    pub(crate) fn taken(&self) -> Taken {
-        self.share.account.lock().taken(self.share.id, self.grown)
+    pub(crate) fn occupied(&self) -> Occupied {
+        self.share.account.lock().occupied(self.share.id, self.grown)
     }
 
-    /// Takes `bytes` for a job that was planned with `taken` taken, unless more has been taken since.
-    pub(crate) fn commit(&self, taken: u64, bytes: u64) -> bool {
-        let free = self.taken().now <= taken;
+    /// Takes `bytes` for a job that was planned beside `occupied`, unless that has become more since.
+    pub(crate) fn commit(&self, occupied: u64, bytes: u64) -> bool {
+        let free = self.occupied().now <= occupied;
         // Nobody else commits: this is the first in the queue, and who is not in it only gives back, or joins.
         if free {
             self.share.hold(bytes);
@@ -281,14 +281,14 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// What `stop` says.
-    pub(crate) fn wait_for_less(&self, seen: Taken, stop: &Stop) -> Result<()> {
+    pub(crate) fn wait_for_less(&self, seen: Occupied, stop: &Stop) -> Result<()> {
         let account = &self.share.account;
         let mut state = account.lock();
         let asks = state.ask_others(Some(self.share.id));
         drop(state);
         asks.iter().for_each(|ask| ask());
         state = account.lock();
-        while state.taken(self.share.id, self.grown) == seen {
+        while state.occupied(self.share.id, self.grown) == seen {
             stop.check()?;
             state = account.wait(state);
         }
@@ -296,16 +296,16 @@ impl Turn<'_> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.share.account.lock().queue.retain(|&id| id != self.share.id);
         self.share.account.changed.notify_all();
     }
 }
 
-impl fmt::Debug for Member {
+impl fmt::Debug for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Member")
+        f.debug_struct("Holder")
             .field("own", &self.own)
             .field("held", &self.held)
             .field("floor", &self.floor)
@@ -322,15 +322,19 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn joining(resident: u64, model: u64, gives_back: bool) -> (Joining, Arc<AtomicUsize>) {
+    fn registration(
+        resident: u64,
+        model: u64,
+        gives_back: bool,
+    ) -> (Registration, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let ask = Arc::new(move || _ = count.fetch_add(1, Ordering::Relaxed));
-        (Joining { resident, model, threads: MIB, floor: MIB, gives_back, ask }, asked)
+        (Registration { resident, model, threads: MIB, floor: MIB, gives_back, ask }, asked)
     }
 
     fn join(account: &Arc<Account>, resident: u64, own: u64) -> Share {
-        account.join(joining(resident * MIB, own * MIB, true).0)
+        account.register(registration(resident * MIB, own * MIB, true).0)
     }
 
     #[test]
@@ -339,18 +343,22 @@ mod tests {
         let only = join(&account, 20, 5);
         // What is resident, a thread's stack, and what computing adds.
         assert_eq!(
-            only.taken(),
-            Taken { now: 21 * MIB + RUNNING_BYTES, least: 21 * MIB + RUNNING_BYTES, idle: false }
+            only.occupied(),
+            Occupied {
+                now: 21 * MIB + RUNNING_BYTES,
+                least: 21 * MIB + RUNNING_BYTES,
+                idle: false
+            }
         );
         only.hold(50 * MIB);
         assert_eq!(
-            only.taken().now,
+            only.occupied().now,
             21 * MIB + RUNNING_BYTES,
             "what it holds itself is planned anew"
         );
         // The caller's own memory has grown by 100 since.
-        let turn = only.queue(Some(170 * MIB));
-        assert_eq!(turn.taken().now, 120 * MIB);
+        let claim = only.claim(Some(170 * MIB));
+        assert_eq!(claim.occupied().now, 120 * MIB);
     }
 
     #[test]
@@ -363,15 +371,15 @@ mod tests {
         // The process, the two models and threads, what computing adds.
         let base = (15 + 5 + 3 + 2) * MIB + RUNNING_BYTES + RUNNING_BYTES_EACH;
         let (now, least) = (base + 50 * MIB, base + MIB);
-        assert_eq!(b.taken(), Taken { now, least, idle: false });
+        assert_eq!(b.occupied(), Occupied { now, least, idle: false });
         a.rest(40 * MIB);
-        assert_eq!(b.taken(), Taken { now: now - 10 * MIB, least, idle: true });
+        assert_eq!(b.occupied(), Occupied { now: now - 10 * MIB, least, idle: true });
         drop(a);
-        assert_eq!(b.taken().now, (15 + 3 + 1) * MIB + RUNNING_BYTES);
+        assert_eq!(b.occupied().now, (15 + 3 + 1) * MIB + RUNNING_BYTES);
         drop(b);
         let later = join(&account, 18, 5);
         assert_eq!(
-            later.taken().now,
+            later.occupied().now,
             19 * MIB + RUNNING_BYTES,
             "a process without engines is measured anew"
         );
@@ -380,58 +388,58 @@ mod tests {
     #[test]
     fn an_engine_without_a_budget_keeps_what_it_keeps() {
         let account = Arc::new(Account::default());
-        let (free, asked) = joining(20 * MIB, 5 * MIB, false);
-        let free = account.join(free);
+        let (free, asked) = registration(20 * MIB, 5 * MIB, false);
+        let free = account.register(free);
         let bound = join(&account, 20, 0);
         free.rest(30 * MIB);
-        let taken = bound.taken();
-        assert!(taken.now == taken.least && !taken.idle);
+        let occupied = bound.occupied();
+        assert!(occupied.now == occupied.least && !occupied.idle);
         free.hold(60 * MIB);
-        assert_eq!(bound.taken().now - bound.taken().least, 59 * MIB, "a job ends");
+        assert_eq!(bound.occupied().now - bound.occupied().least, 59 * MIB, "a job ends");
         assert_eq!(asked.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn an_idle_engine_is_asked_once_and_waited_for() {
         let account = Arc::new(Account::default());
-        let (keeper, asked) = joining(20 * MIB, 5 * MIB, true);
-        let keeper = account.join(keeper);
-        keeper.rest(40 * MIB);
+        let (idle, asked) = registration(20 * MIB, 5 * MIB, true);
+        let idle = account.register(idle);
+        idle.rest(40 * MIB);
         let other = join(&account, 60, 0);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| {
-                let turn = other.queue(None);
-                turn.wait_first(&Stop::default()).unwrap();
-                let before = turn.taken();
-                turn.wait_for_less(before, &Stop::default()).unwrap();
-                let after = turn.taken();
-                assert!(!turn.commit(after.now - 1, 9) && turn.commit(after.now, 7 * MIB));
+                let claim = other.claim(None);
+                claim.wait_first(&Stop::default()).unwrap();
+                let before = claim.occupied();
+                claim.wait_for_less(before, &Stop::default()).unwrap();
+                let after = claim.occupied();
+                assert!(!claim.commit(after.now - 1, 9) && claim.commit(after.now, 7 * MIB));
                 before.now - after.now
             });
-            while !keeper.is_asked() {
+            while !idle.is_asked() {
                 std::thread::yield_now();
             }
-            keeper.rest(MIB);
+            idle.rest(MIB);
             assert_eq!(waiting.join().unwrap(), 39 * MIB);
         });
-        assert_eq!((asked.load(Ordering::Relaxed), keeper.is_asked()), (1, false));
-        assert_eq!(keeper.taken().now - keeper.taken().least, 6 * MIB, "the other holds 7 now");
+        assert_eq!((asked.load(Ordering::Relaxed), idle.is_asked()), (1, false));
+        assert_eq!(idle.occupied().now - idle.occupied().least, 6 * MIB, "the other holds 7 now");
     }
 
     #[test]
     fn idle_engines_are_still_before_another_is_measured() {
         let account = Arc::new(Account::default());
-        let (keeper, asked) = joining(20 * MIB, 0, true);
-        let keeper = account.join(keeper);
+        let (idle, asked) = registration(20 * MIB, 0, true);
+        let idle = account.register(idle);
         account.settle(); // It keeps nothing but its floor.
         assert_eq!(asked.load(Ordering::Relaxed), 0);
-        keeper.rest(40 * MIB);
+        idle.rest(40 * MIB);
         std::thread::scope(|scope| {
             let settling = scope.spawn(|| account.settle());
-            while !keeper.is_asked() {
+            while !idle.is_asked() {
                 std::thread::yield_now();
             }
-            keeper.rest(MIB);
+            idle.rest(MIB);
             settling.join().unwrap();
         });
         assert_eq!(asked.load(Ordering::Relaxed), 1);
@@ -441,7 +449,7 @@ mod tests {
     fn who_asks_is_served_in_order_and_a_cancelled_one_leaves() {
         let account = Arc::new(Account::default());
         let (a, b, c) = (join(&account, 20, 0), join(&account, 20, 0), join(&account, 20, 0));
-        let (first, second, third) = (a.queue(None), b.queue(None), c.queue(None));
+        let (first, second, third) = (a.claim(None), b.claim(None), c.claim(None));
         assert!(first.is_first() && !second.is_first() && !third.is_first());
         let stop = Stop::default();
         stop.cancel.cancel();
@@ -449,7 +457,7 @@ mod tests {
         drop(second);
         drop(first);
         assert!(third.wait_first(&stop).is_ok(), "nobody is before: there is nothing to wait for");
-        assert!(third.wait_for_less(third.taken(), &stop).is_err());
+        assert!(third.wait_for_less(third.occupied(), &stop).is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use grating_backend::Ops;
 use grating_sched::{Plan, PoolShape};
 
-use crate::account::Taken;
+use crate::account::Occupied;
 use crate::cancel::Stop;
 use crate::error::Result;
 use crate::meter::current_rss_bytes;
@@ -19,28 +19,28 @@ impl<B: Ops> Worker<B> {
     pub(crate) fn admit(&mut self, pool: &PoolShape, stop: &Stop) -> Result<Plan> {
         let share = Arc::clone(&self.share);
         if self.machine.host.budget.is_none() {
-            let plan = self.plan_beside(pool, share.taken().now)?;
+            let plan = self.plan_beside(pool, share.occupied().now)?;
             share.hold(needed(&plan));
             return Ok(plan);
         }
-        let turn = share.queue(current_rss_bytes());
-        if !turn.is_first() {
+        let claim = share.claim(current_rss_bytes());
+        if !claim.is_first() {
             // What waits keeps nothing: those before it may need that.
             self.give_back();
-            turn.wait_first(stop)?;
+            claim.wait_first(stop)?;
         }
         loop {
-            let taken = turn.taken();
+            let occupied = claim.occupied();
             // What does not fit then will not fit by waiting.
-            let roomy = self.plan_beside(pool, taken.least)?;
-            let plan = match taken.now == taken.least {
+            let roomy = self.plan_beside(pool, occupied.least)?;
+            let plan = match occupied.now == occupied.least {
                 true => Some(roomy),
-                false => self.plan_now(pool, taken, &roomy),
+                false => self.plan_now(pool, occupied, &roomy),
             };
             match plan {
-                Some(plan) if turn.commit(taken.now, needed(&plan)) => return Ok(plan),
+                Some(plan) if claim.commit(occupied.now, needed(&plan)) => return Ok(plan),
                 Some(_) => {}
-                None => turn.wait_for_less(taken, stop)?,
+                None => claim.wait_for_less(occupied, stop)?,
             }
         }
     }
@@ -49,21 +49,21 @@ impl<B: Ops> Worker<B> {
     ///
     /// What idle engines keep saves them reading it again. It must not cost this one more than it would take to read
     /// all of its own.
-    fn plan_now(&self, pool: &PoolShape, taken: Taken, roomy: &Plan) -> Option<Plan> {
-        let plan = self.plan_beside(pool, taken.now).ok()?;
+    fn plan_now(&self, pool: &PoolShape, occupied: Occupied, roomy: &Plan) -> Option<Plan> {
+        let plan = self.plan_beside(pool, occupied.now).ok()?;
         let slower = plan.prediction.total_seconds > roomy.prediction.first_total_seconds;
-        (!(taken.idle && slower)).then_some(plan)
+        (!(occupied.idle && slower)).then_some(plan)
     }
 
     /// How a pool would be run if the other engines of the process were idle.
     pub(crate) fn plan(&self, pool: &PoolShape) -> Result<Plan> {
-        self.plan_beside(pool, self.share.taken().least)
+        self.plan_beside(pool, self.share.occupied().least)
     }
 
-    /// How a pool would be run where so many bytes are taken by others.
-    pub(crate) fn plan_beside(&self, pool: &PoolShape, taken: u64) -> Result<Plan> {
+    /// How a pool would be run where so many bytes are occupied by others.
+    pub(crate) fn plan_beside(&self, pool: &PoolShape, occupied: u64) -> Result<Plan> {
         let mut machine = self.machine;
-        machine.host.base = machine.host.base.saturating_add(taken);
+        machine.host.base = machine.host.base.saturating_add(occupied);
         Ok(grating_sched::plan(&self.shape_for(pool), pool, &machine, &self.options.settings)?)
     }
 

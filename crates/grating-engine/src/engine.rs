@@ -18,7 +18,7 @@ use crate::job::{Job, Scored};
 use crate::joining::Joining;
 use crate::options::EngineOptions;
 use crate::progress::Progress;
-use crate::queue::{Call, Next, Place, Queue, Taken, Waiting};
+use crate::queue::{Call, Dequeued, Next, Queue, Reservation, Waiting};
 use crate::ticket::{Answer, Ticket};
 use crate::worker::{Running, Worker};
 
@@ -85,7 +85,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Self::submit`].
-    pub fn reserve(&self, cancel: &CancelToken, deadline: Option<Deadline>) -> Result<Place> {
+    pub fn reserve(&self, cancel: &CancelToken, deadline: Option<Deadline>) -> Result<Reservation> {
         self.queue.reserve(&Stop { cancel: cancel.clone(), deadline, ..Stop::default() })
     }
 
@@ -93,7 +93,7 @@ impl Engine {
     ///
     /// # Errors
     /// That the thread is gone.
-    pub fn try_reserve(&self) -> Result<Option<Place>> {
+    pub fn try_reserve(&self) -> Result<Option<Reservation>> {
         self.queue.try_reserve()
     }
 
@@ -155,7 +155,7 @@ fn serve<B: Ops>(worker: &mut Worker<B>, queue: &Arc<Queue>) {
 }
 
 /// The jobs of the next pass: the one that came first, and those that it takes along.
-fn join<B: Ops>(worker: &Worker<B>, queue: &Arc<Queue>, first: Taken) -> Vec<Taken> {
+fn join<B: Ops>(worker: &Worker<B>, queue: &Arc<Queue>, first: Dequeued) -> Vec<Dequeued> {
     let waiting = queue.pools();
     let joining = match waiting.is_empty() {
         true => None,
@@ -175,7 +175,7 @@ fn join<B: Ops>(worker: &Worker<B>, queue: &Arc<Queue>, first: Taken) -> Vec<Tak
     taken
 }
 
-fn select<B: Ops>(worker: &mut Worker<B>, mut taken: Vec<Taken>) {
+fn select<B: Ops>(worker: &mut Worker<B>, mut taken: Vec<Dequeued>) {
     let queued: Vec<Duration> = taken.iter().map(|taken| taken.since.elapsed()).collect();
     let backend = Arc::clone(&worker.ops);
     // Its threads are entered for one pass only: waiting inside would keep one of them from the callers' encoding.
@@ -187,11 +187,11 @@ fn select<B: Ops>(worker: &mut Worker<B>, mut taken: Vec<Taken>) {
             worker.give_back();
             let message = panic_message(&*panic);
             let panicked =
-                |_: &Taken| Err(EngineError::WorkerPanicked { message: message.clone() });
+                |_: &Dequeued| Err(EngineError::WorkerPanicked { message: message.clone() });
             taken.iter().map(panicked).collect()
         }
     };
-    for ((Taken { answer, since, .. }, result), queued) in
+    for ((Dequeued { answer, since, .. }, result), queued) in
         taken.into_iter().zip(results).zip(queued)
     {
         answer.done(result.map(|mut scored| {
@@ -201,7 +201,7 @@ fn select<B: Ops>(worker: &mut Worker<B>, mut taken: Vec<Taken>) {
     }
 }
 
-fn run<B: Ops>(worker: &mut Worker<B>, taken: &mut [Taken]) -> Vec<Result<Scored>> {
+fn run<B: Ops>(worker: &mut Worker<B>, taken: &mut [Dequeued]) -> Vec<Result<Scored>> {
     let report = |answer| move |progress| Answer::progress(answer, progress);
     let (jobs, reports): (Vec<_>, Vec<_>) = taken
         .iter_mut()

@@ -1,4 +1,4 @@
-//! Which jobs that wait share a pass with the one whose turn it is.
+//! Which jobs that wait share a pass with the one that is next.
 
 use std::sync::Arc;
 

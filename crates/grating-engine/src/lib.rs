@@ -85,7 +85,7 @@ pub use job::{Job, Scored};
 pub use meter::{Costs, current_rss_bytes, peak_rss_bytes};
 pub use options::EngineOptions;
 pub use progress::Progress;
-pub use queue::{Place, Waiting, WaitingJob};
+pub use queue::{Reservation, Waiting, WaitingJob};
 pub use readouts::Readouts;
 pub use savings::Savings;
 pub use stats::{LayerStats, LinkStats, MemoryStats};

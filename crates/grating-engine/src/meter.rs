@@ -61,16 +61,16 @@ pub struct Costs {
 }
 
 /// Measures a pass from its start.
-pub(crate) struct Meter {
+pub(crate) struct PassMeter {
     started: Instant,
     before: Counters,
     costs: Costs,
 }
 
-impl Meter {
+impl PassMeter {
     /// For a pass that began at `started`, when the worker's parts had counted `before`.
     pub(crate) fn new(started: Instant, before: Counters) -> Self {
-        Meter { started, before, costs: Costs::default() }
+        PassMeter { started, before, costs: Costs::default() }
     }
 
     /// All candidates have hidden states; returns when that began and ended.
@@ -160,7 +160,7 @@ mod tests {
             counters.spill.read_time = n * MS;
             counters
         };
-        let mut meter = Meter::new(Instant::now(), counters(3));
+        let mut meter = PassMeter::new(Instant::now(), counters(3));
         meter.embedded();
         for stall in [MS, 2 * MS] {
             meter.layer(10 * MS, stall);

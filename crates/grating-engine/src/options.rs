@@ -24,7 +24,7 @@ pub struct EngineOptions {
     pub io: IoMode,
     /// Work that is left out without changing a bit of any score.
     pub savings: Savings,
-    /// Whether jobs that wait may share a pass with the one whose turn it is, where that does not delay it. No bit of any
+    /// Whether jobs that wait may share a pass with the one that is next, where that does not delay it. No bit of any
     /// score depends on it.
     pub joint_passes: bool,
     /// Most jobs that wait, at least 1; callers past that wait for a place, which is the back-pressure.

@@ -9,7 +9,7 @@ use grating_sched::{BlockPart, PoolShape, chunk};
 
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
-use crate::meter::Meter;
+use crate::meter::PassMeter;
 use crate::pool::{self, Chunk, HiddenStore, Member, Origin};
 use crate::prefix::{self, Prefix};
 use crate::progress::Reporter;
@@ -101,7 +101,7 @@ impl<'a, 'w, B: Ops> PassJob<'a, 'w, B> {
         chunk_tokens: usize,
         store: &HiddenStore<'_, B>,
     ) -> Result<()> {
-        let Some(verdicts) = self.selecting.take_in(stats.layer, scores)? else { return Ok(()) };
+        let Some(verdicts) = self.selecting.observe(stats.layer, scores)? else { return Ok(()) };
         stats.decided(&verdicts);
         let goes_on = self.selecting.running();
         let members = self.chunks.iter().flat_map(|chunk| &chunk.members);
@@ -116,7 +116,7 @@ impl<'a, 'w, B: Ops> PassJob<'a, 'w, B> {
 }
 
 /// A block bound to its weights: a layer, or one of its halves.
-struct Block<'w, B: Ops> {
+struct BoundBlock<'w, B: Ops> {
     layer: usize,
     part: BlockPart,
     /// Its number in the order of computing.
@@ -156,7 +156,7 @@ impl<B: Ops> Pass<'_, '_, B> {
                 return Ok(());
             }
             // The ids have done their work with this: their memory goes to the hidden states.
-            let own = encodings[range.clone()].iter_mut().map(|e| prefix::take_own(e, prefix));
+            let own = encodings[range.clone()].iter_mut().map(|e| prefix::take_suffix(e, prefix));
             let own: Vec<Encoding> = own.collect();
             let hidden = model.embed(ops, stem, rows, &own).map_err(fail)?;
             let member = |candidate| Member { candidate, rows: pool.lengths[candidate] };
@@ -172,7 +172,7 @@ impl<B: Ops> Pass<'_, '_, B> {
     ///
     /// # Errors
     /// What ends all jobs; what ends one alone is in its [`PassJob::ended`].
-    pub(crate) fn run(&mut self, window: &mut Window, meter: &mut Meter) -> Result<()> {
+    pub(crate) fn run(&mut self, window: &mut Window, meter: &mut PassMeter) -> Result<()> {
         for layer in 0..self.on.layers() {
             let live: Vec<usize> = self.jobs.iter().map(PassJob::live).collect();
             if live.iter().all(|&live| live == 0) {
@@ -238,7 +238,7 @@ impl<B: Ops> Pass<'_, '_, B> {
             let attention = attends.then(|| model.attention(&weights)).transpose().map_err(fail)?;
             let feed_forward = feeds.then(|| model.feed_forward(&weights)).transpose();
             let feed_forward = feed_forward.map_err(fail)?;
-            let block = Block { layer, part, index, attention, feed_forward, last };
+            let block = BoundBlock { layer, part, index, attention, feed_forward, last };
             self.block(&block, &mut reads)?;
             drop(block);
             // Where a slot is the host's block, the window waits for it.
@@ -262,7 +262,7 @@ impl<B: Ops> Pass<'_, '_, B> {
     }
 
     /// The prefixes and all chunks through one block.
-    fn block(&mut self, block: &Block<'_, B>, reads: &mut Reads<B>) -> Result<()> {
+    fn block(&mut self, block: &BoundBlock<'_, B>, reads: &mut Reads<B>) -> Result<()> {
         let on = self.on;
         let (attention, feed_forward) = (block.attention.as_ref(), block.feed_forward.as_ref());
         for job in self.jobs.iter_mut().filter(|job| !job.chunks.is_empty()) {
@@ -288,7 +288,7 @@ impl<B: Ops> Pass<'_, '_, B> {
     /// A job's chunk `index` through a block, while the `next` one's hidden states come from where they are.
     fn chunk(
         &mut self,
-        block: &Block<'_, B>,
+        block: &BoundBlock<'_, B>,
         (job, index): (usize, usize),
         next: Option<(usize, usize)>,
         reads: &mut Reads<B>,

@@ -29,12 +29,12 @@ pub(crate) struct Chunk<B: Ops> {
 
 /// Hidden states that belong to a chunk, or some rows of them.
 struct Piece<B: Ops> {
-    place: Place<B>,
+    location: Location<B>,
     /// The rows that are needed; all of them where it is `None`.
     keep: Option<Vec<Range<usize>>>,
 }
 
-enum Place<B: Ops> {
+enum Location<B: Ops> {
     /// In the backend's memory.
     Device(B::Tensor),
     /// Under this key in the spill store, so many rows.
@@ -132,7 +132,7 @@ impl<B: Ops> Chunk<B> {
     pub(crate) fn prefetch(&self, store: &HiddenStore<'_, B>) -> Result<()> {
         let Some(spill) = store.spill else { return Ok(()) };
         for piece in &self.pieces {
-            if let Place::Disk { key, .. } = piece.place {
+            if let Location::Disk { key, .. } = piece.location {
                 spill.prefetch(key)?;
             }
         }
@@ -142,20 +142,20 @@ impl<B: Ops> Chunk<B> {
     /// Takes the hidden states `[rows, hidden]` out.
     pub(crate) fn take(&mut self, store: &HiddenStore<'_, B>) -> Result<B::Tensor> {
         let mut pieces = std::mem::take(&mut self.pieces);
-        if let [Piece { place: Place::Device(_), keep: None }] = pieces.as_slice()
-            && let Some(Piece { place: Place::Device(hidden), .. }) = pieces.pop()
+        if let [Piece { location: Location::Device(_), keep: None }] = pieces.as_slice()
+            && let Some(Piece { location: Location::Device(hidden), .. }) = pieces.pop()
         {
             return Ok(hidden);
         }
         let mut hidden = store.empty(self.tokens())?;
         let mut at = 0;
-        for Piece { place, keep } in pieces {
-            match place {
-                Place::Device(tensor) => {
+        for Piece { location, keep } in pieces {
+            match location {
+                Location::Device(tensor) => {
                     let keep = keep.expect("what is needed whole is a chunk's only piece or cut");
                     at = store.copy(&mut hidden, at, Source::Tensor(&tensor), &keep)?;
                 }
-                Place::Disk { key, rows } => {
+                Location::Disk { key, rows } => {
                     let spill = store.spill.expect("what is on the disk has a store");
                     let buffer = spill.take(key)?;
                     let whole = 0..rows;
@@ -176,15 +176,15 @@ impl<B: Ops> Chunk<B> {
         origin: Origin,
         store: &mut HiddenStore<'_, B>,
     ) -> Result<()> {
-        let place = store.keep(hidden, self.tokens(), origin)?;
-        self.pieces = vec![Piece { place, keep: None }];
+        let location = store.keep(hidden, self.tokens(), origin)?;
+        self.pieces = vec![Piece { location, keep: None }];
         Ok(())
     }
 
     /// Forgets the hidden states, as those of a request that has ended.
     fn discard(self, store: &HiddenStore<'_, B>) {
         for piece in self.pieces {
-            if let (Place::Disk { key, .. }, Some(spill)) = (piece.place, store.spill) {
+            if let (Location::Disk { key, .. }, Some(spill)) = (piece.location, store.spill) {
                 spill.remove(key);
             }
         }
@@ -215,9 +215,9 @@ impl<'a, B: Ops> HiddenStore<'a, B> {
         }
     }
 
-    fn keep(&mut self, hidden: B::Tensor, rows: usize, origin: Origin) -> Result<Place<B>> {
+    fn keep(&mut self, hidden: B::Tensor, rows: usize, origin: Origin) -> Result<Location<B>> {
         let Some(store) = self.spill.filter(|_| self.fallen_back.is_none()) else {
-            return Ok(Place::Device(hidden));
+            return Ok(Location::Device(hidden));
         };
         let mut buffer = store.buffer(rows * self.row_bytes);
         self.on.ops.park(&hidden, buffer.as_mut_slice()).map_err(|e| self.on.fail(e))?;
@@ -225,7 +225,7 @@ impl<'a, B: Ops> HiddenStore<'a, B> {
         match store.write(key, buffer) {
             Ok(()) => {
                 self.written.push(origin);
-                Ok(Place::Disk { key, rows })
+                Ok(Location::Disk { key, rows })
             }
             Err(refused) => {
                 store.recycle(refused.buffer);
@@ -233,7 +233,7 @@ impl<'a, B: Ops> HiddenStore<'a, B> {
                     return Err(EngineError::Io(*refused.error));
                 }
                 self.fallen_back = Some(*refused.error);
-                Ok(Place::Device(hidden))
+                Ok(Location::Device(hidden))
             }
         }
     }
@@ -317,11 +317,11 @@ fn shrink<B: Ops>(
     }
     let mut pieces = chunk.pieces;
     match pieces.as_mut_slice() {
-        [Piece { place: Place::Device(hidden), keep: None }] => {
+        [Piece { location: Location::Device(hidden), keep: None }] => {
             let rows: usize = keep.iter().map(|r| r.len()).sum();
             let mut cut = store.empty(rows)?;
             store.copy(&mut cut, 0, Source::Tensor(hidden), &keep)?;
-            pieces = vec![Piece { place: Place::Device(cut), keep: None }];
+            pieces = vec![Piece { location: Location::Device(cut), keep: None }];
         }
         [Piece { keep: none @ None, .. }] => *none = Some(keep),
         _ => unreachable!("after a layer a chunk is one piece, all of it needed"),
@@ -344,7 +344,7 @@ impl<B: Ops> Chunk<B> {
 
     /// Says of its only piece, if all of it is needed, which rows those are.
     fn mark_whole(&mut self) {
-        if let [Piece { place: Place::Device(_), keep: None }] = self.pieces.as_slice() {
+        if let [Piece { location: Location::Device(_), keep: None }] = self.pieces.as_slice() {
             let rows = self.tokens();
             self.pieces[0].keep = Some(std::iter::once(0..rows).collect());
         }
@@ -457,7 +457,9 @@ mod tests {
         assert_eq!(pool.len(), 1, "two halves fit one chunk");
         let [chunk] = pool.as_slice() else { unreachable!() };
         for piece in &chunk.pieces {
-            let Place::Device(hidden) = &piece.place else { panic!("nothing is on the disk") };
+            let Location::Device(hidden) = &piece.location else {
+                panic!("nothing is on the disk")
+            };
             assert_eq!(hidden.as_slice().len(), 4 * COLUMNS);
             assert_eq!(piece.keep.as_deref(), Some(std::slice::from_ref(&(0..4))));
         }

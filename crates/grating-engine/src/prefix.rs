@@ -99,7 +99,7 @@ fn common(encodings: &[Encoding]) -> usize {
 }
 
 /// What of an encoding comes after the first `prefix` tokens; takes it out.
-pub(crate) fn take_own(encoding: &mut Encoding, prefix: usize) -> Encoding {
+pub(crate) fn take_suffix(encoding: &mut Encoding, prefix: usize) -> Encoding {
     let mut own = std::mem::take(encoding);
     own.ids.drain(..prefix);
     own.type_ids.drain(..prefix.min(own.type_ids.len()));
@@ -142,7 +142,7 @@ mod tests {
     fn types_go_with_their_tokens() {
         let (ids, type_ids) = (vec![7, 8, 9], vec![0, 0, 1]);
         let mut whole = Encoding { ids, type_ids, truncated: true, ..Encoding::default() };
-        let own = take_own(&mut whole, 2);
+        let own = take_suffix(&mut whole, 2);
         assert_eq!((own.ids, own.type_ids, own.truncated), (vec![9], vec![1], true));
         assert_eq!(whole, Encoding::default());
     }

@@ -73,12 +73,12 @@ pub(crate) enum Call {
 
 /// What the worker does next.
 pub(crate) enum Next {
-    Job(Taken),
+    Job(Dequeued),
     Call(Call),
 }
 
 /// A job that the worker has taken, and the way to answer its caller.
-pub(crate) struct Taken {
+pub(crate) struct Dequeued {
     pub(crate) job: Job,
     pub(crate) pool: Arc<PoolShape>,
     pub(crate) answer: Answer,
@@ -86,15 +86,15 @@ pub(crate) struct Taken {
     pub(crate) since: Instant,
 }
 
-/// A place in the queue that the caller has yet to fill; it is free again when this is dropped.
+/// A reserved place in the queue that the caller has yet to fill; it is free again when this is dropped.
 #[must_use = "the place is free again when this is dropped"]
-pub struct Place {
+pub struct Reservation {
     queue: Arc<Queue>,
     filled: bool,
 }
 
 /// A job among those that are computed; it is not any more when this is dropped.
-pub(crate) struct Running(Arc<Queue>);
+pub(crate) struct RunningGuard(Arc<Queue>);
 
 /// Who waits for an engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -140,7 +140,7 @@ impl Queue {
     ///
     /// # Errors
     /// What `stop` says, or [`EngineError::WorkerGone`].
-    pub(crate) fn reserve(self: &Arc<Self>, stop: &Stop) -> Result<Place> {
+    pub(crate) fn reserve(self: &Arc<Self>, stop: &Stop) -> Result<Reservation> {
         let _listening = self.listen(&stop.cancel);
         let mut state = self.lock();
         let id = state.new_id();
@@ -164,21 +164,21 @@ impl Queue {
         drop(state);
         // There may be room for the next one, too.
         self.freed.notify_all();
-        outcome.map(|()| Place { queue: Arc::clone(self), filled: false })
+        outcome.map(|()| Reservation { queue: Arc::clone(self), filled: false })
     }
 
     /// Takes a place if there is one that nobody waits for.
     ///
     /// # Errors
     /// [`EngineError::WorkerGone`].
-    pub(crate) fn try_reserve(self: &Arc<Self>) -> Result<Option<Place>> {
+    pub(crate) fn try_reserve(self: &Arc<Self>) -> Result<Option<Reservation>> {
         let mut state = self.lock();
         if state.closed {
             return Err(EngineError::WorkerGone);
         }
         let free = state.blocked.is_empty() && state.has_room(self.length);
         state.reserved += usize::from(free);
-        Ok(free.then(|| Place { queue: Arc::clone(self), filled: false }))
+        Ok(free.then(|| Reservation { queue: Arc::clone(self), filled: false }))
     }
 
     /// Asks the worker something; it answers before it takes the next job.
@@ -211,7 +211,7 @@ impl Queue {
                 state.running += 1;
                 drop(state);
                 self.freed.notify_all();
-                return Some(Next::Job(entry.taken(self)));
+                return Some(Next::Job(entry.dequeued(self)));
             }
             if state.closed {
                 return None;
@@ -228,14 +228,14 @@ impl Queue {
     }
 
     /// Takes a job from wherever it is in the line; nothing where it has left, cancelled or too late.
-    pub(crate) fn take_job(self: &Arc<Self>, id: u64) -> Option<Taken> {
+    pub(crate) fn take_job(self: &Arc<Self>, id: u64) -> Option<Dequeued> {
         let mut state = self.lock();
         let at = state.line.iter().position(|entry| entry.id == id)?;
         let entry = state.line.remove(at)?;
         state.running += 1;
         drop(state);
         self.freed.notify_all();
-        Some(entry.taken(self))
+        Some(entry.dequeued(self))
     }
 
     /// Who waits now.
@@ -351,14 +351,14 @@ impl State {
 
 impl Entry {
     /// For the worker, who has counted it among the running ones.
-    fn taken(self, queue: &Arc<Queue>) -> Taken {
-        let running = Running(Arc::clone(queue));
+    fn dequeued(self, queue: &Arc<Queue>) -> Dequeued {
+        let running = RunningGuard(Arc::clone(queue));
         let answer = self.answer.of_running(running);
-        Taken { job: *self.job, pool: self.pool, answer, since: self.since }
+        Dequeued { job: *self.job, pool: self.pool, answer, since: self.since }
     }
 }
 
-impl Place {
+impl Reservation {
     /// Fills the place. The ticket is answered at once where the job was cancelled or is too late.
     pub fn submit(mut self, mut job: Job) -> Ticket {
         // A clone of a job that was abandoned is a job of its own.
@@ -396,13 +396,13 @@ impl Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Reservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").finish_non_exhaustive()
+        f.debug_struct("Reservation").finish_non_exhaustive()
     }
 }
 
-impl Drop for Place {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.filled {
             self.queue.lock().reserved -= 1;
@@ -411,7 +411,7 @@ impl Drop for Place {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningGuard {
     fn drop(&mut self) {
         self.0.lock().running -= 1;
     }

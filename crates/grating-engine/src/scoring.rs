@@ -16,7 +16,7 @@ pub(crate) type Score = (usize, Logit);
 pub(crate) struct Scoring<'a, 'w, B: Ops> {
     head: &'a Head<'w, B>,
     readouts: Option<&'a Readouts>,
-    states: Option<States>,
+    states: Option<HiddenStates>,
 }
 
 /// Scores of a chunk that are on their way to the host: all are read before the first is waited for.
@@ -24,10 +24,10 @@ pub(crate) struct Unread<B: Ops> {
     layer: usize,
     /// The chunk's candidates, in its order.
     candidates: Vec<usize>,
-    pending: Pending<B>,
+    pending: InFlight<B>,
 }
 
-enum Pending<B: Ops> {
+enum InFlight<B: Ops> {
     /// The head's outputs.
     Outputs(B::Pending),
     /// Hidden states, `[candidates, hidden]`, and the head's outputs where no readout makes scores of them.
@@ -35,7 +35,7 @@ enum Pending<B: Ops> {
 }
 
 /// Normalised hidden states of the scored tokens, `[layer][candidate * hidden]`.
-struct States {
+struct HiddenStates {
     layers: Vec<Vec<f32>>,
     candidates: usize,
 }
@@ -47,7 +47,7 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
         readouts: Option<&'a Readouts>,
         states: Option<usize>,
     ) -> Self {
-        let states = states.map(|candidates| States { layers: Vec::new(), candidates });
+        let states = states.map(|candidates| HiddenStates { layers: Vec::new(), candidates });
         Scoring { head, readouts, states }
     }
 
@@ -85,8 +85,8 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
             }
         };
         let pending = match (states, outputs) {
-            (Some(states), outputs) => Pending::States(states, outputs),
-            (None, outputs) => Pending::Outputs(outputs.expect("scores come from somewhere")),
+            (Some(states), outputs) => InFlight::States(states, outputs),
+            (None, outputs) => InFlight::Outputs(outputs.expect("scores come from somewhere")),
         };
         let candidates = chunk.members.iter().map(|member| member.candidate).collect();
         Ok(Unread { layer, candidates, pending })
@@ -97,8 +97,8 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
         let Unread { layer, candidates, pending } = unread;
         let wait = |pending: B::Pending| on.ops.wait(pending).map_err(|e| on.fail(e));
         let logits = match pending {
-            Pending::Outputs(outputs) => self.head.logits(wait(outputs)?),
-            Pending::States(states, outputs) => {
+            InFlight::Outputs(outputs) => self.head.logits(wait(outputs)?),
+            InFlight::States(states, outputs) => {
                 let states = normalised(wait(states)?, candidates.len());
                 if let Some(kept) = &mut self.states {
                     kept.keep(layer, &candidates, &states);
@@ -127,7 +127,7 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
     }
 }
 
-impl States {
+impl HiddenStates {
     /// Files the chunk's states under layer and candidate.
     fn keep(&mut self, layer: usize, candidates: &[usize], rows: &[Vec<f32>]) {
         let hidden = rows.first().map_or(0, Vec::len);

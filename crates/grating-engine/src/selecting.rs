@@ -57,7 +57,7 @@ impl Selecting {
     }
 
     /// Takes the scores after a layer; returns what the pruner made of them.
-    pub(crate) fn take_in(&mut self, layer: usize, scores: &[Score]) -> Result<Option<Verdicts>> {
+    pub(crate) fn observe(&mut self, layer: usize, scores: &[Score]) -> Result<Option<Verdicts>> {
         for &(candidate, logit) in scores {
             (self.latest[candidate], self.read_after[candidate]) = (logit, layer);
         }
@@ -123,7 +123,7 @@ mod tests {
         let mut selecting = Selecting::new(POOL, None, false).unwrap();
         assert_eq!([0, 1, 2].map(|layer| selecting.is_due(layer)), [false, false, true]);
         let last = scores(&[(2, 0.5), (0, 1.0), (1, -1.0), (3, 0.0)]);
-        assert_eq!(selecting.take_in(2, &last).unwrap(), None);
+        assert_eq!(selecting.observe(2, &last).unwrap(), None);
         assert_eq!(selecting.running(), [true; 4]);
         let logits = [1.0, -1.0, 0.5, 0.0].map(Logit).to_vec();
         let decided = vec![2; 4];
@@ -138,7 +138,7 @@ mod tests {
         for layer in 0..3 {
             assert!(selecting.is_due(layer));
             let after = [0, 1, 2, 3].map(|c| (c, (10 * layer + c) as f32));
-            assert_eq!(selecting.take_in(layer, &scores(&after)).unwrap(), None);
+            assert_eq!(selecting.observe(layer, &scores(&after)).unwrap(), None);
         }
         let selected = selecting.finish();
         assert_eq!(selected.selected, None);
@@ -160,7 +160,7 @@ mod tests {
         let mut selecting = Selecting::new(POOL, Some(eager(Mode::Select)), false).unwrap();
         assert!(selecting.is_due(0));
         let after = scores(&[(0, 5.0), (1, -5.0), (2, 5.1), (3, -5.1)]);
-        let verdicts = selecting.take_in(0, &after).unwrap().unwrap();
+        let verdicts = selecting.observe(0, &after).unwrap().unwrap();
         assert_eq!(verdicts.accepted, [2, 0]);
         assert_eq!(selecting.running(), [false; 4]);
         let selected = selecting.finish();
@@ -172,10 +172,10 @@ mod tests {
     fn in_rank_mode_the_selected_run_on_and_their_last_scores_order_them() {
         let mut selecting = Selecting::new(POOL, Some(eager(Mode::Rank)), false).unwrap();
         let after = scores(&[(0, 5.0), (1, -5.0), (2, 5.1), (3, -5.1)]);
-        selecting.take_in(0, &after).unwrap().unwrap();
+        selecting.observe(0, &after).unwrap().unwrap();
         assert_eq!(selecting.running(), [true, false, true, false]);
         assert_eq!([1, 2].map(|layer| selecting.is_due(layer)), [false, true]);
-        assert_eq!(selecting.take_in(2, &scores(&[(0, 9.0), (2, 8.0)])).unwrap(), None);
+        assert_eq!(selecting.observe(2, &scores(&[(0, 9.0), (2, 8.0)])).unwrap(), None);
         let selected = selecting.finish();
         assert_eq!(selected.selected.unwrap(), [0, 2]);
         assert_eq!(selected.decided, [0; 4]);

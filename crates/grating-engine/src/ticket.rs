@@ -10,7 +10,7 @@ use crate::cancel::Stop;
 use crate::error::{EngineError, Result};
 use crate::job::Scored;
 use crate::progress::Progress;
-use crate::queue::{Queue, Running};
+use crate::queue::{Queue, RunningGuard};
 
 /// Progress messages that may wait; past that the oldest news is not worth waiting for.
 const EVENTS: usize = 16;
@@ -32,7 +32,7 @@ pub struct Ticket {
 pub(crate) struct Answer {
     done: Sender<Box<Result<Scored>>>,
     report: Sender<Progress>,
-    running: Option<Running>,
+    running: Option<RunningGuard>,
 }
 
 /// A channel that was closed without an answer.
@@ -51,7 +51,7 @@ pub(crate) fn pair(stop: Stop, queue: Arc<Queue>) -> (Answer, Ticket) {
 
 impl Answer {
     /// The same, of a job that the worker has taken.
-    pub(crate) fn of_running(self, running: Running) -> Self {
+    pub(crate) fn of_running(self, running: RunningGuard) -> Self {
         Answer { running: Some(running), ..self }
     }
 

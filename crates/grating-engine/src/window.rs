@@ -96,7 +96,7 @@ impl Window {
         }
     }
 
-    /// Turns to the next request: what is not pinned is read again from the first block on, and what of the old
+    /// Begins anew for the next request: what is not pinned is read again from the first block on, and what of the old
     /// order has not been handed out is forgotten.
     pub(crate) fn rewind(&mut self) -> Result<()> {
         self.read_ahead = self.pinned.len() + self.layout.slots.len();

@@ -9,11 +9,11 @@ use grating_model::{Head, LayerWeights, Model, PartBuffer};
 use grating_prune::Pool;
 use grating_sched::{Machine, ModelShape, Plan, PlanError, PoolShape, Workload};
 
-use crate::account::{Account, Joining, Share};
+use crate::account::{Account, Registration, Share};
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::job::{Job, Scored};
-use crate::meter::{Costs, Counters, Meter};
+use crate::meter::{Costs, Counters, PassMeter};
 use crate::options::EngineOptions;
 use crate::pass::{Pass, PassJob};
 use crate::pool::HiddenStore;
@@ -71,7 +71,7 @@ struct Passed {
 struct PassEnd {
     jobs: Vec<Result<Passed>>,
     fallen_back: Option<String>,
-    meter: Meter,
+    meter: PassMeter,
     timeline: Timeline,
 }
 
@@ -93,7 +93,7 @@ impl<B: Ops> Worker<B> {
         let head_slot = ops.admit(head, None).map_err(|e| on.fail(e))?;
         let rows = CachedRows::new(checkpoint.clone(), model.token_embeddings().tensor(), 0);
         let shape = model_shape(&model, &checkpoint, &ops);
-        let share = Account::of_process().join(Joining {
+        let share = Account::of_process().register(Registration {
             resident: options.resident_bytes,
             model: options.model_bytes,
             threads: options.thread_bytes,
@@ -129,7 +129,7 @@ impl<B: Ops> Worker<B> {
     fn start_reading(&mut self) -> Result<()> {
         let tokens = self.model.config().max_positions.min(256);
         let pool = PoolShape::uniform(20, tokens);
-        match self.plan_beside(&pool, self.share.taken().now) {
+        match self.plan_beside(&pool, self.share.occupied().now) {
             Ok(plan) => {
                 self.open_window(&plan)?;
                 self.share.rest(self.kept());
@@ -245,7 +245,7 @@ impl<B: Ops> Worker<B> {
         plan: &Plan,
         started: Instant,
     ) -> Result<PassEnd> {
-        let mut meter = Meter::new(started, self.counters());
+        let mut meter = PassMeter::new(started, self.counters());
         let records = jobs.iter().any(|running| running.job.timeline);
         let mut timeline = if records { Timeline::recording() } else { Timeline::off() };
         timeline.describe(&self.machine);

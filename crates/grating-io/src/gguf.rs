@@ -19,7 +19,7 @@ use crate::error::{IoError, Result};
 use crate::storage::Storage;
 use crate::tensor::TensorInfo;
 use cursor::Cursor;
-use layout::{Entry, Place};
+use layout::{Entry, FileInfo};
 
 pub(crate) use metadata::Metadata;
 pub use metadata::{GgufList, GgufValue};
@@ -85,8 +85,8 @@ pub(crate) fn read(storage: &dyn Storage, part: PartOf) -> Result<Contents> {
         entries.push(entry(&mut cursor)?);
     }
     let header_bytes = cursor.position();
-    let place = Place { file, header_bytes, alignment, file_bytes: storage.len() };
-    let mut tensors = layout::check(entries, place)?;
+    let file_info = FileInfo { file, header_bytes, alignment, file_bytes: storage.len() };
+    let mut tensors = layout::check(entries, file_info)?;
     tensors.iter_mut().for_each(|tensor| tensor.shard = part.number);
     Ok(Contents { tensors, metadata })
 }

@@ -42,7 +42,7 @@ pub(crate) fn read(storage: &dyn Storage, shard: usize) -> Result<Vec<TensorInfo
     })?;
     let entries = entries::parse(file, text)?;
     let data_start = PREFIX_BYTES + length;
-    layout::check(entries, layout::Place { file, shard, data_start, file_bytes: storage.len() })
+    layout::check(entries, layout::FileInfo { file, shard, data_start, file_bytes: storage.len() })
 }
 
 /// The length of the JSON text, once it is certain that the file holds so much.

@@ -18,7 +18,7 @@ use crate::storage::{DIRECT_ALIGNMENT, Storage, available_memory};
 use handover::Handover;
 use memory::Region;
 use placement::Placement;
-use reader::Source;
+use reader::OpenStorage;
 use stats::Counters;
 
 pub use block::{Block, Extent};
@@ -69,7 +69,7 @@ pub use stats::PrefetchStats;
 /// the prefetcher waits for these and for nothing else.
 pub struct Prefetcher {
     handover: Arc<Handover<Region>>,
-    sources: Arc<[Source]>,
+    sources: Arc<[OpenStorage]>,
     counters: Arc<Counters>,
     request_bytes: usize,
     readers: Vec<JoinHandle<()>>,
@@ -212,7 +212,7 @@ impl fmt::Debug for Prefetcher {
     }
 }
 
-fn sources(storages: Vec<Arc<dyn Storage>>, io: IoMode) -> Arc<[Source]> {
+fn sources(storages: Vec<Arc<dyn Storage>>, io: IoMode) -> Arc<[OpenStorage]> {
     let bytes: u64 = storages.iter().map(|storage| storage.len()).fold(0, u64::saturating_add);
     let past_cache = match io {
         IoMode::Direct => true,
@@ -221,7 +221,7 @@ fn sources(storages: Vec<Arc<dyn Storage>>, io: IoMode) -> Arc<[Source]> {
     };
     let source = |storage: Arc<dyn Storage>| {
         let direct = past_cache.then(|| storage.direct()).flatten();
-        Source { drop_behind: past_cache && direct.is_none(), storage, direct }
+        OpenStorage { drop_behind: past_cache && direct.is_none(), storage, direct }
     };
     storages.into_iter().map(source).collect()
 }

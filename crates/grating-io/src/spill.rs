@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use crate::error::{IoError, Result};
 use file::UnlinkedFile;
-use state::{Place, State};
+use state::{Phase, State};
 
 pub use buffer::Buffer;
 pub use file::SpillFile;
@@ -77,7 +77,7 @@ struct Shared {
     state: Mutex<State>,
     /// Jobs have become available, or the end has come.
     work: Condvar,
-    /// A job is done.
+    /// A task is done.
     done: Condvar,
 }
 

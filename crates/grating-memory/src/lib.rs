@@ -28,9 +28,9 @@ const LARGE: usize = 128 << 10;
 
 /// Owned bytes, zeroed at first, aligned to [cache lines](LINE). Large ones lie in a mapping of their own.
 #[derive(Default)]
-pub struct Allocation(Place);
+pub struct Allocation(Backing);
 
-enum Place {
+enum Backing {
     Heap(Vec<Line>),
     Pages(MmapMut),
 }
@@ -40,9 +40,9 @@ enum Place {
 #[repr(C, align(64))]
 struct Line([u8; LINE]);
 
-impl Default for Place {
+impl Default for Backing {
     fn default() -> Self {
-        Place::Heap(Vec::new())
+        Backing::Heap(Vec::new())
     }
 }
 
@@ -52,23 +52,23 @@ impl Allocation {
         let bytes = bytes.checked_next_multiple_of(LINE).unwrap_or(bytes);
         let pages = (bytes >= LARGE).then(|| MmapMut::map_anon(bytes).ok()).flatten();
         // Where the system gives no pages, the allocator may still have memory, or end the process as it always does.
-        let heap = || Place::Heap(bytemuck::zeroed_vec(bytes.div_ceil(LINE)));
-        Allocation(pages.map_or_else(heap, Place::Pages))
+        let heap = || Backing::Heap(bytemuck::zeroed_vec(bytes.div_ceil(LINE)));
+        Allocation(pages.map_or_else(heap, Backing::Pages))
     }
 
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {
         match &self.0 {
-            Place::Heap(lines) => bytemuck::cast_slice(lines),
-            Place::Pages(pages) => pages,
+            Backing::Heap(lines) => bytemuck::cast_slice(lines),
+            Backing::Pages(pages) => pages,
         }
     }
 
     /// The bytes.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
         match &mut self.0 {
-            Place::Heap(lines) => bytemuck::cast_slice_mut(lines),
-            Place::Pages(pages) => pages,
+            Backing::Heap(lines) => bytemuck::cast_slice_mut(lines),
+            Backing::Pages(pages) => pages,
         }
     }
 
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn large_ones_are_mappings_of_their_own() {
-        assert!(matches!(Allocation::zeroed(LARGE).0, Place::Pages(_)));
-        assert!(matches!(Allocation::zeroed(LARGE - LINE).0, Place::Heap(_)));
+        assert!(matches!(Allocation::zeroed(LARGE).0, Backing::Pages(_)));
+        assert!(matches!(Allocation::zeroed(LARGE - LINE).0, Backing::Heap(_)));
     }
 }

@@ -19,7 +19,7 @@ pub struct Pool {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Status {
     Live,
     /// `None`: before any layer, because N ≤ K.
     Accepted(Option<usize>),
@@ -38,7 +38,7 @@ enum State {
 pub struct Pruner {
     policy: Policy,
     pool: Pool,
-    states: Vec<State>,
+    statuses: Vec<Status>,
     /// In order of acceptance.
     accepted: Vec<usize>,
     live: usize,
@@ -62,10 +62,16 @@ impl Pruner {
         }
         policy.validate_for(pool.layers)?;
         let n = pool.candidates;
-        let mut pruner =
-            Self { policy, pool, states: vec![State::Live; n], accepted: vec![], live: n, next: 0 };
+        let mut pruner = Self {
+            policy,
+            pool,
+            statuses: vec![Status::Live; n],
+            accepted: vec![],
+            live: n,
+            next: 0,
+        };
         if n <= pool.k {
-            pruner.states.fill(State::Accepted(None));
+            pruner.statuses.fill(Status::Accepted(None));
             pruner.accepted = (0..n).collect();
             pruner.live = 0;
         }
@@ -118,17 +124,17 @@ impl Pruner {
 
     /// The undecided candidates, ascending.
     pub fn live(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.pool.candidates).filter(|&c| self.states[c] == State::Live)
+        (0..self.pool.candidates).filter(|&c| self.statuses[c] == Status::Live)
     }
 
     /// The candidates that the next layer computes, ascending: the live ones and, in [`Mode::Rank`],
     /// the accepted ones (up to the model's last layer, also when all is decided).
     pub fn running(&self) -> impl Iterator<Item = usize> + '_ {
         let keeps_accepted = self.policy.mode == Mode::Rank && self.next < self.pool.layers;
-        (0..self.pool.candidates).filter(move |&c| match self.states[c] {
-            State::Live => true,
-            State::Accepted(_) => keeps_accepted,
-            State::Dropped(_) => false,
+        (0..self.pool.candidates).filter(move |&c| match self.statuses[c] {
+            Status::Live => true,
+            Status::Accepted(_) => keeps_accepted,
+            Status::Dropped(_) => false,
         })
     }
 
@@ -159,16 +165,16 @@ impl Pruner {
         let last_seen = self.next.checked_sub(1);
         let mut outcome = Outcome {
             selected: self.accepted.clone(),
-            decided_after_layer: Vec::with_capacity(self.states.len()),
+            decided_after_layer: Vec::with_capacity(self.statuses.len()),
             candidate_layers: 0,
             layers_run: 0,
         };
-        for &state in &self.states {
-            let (decided, ran_to) = match state {
-                State::Live => (None, last_seen),
-                State::Dropped(layer) => (Some(layer), Some(layer)),
-                State::Accepted(layer) if self.policy.mode == Mode::Select => (layer, layer),
-                State::Accepted(layer) => (layer, Some(layers - 1)),
+        for &status in &self.statuses {
+            let (decided, ran_to) = match status {
+                Status::Live => (None, last_seen),
+                Status::Dropped(layer) => (Some(layer), Some(layer)),
+                Status::Accepted(layer) if self.policy.mode == Mode::Select => (layer, layer),
+                Status::Accepted(layer) => (layer, Some(layers - 1)),
             };
             let ran = ran_to.map_or(0, |layer| layer + 1);
             outcome.decided_after_layer.push(decided);
@@ -195,12 +201,12 @@ impl Pruner {
         }
         let mut seen = vec![false; self.pool.candidates];
         for (&candidate, &score) in candidates.iter().zip(scores) {
-            match self.states.get(candidate) {
+            match self.statuses.get(candidate) {
                 None => {
                     let last = self.pool.candidates - 1;
                     return Err(PruneError::UnknownCandidate { candidate, layer, last });
                 }
-                Some(State::Live) => {}
+                Some(Status::Live) => {}
                 Some(_) => return Err(PruneError::NotLive { candidate, layer }),
             }
             if std::mem::replace(&mut seen[candidate], true) {
@@ -257,10 +263,10 @@ impl Pruner {
 
     fn apply(&mut self, verdicts: &Verdicts) {
         for &c in &verdicts.accepted {
-            self.states[c] = State::Accepted(Some(verdicts.layer));
+            self.statuses[c] = Status::Accepted(Some(verdicts.layer));
         }
         for &c in &verdicts.dropped {
-            self.states[c] = State::Dropped(verdicts.layer);
+            self.statuses[c] = Status::Dropped(verdicts.layer);
         }
         self.accepted.extend(&verdicts.accepted);
         self.live = verdicts.deferred.len();

@@ -234,7 +234,7 @@ impl RerankerBuilder {
         self
     }
 
-    /// Whether requests that wait may share a pass through the layers with the one whose turn it is; by default they do
+    /// Whether requests that wait may share a pass through the layers with the one that is next; by default they do
     /// where reading the weights is what takes the time, so that it costs the first one next to nothing. No bit of any
     /// score depends on it.
     pub fn joint_passes(mut self, joint: bool) -> Self {

@@ -7,7 +7,7 @@ use crate::error::Error;
 
 /// Where the texts of a request are among the distinct ones.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Places {
+pub(crate) struct DistinctMap {
     /// For each text of the request, its place among the distinct ones.
     pub(crate) of: Vec<usize>,
     /// The texts of the request by their place, those of a place in the order given.
@@ -17,7 +17,7 @@ pub(crate) struct Places {
 }
 
 /// Texts without their repetitions, in order of their first, and where each is among them.
-pub(crate) fn distinct<'a>(texts: &[&'a str]) -> (Vec<&'a str>, Places) {
+pub(crate) fn distinct<'a>(texts: &[&'a str]) -> (Vec<&'a str>, DistinctMap) {
     let mut seen: HashMap<&str, usize> = HashMap::with_capacity(texts.len());
     let mut distinct = Vec::with_capacity(texts.len());
     let of = texts
@@ -30,11 +30,11 @@ pub(crate) fn distinct<'a>(texts: &[&'a str]) -> (Vec<&'a str>, Places) {
             }
         })
         .collect();
-    let places = Places::new(distinct.len(), of);
+    let places = DistinctMap::new(distinct.len(), of);
     (distinct, places)
 }
 
-impl Places {
+impl DistinctMap {
     /// Of `texts` texts that are taken for different.
     pub(crate) fn all(texts: usize) -> Self {
         Self::new(texts, (0..texts).collect())
@@ -57,7 +57,7 @@ impl Places {
             texts_of[next[place]] = index;
             next[place] += 1;
         }
-        Places { of, texts_of, starts }
+        DistinctMap { of, texts_of, starts }
     }
 
     /// How many distinct texts there are.
@@ -110,7 +110,7 @@ mod tests {
         let (_, places) = distinct(&["b", "a", "b", "", "a"]);
         assert_eq!(places.expand(&[2, 0, 1]), [3, 0, 2, 1, 4]);
         assert_eq!(places.expand(&[]), [0; 0]);
-        assert_eq!(Places::all(3).expand(&[1, 2]), [1, 2]);
-        assert_eq!(distinct(&[]), (vec![], Places::all(0)));
+        assert_eq!(DistinctMap::all(3).expand(&[1, 2]), [1, 2]);
+        assert_eq!(distinct(&[]), (vec![], DistinctMap::all(0)));
     }
 }

@@ -7,7 +7,7 @@
 //! model that is embedded in the library. [`Reranker::rerank`] answers a request with a [`Selection`]: the best
 //! texts with their index, their score as [`Probability`] and [`Logit`], and the layer after which their place was
 //! decided. [`Request`] carries the options of one call: an instruction, a [`CancelToken`], a deadline, a progress callback;
-//! [`Reranker::submit`] puts one in the queue and gives a [`Pending`] to wait on, [`Reranker::rerank_many`] answers several.
+//! [`Reranker::submit`] puts one in the queue and gives a [`Ticket`] to wait on, [`Reranker::rerank_many`] answers several.
 //! [`inspect`] reads a model's shape without loading it, [`doctor`] says what is wrong with one, [`quantize`] writes one
 //! with its matrices in fewer bits. [`mod@input`] reads texts and queries from lines, JSON and request bodies.
 //!
@@ -45,7 +45,6 @@ pub mod input;
 mod inspect;
 mod many;
 mod parallel;
-mod pending;
 mod profile;
 mod quantize;
 mod regular;
@@ -57,6 +56,7 @@ mod side_files;
 mod source;
 mod stats;
 mod texts;
+mod ticket;
 
 pub use audit::{Audit, AuditTotals};
 pub use builder::RerankerBuilder;
@@ -77,7 +77,6 @@ pub use grating_sched::{
 };
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
 pub use many::Selections;
-pub use pending::{Pending, TrySubmitError};
 pub use profile::{
     DataSummary, Judged, LayerAgreement, Measured, ModelStamp, Profile, ProfileError, Quality,
 };
@@ -92,3 +91,4 @@ pub use selection::{Ranked, Selection};
 pub use source::ModelSource;
 pub use stats::Stats;
 pub use texts::Texts;
+pub use ticket::{Ticket, TrySubmitError};

@@ -5,10 +5,10 @@ use std::fmt;
 use std::iter::{Fuse, FusedIterator};
 
 use crate::error::Result;
-use crate::pending::{Pending, TrySubmitError};
 use crate::request::Request;
 use crate::reranker::Reranker;
 use crate::selection::Selection;
+use crate::ticket::{Ticket, TrySubmitError};
 
 /// The answers to several requests, in their order; made by [`Reranker::rerank_many`]. Requests whose answer has not
 /// been had are cancelled when this is dropped.
@@ -19,7 +19,7 @@ pub struct Selections<'r, I: Iterator<Item = Request>> {
     /// One that found the queue full.
     held: Option<Request>,
     /// Those before it, answered or not.
-    ahead: VecDeque<Result<Pending>>,
+    ahead: VecDeque<Result<Ticket>>,
     /// Most of `ahead`: what waits in a full queue, and one that is computed.
     most: usize,
 }
@@ -56,7 +56,7 @@ impl<I: Iterator<Item = Request>> Iterator for Selections<'_, I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.submit();
-        Some(self.ahead.pop_front()?.and_then(Pending::wait))
+        Some(self.ahead.pop_front()?.and_then(Ticket::wait))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -67,7 +67,7 @@ impl Request {
     }
 
     /// Calls back as work gets done, on the thread that waits for the answer while it does.
-    /// [`Pending::wait_with`](crate::Pending::wait_with) takes one that borrows.
+    /// [`Ticket::wait_with`](crate::Ticket::wait_with) takes one that borrows.
     pub fn on_progress(mut self, callback: impl FnMut(Progress) + Send + 'static) -> Self {
         self.options.on_progress = Some(Box::new(callback));
         self
@@ -147,6 +147,6 @@ mod tests {
     fn a_request_can_be_sent_to_another_thread() {
         fn sent<T: Send + 'static>() {}
         sent::<Request>();
-        sent::<crate::Pending>();
+        sent::<crate::Ticket>();
     }
 }

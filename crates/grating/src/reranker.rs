@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use grating_backend::Precision;
-use grating_engine::{Deadline, Engine, Job, Place, Savings, Waiting};
+use grating_engine::{Deadline, Engine, Job, Reservation, Savings, Waiting};
 use grating_model::{Encoding, TextEncoder};
 use grating_prune::Mode;
 use grating_sched::{Plan, PoolShape};
@@ -13,16 +13,16 @@ use rayon::ThreadPool;
 use crate::audit::{AuditTotals, Auditor};
 use crate::builder::RerankerBuilder;
 use crate::default_pruning::{DefaultPruning, PruningRule};
-use crate::distinct::{Places, distinct};
+use crate::distinct::{DistinctMap, distinct};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
 use crate::many::Selections;
 use crate::parallel;
-use crate::pending::{Asked, Pending, TrySubmitError};
 use crate::profile::ModelStamp;
 use crate::request::{Options, Pruning, Request};
 use crate::selection::Selection;
+use crate::ticket::{Asked, Ticket, TrySubmitError};
 
 /// A cross-encoder reranker. `Send + Sync`: share it by reference or in an `Arc`; requests queue.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Reranker {
         self.enter(entrance, place, query, &texts, options)?.wait()
     }
 
-    /// Answers a request with options, as [`submit`](Self::submit) and [`Pending::wait`] do.
+    /// Answers a request with options, as [`submit`](Self::submit) and [`Ticket::wait`] do.
     ///
     /// # Errors
     /// As [`Self::rerank`], [`Error::Cancelled`] and [`Error::DeadlineExceeded`].
@@ -121,7 +121,7 @@ impl Reranker {
     ///
     /// # Errors
     /// What is wrong with the request, or what ended it before it was in the queue.
-    pub fn submit(&self, request: Request) -> Result<Pending> {
+    pub fn submit(&self, request: Request) -> Result<Ticket> {
         let entrance = self.entrance(request.texts.is_empty(), &request.options)?;
         let place = self.engine.reserve(&request.options.cancel, entrance.deadline)?;
         let Request { query, texts, options } = request;
@@ -132,7 +132,7 @@ impl Reranker {
     ///
     /// # Errors
     /// [`TrySubmitError::Full`] gives the request back; nothing has been done for it.
-    pub fn try_submit(&self, request: Request) -> Result<Pending, TrySubmitError> {
+    pub fn try_submit(&self, request: Request) -> Result<Ticket, TrySubmitError> {
         let entrance = self.entrance(request.texts.is_empty(), &request.options)?;
         let Some(place) = self.engine.try_reserve().map_err(Error::from)? else {
             let length = self.engine.waiting().length;
@@ -183,17 +183,17 @@ impl Reranker {
     fn enter(
         &self,
         entrance: Entrance,
-        place: Place,
+        place: Reservation,
         query: &str,
         texts: &[&str],
         options: Options,
-    ) -> Result<Pending> {
+    ) -> Result<Ticket> {
         let Entrance { called, deadline, rule } = entrance;
         let Options { k, instruction, cancel, on_progress, trace, states, timeline, .. } = options;
         let before = Instant::now();
         let (texts, places) = match self.savings.equal_texts {
             true => distinct(texts),
-            false => (texts.to_vec(), Places::all(texts.len())),
+            false => (texts.to_vec(), DistinctMap::all(texts.len())),
         };
         let instruction = instruction.as_deref().or(self.instruction.as_deref());
         let wanted = || match cancel.is_cancelled() {
@@ -225,7 +225,7 @@ impl Reranker {
             tokenize,
             before: called.elapsed(),
         };
-        Ok(Pending { ticket: place.submit(job), on_progress, asked: Some(asked) })
+        Ok(Ticket { job: place.submit(job), on_progress, asked: Some(asked) })
     }
 
     /// What a request for `k` texts prunes by, and what becomes of accepted ones; none computes everything.

@@ -3,7 +3,7 @@
 use grating_engine::Scored;
 use grating_model::{Logit, Probability};
 
-use crate::distinct::Places;
+use crate::distinct::DistinctMap;
 use crate::selection::Ranked;
 
 /// The last score of one text of a request.
@@ -52,7 +52,7 @@ impl Scores {
     /// Of a model of so many layers.
     pub(crate) fn new(
         scored: &mut Scored,
-        places: Places,
+        places: DistinctMap,
         truncated: Vec<bool>,
         k: usize,
         layers: usize,
@@ -234,7 +234,7 @@ mod tests {
             accepted.sort_by(|&a, &b| logits[b].0.total_cmp(&logits[a].0).then(a.cmp(&b)));
         }
         let decided = pruner.outcome().decided_after_layer;
-        let places = Places::of(candidates, of);
+        let places = DistinctMap::of(candidates, of);
         Scores {
             accepted: places.expand(&accepted),
             of: places.of,

@@ -19,16 +19,16 @@ use std::sync::Arc;
 /// # drop((requests, more));
 /// ```
 #[derive(Clone)]
-pub struct Texts(Arc<dyn Source>);
+pub struct Texts(Arc<dyn TextList>);
 
 /// Something that holds texts in an order.
-trait Source: Send + Sync {
+trait TextList: Send + Sync {
     fn len(&self) -> usize;
     /// All of them, borrowed.
     fn all(&self) -> Vec<&str>;
 }
 
-impl<T: AsRef<str> + Send + Sync> Source for Vec<T> {
+impl<T: AsRef<str> + Send + Sync> TextList for Vec<T> {
     fn len(&self) -> usize {
         self.as_slice().len()
     }
@@ -38,7 +38,7 @@ impl<T: AsRef<str> + Send + Sync> Source for Vec<T> {
     }
 }
 
-impl<T: AsRef<str> + Send + Sync> Source for Arc<[T]> {
+impl<T: AsRef<str> + Send + Sync> TextList for Arc<[T]> {
     fn len(&self) -> usize {
         self.as_ref().len()
     }

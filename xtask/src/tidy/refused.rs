@@ -12,9 +12,12 @@ const PROGRAMS: &[&str] = &["crates/grating-cli/"];
 const RETIRED: &[(&str, &str)] = &[
     ("overlap_at_k", "agreement_at_k"),
     ("mean_overlap", "mean_agreement"),
+    ("Place", "Reservation"),
     ("prompt_because", "prompt_reason"),
     ("said_by", "stated_by"),
     ("slot_capacity", "slot_bytes"),
+    ("take_in", "observe"),
+    ("Turn", "Claim"),
 ];
 
 /// Findings in one file of Rust.

@@ -32,7 +32,7 @@ fn waiting(queue: &Queue) -> Vec<usize> {
 }
 
 /// The worker's next job.
-fn take(queue: &Arc<Queue>) -> Taken {
+fn take(queue: &Arc<Queue>) -> Dequeued {
     match queue.take() {
         Some(Next::Job(taken)) => taken,
         _ => panic!("a job waits, and no call"),
@@ -40,7 +40,7 @@ fn take(queue: &Arc<Queue>) -> Taken {
 }
 
 /// Takes the jobs whose number is like that, wherever in the line they are.
-fn take_those(queue: &Arc<Queue>, like: impl Fn(usize) -> bool) -> Vec<Taken> {
+fn take_those(queue: &Arc<Queue>, like: impl Fn(usize) -> bool) -> Vec<Dequeued> {
     let state = queue.lock();
     let waiting: Vec<(u64, usize)> = state.line.iter().map(|e| (e.id, e.job.k)).collect();
     drop(state);
@@ -49,7 +49,7 @@ fn take_those(queue: &Arc<Queue>, like: impl Fn(usize) -> bool) -> Vec<Taken> {
 }
 
 /// An answer that no other job gets.
-fn answer(taken: Taken) {
+fn answer(taken: Dequeued) {
     let allowed = Duration::from_secs(taken.job.k as u64);
     taken.answer.done(Err(EngineError::DeadlineExceeded { allowed }));
 }
@@ -198,7 +198,7 @@ fn who_waits_for_a_place_can_be_cancelled_or_be_too_late() {
     std::thread::scope(|scope| {
         let cancelled = scope.spawn(|| queue.reserve(&stop).map(drop));
         until(|| queue.waiting().blocked == 1);
-        // Behind that one, so that it cannot have been its turn.
+        // Behind that one, so that it cannot have been served.
         assert!(matches!(queue.reserve(&late), Err(EngineError::DeadlineExceeded { .. })));
         stop.cancel.cancel();
         assert!(matches!(cancelled.join().unwrap(), Err(EngineError::Cancelled)));

@@ -62,8 +62,9 @@ fn jobs_whose_joint_pass_cannot_begin_each_run_on_their_own() {
         keeps.get().expect("it has joined").rest(if times < 3 { ALL } else { 0 });
     };
     let (resident, model, threads, floor, gives_back) = (0, 0, 0, 0, true);
-    let joining = Joining { resident, model, threads, floor, gives_back, ask: Arc::new(ask) };
-    other.get_or_init(|| Account::of_process().join(joining)).rest(ALL);
+    let registration =
+        Registration { resident, model, threads, floor, gives_back, ask: Arc::new(ask) };
+    other.get_or_init(|| Account::of_process().register(registration)).rest(ALL);
     // What it waits for is memory, and it is cancelled meanwhile.
     let cancelled = CancelToken::new();
     cancelled.cancel();

@@ -19,14 +19,14 @@ pub(super) struct Entry {
 
 /// The file that the entries are about.
 #[derive(Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct FileInfo<'a> {
     pub(super) file: &'a str,
     pub(super) header_bytes: u64,
     pub(super) alignment: u64,
     pub(super) file_bytes: u64,
 }
 
-impl Place<'_> {
+impl FileInfo<'_> {
     fn fail(&self, problem: GgufProblem) -> IoError {
         IoError::Gguf { file: self.file.to_string(), problem }
     }
@@ -38,16 +38,16 @@ impl Place<'_> {
 }
 
 /// Checks every entry by itself, then all together; sorted by name.
-pub(super) fn check(entries: Vec<Entry>, place: Place<'_>) -> Result<Vec<TensorInfo>> {
+pub(super) fn check(entries: Vec<Entry>, file_info: FileInfo<'_>) -> Result<Vec<TensorInfo>> {
     let mut tensors =
-        entries.into_iter().map(|entry| tensor(entry, place)).collect::<Result<Vec<_>>>()?;
+        entries.into_iter().map(|entry| tensor(entry, file_info)).collect::<Result<Vec<_>>>()?;
     tensors.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     if let Some(pair) = tensors.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        let (file, tensor) = (place.file.to_string(), pair[0].name.clone());
+        let (file, tensor) = (file_info.file.to_string(), pair[0].name.clone());
         return Err(IoError::Header(HeaderError::DuplicateTensor { file, tensor }));
     }
-    check_order(&tensors, place)?;
-    let data_start = place.pad(place.header_bytes);
+    check_order(&tensors, file_info)?;
+    let data_start = file_info.pad(file_info.header_bytes);
     for tensor in &mut tensors {
         // No overflow: the order has shown that the sums lie within the file.
         tensor.range.start += data_start;
@@ -57,16 +57,16 @@ pub(super) fn check(entries: Vec<Entry>, place: Place<'_>) -> Result<Vec<TensorI
 }
 
 /// One entry by itself; its range still counts from the first byte of data.
-fn tensor(entry: Entry, place: Place<'_>) -> Result<TensorInfo> {
+fn tensor(entry: Entry, file_info: FileInfo<'_>) -> Result<TensorInfo> {
     let Entry { name, extents, kind, offset } = entry;
     let dtype = match types::dtype(kind) {
         Ok(dtype) => dtype,
-        Err(found) => return Err(place.fail(GgufProblem::Type { tensor: name, found })),
+        Err(found) => return Err(file_info.fail(GgufProblem::Type { tensor: name, found })),
     };
     let shape: Vec<usize> =
         extents.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
     if !is_addressable(dtype, &shape) {
-        let file = place.file.to_string();
+        let file = file_info.file.to_string();
         return Err(IoError::Header(HeaderError::ShapeOverflow {
             file,
             tensor: name,
@@ -75,7 +75,7 @@ fn tensor(entry: Entry, place: Place<'_>) -> Result<TensorInfo> {
         }));
     }
     let Some(bytes) = dtype.byte_len(&shape) else {
-        return Err(place.fail(GgufProblem::PartialBlock { tensor: name, dtype, shape }));
+        return Err(file_info.fail(GgufProblem::PartialBlock { tensor: name, dtype, shape }));
     };
     let range = offset..offset.saturating_add(bytes as u64);
     Ok(TensorInfo { name, dtype, shape, shard: 0, range })
@@ -83,17 +83,17 @@ fn tensor(entry: Entry, place: Place<'_>) -> Result<TensorInfo> {
 
 /// The format's rule: tensors follow one another, with nothing but padding between them and at the
 /// end.
-fn check_order(tensors: &[TensorInfo], place: Place<'_>) -> Result<()> {
-    let file = || place.file.to_string();
+fn check_order(tensors: &[TensorInfo], file_info: FileInfo<'_>) -> Result<()> {
+    let file = || file_info.file.to_string();
     let mut tensors: Vec<&TensorInfo> = tensors.iter().collect();
     tensors.sort_unstable_by_key(|t| (t.range.start, t.range.end));
-    let data_start = place.pad(place.header_bytes);
+    let data_start = file_info.pad(file_info.header_bytes);
     let (mut expected, mut end) = (0, 0);
     for tensor in &tensors {
         let (name, found) = (tensor.name.clone(), tensor.range.start);
         if found != expected {
-            let alignment = place.alignment;
-            return Err(place.fail(GgufProblem::Offset {
+            let alignment = file_info.alignment;
+            return Err(file_info.fail(GgufProblem::Offset {
                 tensor: name,
                 expected,
                 found,
@@ -101,7 +101,7 @@ fn check_order(tensors: &[TensorInfo], place: Place<'_>) -> Result<()> {
             }));
         }
         end = tensor.range.end;
-        let (expected_bytes, found) = (data_start.saturating_add(end), place.file_bytes);
+        let (expected_bytes, found) = (data_start.saturating_add(end), file_info.file_bytes);
         if expected_bytes > found {
             let expected = expected_bytes;
             return Err(IoError::Header(HeaderError::Truncated {
@@ -111,10 +111,10 @@ fn check_order(tensors: &[TensorInfo], place: Place<'_>) -> Result<()> {
                 found,
             }));
         }
-        expected = place.pad(end);
+        expected = file_info.pad(end);
     }
     // The last tensor may be padded or not.
-    let (expected, found) = (data_start.saturating_add(place.pad(end)), place.file_bytes);
+    let (expected, found) = (data_start.saturating_add(file_info.pad(end)), file_info.file_bytes);
     match found > expected {
         true => Err(IoError::Header(HeaderError::TrailingBytes { file: file(), expected, found })),
         false => Ok(()),

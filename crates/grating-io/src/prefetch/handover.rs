@@ -38,7 +38,7 @@ pub(super) trait SlotMemory: Sized {
 
 /// One request for a reader.
 #[derive(Debug)]
-pub(super) struct Job<P> {
+pub(super) struct ReadTask<P> {
     pub(super) placement: Arc<Placement>,
     /// Position in the placement's requests.
     pub(super) request: usize,
@@ -167,14 +167,14 @@ impl<M: SlotMemory> Handover<M> {
     }
 
     /// The next request to read, in the order of the schedule; waits for one. `None` is the end.
-    pub(super) fn take_job(&self) -> Option<Job<M::Portion>> {
+    pub(super) fn take_task(&self) -> Option<ReadTask<M::Portion>> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
-            if let Some(job) = state.next_job() {
-                return Some(job);
+            if let Some(task) = state.next_task() {
+                return Some(task);
             }
             let starved = state.queue.iter().any(|entry| matches!(entry.phase, Phase::Waiting));
             let since = Instant::now();
@@ -186,9 +186,9 @@ impl<M: SlotMemory> Handover<M> {
     }
 
     /// A request has been read, or has failed.
-    pub(super) fn complete(&self, job: Job<M::Portion>, outcome: Result<()>) {
-        let filling = job.filling;
-        drop(job); // The portion must be gone before its memory is reclaimed.
+    pub(super) fn complete(&self, task: ReadTask<M::Portion>, outcome: Result<()>) {
+        let filling = task.filling;
+        drop(task); // The portion must be gone before its memory is reclaimed.
         let mut state = self.lock();
         state.complete(filling, outcome);
         self.progress(state);

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::handover::{Handover, Job, SlotMemory};
+use super::handover::{Handover, ReadTask, SlotMemory};
 use super::memory::{Lent, Portion, Region};
 use super::placement::{Placement, Request};
 use super::stats::Counters;
@@ -13,7 +13,7 @@ use crate::storage::{DirectStorage, Storage};
 
 /// A storage and the way past the page cache to it, if that is the way to go.
 #[derive(Debug)]
-pub(super) struct Source {
+pub(super) struct OpenStorage {
     pub(super) storage: Arc<dyn Storage>,
     pub(super) direct: Option<Arc<dyn DirectStorage>>,
     /// Reads through the cache are to leave no trace in it.
@@ -38,23 +38,23 @@ impl SlotMemory for Region {
 }
 
 /// Reads until the end.
-pub(super) fn run(handover: &Handover<Region>, sources: &[Source], counters: &Counters) {
-    while let Some(mut job) = handover.take_job() {
-        let request = job.placement.requests[job.request].clone();
+pub(super) fn run(handover: &Handover<Region>, sources: &[OpenStorage], counters: &Counters) {
+    while let Some(mut task) = handover.take_task() {
+        let request = task.placement.requests[task.request].clone();
         let source = &sources[request.storage];
         counters.begin();
         // What the closure touches is not looked at again when it panics: the portion is dropped.
-        let outcome = catch_unwind(AssertUnwindSafe(|| read(source, &request, &mut job)))
+        let outcome = catch_unwind(AssertUnwindSafe(|| read(source, &request, &mut task)))
             .unwrap_or_else(|panic| Err(panicked(source, &request, &*panic)));
         let bytes = if source.direct.is_some() { request.end } else { request.end - request.skip };
         counters.end(bytes, outcome.is_ok());
-        let outcome = outcome.map_err(|error| blame(&job.placement, &request, source, error));
-        handover.complete(job, outcome);
+        let outcome = outcome.map_err(|error| blame(&task.placement, &request, source, error));
+        handover.complete(task, outcome);
     }
 }
 
-fn read(source: &Source, request: &Request, job: &mut Job<Portion>) -> Result<()> {
-    let bytes = job.portion.bytes_mut();
+fn read(source: &OpenStorage, request: &Request, task: &mut ReadTask<Portion>) -> Result<()> {
+    let bytes = task.portion.bytes_mut();
     match &source.direct {
         Some(direct) => direct.read_aligned(request.start, bytes, request.end),
         None => {
@@ -69,7 +69,12 @@ fn read(source: &Source, request: &Request, job: &mut Job<Portion>) -> Result<()
 }
 
 /// Adds the extent to an error.
-fn blame(placement: &Placement, request: &Request, source: &Source, error: IoError) -> IoError {
+fn blame(
+    placement: &Placement,
+    request: &Request,
+    source: &OpenStorage,
+    error: IoError,
+) -> IoError {
     let position = match &error {
         IoError::Read { offset, .. } => *offset,
         IoError::ShortRead { offset, found, .. } => offset + found,
@@ -85,7 +90,7 @@ fn blame(placement: &Placement, request: &Request, source: &Source, error: IoErr
     }
 }
 
-fn panicked(source: &Source, request: &Request, panic: &(dyn Any + Send)) -> IoError {
+fn panicked(source: &OpenStorage, request: &Request, panic: &(dyn Any + Send)) -> IoError {
     let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
     let reason = text.or_else(|| panic.downcast_ref::<String>().cloned());
     IoError::Panicked {

@@ -33,7 +33,7 @@ pub(super) struct State {
 struct Entry {
     area: Area,
     len: usize,
-    place: Place,
+    phase: Phase,
     /// Somebody waits for it: it is read before others, whatever has been read ahead.
     urgent: bool,
     /// It has been asked for ahead of time while it was written.
@@ -42,7 +42,7 @@ struct Entry {
 
 /// Where a buffer is.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum Phase {
     /// Not written yet.
     Queued(Buffer),
     /// In the thread's hands.
@@ -59,15 +59,15 @@ pub(super) enum Place {
 
 /// What the thread does next.
 #[derive(Debug)]
-pub(super) enum Job {
+pub(super) enum Task {
     Write { key: u64, area: Area, buffer: Buffer },
     Read { key: u64, area: Area, len: usize },
 }
 
-impl Place {
+impl Phase {
     /// Whether the buffer has been read ahead or is being read.
     fn is_ahead(&self) -> bool {
-        matches!(self, Place::Here(_) | Place::Reading)
+        matches!(self, Phase::Here(_) | Phase::Reading)
     }
 }
 
@@ -85,43 +85,43 @@ impl State {
 
     /// Buffers that are waiting to be written or being written.
     pub(super) fn writes(&self) -> usize {
-        let writing = |key| self.entries.get(&key).map(|entry| &entry.place);
-        let in_hand = self.in_hand.is_some_and(|key| matches!(writing(key), Some(Place::Writing)));
+        let writing = |key| self.entries.get(&key).map(|entry| &entry.phase);
+        let in_hand = self.in_hand.is_some_and(|key| matches!(writing(key), Some(Phase::Writing)));
         self.writes.len() + usize::from(in_hand)
     }
 
     /// Moves the buffer of a key, if there is one.
-    fn move_to(&mut self, key: u64, place: Place) -> Option<Place> {
+    fn move_to(&mut self, key: u64, phase: Phase) -> Option<Phase> {
         let entry = self.entries.get_mut(&key)?;
-        self.ahead += usize::from(place.is_ahead());
-        let before = std::mem::replace(&mut entry.place, place);
+        self.ahead += usize::from(phase.is_ahead());
+        let before = std::mem::replace(&mut entry.phase, phase);
         self.ahead -= usize::from(before.is_ahead());
         Some(before)
     }
 
     fn remove_entry(&mut self, key: u64) -> Option<Entry> {
         let entry = self.entries.remove(&key)?;
-        self.ahead -= usize::from(entry.place.is_ahead());
+        self.ahead -= usize::from(entry.phase.is_ahead());
         Some(entry)
     }
 
     pub(super) fn queue_write(&mut self, key: u64, area: Area, buffer: Buffer) {
-        let (len, place) = (buffer.len(), Place::Queued(buffer));
-        self.entries.insert(key, Entry { area, len, place, urgent: false, wanted: false });
+        let (len, phase) = (buffer.len(), Phase::Queued(buffer));
+        self.entries.insert(key, Entry { area, len, phase, urgent: false, wanted: false });
         self.writes.push_back(key);
     }
 
     /// The buffer is to be read when there is room for it.
     pub(super) fn request(&mut self, key: u64) -> Result<()> {
         let entry = self.entries.get_mut(&key).ok_or(IoError::UnknownKey { key })?;
-        match entry.place {
-            Place::Queued(_) | Place::Written | Place::Failed(_) => {
+        match entry.phase {
+            Phase::Queued(_) | Phase::Written | Phase::Failed(_) => {
                 if !self.reads.contains(&key) {
                     self.reads.push_back(key);
                 }
             }
-            Place::Writing => entry.wanted = true,
-            Place::Reading | Place::Here(_) => {}
+            Phase::Writing => entry.wanted = true,
+            Phase::Reading | Phase::Here(_) => {}
         }
         Ok(())
     }
@@ -133,9 +133,9 @@ impl State {
             return Err(IoError::UnknownKey { key });
         };
         entry.urgent = true;
-        match entry.place {
-            Place::Failed(_) => drop(self.move_to(key, Place::Written)),
-            Place::Queued(_) => self.keep(key),
+        match entry.phase {
+            Phase::Failed(_) => drop(self.move_to(key, Phase::Written)),
+            Phase::Queued(_) => self.keep(key),
             _ => {}
         }
         Ok(())
@@ -144,8 +144,8 @@ impl State {
     /// Takes a buffer out of the queue of writes, to stay in memory.
     fn keep(&mut self, key: u64) {
         self.withdraw(key);
-        if let Some(Place::Queued(buffer)) = self.move_to(key, Place::Written) {
-            self.move_to(key, Place::Here(buffer));
+        if let Some(Phase::Queued(buffer)) = self.move_to(key, Phase::Written) {
+            self.move_to(key, Phase::Here(buffer));
             self.stats.reads_saved += 1;
         }
     }
@@ -158,8 +158,8 @@ impl State {
 
     /// Whether [`State::take`] must wait.
     pub(super) fn is_busy(&self, key: u64) -> bool {
-        let place = self.entries.get(&key).map(|entry| &entry.place);
-        matches!(place, Some(Place::Queued(_) | Place::Writing | Place::Written | Place::Reading))
+        let phase = self.entries.get(&key).map(|entry| &entry.phase);
+        matches!(phase, Some(Phase::Queued(_) | Phase::Writing | Phase::Written | Phase::Reading))
     }
 
     pub(super) fn is_in_hand(&self, key: u64) -> bool {
@@ -169,13 +169,13 @@ impl State {
     /// The buffer of a key that is not busy. After a failed read the key remains.
     pub(super) fn take(&mut self, key: u64) -> Result<Buffer> {
         let entry = self.remove_entry(key).ok_or(IoError::UnknownKey { key })?;
-        match entry.place {
-            Place::Here(buffer) => {
+        match entry.phase {
+            Phase::Here(buffer) => {
                 self.space.release(entry.area);
                 Ok(buffer)
             }
-            Place::Failed(error) => {
-                self.entries.insert(key, Entry { place: Place::Written, urgent: false, ..entry });
+            Phase::Failed(error) => {
+                self.entries.insert(key, Entry { phase: Phase::Written, urgent: false, ..entry });
                 Err(error)
             }
             _ => unreachable!("a busy key is waited for"),
@@ -186,7 +186,7 @@ impl State {
     pub(super) fn remove(&mut self, key: u64, options: &SpillOptions) {
         if let Some(entry) = self.remove_entry(key) {
             self.space.release(entry.area);
-            if let Place::Queued(buffer) | Place::Here(buffer) = entry.place {
+            if let Phase::Queued(buffer) | Phase::Here(buffer) = entry.phase {
                 self.keep_spare(buffer, options);
             }
         }
@@ -210,26 +210,26 @@ impl State {
         }
     }
 
-    /// Ends the thread after the job in its hands.
+    /// Ends the thread after the task in its hands.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
 
     /// What to do next: first what somebody waits for, then what frees memory, then reading ahead.
-    pub(super) fn next_job(&mut self, options: &SpillOptions) -> Option<Job> {
+    pub(super) fn next_task(&mut self, options: &SpillOptions) -> Option<Task> {
         let is_urgent = |key: &u64| self.entries.get(key).is_some_and(|entry| entry.urgent);
         if let Some(at) = self.reads.iter().position(is_urgent) {
             return self.start_read(at);
         }
         if let Some(key) = self.writes.pop_front() {
-            let Place::Queued(buffer) = self.move_to(key, Place::Writing)? else {
+            let Phase::Queued(buffer) = self.move_to(key, Phase::Writing)? else {
                 unreachable!("keys in the queue of writes are queued");
             };
             let entry = self.entries.get_mut(&key)?;
             entry.wanted |= self.reads.contains(&key);
             self.reads.retain(|&read| read != key);
             self.in_hand = Some(key);
-            return Some(Job::Write { key, area: entry.area, buffer });
+            return Some(Task::Write { key, area: entry.area, buffer });
         }
         if !self.reads.is_empty() && self.ahead < options.reads_ahead.max(1) {
             return self.start_read(0);
@@ -237,18 +237,18 @@ impl State {
         None
     }
 
-    fn start_read(&mut self, at: usize) -> Option<Job> {
+    fn start_read(&mut self, at: usize) -> Option<Task> {
         let key = self.reads.remove(at)?;
-        self.move_to(key, Place::Reading)?;
+        self.move_to(key, Phase::Reading)?;
         let entry = self.entries.get(&key)?;
         self.in_hand = Some(key);
-        Some(Job::Read { key, area: entry.area, len: entry.len })
+        Some(Task::Read { key, area: entry.area, len: entry.len })
     }
 
-    /// A job is done. `place` is where its buffer is now, if not at rest.
-    pub(super) fn finish(&mut self, key: u64, place: Place) {
+    /// A task is done. `phase` says where its buffer is now, if not at rest.
+    pub(super) fn finish(&mut self, key: u64, phase: Phase) {
         self.in_hand = None;
-        self.move_to(key, place);
+        self.move_to(key, phase);
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.urgent = false;
             entry.wanted = false;
@@ -265,10 +265,10 @@ impl State {
         let (urgent, wanted) = entry.map_or((false, false), |entry| (entry.urgent, entry.wanted));
         if urgent || (wanted && room) {
             self.stats.reads_saved += 1;
-            self.finish(key, Place::Here(buffer));
+            self.finish(key, Phase::Here(buffer));
             return;
         }
-        self.finish(key, Place::Written);
+        self.finish(key, Phase::Written);
         self.keep_spare(buffer, options);
         if wanted {
             self.reads.push_back(key);
@@ -285,9 +285,9 @@ impl State {
     /// Buffers in the store's memory.
     #[cfg(test)]
     pub(super) fn buffers(&self) -> usize {
-        let ahead = self.entries.values().filter(|entry| entry.place.is_ahead()).count();
+        let ahead = self.entries.values().filter(|entry| entry.phase.is_ahead()).count();
         assert_eq!(self.ahead, ahead, "entries read ahead are counted as they come and go");
-        let is = |entry: &&Entry| matches!(entry.place, Place::Here(_) | Place::Queued(_));
+        let is = |entry: &&Entry| matches!(entry.phase, Phase::Here(_) | Phase::Queued(_));
         self.entries.values().filter(is).count() + self.spare.len()
     }
 }

@@ -6,22 +6,22 @@ use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::buffer::Buffer;
-use super::state::Job;
-use super::{Place, Shared};
+use super::state::Task;
+use super::{Phase, Shared};
 use crate::error::IoError;
 
 /// Works until the end.
 pub(super) fn run(shared: &Shared) {
     let mut state = shared.lock();
     while !state.closed {
-        let Some(job) = state.next_job(&shared.options) else {
+        let Some(task) = state.next_task(&shared.options) else {
             state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
             continue;
         };
         drop(state);
-        match job {
-            Job::Write { key, area, buffer } => write(shared, key, area.offset, buffer),
-            Job::Read { key, area, len } => read(shared, key, area.offset, len),
+        match task {
+            Task::Write { key, area, buffer } => write(shared, key, area.offset, buffer),
+            Task::Read { key, area, len } => read(shared, key, area.offset, len),
         }
         shared.done.notify_all();
         state = shared.lock();
@@ -38,7 +38,7 @@ fn write(shared: &Shared, key: u64, offset: u64, buffer: Buffer) {
         Ok(()) => state.written(key, buffer, &shared.options),
         Err(source) => {
             let needed = buffer.len() as u64;
-            state.finish(key, Place::Here(buffer));
+            state.finish(key, Phase::Here(buffer));
             state.error = Some(write_error(shared, offset, needed, source));
         }
     }
@@ -67,12 +67,12 @@ fn read(shared: &Shared, key: u64, offset: u64, len: usize) {
         Ok(()) => {
             state.stats.reads += 1;
             state.stats.bytes_read += len as u64;
-            state.finish(key, Place::Here(buffer));
+            state.finish(key, Phase::Here(buffer));
         }
         Err(source) => {
             let (folder, reason) = (shared.folder.clone(), Arc::new(source));
             let error = IoError::SpillRead { folder, offset, length: len as u64, reason };
-            state.finish(key, Place::Failed(error));
+            state.finish(key, Phase::Failed(error));
             state.keep_spare(buffer, &shared.options);
         }
     }

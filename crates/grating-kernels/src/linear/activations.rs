@@ -15,7 +15,7 @@ pub struct Activations {
     isa: Isa,
     compute: Compute,
     rows: usize,
-    layout: Layout,
+    layout: RowLayout,
     /// Tile by tile the units, then scales and offsets, `[scales, rows]` each. Only the last tile
     /// may be short.
     packed: UnitBuffer,
@@ -23,14 +23,14 @@ pub struct Activations {
 
 /// How a row is stored.
 #[derive(Debug, Clone, Copy, Default)]
-struct Layout {
+struct RowLayout {
     tile_rows: usize,
     columns: usize,
     units: usize,
     scales: usize,
 }
 
-impl Layout {
+impl RowLayout {
     /// Words of one row.
     fn words(self) -> usize {
         self.units + 2 * self.scales
@@ -71,7 +71,7 @@ impl Default for Activations {
             isa: Isa::Portable,
             compute: Compute::F32,
             rows: 0,
-            layout: Layout::default(),
+            layout: RowLayout::default(),
             packed: UnitBuffer::default(),
         }
     }
@@ -107,7 +107,7 @@ impl Activations {
         columns: usize,
     ) {
         let micro = Microkernel::of(isa, compute);
-        let layout = Layout {
+        let layout = RowLayout {
             tile_rows: micro.tile_rows(),
             columns,
             units: micro.units(columns),
@@ -161,13 +161,13 @@ impl Activations {
 }
 
 /// Packs whole tiles, the last of which may be short.
-fn pack_tiles(micro: &Microkernel, layout: Layout, x: &[f32], packed: &mut [u32]) {
+fn pack_tiles(micro: &Microkernel, layout: RowLayout, x: &[f32], packed: &mut [u32]) {
     let tiles = packed.chunks_mut(layout.tile_rows * layout.words());
     let x = x.chunks(layout.tile_rows * layout.columns);
     x.zip(tiles).for_each(|(x, tile)| pack_tile(micro, layout, x, tile));
 }
 
-fn pack_tile(micro: &Microkernel, layout: Layout, x: &[f32], tile: &mut [u32]) {
+fn pack_tile(micro: &Microkernel, layout: RowLayout, x: &[f32], tile: &mut [u32]) {
     let rows = x.len() / layout.columns;
     let (units, scales, offsets) = layout.split_mut(rows, tile);
     let into = Packed { lanes: rows, units, scales, offsets };

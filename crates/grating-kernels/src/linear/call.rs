@@ -1,7 +1,7 @@
 //! One call of [`Kernels::linear`](super::Kernels::linear), task by task.
 
 use super::Activations;
-use super::microkernel::{Microkernel, Source, Tile};
+use super::microkernel::{Microkernel, RowsToPack, Tile};
 use super::pack::Packed;
 use super::scratch::{Rows, Scratch};
 use super::tasks::{BLOCK_COLUMNS, Task};
@@ -30,7 +30,7 @@ unsafe impl Sync for Call<'_> {}
 
 /// Columns of the weights that are packed at a time.
 #[derive(Clone, Copy)]
-struct Block {
+struct ColumnBlock {
     first: usize,
     count: usize,
     /// Units and scales of one row.
@@ -46,7 +46,7 @@ impl Call<'_> {
             for first in (0..columns.max(1)).step_by(BLOCK_COLUMNS) {
                 let count = BLOCK_COLUMNS.min(columns - first);
                 let (units, scales) = (self.micro.units(count), self.micro.scales(count));
-                let block = Block { first, count, units, scales };
+                let block = ColumnBlock { first, count, units, scales };
                 let len = (units + 2 * scales) * self.micro.panel;
                 let packed = packed.units(task.panels.len() * len);
                 if count > 0 {
@@ -60,13 +60,13 @@ impl Call<'_> {
     }
 
     /// Packs a block of the weights of one panel: units, then scales and offsets.
-    fn pack(&self, panel: usize, block: Block, scratch: &mut Rows, into: &mut [u32]) {
+    fn pack(&self, panel: usize, block: ColumnBlock, scratch: &mut Rows, into: &mut [u32]) {
         let (format, stride) = (self.w.format(), self.w.row_bytes());
         let first = panel * self.micro.panel;
         let rows = self.micro.panel.min(self.w.rows() - first);
         let offset = block.first / format.block_elements() * format.block_bytes();
         let bytes = &self.w.bytes()[first * stride + offset..];
-        let source = Source { bytes, stride, rows, count: block.count };
+        let source = RowsToPack { bytes, stride, rows, count: block.count };
         let (units, steps) = into.split_at_mut(block.units * self.micro.panel);
         let (scales, offsets) = steps.split_at_mut(block.scales * self.micro.panel);
         let into = Packed { lanes: self.micro.panel, units, scales, offsets };
@@ -74,7 +74,7 @@ impl Call<'_> {
     }
 
     /// Adds the products of a block whose weights are `packed`.
-    fn pass(&self, task: &Task, block: Block, packed: &[u32]) {
+    fn pass(&self, task: &Task, block: ColumnBlock, packed: &[u32]) {
         let panel_len = (block.units + 2 * block.scales) * self.micro.panel;
         for first in task.tiles.clone().step_by(PASS_TILES) {
             let tiles = first..(first + PASS_TILES).min(task.tiles.end);
@@ -88,7 +88,7 @@ impl Call<'_> {
     }
 
     /// Adds the products of one tile of activations and a panel's packed weights.
-    fn multiply(&self, tile: usize, panel: usize, block: Block, w: &[u32]) {
+    fn multiply(&self, tile: usize, panel: usize, block: ColumnBlock, w: &[u32]) {
         let width = self.micro.panel;
         let x = self.x.tile(tile, block.first, block.count, self.micro);
         let column = panel * width;

@@ -48,14 +48,14 @@ pub(super) enum Packing {
 /// computes, and the machine must have its instructions.
 pub(super) type TileFn = unsafe fn(&Tile);
 
-/// Packs the rows of a [`Source`] into units: unit `u` of row `r` goes to `into[u * lanes + r]`.
+/// Packs [rows](RowsToPack) into units: unit `u` of row `r` goes to `into[u * lanes + r]`.
 /// Lanes without a row and elements after the last become zero. The machine must have its
 /// instructions, the source must hold what it says, `rows <= lanes`, and `into` must have room
 /// for `lanes` lanes of `count.div_ceil(group)` units.
-pub(super) type PackFn = unsafe fn(source: &Source<'_>, lanes: usize, into: *mut u32);
+pub(super) type PackFn = unsafe fn(source: &RowsToPack<'_>, lanes: usize, into: *mut u32);
 
 /// Rows to pack: `count` elements each, the next row `stride` bytes on.
-pub(super) struct Source<'a> {
+pub(super) struct RowsToPack<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) stride: usize,
     pub(super) rows: usize,

@@ -1,6 +1,6 @@
 //! Rows as they are stored, on the way to units.
 
-use super::microkernel::{Microkernel, PackFn, Packing, Source};
+use super::microkernel::{Microkernel, PackFn, Packing, RowsToPack};
 use super::scratch::Rows;
 use super::tasks::BLOCK_COLUMNS;
 use crate::format::Format;
@@ -23,7 +23,7 @@ impl Microkernel {
     pub(super) fn pack_weights(
         &self,
         format: Format,
-        source: &Source<'_>,
+        source: &RowsToPack<'_>,
         rows: &mut Rows,
         mut into: Packed<'_>,
     ) {
@@ -36,7 +36,7 @@ impl Microkernel {
                 _ => {
                     let floats = decode_all(decode, format, source, rows);
                     let stride = BLOCK_COLUMNS * size_of::<f32>();
-                    let decoded = Source { bytes: bytes_of(floats), stride, ..*source };
+                    let decoded = RowsToPack { bytes: bytes_of(floats), stride, ..*source };
                     self.pack_units(f32, 4, &decoded, into);
                 }
             },
@@ -53,7 +53,7 @@ impl Microkernel {
             Packing::Floats { packs, .. } => {
                 let stride = columns * size_of::<f32>();
                 let rows = into.lanes;
-                let source = Source { bytes: bytes_of(x), stride, rows, count: columns };
+                let source = RowsToPack { bytes: bytes_of(x), stride, rows, count: columns };
                 self.pack_units(packs[0], 4, &source, into);
             }
             Packing::Bytes { x: quantize, .. } => {
@@ -87,16 +87,16 @@ impl Microkernel {
     }
 
     /// Packs what [`quantize_all`] left in `rows`.
-    fn pack_bytes(&self, pack: PackFn, source: &Source<'_>, rows: &mut Rows, into: Packed<'_>) {
+    fn pack_bytes(&self, pack: PackFn, source: &RowsToPack<'_>, rows: &mut Rows, into: Packed<'_>) {
         let (quants, _) = rows.quants(source.rows);
         let count = source.count.next_multiple_of(GROUP);
         let source =
-            Source { bytes: bytes_of(quants), stride: BLOCK_COLUMNS, rows: source.rows, count };
+            RowsToPack { bytes: bytes_of(quants), stride: BLOCK_COLUMNS, rows: source.rows, count };
         self.pack_units(pack, 1, &source, into);
     }
 
     /// Packs elements of `bytes` bytes.
-    fn pack_units(&self, pack: PackFn, bytes: usize, source: &Source<'_>, into: Packed<'_>) {
+    fn pack_units(&self, pack: PackFn, bytes: usize, source: &RowsToPack<'_>, into: Packed<'_>) {
         assert!(source.rows > 0 && source.rows <= into.lanes);
         assert!(source.bytes.len() >= (source.rows - 1) * source.stride + source.count * bytes);
         assert!(into.units.len() >= into.lanes * source.count.div_ceil(self.group));
@@ -109,7 +109,7 @@ impl Microkernel {
 fn decode_all<'r>(
     decode: DecodeFn,
     format: Format,
-    source: &Source<'_>,
+    source: &RowsToPack<'_>,
     rows: &'r mut Rows,
 ) -> &'r [f32] {
     let floats = rows.floats(source.rows);
@@ -124,7 +124,7 @@ fn decode_all<'r>(
 fn quantize_all(
     quantize: QuantizeWeightsFn,
     format: Format,
-    source: &Source<'_>,
+    source: &RowsToPack<'_>,
     rows: &mut Rows,
     into: &mut Packed<'_>,
 ) {
@@ -147,7 +147,7 @@ fn quantize_all(
 }
 
 /// The bytes of one row.
-fn stored<'a>(format: Format, source: &Source<'a>, row: usize) -> &'a [u8] {
+fn stored<'a>(format: Format, source: &RowsToPack<'a>, row: usize) -> &'a [u8] {
     let len = source.count / format.block_elements() * format.block_bytes();
     &source.bytes[row * source.stride..][..len]
 }

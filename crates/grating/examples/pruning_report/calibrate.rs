@@ -7,7 +7,7 @@ use grating::prune::{FrontierPoint, Target, Test};
 use grating::{Mode, Profile, Pruning, Reranker, RerankerBuilder};
 
 use crate::study::{Kind, OfK, Point, Study};
-use crate::{CONFIDENCE, KS, Outcome, Place, settings};
+use crate::{CONFIDENCE, KS, Outcome, Paths, settings};
 
 /// Promises to choose from.
 const LEVELS: [f64; 6] = [0.98, 0.95, 0.9, 0.85, 0.8, 0.75];
@@ -16,15 +16,15 @@ const ROOM: f64 = 1.5;
 /// Agreements on the calibrating half that the sweep looks for.
 const SWEEP: [f64; 7] = [1.0, 0.99, 0.98, 0.95, 0.9, 0.85, 0.8];
 
-pub(crate) fn run(builder: &RerankerBuilder, place: &Place, set: &str) -> Outcome<()> {
-    let data = place.sample(set)?;
-    std::fs::create_dir_all(&place.work)?;
+pub(crate) fn run(builder: &RerankerBuilder, paths: &Paths, set: &str) -> Outcome<()> {
+    let data = paths.sample(set)?;
+    std::fs::create_dir_all(&paths.work)?;
     let reranker = builder.clone().pruning(Pruning::Off).build()?;
-    let traces = recorded(&reranker, &data, &place.work)?;
+    let traces = recorded(&reranker, &data, &paths.work)?;
     let ks = KS.into_iter().map(|k| of_k(&data, &traces, k)).collect::<Outcome<_>>()?;
     let settings = settings::measure(&data, &traces)?;
     let study = Study { name: data.name.clone(), ks, settings, times: None };
-    let file = place.work.join(format!("{}.calibrated.json", data.name));
+    let file = paths.work.join(format!("{}.calibrated.json", data.name));
     Ok(std::fs::write(file, serde_json::to_vec(&study)?)?)
 }
 

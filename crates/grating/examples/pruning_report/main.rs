@@ -41,13 +41,13 @@ fn main() -> Outcome<()> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match &args[..] {
         ["calibrate", model, data, work, queries, sets @ ..] => {
-            let place = Place { data: data.into(), work: work.into(), queries: queries.parse()? };
-            sets.iter().try_for_each(|set| calibrate::run(&builder(model)?, &place, set))
+            let paths = Paths { data: data.into(), work: work.into(), queries: queries.parse()? };
+            sets.iter().try_for_each(|set| calibrate::run(&builder(model)?, &paths, set))
         }
         ["time", model, data, work, queries, pairs, sets @ ..] => {
-            let place = Place { data: data.into(), work: work.into(), queries: queries.parse()? };
+            let paths = Paths { data: data.into(), work: work.into(), queries: queries.parse()? };
             let pairs = pairs.parse()?;
-            sets.iter().try_for_each(|set| times::run(&builder(model)?, &place, set, pairs))
+            sets.iter().try_for_each(|set| times::run(&builder(model)?, &paths, set, pairs))
         }
         ["write", work, out, sets @ ..] => write(Path::new(work), Path::new(out), sets),
         _ => Err("a step and its arguments: see this example's head".into()),
@@ -55,13 +55,13 @@ fn main() -> Outcome<()> {
 }
 
 /// Where things are.
-pub(crate) struct Place {
+pub(crate) struct Paths {
     data: PathBuf,
     pub(crate) work: PathBuf,
     queries: usize,
 }
 
-impl Place {
+impl Paths {
     /// The sample of a set, and the set's name.
     pub(crate) fn sample(&self, set: &str) -> Outcome<Dataset> {
         let (name, first) = set.split_once('@').unwrap_or((set, "0"));

@@ -8,7 +8,7 @@ use grating::prune::metrics::agreement_at_k;
 use grating::{Profile, Pruning, Request, Reranker, RerankerBuilder};
 
 use crate::study::{Kind, OfK, Study, Timed, Times};
-use crate::{Outcome, Place};
+use crate::{Outcome, Paths};
 
 /// Agreement on the calibrating half of the policy that is timed for every K; the others for the largest alone.
 pub(crate) const LEVEL: f64 = 0.98;
@@ -32,12 +32,12 @@ struct Answer {
 
 pub(crate) fn run(
     builder: &RerankerBuilder,
-    place: &Place,
+    paths: &Paths,
     set: &str,
     queries: usize,
 ) -> Outcome<()> {
-    let data = place.sample(set)?;
-    let study = Study::read(&place.work, set)?;
+    let data = paths.sample(set)?;
+    let study = Study::read(&paths.work, set)?;
     let plain = Rc::new(builder.clone().pruning(Pruning::Off).build()?);
     let most = study.ks.iter().map(|of_k| of_k.k).max().unwrap_or(1);
     let full = runner(builder, &plain, most, None, (Kind::Ours, 1.0))?;
@@ -84,7 +84,7 @@ pub(crate) fn run(
     };
     let timed = runners.into_iter().map(finished).collect();
     let times = Times { queries: count, full: seconds / count as f64, timed };
-    let file = place.work.join(format!("{}.timed.json", data.name));
+    let file = paths.work.join(format!("{}.timed.json", data.name));
     Ok(std::fs::write(file, serde_json::to_vec(&times)?)?)
 }
 

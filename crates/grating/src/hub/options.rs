@@ -239,14 +239,14 @@ impl Environment<'_> {
         let mut rest = text;
         while let Some(at) = rest.find('$') {
             out.push_str(&rest[..at]);
-            let tail = &rest[at + 1..];
-            let (name, after) = match tail.strip_prefix('{') {
-                Some(braced) => braced.split_once('}').unwrap_or(("", tail)),
+            let following = &rest[at + 1..];
+            let (name, after) = match following.strip_prefix('{') {
+                Some(braced) => braced.split_once('}').unwrap_or(("", following)),
                 None => {
-                    let end = tail
+                    let end = following
                         .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                        .unwrap_or(tail.len());
-                    tail.split_at(end)
+                        .unwrap_or(following.len());
+                    following.split_at(end)
                 }
             };
             match self.text(name).filter(|_| !name.is_empty()) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use grating::{
-    CancelToken, Error, IoError, Pending, Request, Reranker, Selection, Storage, Texts,
+    CancelToken, Error, IoError, Request, Reranker, Selection, Storage, Texts, Ticket,
     TrySubmitError, WindowSize,
 };
 
@@ -72,7 +72,7 @@ impl Stuck {
     }
 
     /// A request that is being computed and stuck.
-    fn busy(&self) -> Pending {
+    fn busy(&self) -> Ticket {
         let first = self.reranker.submit(request("a river")).unwrap();
         self.until_running();
         first

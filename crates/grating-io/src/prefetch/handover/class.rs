@@ -11,10 +11,10 @@ pub(super) struct Slots<M> {
 
 struct Slot<M> {
     capacity: usize,
-    place: Place<M>,
+    occupancy: Occupancy<M>,
 }
 
-enum Place<M> {
+enum Occupancy<M> {
     /// Never used: no memory yet.
     New,
     Free(M),
@@ -23,7 +23,7 @@ enum Place<M> {
 
 impl<M: SlotMemory> Slots<M> {
     pub(super) fn new(capacities: &[usize]) -> Self {
-        let slot = |&capacity| Slot { capacity, place: Place::New };
+        let slot = |&capacity| Slot { capacity, occupancy: Occupancy::New };
         Slots { slots: capacities.iter().map(slot).collect(), closed: false }
     }
 
@@ -42,11 +42,11 @@ impl<M: SlotMemory> Slots<M> {
     }
 
     pub(super) fn free(&self, class: usize) -> Option<usize> {
-        let is_free = |slot: &Slot<M>| !matches!(slot.place, Place::Taken);
+        let is_free = |slot: &Slot<M>| !matches!(slot.occupancy, Occupancy::Taken);
         // One that has memory before one that would have to take some.
         let of_class = || self.slots.iter().enumerate().filter(|(_, s)| s.capacity == class);
         of_class()
-            .find(|(_, slot)| matches!(slot.place, Place::Free(_)))
+            .find(|(_, slot)| matches!(slot.occupancy, Occupancy::Free(_)))
             .or_else(|| of_class().find(|(_, slot)| is_free(slot)))
             .map(|(at, _)| at)
     }
@@ -54,26 +54,28 @@ impl<M: SlotMemory> Slots<M> {
     /// Takes a free slot. If there is no memory for it, it stays free.
     pub(super) fn take(&mut self, slot: usize) -> Result<M> {
         let slot = &mut self.slots[slot];
-        match std::mem::replace(&mut slot.place, Place::Taken) {
-            Place::Free(memory) => Ok(memory),
-            Place::New => M::allocate(slot.capacity).inspect_err(|_| slot.place = Place::New),
-            Place::Taken => unreachable!("a slot is taken once"),
+        match std::mem::replace(&mut slot.occupancy, Occupancy::Taken) {
+            Occupancy::Free(memory) => Ok(memory),
+            Occupancy::New => {
+                M::allocate(slot.capacity).inspect_err(|_| slot.occupancy = Occupancy::New)
+            }
+            Occupancy::Taken => unreachable!("a slot is taken once"),
         }
     }
 
     /// A slot comes back; after [`Slots::close`] its memory is dropped.
     pub(super) fn put(&mut self, slot: usize, memory: M) {
-        let place = &mut self.slots[slot].place;
-        debug_assert!(matches!(place, Place::Taken), "a slot comes back once");
-        *place = if self.closed { Place::New } else { Place::Free(memory) };
+        let occupancy = &mut self.slots[slot].occupancy;
+        debug_assert!(matches!(occupancy, Occupancy::Taken), "a slot comes back once");
+        *occupancy = if self.closed { Occupancy::New } else { Occupancy::Free(memory) };
     }
 
     /// Drops the memory of free slots.
     pub(super) fn close(&mut self) {
         self.closed = true;
         for slot in &mut self.slots {
-            if matches!(slot.place, Place::Free(_)) {
-                slot.place = Place::New;
+            if matches!(slot.occupancy, Occupancy::Free(_)) {
+                slot.occupancy = Occupancy::New;
             }
         }
     }

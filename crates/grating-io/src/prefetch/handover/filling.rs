@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Job, Phase, Placement, Ready, SlotMemory};
+use super::{Phase, Placement, ReadTask, Ready, SlotMemory};
 
 pub(super) struct Filling<M: SlotMemory> {
     pub(super) id: u64,
@@ -33,14 +33,14 @@ impl<M: SlotMemory> Filling<M> {
         !self.portions.is_empty()
     }
 
-    pub(super) fn next_job(&mut self, placement: &Arc<Placement>) -> Option<Job<M::Portion>> {
+    pub(super) fn next_task(&mut self, placement: &Arc<Placement>) -> Option<ReadTask<M::Portion>> {
         let portion = self.portions.pop()?;
         if self.in_flight == 0 && self.portions.len() + 1 == placement.requests.len() {
             self.started = Instant::now();
         }
         self.in_flight += 1;
         let request = placement.requests.len() - 1 - self.portions.len();
-        Some(Job { placement: Arc::clone(placement), request, portion, filling: self.id })
+        Some(ReadTask { placement: Arc::clone(placement), request, portion, filling: self.id })
     }
 
     /// Whether requests of this block are being read.

@@ -68,11 +68,11 @@ fn start(slots: &[usize], readers: usize, bad: u64) -> (Arc<Handover<Pages>>, Re
     let reader = |_| {
         let handover = Arc::clone(&handover);
         thread::spawn(move || {
-            while let Some(job) = handover.take_job() {
-                job.portion.write();
-                let fails = job.placement.block.tag == bad;
+            while let Some(task) = handover.take_task() {
+                task.portion.write();
+                let fails = task.placement.block.tag == bad;
                 let error = || Err(IoError::EmptyFile { file: "bad".into() });
-                handover.complete(job, if fails { error() } else { Ok(()) });
+                handover.complete(task, if fails { error() } else { Ok(()) });
             }
         })
     };

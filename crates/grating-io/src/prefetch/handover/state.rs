@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::class::Slots;
 use super::filling::Filling;
-use super::{Job, Placement, Ready, SlotMemory, Waits};
+use super::{Placement, ReadTask, Ready, SlotMemory, Waits};
 use crate::error::{IoError, Result};
 
 pub(super) struct State<M: SlotMemory> {
@@ -86,7 +86,7 @@ impl<M: SlotMemory> State<M> {
         })
     }
 
-    /// Whether [`State::next_job`] would find one.
+    /// Whether [`State::next_task`] would find one.
     pub(super) fn has_job(&mut self) -> bool {
         self.fillings().any(|(_, filling)| filling.has_job())
     }
@@ -97,8 +97,8 @@ impl<M: SlotMemory> State<M> {
         !self.has_job() && self.draining.is_empty() && !self.queue.iter().any(busy)
     }
 
-    pub(super) fn next_job(&mut self) -> Option<Job<M::Portion>> {
-        self.fillings().find_map(|(placement, filling)| filling.next_job(placement))
+    pub(super) fn next_task(&mut self) -> Option<ReadTask<M::Portion>> {
+        self.fillings().find_map(|(placement, filling)| filling.next_task(placement))
     }
 
     pub(super) fn complete(&mut self, id: u64, outcome: Result<()>) {

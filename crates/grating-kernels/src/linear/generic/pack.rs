@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::super::microkernel::Source;
+use super::super::microkernel::RowsToPack;
 
 /// A stored element of `N` bytes.
 pub(super) trait Element<const N: usize> {
@@ -37,7 +37,7 @@ impl Element<2> for Bf16 {
 ///
 /// See [`PackFn`](super::super::microkernel::PackFn).
 pub(super) unsafe fn as_f32<const N: usize, E: Element<N>>(
-    source: &Source<'_>,
+    source: &RowsToPack<'_>,
     lanes: usize,
     into: *mut u32,
 ) {
@@ -51,7 +51,7 @@ pub(super) unsafe fn as_f32<const N: usize, E: Element<N>>(
 /// # Safety
 ///
 /// See [`PackFn`](super::super::microkernel::PackFn).
-pub(super) unsafe fn pairs(source: &Source<'_>, lanes: usize, into: *mut u32) {
+pub(super) unsafe fn pairs(source: &RowsToPack<'_>, lanes: usize, into: *mut u32) {
     // SAFETY: the caller promises the room.
     let into = unsafe { std::slice::from_raw_parts_mut(into, lanes * source.count.div_ceil(2)) };
     let widen = |byte: u8| u32::from(i16::from(byte.cast_signed()).cast_unsigned());
@@ -61,7 +61,7 @@ pub(super) unsafe fn pairs(source: &Source<'_>, lanes: usize, into: *mut u32) {
 /// Makes a unit of every `N` bytes.
 #[inline(always)]
 fn pack<const N: usize>(
-    source: &Source<'_>,
+    source: &RowsToPack<'_>,
     lanes: usize,
     into: &mut [u32],
     unit: impl Fn([u8; N]) -> u32,

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::microkernel::Source;
+use super::super::super::microkernel::RowsToPack;
 
 /// Defines a packing function. `$load` makes 8 units of `$group` stored elements of `$bytes` bytes.
 macro_rules! pack {
@@ -13,7 +13,7 @@ macro_rules! pack {
         ///
         /// See [`PackFn`](super::super::super::microkernel::PackFn).
         #[target_feature(enable = "avx2,f16c")]
-        pub(super) unsafe fn $name(source: &Source<'_>, lanes: usize, into: *mut u32) {
+        pub(super) unsafe fn $name(source: &RowsToPack<'_>, lanes: usize, into: *mut u32) {
             // A microkernel multiplies one unit of all lanes by one instruction, so units that the rows have one after
             // another must lie side by side, lane by lane: a transposition, in squares of 8 rows and 8 units. Lanes
             // without a row stay zero, and what they add is thrown away.

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grating_engine::{Progress, Scored, Ticket, peak_rss_bytes};
+use grating_engine::{Progress, Scored, peak_rss_bytes};
 use grating_prune::Policy;
 
 use crate::audit::Auditor;
-use crate::distinct::Places;
+use crate::distinct::DistinctMap;
 use crate::error::{Error, Result};
 use crate::request::Request;
 use crate::scores::Scores;
@@ -17,8 +17,9 @@ use crate::stats::Stats;
 
 /// A request that waits or is computed. Dropping it cancels the request, and nothing else that carries its token.
 #[must_use = "dropping it cancels the request"]
-pub struct Pending {
-    pub(crate) ticket: Ticket,
+pub struct Ticket {
+    /// The engine's, of the job that the request has become.
+    pub(crate) job: grating_engine::Ticket,
     pub(crate) on_progress: Option<Box<dyn FnMut(Progress) + Send>>,
     /// Nothing once there was an answer.
     pub(crate) asked: Option<Asked>,
@@ -28,7 +29,7 @@ pub struct Pending {
 pub(crate) struct Asked {
     pub(crate) k: usize,
     pub(crate) trace: bool,
-    pub(crate) places: Places,
+    pub(crate) places: DistinctMap,
     /// Of the distinct texts.
     pub(crate) truncated: Vec<bool>,
     pub(crate) query_truncated: Vec<bool>,
@@ -63,14 +64,14 @@ pub enum TrySubmitError {
     Refused(#[from] Error),
 }
 
-impl Pending {
+impl Ticket {
     /// Waits for the answer. The request's own callback is told of progress meanwhile.
     ///
     /// # Errors
     /// Whatever ended the request; see [`Reranker::run`](crate::Reranker::run).
     pub fn wait(mut self) -> Result<Selection> {
         let mut own = self.on_progress.take();
-        self.wait_with(move |progress| tell(&mut own, progress))
+        self.wait_with(move |progress| report(&mut own, progress))
     }
 
     /// As [`Self::wait`], with a callback that may borrow in the place of the request's own.
@@ -78,30 +79,30 @@ impl Pending {
     /// # Errors
     /// As [`Self::wait`].
     pub fn wait_with(self, on_progress: impl FnMut(Progress)) -> Result<Selection> {
-        let Pending { ticket, asked, .. } = self;
-        answer(asked, ticket.wait(on_progress))
+        let Ticket { job, asked, .. } = self;
+        answer(asked, job.wait(on_progress))
     }
 
     /// As [`Self::wait`], but no longer than `timeout`; nothing where there is no answer yet. It can be had once.
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<Selection>> {
         let own = &mut self.on_progress;
-        let scored = self.ticket.wait_timeout(timeout, |progress| tell(own, progress))?;
+        let scored = self.job.wait_timeout(timeout, |progress| report(own, progress))?;
         Some(answer(self.asked.take(), scored))
     }
 
     /// How far the request is; nothing while it waits.
     pub fn progress(&mut self) -> Option<Progress> {
-        self.ticket.progress()
+        self.job.progress()
     }
 }
 
-impl fmt::Debug for Pending {
+impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("ticket", &self.ticket).finish_non_exhaustive()
+        f.debug_struct("Ticket").field("job", &self.job).finish_non_exhaustive()
     }
 }
 
-fn tell(callback: &mut Option<Box<dyn FnMut(Progress) + Send>>, progress: Progress) {
+fn report(callback: &mut Option<Box<dyn FnMut(Progress) + Send>>, progress: Progress) {
     if let Some(callback) = callback {
         callback(progress);
     }
