@@ -63,7 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         match rate {
             None => builder,
             Some(rate) => builder.map_storages(move |storage| {
-                let faults = Faults { bytes_per_second: Some(rate), ..Faults::default() };
+                let faults = Faults::default().with_bytes_per_second(rate);
                 Arc::new(FaultyStorage::new(storage, faults)) as Arc<dyn Storage>
             }),
         }

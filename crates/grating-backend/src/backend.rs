@@ -50,11 +50,19 @@ pub struct Widths {
 
 /// What computing takes beside weights and hidden states, bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Workspace {
     /// For each token of a chunk.
     pub per_token: usize,
     /// Whatever the chunk.
     pub fixed: usize,
+}
+
+impl Workspace {
+    /// So many bytes for each token of a chunk, and so many whatever the chunk.
+    pub const fn new(per_token: usize, fixed: usize) -> Self {
+        Workspace { per_token, fixed }
+    }
 }
 
 /// Rows to copy from: a tensor of the backend's, or one that was [parked](Backend::park) on the host.

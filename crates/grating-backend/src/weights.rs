@@ -21,6 +21,7 @@ pub trait HostBlock: Send + Sync {
 
 /// One tensor of an admitted block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TensorRef<'a> {
     /// Its number in the block.
     pub index: usize,
@@ -30,4 +31,17 @@ pub struct TensorRef<'a> {
     pub shape: &'a [usize],
     /// Whether products with it are taken in f32 whatever the backend's precision: the scoring head's.
     pub unrounded: bool,
+}
+
+impl<'a> TensorRef<'a> {
+    /// Tensor `index` of its block.
+    pub const fn new(index: usize, format: Format, shape: &'a [usize]) -> Self {
+        TensorRef { index, format, shape, unrounded: false }
+    }
+
+    /// With products in f32 whatever the backend's precision, or not.
+    #[must_use]
+    pub const fn with_unrounded(self, unrounded: bool) -> Self {
+        TensorRef { unrounded, ..self }
+    }
 }

@@ -171,7 +171,7 @@ impl Backend for CandleOps {
         let Widths { hidden, intermediate, heads, kv_heads, head_dim, .. } = *widths;
         let attention = hidden + 3 * (heads + kv_heads) * head_dim + heads * longest;
         let feed_forward = 2 * hidden + 4 * intermediate;
-        Workspace { per_token: size_of::<f32>() * attention.max(feed_forward), fixed: 1 << 20 }
+        Workspace::new(size_of::<f32>() * attention.max(feed_forward), 1 << 20)
     }
 
     fn meter(&self) -> Meter {

@@ -25,11 +25,12 @@ pub(crate) fn builder(source: ModelSource, args: &EngineArgs) -> RerankerBuilder
             IoArg::Direct => IoMode::Direct,
             IoArg::Cached => IoMode::Cached,
         })
-        .savings(Savings {
-            shared_prefix: !args.no_shared_prefix,
-            scored_rows: !args.no_scored_rows,
-            equal_texts: !args.no_equal_texts,
-        });
+        .savings(
+            Savings::default()
+                .with_shared_prefix(!args.no_shared_prefix)
+                .with_scored_rows(!args.no_scored_rows)
+                .with_equal_texts(!args.no_equal_texts),
+        );
     if let Some(bytes) = args.memory_budget {
         builder = builder.memory_budget(bytes);
     }

@@ -86,7 +86,7 @@ fn bind<'s, B: Ops>(
     index: usize,
     shape: &[usize],
 ) -> Result<B::Weight<'s>> {
-    ops.bind(slot, TensorRef { index, format: Format::F32, shape, unrounded: true })
+    ops.bind(slot, TensorRef::new(index, Format::F32, shape).with_unrounded(true))
 }
 
 struct Maps {

@@ -243,10 +243,10 @@ pub fn faults_are_errors_of_their_request<B: Ops>(backend: &dyn Fn() -> B) {
     let ask = || select(&engine, Job::new(encodings.clone(), 2));
     let expected = logits(&ask().unwrap());
     let faults = [
-        Faults { errors: 1.0, ..Faults::default() },
-        Faults { short_reads: 1.0, ..Faults::default() },
-        Faults { panics: 1.0, ..Faults::default() },
-        Faults { truncated_at: Some(0), ..Faults::default() },
+        Faults::default().with_errors(1.0),
+        Faults::default().with_short_reads(1.0),
+        Faults::default().with_panics(1.0),
+        Faults::default().with_truncated_at(0),
     ];
     for faults in faults {
         set(&faults);

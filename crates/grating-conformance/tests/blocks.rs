@@ -50,7 +50,7 @@ proptest! {
         let ops = CandleOps::cpu();
         let slot = ops.admit(Arc::new(One(bytes.to_vec())), None).unwrap();
         let format_of = format_of(format).unwrap();
-        let tensor = TensorRef { index: 0, format: format_of, shape: &shape, unrounded: false };
+        let tensor = TensorRef::new(0, format_of, &shape);
         let decoded = ops.wait(ops.bind(&slot, tensor).unwrap()).unwrap();
         for (at, (ours, candles)) in view.to_f32().into_iter().zip(decoded).enumerate() {
             // The order of the multiplications is anybody's; scales may be infinite or no numbers at all.

@@ -70,7 +70,7 @@ impl Backend for CpuOps {
     }
 
     fn bind<'s>(&self, slot: &'s Self::Slot, tensor: TensorRef<'_>) -> Result<CpuWeight<'s>> {
-        let TensorRef { index, format, shape, unrounded } = tensor;
+        let TensorRef { index, format, shape, unrounded, .. } = tensor;
         let bytes = slot.bytes(index);
         let [rows, columns] = *shape else {
             return Ok(CpuWeight::Vector(elements(format, shape, bytes)?));
@@ -135,10 +135,7 @@ impl Backend for CpuOps {
             None => rayon::current_num_threads(),
         };
         let fixed = per_thread(widths, longest).saturating_mul(threads);
-        Workspace {
-            per_token: per_token(widths),
-            fixed: fixed.saturating_add(angle_bytes(widths, longest)),
-        }
+        Workspace::new(per_token(widths), fixed.saturating_add(angle_bytes(widths, longest)))
     }
 
     fn meter(&self) -> Meter {

@@ -70,6 +70,7 @@ pub enum EngineError {
 
 /// Why a job was not taken into the queue.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrySubmitError {
     /// As many jobs wait as may; here is the job.
     #[error("the queue is full: {} jobs may wait; try again later", .length)]

@@ -116,13 +116,11 @@ impl Costs {
 
     /// What the planner learns from a job of `flops` FLOP.
     pub(crate) fn measurement(&self, flops: f64) -> Measurement {
-        Measurement {
-            disk_to_host: Transfer::new(self.weight_bytes_read, self.read.as_secs_f64()),
-            host_to_disk: Transfer::new(self.spill_bytes(), self.spill.as_secs_f64()),
-            flops,
-            compute_seconds: self.compute.as_secs_f64(),
-            ..Measurement::default()
-        }
+        let seconds = |time: Duration| time.as_secs_f64();
+        Measurement::new(flops, seconds(self.compute)).with_disk(
+            Transfer::new(self.weight_bytes_read, seconds(self.read)),
+            Transfer::new(self.spill_bytes(), seconds(self.spill)),
+        )
     }
 }
 

@@ -2,6 +2,7 @@
 
 /// Exact savings; all on by default, each of them can be switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Savings {
     /// Tokens that all candidates of a decoder begin with (system text, instruction, query) are computed once.
     pub shared_prefix: bool,
@@ -15,6 +16,24 @@ impl Savings {
     /// Everything is computed, for every text.
     pub const NONE: Savings =
         Savings { shared_prefix: false, scored_rows: false, equal_texts: false };
+
+    /// With the [shared prefix](Self::shared_prefix) computed once, or not.
+    #[must_use]
+    pub const fn with_shared_prefix(self, shared_prefix: bool) -> Self {
+        Savings { shared_prefix, ..self }
+    }
+
+    /// With only the [scored rows](Self::scored_rows) in the last layer, or all.
+    #[must_use]
+    pub const fn with_scored_rows(self, scored_rows: bool) -> Self {
+        Savings { scored_rows, ..self }
+    }
+
+    /// With [equal texts](Self::equal_texts) computed once, or each.
+    #[must_use]
+    pub const fn with_equal_texts(self, equal_texts: bool) -> Self {
+        Savings { equal_texts, ..self }
+    }
 }
 
 impl Default for Savings {

@@ -25,23 +25,21 @@ pub(crate) fn model_shape<B: Backend>(
     let table = model.token_embeddings();
     let row_bytes = table.byte_len() as u64 / config.vocab as u64;
     let (q, kv) = (config.heads * config.head_dim, config.kv_heads * config.head_dim);
-    ModelShape {
-        layers: config.layers,
-        attention_bytes: largest(&bytes, BlockPart::Attention),
-        feed_forward_bytes: largest(&bytes, BlockPart::FeedForward),
-        layer_slot: largest(&slot, BlockPart::Whole),
-        attention_slot: largest(&slot, BlockPart::Attention),
-        feed_forward_slot: largest(&slot, BlockPart::FeedForward),
-        resident_bytes: bytes(model.stem_parts()) + bytes(model.head_parts()),
-        hidden: config.hidden,
-        vocab: config.vocab,
-        row_bytes,
-        flops_per_token: 2.0 * elements(model.layer_parts(0)),
-        attention_flops_per_token_pair: 4.0 * q as f64,
-        kv_columns: 2 * kv,
-        workspace_per_token: backend.workspace(&model.widths(), 0).per_token as u64,
-        workspace_fixed: workspace_fixed(model, backend, 0),
-    }
+    let mut shape = ModelShape::new(config.layers, config.hidden);
+    shape.attention_bytes = largest(&bytes, BlockPart::Attention);
+    shape.feed_forward_bytes = largest(&bytes, BlockPart::FeedForward);
+    shape.layer_slot = largest(&slot, BlockPart::Whole);
+    shape.attention_slot = largest(&slot, BlockPart::Attention);
+    shape.feed_forward_slot = largest(&slot, BlockPart::FeedForward);
+    shape.resident_bytes = bytes(model.stem_parts()) + bytes(model.head_parts());
+    shape.vocab = config.vocab;
+    shape.row_bytes = row_bytes;
+    shape.flops_per_token = 2.0 * elements(model.layer_parts(0));
+    shape.attention_flops_per_token_pair = 4.0 * q as f64;
+    shape.kv_columns = 2 * kv;
+    shape.workspace_per_token = backend.workspace(&model.widths(), 0).per_token as u64;
+    shape.workspace_fixed = workspace_fixed(model, backend, 0);
+    shape
 }
 
 /// What computing takes whatever the chunk, where the longest sequence has `tokens` tokens, the shared prefix included:

@@ -223,7 +223,7 @@ mod tests {
     fn what_failed_before_the_pass_is_read_again_and_what_fails_in_it_is_an_error() {
         let (model, checkpoint) = golden("bert-gelu-f32");
         let mut disks = Vec::new();
-        let broken = || Faults { errors: 1.0, ..Faults::default() };
+        let broken = || Faults::default().with_errors(1.0);
         let faulty = checkpoint.map_storages(|storage| {
             let disk = Arc::new(FaultyStorage::new(storage, broken()));
             disks.push(Arc::clone(&disk));

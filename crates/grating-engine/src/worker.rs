@@ -145,8 +145,9 @@ impl<B: Ops> Worker<B> {
         // No encoding is longer than the model's positions, whatever a plan is asked for.
         let longest = pool.prefix_tokens.saturating_add(pool.longest());
         let longest = longest.min(self.model.config().max_positions);
-        let workspace_fixed = workspace_fixed(&self.model, &*self.ops, longest);
-        ModelShape { workspace_fixed, ..self.shape }
+        let mut shape = self.shape;
+        shape.workspace_fixed = workspace_fixed(&self.model, &*self.ops, longest);
+        shape
     }
 
     /// Runs jobs to their ends, in one pass. Whatever the outcomes, the next ones find the worker as these did.

@@ -84,6 +84,7 @@ struct Shared {
 /// A buffer that was not accepted, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
+#[non_exhaustive]
 pub struct NotSpilled {
     /// Why: [`IoError::NoSpace`], or the error of an earlier write.
     pub error: Box<IoError>,

@@ -9,6 +9,7 @@ use crate::dtype::Dtype;
 /// As a [`Checkpoint`](crate::Checkpoint) returns it, `range` lies within the shard's file and
 /// its length is that of `shape` × `dtype`.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct TensorInfo {
     /// Name, unique within the checkpoint.
     pub name: String,
@@ -23,6 +24,17 @@ pub struct TensorInfo {
 }
 
 impl TensorInfo {
+    /// A description whose range, in bytes, lies in the file of shard `shard`.
+    pub fn new(
+        name: impl Into<String>,
+        dtype: Dtype,
+        shape: Vec<usize>,
+        shard: usize,
+        range: Range<u64>,
+    ) -> Self {
+        TensorInfo { name: name.into(), dtype, shape, shard, range }
+    }
+
     /// Bytes of the tensor's data.
     pub fn byte_len(&self) -> u64 {
         // A hand-made reversed range is empty, not a panic.

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 /// Bytes that are not the matrix they are said to be.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum MatrixError {
     /// A row ends inside a block.
     #[error("{columns} columns are no whole number of {format:?} blocks of {} elements", .format.block_elements())]

@@ -21,6 +21,7 @@ pub enum Isa {
 
 /// An instruction set was asked for that cannot be given.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum IsaError {
     /// The name is none of ours.
     #[error(

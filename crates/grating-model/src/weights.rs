@@ -163,7 +163,7 @@ impl<'s, B: Backend> LayerWeights<'s, B> {
         let (tensor, found) = (part.name().to_string(), part.dtype());
         let unsupported = ModelError::UnsupportedDtype { tensor, found };
         let format = format_of(found).ok_or(unsupported)?;
-        let tensor = TensorRef { index, format, shape: part.shape(), unrounded };
+        let tensor = TensorRef::new(index, format, part.shape()).with_unrounded(unrounded);
         Ok(self.backend.bind(self.slot, tensor)?)
     }
 }

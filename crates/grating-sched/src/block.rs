@@ -92,7 +92,8 @@ impl WeightLayout {
     /// ```
     /// use grating_sched::{BlockPart::{Attention, FeedForward}, BlockUnit, ModelShape, WeightLayout};
     ///
-    /// let model = ModelShape { layers: 2, attention_slot: 4096, feed_forward_slot: 8192, ..ModelShape::default() };
+    /// let mut model = ModelShape::new(2, 64);
+    /// (model.attention_slot, model.feed_forward_slot) = (4096, 8192);
     /// let weights = WeightLayout::new(&model, BlockUnit::HalfLayer, 1, 1);
     /// let order = weights.blocks(&model).map(|block| (block.layer, block.part, block.pinned));
     /// assert!(order.eq([

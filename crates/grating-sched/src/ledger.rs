@@ -17,6 +17,7 @@ impl Ledgers {
 
 /// Every use of one memory under a plan, bytes. The host's sum is the predicted peak of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Ledger {
     /// Code, tokenizer, runtime: what the process takes anyway.
     pub base: u64,

@@ -22,24 +22,21 @@
 //! use grating_sched::{Machine, Memory, ModelShape, PoolShape, Settings, plan};
 //!
 //! // 28 layers of 31.5 MB.
-//! let model = ModelShape {
-//!     layers: 28,
-//!     attention_bytes: 12_582_912,
-//!     feed_forward_bytes: 18_874_368,
-//!     // What the reader needs for each, here what they have and two pages.
-//!     layer_slot: 31_465_472,
-//!     attention_slot: 12_591_104,
-//!     feed_forward_slot: 18_882_560,
-//!     resident_bytes: 1 << 20,
-//!     hidden: 1024,
-//!     vocab: 151_669,
-//!     row_bytes: 2048,
-//!     flops_per_token: 31_457_280.0,
-//!     attention_flops_per_token_pair: 8192.0,
-//!     kv_columns: 2048,
-//!     workspace_per_token: 53_248,
-//!     workspace_fixed: 4 << 20,
-//! };
+//! let mut model = ModelShape::new(28, 1024);
+//! model.attention_bytes = 12_582_912;
+//! model.feed_forward_bytes = 18_874_368;
+//! // What the reader needs for each, here what they have and two pages.
+//! model.layer_slot = 31_465_472;
+//! model.attention_slot = 12_591_104;
+//! model.feed_forward_slot = 18_882_560;
+//! model.resident_bytes = 1 << 20;
+//! model.vocab = 151_669;
+//! model.row_bytes = 2048;
+//! model.flops_per_token = 31_457_280.0;
+//! model.attention_flops_per_token_pair = 8192.0;
+//! model.kv_columns = 2048;
+//! model.workspace_per_token = 53_248;
+//! model.workspace_fixed = 4 << 20;
 //! let pool = PoolShape::uniform(20, 256);
 //! let mut machine = Machine::default();
 //! machine.host = machine.host.with_base(60_000_000).with_budget(200 << 20);

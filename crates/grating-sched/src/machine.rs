@@ -122,6 +122,7 @@ impl Default for Machine {
 
 /// Bytes over a link, and the time in which at least one transfer was in flight. Zeros where there was none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Transfer {
     /// Bytes, both ways.
     pub bytes: u64,
@@ -138,6 +139,7 @@ impl Transfer {
 
 /// What a run did and how long each kind of work was busy (not waiting). Zeros where there was none.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Measurement {
     /// Weights read.
     pub disk_to_host: Transfer,
@@ -149,6 +151,25 @@ pub struct Measurement {
     pub flops: f64,
     /// Time in which layers were computed, seconds.
     pub compute_seconds: f64,
+}
+
+impl Measurement {
+    /// Work of so many FLOP in layers that took so many seconds; nothing was moved.
+    pub fn new(flops: f64, compute_seconds: f64) -> Self {
+        Self { flops, compute_seconds, ..Self::default() }
+    }
+
+    /// With the weights that were read, and the hidden states that were written and read.
+    #[must_use]
+    pub fn with_disk(self, disk_to_host: Transfer, host_to_disk: Transfer) -> Self {
+        Self { disk_to_host, host_to_disk, ..self }
+    }
+
+    /// With what went to the device and came from it.
+    #[must_use]
+    pub fn with_device(self, host_to_device: Transfer) -> Self {
+        Self { host_to_device, ..self }
+    }
 }
 
 impl Machine {

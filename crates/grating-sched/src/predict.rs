@@ -19,6 +19,7 @@ const ROW_READ_BYTES: u64 = 4096;
 /// Predicted times of one layer, seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct LayerTime {
     /// Reading its weights; 0 for a pinned layer. Mostly hidden behind computing.
     pub read_seconds: f64,
@@ -36,6 +37,7 @@ pub struct LayerTime {
 /// since the request before.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct Prediction {
     /// Reading weights, seconds.
     pub read_seconds: f64,

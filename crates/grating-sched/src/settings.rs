@@ -5,6 +5,7 @@ use crate::error::PlanError;
 /// What the user asks for. The default leaves every choice to the planner. Budgets are those of the
 /// [memories](crate::Memory).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Settings {
     /// The layers resident at one time.
     pub window: WindowSize,
@@ -68,6 +69,30 @@ impl RowCacheSize {
 }
 
 impl Settings {
+    /// With a [window](Self::window).
+    #[must_use]
+    pub fn with_window(self, window: WindowSize) -> Self {
+        Self { window, ..self }
+    }
+
+    /// With [chunks](Self::chunk_tokens) of so many tokens.
+    #[must_use]
+    pub fn with_chunk_tokens(self, tokens: usize) -> Self {
+        Self { chunk_tokens: Some(tokens), ..self }
+    }
+
+    /// With hidden states [on disk](Self::spill), or not.
+    #[must_use]
+    pub fn with_spill(self, spill: Spill) -> Self {
+        Self { spill, ..self }
+    }
+
+    /// With a [row cache](Self::row_cache).
+    #[must_use]
+    pub fn with_row_cache(self, row_cache: RowCacheSize) -> Self {
+        Self { row_cache, ..self }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), PlanError> {
         if self.window == WindowSize::Slots(0) {
             return Err(PlanError::ZeroWindow);

@@ -9,6 +9,7 @@ pub(crate) const F32: u64 = 4;
 /// What a model needs, by size. All layers are taken to be alike: give the largest.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
 pub struct ModelShape {
     /// Number of layers.
     pub layers: usize,
@@ -45,6 +46,11 @@ pub struct ModelShape {
 }
 
 impl ModelShape {
+    /// A model of so many layers over hidden states of so many columns; every other size is 0 until it is set.
+    pub fn new(layers: usize, hidden: usize) -> Self {
+        Self { layers, hidden, ..Self::default() }
+    }
+
     /// Weights of one layer as stored, bytes.
     pub fn layer_bytes(&self) -> u64 {
         self.attention_bytes.saturating_add(self.feed_forward_bytes)
@@ -92,6 +98,7 @@ impl ModelShape {
 
 /// A pool of candidates, by length.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PoolShape {
     /// Tokens computed for each candidate, in the order in which they are packed, without the
     /// shared prefix.

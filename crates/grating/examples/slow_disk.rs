@@ -18,7 +18,7 @@ fn main() -> grating::Result<()> {
     println!("| disk MiB/s | computing ms | waiting ms | share of waiting | predicted share |");
     println!("|---:|---:|---:|---:|---:|");
     for rate in MEBIBYTES_PER_SECOND {
-        let slow = Faults { bytes_per_second: Some(rate << 20), ..Faults::default() };
+        let slow = Faults::default().with_bytes_per_second(rate << 20);
         let mut builder = Reranker::builder()
             .window(WindowSize::Slots(2))
             .map_storages(move |disk| Arc::new(FaultyStorage::new(disk, slow.clone())));

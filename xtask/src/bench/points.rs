@@ -214,7 +214,7 @@ fn choose(traces: &[ScoreTrace], k: usize, count: usize) -> Result<Points> {
     // The frontier is dearest first, and what costs less agrees less.
     let keeping = |agreement: f64| {
         let good = ours.iter().rfind(|point| point.agreement >= agreement);
-        let all = FrontierPoint { policy: Policy::never(), agreement: 1.0, cost: 1.0 };
+        let all = FrontierPoint::new(Policy::never(), 1.0, 1.0);
         good.cloned().unwrap_or(all)
     };
     let [first, second] = FAMILIES;

@@ -12,6 +12,7 @@ use crate::error::{IoError, Result};
 
 /// A tensor to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GgufTensor {
     /// Name, unique within the file.
     pub name: String,
@@ -19,6 +20,13 @@ pub struct GgufTensor {
     pub dtype: Dtype,
     /// Extents, outermost first.
     pub shape: Vec<usize>,
+}
+
+impl GgufTensor {
+    /// A tensor of this name, type and shape, outermost extent first.
+    pub fn new(name: impl Into<String>, dtype: Dtype, shape: Vec<usize>) -> Self {
+        GgufTensor { name: name.into(), dtype, shape }
+    }
 }
 
 /// Writes a GGUF file of version 3: the header first, then data in the order of the tensors, in
@@ -29,9 +37,9 @@ pub struct GgufTensor {
 /// use grating_io::{Checkpoint, Dtype, GgufTensor, GgufWriter, MemoryStorage};
 ///
 /// # fn main() -> Result<(), grating_io::IoError> {
-/// let row = GgufTensor { name: "row".into(), dtype: Dtype::U8, shape: vec![3] };
+/// let row = GgufTensor::new("row", Dtype::U8, vec![3]);
 /// assert!(GgufWriter::new(Vec::new(), "m", &Default::default(), &[row]).is_err()); // GGUF has no U8
-/// let row = GgufTensor { name: "row".into(), dtype: Dtype::I8, shape: vec![3] };
+/// let row = GgufTensor::new("row", Dtype::I8, vec![3]);
 /// let mut writer = GgufWriter::new(Vec::new(), "m", &Default::default(), &[row])?;
 /// writer.write(&[1, 2, 3])?;
 /// let image = writer.finish()?;

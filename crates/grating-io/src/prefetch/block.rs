@@ -6,6 +6,7 @@ use super::placement;
 
 /// A byte range of one storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Extent {
     /// Position in the list of storages with which the prefetcher was started; for a checkpoint,
     /// the tensor's shard.

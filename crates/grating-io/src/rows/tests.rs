@@ -154,7 +154,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let (checkpoint, disk) = matrix(500, 600);
-        disk.set_faults(Faults { seed, errors: 0.2, short_reads: 0.1, ..Faults::default() });
+        disk.set_faults(Faults::default().with_seed(seed).with_errors(0.2).with_short_reads(0.1));
         let mut cache = RowCache::new(50, 600);
         for ids in &requests {
             match get(&mut cache, &checkpoint, ids) {

@@ -12,6 +12,7 @@ use crate::error::{IoError, Result};
 
 /// What goes wrong, and how often. The default is nothing.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Faults {
     /// The same seed makes the same reads fail: a read's fate depends on its offset, on its length
     /// and on how many reads came before, but on no clock.
@@ -48,6 +49,56 @@ impl Default for Faults {
     }
 }
 
+impl Faults {
+    /// With the [seed](Self::seed).
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Faults { seed, ..self }
+    }
+
+    /// With a share of [errors](Self::errors).
+    #[must_use]
+    pub fn with_errors(self, errors: f64) -> Self {
+        Faults { errors, ..self }
+    }
+
+    /// With a share of [short reads](Self::short_reads).
+    #[must_use]
+    pub fn with_short_reads(self, short_reads: f64) -> Self {
+        Faults { short_reads, ..self }
+    }
+
+    /// With a share of [panics](Self::panics).
+    #[must_use]
+    pub fn with_panics(self, panics: f64) -> Self {
+        Faults { panics, ..self }
+    }
+
+    /// [Truncated](Self::truncated_at) at this byte.
+    #[must_use]
+    pub fn with_truncated_at(self, byte: u64) -> Self {
+        Faults { truncated_at: Some(byte), ..self }
+    }
+
+    /// With a [bad byte](Self::bad_byte).
+    #[must_use]
+    pub fn with_bad_byte(self, byte: u64) -> Self {
+        Faults { bad_byte: Some(byte), ..self }
+    }
+
+    /// With a [delay](Self::delay) of each read.
+    #[must_use]
+    pub fn with_delay(self, delay: Duration) -> Self {
+        Faults { delay, ..self }
+    }
+
+    /// With a [bandwidth](Self::bytes_per_second).
+    #[must_use]
+    pub fn with_bytes_per_second(self, bytes_per_second: u64) -> Self {
+        Faults { bytes_per_second: Some(bytes_per_second), ..self }
+    }
+}
+
 /// Another storage's bytes, with [`Faults`]: for tests, and for measuring with a slower disk.
 ///
 /// ```
@@ -55,7 +106,7 @@ impl Default for Faults {
 /// use grating_io::{Faults, FaultyStorage, IoError, MemoryStorage, Storage};
 ///
 /// let bytes = Arc::new(MemoryStorage::from_static("disk", b"0123456789"));
-/// let disk = FaultyStorage::new(bytes, Faults { bad_byte: Some(7), ..Faults::default() });
+/// let disk = FaultyStorage::new(bytes, Faults::default().with_bad_byte(7));
 /// let mut two = [0; 2];
 /// assert!(disk.read_at(5, &mut two).is_ok());
 /// assert!(matches!(disk.read_at(6, &mut two), Err(IoError::Read { offset: 7, .. })));
@@ -204,7 +255,8 @@ mod tests {
 
     #[test]
     fn a_seed_decides() {
-        let faults = |seed| Faults { seed, errors: 0.2, short_reads: 0.2, ..Faults::default() };
+        let faults =
+            |seed| Faults::default().with_seed(seed).with_errors(0.2).with_short_reads(0.2);
         assert_eq!(fates(faults(1)), fates(faults(1)));
         assert_ne!(fates(faults(1)), fates(faults(2)));
         for kind in ["read", "error", "short"] {
@@ -212,12 +264,12 @@ mod tests {
             assert!((5..90).contains(&count), "{count} of kind {kind}");
         }
         assert_eq!(fates(Faults::default()), ["read"; 100]);
-        assert_eq!(fates(Faults { errors: 1.0, ..Faults::default() }), ["error"; 100]);
+        assert_eq!(fates(Faults::default().with_errors(1.0)), ["error"; 100]);
     }
 
     #[test]
     fn a_failed_read_leaves_rubbish() {
-        let disk = disk(Faults { truncated_at: Some(5), ..Faults::default() });
+        let disk = disk(Faults::default().with_truncated_at(5));
         let mut bytes = [7; 10];
         let error = disk.read_at(0, &mut bytes).unwrap_err();
         assert!(matches!(error, IoError::ShortRead { expected: 10, found: 5, .. }));
@@ -227,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_panic_says_where() {
-        let disk = disk(Faults { panics: 1.0, ..Faults::default() });
+        let disk = disk(Faults::default().with_panics(1.0));
         let read = std::panic::AssertUnwindSafe(|| disk.read_at(3, &mut [0]));
         let panic = std::panic::catch_unwind(read).expect_err("a panic was injected");
         let message = panic.downcast_ref::<String>().expect("it names the place");
@@ -236,7 +288,7 @@ mod tests {
 
     #[test]
     fn bandwidth_is_shared_by_all_readers() {
-        let disk = disk(Faults { bytes_per_second: Some(20_000), ..Faults::default() });
+        let disk = disk(Faults::default().with_bytes_per_second(20_000));
         // A lower bound: a busy machine only makes it longer.
         let begin = Instant::now();
         thread::scope(|scope| {

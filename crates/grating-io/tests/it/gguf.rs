@@ -366,7 +366,7 @@ fn contents() -> impl Strategy<Value = Contents> {
         let tensor = |(at, (name, (dtype, shape))): (usize, (String, (Dtype, Vec<usize>)))| {
             let bytes = dtype.byte_len(&shape).unwrap();
             let data = (0..bytes).map(|i| (i * 7 + at) as u8).collect();
-            (GgufTensor { name, dtype, shape }, data)
+            (GgufTensor::new(name, dtype, shape), data)
         };
         map.into_iter().enumerate().map(tensor).collect::<Contents>()
     })

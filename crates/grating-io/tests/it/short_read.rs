@@ -135,7 +135,7 @@ fn a_tensor_of_another_checkpoint() {
     let checkpoint = open(vectors(&[("a", 10)])).unwrap();
     let foreign = |shard, range: std::ops::Range<u64>| {
         let shape = vec![range.clone().count()];
-        TensorInfo { name: "t".into(), dtype: Dtype::U8, shape, shard, range }
+        TensorInfo::new("t", Dtype::U8, shape, shard, range)
     };
     let error = checkpoint.read(&foreign(1, 0..4), &mut [0; 4]).unwrap_err();
     assert!(matches!(error, IoError::ForeignTensor { expected: 1, found: 1, .. }));

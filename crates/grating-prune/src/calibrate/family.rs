@@ -65,6 +65,7 @@ pub struct Reading {
 /// Chains are the combinations of everything but the threshold, which falls along the chain. A grid
 /// must be fixed before the traces of the calibration are looked at.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Grid {
     /// Scales, measures and their thresholds.
     pub readings: Vec<Reading>,

@@ -9,6 +9,7 @@ use crate::trace::ScoreTrace;
 
 /// One policy on all queries.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct PolicyRun {
     /// The policy.
     pub policy: Policy,
@@ -21,18 +22,23 @@ pub struct PolicyRun {
 }
 
 impl PolicyRun {
+    /// A policy with its agreement, the candidate-layers that it computes and those without pruning, each per query.
+    pub fn new(
+        policy: Policy,
+        agreement: Vec<f64>,
+        candidate_layers: Vec<u64>,
+        full: Vec<u64>,
+    ) -> Self {
+        PolicyRun { policy, agreement, candidate_layers, full }
+    }
+
     /// Replays `policy` on every trace. Policies do not depend on each other, so a caller with many
     /// may measure them in parallel and put them together with [`Sweep::from_runs`].
     ///
     /// # Errors
     /// An invalid policy, or K = 0.
     pub fn measure(policy: &Policy, traces: &[ScoreTrace], k: usize) -> Result<Self, PruneError> {
-        let mut run = Self {
-            policy: policy.clone(),
-            agreement: vec![],
-            candidate_layers: vec![],
-            full: vec![],
-        };
+        let mut run = Self::new(policy.clone(), vec![], vec![], vec![]);
         for trace in traces {
             let outcome = replay(policy, trace, k)?;
             run.agreement.push(agreement_at_k(&outcome.selected, &trace.final_ranking(), k));
@@ -59,6 +65,7 @@ impl PolicyRun {
 /// A point of the frontier of cost against agreement.
 #[derive(Debug, Clone, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct FrontierPoint {
     /// The policy.
     pub policy: Policy,
@@ -66,6 +73,13 @@ pub struct FrontierPoint {
     pub agreement: f64,
     /// Share of all candidate-layers that is computed.
     pub cost: f64,
+}
+
+impl FrontierPoint {
+    /// A policy with its mean agreement and its share of the candidate-layers, both 0 to 1.
+    pub fn new(policy: Policy, agreement: f64, cost: f64) -> Self {
+        FrontierPoint { policy, agreement, cost }
+    }
 }
 
 /// The runs of all policies of a family.

@@ -105,12 +105,7 @@ fn gaps_of_another_model_are_refused() {
 #[test]
 fn hopeless_policies_are_a_miss_without_remedy() {
     let family = Family::new(vec![vec![Policy::paper(0.0)]]).unwrap();
-    let run = PolicyRun {
-        policy: Policy::paper(0.0),
-        agreement: vec![0.5; 100],
-        candidate_layers: vec![1; 100],
-        full: vec![10; 100],
-    };
+    let run = PolicyRun::new(Policy::paper(0.0), vec![0.5; 100], vec![1; 100], vec![10; 100]);
     let sweep = Sweep::from_runs(&family, vec![run], 2).unwrap();
     let result = calibrate(&sweep, TARGET, Procedure::FixedSequence, Test::for_k(2)).unwrap();
     assert_eq!(result.nearest_miss.unwrap().queries_needed, None);
@@ -141,11 +136,13 @@ fn refusals() {
 /// Runs of the policies on queries drawn from a population of them.
 fn drawn(population: &Sweep, family: &Family, queries: usize, numbers: &mut Numbers) -> Sweep {
     let sample: Vec<usize> = (0..queries).map(|_| numbers.below(population.queries())).collect();
-    let runs = population.runs().iter().map(|run| PolicyRun {
-        policy: run.policy.clone(),
-        agreement: sample.iter().map(|&q| run.agreement[q]).collect(),
-        candidate_layers: sample.iter().map(|&q| run.candidate_layers[q]).collect(),
-        full: sample.iter().map(|&q| run.full[q]).collect(),
+    let runs = population.runs().iter().map(|run| {
+        PolicyRun::new(
+            run.policy.clone(),
+            sample.iter().map(|&q| run.agreement[q]).collect(),
+            sample.iter().map(|&q| run.candidate_layers[q]).collect(),
+            sample.iter().map(|&q| run.full[q]).collect(),
+        )
     });
     Sweep::from_runs(family, runs.collect(), population.k()).unwrap()
 }
@@ -198,11 +195,13 @@ fn the_winner_of_many_is_not_believed() {
     let mut numbers = Numbers(9);
     let policies: Vec<Policy> = (0..60).map(|i| Policy::paper(f64::from(60 - i))).collect();
     let family = Family::new(vec![policies.clone()]).unwrap();
-    let runs = policies.iter().enumerate().map(|(i, policy)| PolicyRun {
-        policy: policy.clone(),
-        agreement: (0..3000).map(|_| f64::from(numbers.uniform() < 0.89)).collect(),
-        candidate_layers: vec![100 - i as u64; 3000],
-        full: vec![100; 3000],
+    let runs = policies.iter().enumerate().map(|(i, policy)| {
+        PolicyRun::new(
+            policy.clone(),
+            (0..3000).map(|_| f64::from(numbers.uniform() < 0.89)).collect(),
+            vec![100 - i as u64; 3000],
+            vec![100; 3000],
+        )
     });
     let population = Sweep::from_runs(&family, runs.collect(), 1).unwrap();
     let truth = |run: &PolicyRun| run.agreement.iter().sum::<f64>() / 3000.0;

@@ -110,7 +110,7 @@ fn hidden_states_that_the_device_does_not_hold_go_to_the_host() {
     let small = machine(3 * GIB, 4 * GIB);
     let plan = planned_on(&small, &model, &pool, Settings::default());
     assert!(plan.layout.spill && plan.prediction.bytes_spilled > 0);
-    let never = Settings { spill: Spill::Never, ..Settings::default() };
+    let never = Settings::default().with_spill(Spill::Never);
     let error = grating_sched::plan(&model, &pool, &small, &never).unwrap_err();
     assert!(matches!(error, PlanError::BudgetTooSmall { memory: "host memory", .. }), "{error}");
 }

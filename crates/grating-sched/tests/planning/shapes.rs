@@ -1,8 +1,8 @@
 //! Real models under the budgets that the project promises.
 
 use grating_sched::{
-    BlockUnit, Ledger, Machine, Memory, ModelShape, Plan, PlanError, PoolShape, Reason,
-    RowCacheSize, Settings, Spill, WindowSize, plan,
+    BlockUnit, Machine, Memory, ModelShape, Plan, PlanError, PoolShape, Reason, RowCacheSize,
+    Settings, Spill, WindowSize, plan,
 };
 
 use crate::support::{
@@ -97,34 +97,32 @@ fn spilling_is_the_budgets_doing_only() {
 #[test]
 fn the_ledger_by_hand() {
     let pool = PoolShape::uniform(20, 256).with_prefix(100);
-    let settings = Settings {
-        chunk_tokens: Some(512),
-        spill: Spill::Always,
-        row_cache: RowCacheSize::Rows(1000),
-        ..Settings::default()
-    };
+    let settings = Settings::default()
+        .with_chunk_tokens(512)
+        .with_spill(Spill::Always)
+        .with_row_cache(RowCacheSize::Rows(1000));
     let model = qwen3_06b();
     let mut machine = Machine::default();
     machine.host.base = 7;
     let ledger = planned_on(&machine, &model, &pool, settings).ledger;
     let chunk = 512 * 1024 * 4;
-    let expected = Ledger {
-        base: 7,
-        token_ids: (20 * 256 + 100) * 8,
-        resident_parts: MIB,
+    let expected = [
+        ("base", 7),
+        ("token_ids", (20 * 256 + 100) * 8),
+        ("resident_parts", MIB),
         // As the shape says: 32 pages more than the weights.
-        window: 2 * (31_457_280 + 32 * 4096),
-        pinned: 0,
-        row_cache: 1000 * (2048 + 64),
-        hidden_states: chunk,
-        spill_buffers: 2 * chunk,
-        workspace: 512 * model.workspace_per_token + 4 * MIB,
-        prefix: 100 * (1024 + 2048) * 4,
-    };
-    assert_eq!(ledger, expected);
-    assert_eq!(ledger.total(), expected.uses().iter().map(|(_, bytes)| bytes).sum::<u64>());
+        ("window", 2 * (31_457_280 + 32 * 4096)),
+        ("pinned", 0),
+        ("row_cache", 1000 * (2048 + 64)),
+        ("hidden_states", chunk),
+        ("spill_buffers", 2 * chunk),
+        ("workspace", 512 * model.workspace_per_token + 4 * MIB),
+        ("prefix", 100 * (1024 + 2048) * 4),
+    ];
+    assert_eq!(ledger.uses(), expected);
+    assert_eq!(ledger.total(), expected.iter().map(|(_, bytes)| bytes).sum::<u64>());
 
-    let settings = Settings { spill: Spill::Never, window: WindowSize::All, ..settings };
+    let settings = settings.with_spill(Spill::Never).with_window(WindowSize::All);
     let ledger = planned(&model, &pool, settings).ledger;
     assert_eq!((ledger.hidden_states, ledger.spill_buffers), (20 * 256 * 1024 * 4, 0));
     assert_eq!((ledger.window, ledger.pinned), (0, 28 * (31_457_280 + 32 * 4096)));
@@ -152,12 +150,11 @@ fn absurd_sizes_need_absurd_budgets() {
 #[test]
 fn settings_are_followed() {
     let (model, pool) = (qwen3_06b(), twenty());
-    let settings = Settings {
-        window: WindowSize::Slots(4),
-        chunk_tokens: Some(100),
-        spill: Spill::Always,
-        row_cache: RowCacheSize::Fraction(0.01),
-    };
+    let settings = Settings::default()
+        .with_window(WindowSize::Slots(4))
+        .with_chunk_tokens(100)
+        .with_spill(Spill::Always)
+        .with_row_cache(RowCacheSize::Fraction(0.01));
     let plan = planned_on(&with_budget(400 * MIB), &model, &pool, settings);
     assert_eq!((plan.layout.weights.slots.len(), plan.layout.weights.unit), (4, BlockUnit::Layer));
     assert_eq!(plan.layout.chunk_tokens, 256, "raised to the longest candidate");
@@ -166,8 +163,7 @@ fn settings_are_followed() {
     assert_eq!(plan.layout.row_cache_rows, 1517);
     assert!(plan.layout.weights.pinned_layers > 0);
 
-    let all =
-        planned(&model, &pool, Settings { window: WindowSize::Slots(28), ..Settings::default() });
+    let all = planned(&model, &pool, Settings::default().with_window(WindowSize::Slots(28)));
     assert_eq!((all.layout.weights.slots.len(), all.layout.weights.pinned_layers), (0, 28));
 }
 
@@ -191,16 +187,17 @@ fn what_cannot_be_is_an_error() {
     let fails = |model: &ModelShape, pool: &PoolShape, machine: &Machine, settings: &Settings| {
         plan(model, pool, machine, settings).unwrap_err()
     };
-    let no_layers = ModelShape { layers: 0, ..model };
+    let mut no_layers = model;
+    no_layers.layers = 0;
     assert_eq!(fails(&no_layers, &pool, &machine, &settings), PlanError::NoLayers);
     let empty = PoolShape::new(vec![]);
     assert_eq!(fails(&model, &empty, &machine, &settings), PlanError::NoCandidates);
-    let zero = Settings { window: WindowSize::Slots(0), ..settings };
+    let zero = settings.with_window(WindowSize::Slots(0));
     assert_eq!(fails(&model, &pool, &machine, &zero), PlanError::ZeroWindow);
-    let zero = Settings { chunk_tokens: Some(0), ..settings };
+    let zero = settings.with_chunk_tokens(0);
     assert_eq!(fails(&model, &pool, &machine, &zero), PlanError::ZeroChunk);
     for share in [-0.1, 1.1, f64::NAN] {
-        let cache = Settings { row_cache: RowCacheSize::Fraction(share), ..settings };
+        let cache = settings.with_row_cache(RowCacheSize::Fraction(share));
         let error = fails(&model, &pool, &machine, &cache);
         assert!(matches!(error, PlanError::InvalidRowCache { .. }), "{error}");
     }

@@ -31,23 +31,21 @@ impl Widths {
         let attention = self.hidden * (2 * self.queries + 2 * self.keys);
         let feed_forward = matrices * self.hidden * inner;
         let wide = 2 * self.queries + 2 * self.keys + (matrices - 1) * inner + self.hidden;
-        ModelShape {
-            layers: self.layers,
-            attention_bytes: attention as u64 * self.element,
-            feed_forward_bytes: feed_forward as u64 * self.element,
-            layer_slot: slot((attention + feed_forward) as u64 * self.element),
-            attention_slot: slot(attention as u64 * self.element),
-            feed_forward_slot: slot(feed_forward as u64 * self.element),
-            resident_bytes: MIB,
-            hidden: self.hidden,
-            vocab: self.vocab,
-            row_bytes: self.hidden as u64 * self.element,
-            flops_per_token: 2.0 * (attention + feed_forward) as f64,
-            attention_flops_per_token_pair: 4.0 * self.queries as f64,
-            kv_columns: 2 * self.keys,
-            workspace_per_token: 4 * wide as u64,
-            workspace_fixed: 4 * MIB,
-        }
+        let mut model = ModelShape::new(self.layers, self.hidden);
+        model.attention_bytes = attention as u64 * self.element;
+        model.feed_forward_bytes = feed_forward as u64 * self.element;
+        model.layer_slot = slot((attention + feed_forward) as u64 * self.element);
+        model.attention_slot = slot(attention as u64 * self.element);
+        model.feed_forward_slot = slot(feed_forward as u64 * self.element);
+        model.resident_bytes = MIB;
+        model.vocab = self.vocab;
+        model.row_bytes = self.hidden as u64 * self.element;
+        model.flops_per_token = 2.0 * (attention + feed_forward) as f64;
+        model.attention_flops_per_token_pair = 4.0 * self.queries as f64;
+        model.kv_columns = 2 * self.keys;
+        model.workspace_per_token = 4 * wide as u64;
+        model.workspace_fixed = 4 * MIB;
+        model
     }
 }
 
@@ -135,22 +133,22 @@ pub(crate) fn models() -> impl Strategy<Value = ModelShape> {
     let sizes = (1usize..40, 0u64..400_000_000, 0u64..400_000_000, 0u64..50_000_000);
     let widths = (1usize..5000, 1usize..300_000, 1u64..20_000, 0usize..4096);
     let work = (0.0..1e9, 0.0..1e5, 0u64..300_000, 0u64..20_000_000);
-    (sizes, widths, work).prop_map(|(sizes, widths, work)| ModelShape {
-        layers: sizes.0,
-        attention_bytes: sizes.1,
-        feed_forward_bytes: sizes.2,
-        layer_slot: slot(sizes.1 + sizes.2),
-        attention_slot: slot(sizes.1),
-        feed_forward_slot: slot(sizes.2),
-        resident_bytes: sizes.3,
-        hidden: widths.0,
-        vocab: widths.1,
-        row_bytes: widths.2,
-        kv_columns: widths.3,
-        flops_per_token: work.0,
-        attention_flops_per_token_pair: work.1,
-        workspace_per_token: work.2,
-        workspace_fixed: work.3,
+    (sizes, widths, work).prop_map(|(sizes, widths, work)| {
+        let mut model = ModelShape::new(sizes.0, widths.0);
+        model.attention_bytes = sizes.1;
+        model.feed_forward_bytes = sizes.2;
+        model.layer_slot = slot(sizes.1 + sizes.2);
+        model.attention_slot = slot(sizes.1);
+        model.feed_forward_slot = slot(sizes.2);
+        model.resident_bytes = sizes.3;
+        model.vocab = widths.1;
+        model.row_bytes = widths.2;
+        model.kv_columns = widths.3;
+        model.flops_per_token = work.0;
+        model.attention_flops_per_token_pair = work.1;
+        model.workspace_per_token = work.2;
+        model.workspace_fixed = work.3;
+        model
     })
 }
 
@@ -195,6 +193,11 @@ pub(crate) fn settings() -> impl Strategy<Value = Settings> {
     ];
     let chunk_tokens = prop::option::weighted(0.3, 1usize..3000);
     (window, chunk_tokens, spill, row_cache).prop_map(|(window, chunk_tokens, spill, row_cache)| {
-        Settings { window, chunk_tokens, spill, row_cache }
+        let settings =
+            Settings::default().with_window(window).with_spill(spill).with_row_cache(row_cache);
+        match chunk_tokens {
+            Some(tokens) => settings.with_chunk_tokens(tokens),
+            None => settings,
+        }
     })
 }

@@ -42,6 +42,7 @@ pub struct Query {
 
 /// Relevance grades of one query; 0 is not relevant, and what nobody judged.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Judgments {
     /// Of each candidate, as [`Query::texts`].
     pub pool: Vec<u32>,

@@ -44,10 +44,9 @@ pub(super) fn write(
         _ => Path::new("."),
     };
     let metadata = metadata(&files.name, format);
-    let entry = |tensor: &Planned| GgufTensor {
-        name: tensor.from.name.clone(),
-        dtype: tensor.to,
-        shape: tensor.from.shape.clone(),
+    let entry = |tensor: &Planned| {
+        let from = &tensor.from;
+        GgufTensor::new(&from.name, tensor.to, from.shape.clone())
     };
     let entries: Vec<GgufTensor> = tensors.iter().map(entry).collect();
     let small = small_files(files, identity);

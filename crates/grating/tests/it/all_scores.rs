@@ -52,7 +52,7 @@ fn scores_are_those_of_their_layer_and_the_order_agrees_with_every_verdict() {
     for (case, equal_texts) in
         [("bert-gelu-f32", true), ("bert-gelu-f32", false), ("qwen3-tied-f32", true)]
     {
-        let savings = Savings { equal_texts, ..Savings::default() };
+        let savings = Savings::default().with_equal_texts(equal_texts);
         let reranker = Reranker::builder().model(golden(case).to_str().unwrap()).savings(savings);
         let reranker = reranker.build().unwrap();
         let last = reranker.info().layers - 1;

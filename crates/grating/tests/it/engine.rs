@@ -76,10 +76,11 @@ fn settings() -> impl Strategy<Value = Settings> {
     let cases =
         ["bert-gelu-f32", "qwen3-tied-f32", "qwen2-bf16-sharded", "xlm-roberta-f32", "llama-f32"];
     let savings = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(shared_prefix, scored_rows, equal_texts)| Savings {
-            shared_prefix,
-            scored_rows,
-            equal_texts,
+        |(shared_prefix, scored_rows, equal_texts)| {
+            Savings::default()
+                .with_shared_prefix(shared_prefix)
+                .with_scored_rows(scored_rows)
+                .with_equal_texts(equal_texts)
         },
     );
     let run = (

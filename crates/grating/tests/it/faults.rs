@@ -70,11 +70,11 @@ fn a_fault_is_an_error_of_its_request_after_no_more_reads_and_the_next_one_is_se
     let place = place_of(CASE, tensor);
     let always = |faults: Faults| (faults, "");
     let faults = [
-        always(Faults { errors: 1.0, ..Faults::default() }),
-        always(Faults { short_reads: 1.0, ..Faults::default() }),
-        always(Faults { panics: 1.0, ..Faults::default() }),
-        always(Faults { truncated_at: Some(0), ..Faults::default() }),
-        (Faults { bad_byte: Some(place + 5), ..Faults::default() }, tensor),
+        always(Faults::default().with_errors(1.0)),
+        always(Faults::default().with_short_reads(1.0)),
+        always(Faults::default().with_panics(1.0)),
+        always(Faults::default().with_truncated_at(0)),
+        (Faults::default().with_bad_byte(place + 5), tensor),
     ];
     for (name, window, spill) in windows() {
         let patient = patient(CASE, |b| b.window(window).spill(spill).chunk_tokens(40));
@@ -120,14 +120,14 @@ fn faults_now_and_then_never_change_a_score() {
     let expected = patient.healthy();
     let mut outcomes = [0, 0];
     for seed in 0..60 {
-        patient.disk.set_faults(Faults {
-            seed,
-            errors: 0.01,
-            short_reads: 0.006,
-            panics: 0.004,
-            delay: Duration::from_micros(50 * (seed % 4)),
-            ..Faults::default()
-        });
+        patient.disk.set_faults(
+            Faults::default()
+                .with_seed(seed)
+                .with_errors(0.01)
+                .with_short_reads(0.006)
+                .with_panics(0.004)
+                .with_delay(Duration::from_micros(50 * (seed % 4))),
+        );
         match patient.ask() {
             Ok(selection) => {
                 outcomes[0] += 1;
@@ -150,7 +150,7 @@ fn faults_now_and_then_never_change_a_score() {
 fn a_slow_disk_stalls_computing_as_the_model_of_costs_says() {
     const BYTES_PER_SECOND: u64 = 6 << 20;
     const SLOTS: usize = 2;
-    let slow = Faults { bytes_per_second: Some(BYTES_PER_SECOND), ..Faults::default() };
+    let slow = Faults::default().with_bytes_per_second(BYTES_PER_SECOND);
     let reranker = Reranker::builder()
         .window(WindowSize::Slots(SLOTS))
         .threads(1)

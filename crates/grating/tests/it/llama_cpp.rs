@@ -294,7 +294,7 @@ fn every_kind_of_block_scores_as_the_numbers_that_it_stands_for() {
                 (tensor.dtype, bytes)
             }
         };
-        tensors.push((GgufTensor { name, dtype, shape }, bytes));
+        tensors.push((GgufTensor::new(name, dtype, shape), bytes));
     }
     for dtype in SMALL.iter().chain(&LARGE) {
         assert!(tensors.iter().any(|(tensor, _)| tensor.dtype == *dtype), "{dtype}");

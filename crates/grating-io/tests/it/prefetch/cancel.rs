@@ -97,7 +97,7 @@ fn sizes_are_kept_apart_from_each_other() {
 
 #[test]
 fn a_failed_block_is_tried_again() {
-    let disk = faulty(0, 10 * PAGE, Faults { errors: 1.0, ..Faults::default() });
+    let disk = faulty(0, 10 * PAGE, Faults::default().with_errors(1.0));
     let prefetcher = start(Arc::clone(&disk) as _, &[PAGE]);
     prefetcher.schedule([block(1, 0, PAGE)]).unwrap();
     wait_ready(&prefetcher);
@@ -109,7 +109,7 @@ fn a_failed_block_is_tried_again() {
 #[test]
 fn what_stood_behind_a_failed_block_is_read_on() {
     // One reader: when it fails the first block, the second has its slot and no request made.
-    let disk = faulty(0, 10 * PAGE, Faults { bad_byte: Some(0), ..Faults::default() });
+    let disk = faulty(0, 10 * PAGE, Faults::default().with_bad_byte(0));
     let options = options(&[PAGE; 2]).with_readers(1);
     let prefetcher = Prefetcher::start(vec![disk as _], options).unwrap();
     prefetcher.schedule([block(1, 0, PAGE), block(2, 4096, PAGE)]).unwrap();

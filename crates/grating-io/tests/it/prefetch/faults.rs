@@ -40,7 +40,7 @@ fn serves_the_next_schedule(prefetcher: &Prefetcher) {
 
 #[test]
 fn a_bad_sector() {
-    let faults = Faults { bad_byte: Some(4 * 9000 + 3100), ..Faults::default() };
+    let faults = Faults::default().with_bad_byte(4 * 9000 + 3100);
     let disk = faulty(0, 90_000, faults);
     let prefetcher = start(Arc::clone(&disk) as _, &[16 * PAGE; 2]);
     prefetcher.schedule(blocks()).unwrap();
@@ -84,7 +84,7 @@ fn a_file_that_was_cut_while_open() {
 
 #[test]
 fn a_truncated_storage() {
-    let faults = Faults { truncated_at: Some(9000 + 10), ..Faults::default() };
+    let faults = Faults::default().with_truncated_at(9000 + 10);
     // One reader: several would meet the end of the file at once, each in a request of its own.
     let options = options(&[16 * PAGE; 2]).with_readers(1);
     let prefetcher = Prefetcher::start(vec![faulty(0, 90_000, faults)], options).unwrap();
@@ -98,7 +98,7 @@ fn a_truncated_storage() {
 
 #[test]
 fn a_panic_of_the_storage() {
-    let disk = faulty(0, 90_000, Faults { panics: 1.0, ..Faults::default() });
+    let disk = faulty(0, 90_000, Faults::default().with_panics(1.0));
     let prefetcher = start(Arc::clone(&disk) as _, &[16 * PAGE; 2]);
     prefetcher.schedule(blocks()).unwrap();
     let error = within(LIMIT, move || {
@@ -115,7 +115,7 @@ fn a_panic_of_the_storage() {
 #[test]
 fn an_error_does_not_wait_for_the_blocks_other_requests() {
     // The first page fails at once; all others stand at the gate.
-    let bad = faulty(0, 20 * PAGE, Faults { bad_byte: Some(0), ..Faults::default() });
+    let bad = faulty(0, 20 * PAGE, Faults::default().with_bad_byte(0));
     let disk = Gated::new(bad, PAGE as u64);
     let prefetcher = start(Arc::clone(&disk) as _, &[20 * PAGE]);
     prefetcher.schedule([block(1, 0, 20 * PAGE)]).unwrap();
@@ -131,7 +131,7 @@ fn an_error_does_not_wait_for_the_blocks_other_requests() {
 
 #[test]
 fn after_an_error_nothing_more_of_the_schedule_is_read() {
-    let disk = faulty(0, 90_000, Faults { bad_byte: Some(0), ..Faults::default() });
+    let disk = faulty(0, 90_000, Faults::default().with_bad_byte(0));
     let prefetcher = start(Arc::clone(&disk) as _, &[16 * PAGE; 2]);
     prefetcher.schedule(blocks()).unwrap();
     assert!(prefetcher.next().is_err());

@@ -51,12 +51,12 @@ fn step() -> impl Strategy<Value = Step> {
 fn faults() -> impl Strategy<Value = Faults> {
     let shares = prop_oneof![3 => Just(0.0), 1 => Just(0.02), 1 => Just(0.2)];
     (any::<u64>(), shares.clone(), shares, prop_oneof![4 => Just(0.0), 1 => Just(0.02)]).prop_map(
-        |(seed, errors, short_reads, panics)| Faults {
-            seed,
-            errors,
-            short_reads,
-            panics,
-            ..Faults::default()
+        |(seed, errors, short_reads, panics)| {
+            Faults::default()
+                .with_seed(seed)
+                .with_errors(errors)
+                .with_short_reads(short_reads)
+                .with_panics(panics)
         },
     )
 }
