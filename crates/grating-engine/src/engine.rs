@@ -12,6 +12,7 @@ use grating_io::Checkpoint;
 use grating_model::Model;
 use grating_sched::{Plan, PoolShape};
 
+use crate::account::Account;
 use crate::cancel::{CancelToken, Deadline, Stop};
 use crate::error::{EngineError, Result, TrySubmitError};
 use crate::job::{Job, Scored};
@@ -51,7 +52,9 @@ impl Engine {
                 _ = queue.call(Call::GiveBack);
             }
         };
-        let mut worker = Worker::new(name, model, checkpoint, backend, options, Arc::new(ask))?;
+        let account = Account::of_process();
+        let mut worker =
+            Worker::new(name, model, checkpoint, backend, options, &account, Arc::new(ask))?;
         let inbox = Inbox(Arc::clone(&queue));
         let thread = std::thread::Builder::new()
             .name("grating-compute".into())

@@ -345,3 +345,6 @@ impl<B: Ops> Pass<'_, '_, B> {
         model.attend(ops, attention, hidden, &context)
     }
 }
+
+#[cfg(test)]
+mod tests;

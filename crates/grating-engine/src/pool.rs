@@ -448,6 +448,18 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_ends_leaves_nothing_on_the_disk() {
+        let (ops, model) = backend();
+        let folder = tempfile::tempdir().unwrap();
+        let spill = SpillStore::create(folder.path(), SpillOptions::default()).unwrap();
+        let mut store = HiddenStore::new(on(&ops, &model), Some(&spill), COLUMNS, false);
+        let pool = chunks(&[4, 4, 4, 4], 8, &mut store);
+        assert!(!spill.is_empty());
+        discard(pool, &store);
+        assert!(spill.is_empty());
+    }
+
+    #[test]
     fn those_who_leave_memory_free_it_at_once_and_neighbours_are_joined() {
         let (ops, model) = backend();
         let mut store = HiddenStore::new(on(&ops, &model), None, COLUMNS, false);

@@ -153,3 +153,174 @@ fn finite(candidate: usize, layer: usize, logit: Logit) -> Result<Score> {
         false => Err(EngineError::NotFinite { candidate, layer, score: logit.0 }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use grating_backend::{Backend, BackendError, Precision};
+    use grating_cpu::{CpuOps, Isa};
+    use grating_model::{LayerWeights, PartBuffer};
+    use grating_prune::Readout;
+
+    use super::*;
+    use crate::pool::{HiddenStore, Member, Origin};
+    use crate::testing::golden;
+
+    type Tensor = <CpuOps as Backend>::Tensor;
+
+    /// Candidate 4 has three rows, candidate 1 has one.
+    const MEMBERS: [Member; 2] =
+        [Member { candidate: 4, rows: 3 }, Member { candidate: 1, rows: 1 }];
+
+    /// What is scored of them: their last rows.
+    const SCORED: [usize; 2] = [2, 3];
+
+    /// A model's head, a chunk, and its hidden states `[4, hidden]`.
+    struct Subject<'a> {
+        on: Executor<'a, CpuOps>,
+        head: &'a Head<'a, CpuOps>,
+        chunk: Chunk<CpuOps>,
+    }
+
+    impl Subject<'_> {
+        /// Numbers that differ from row to row.
+        fn row(&self, row: usize) -> Vec<f32> {
+            let hidden = self.on.model.config().hidden;
+            (0..hidden).map(|column| ((row * 31 + column * 7) % 13) as f32 - 6.0).collect()
+        }
+
+        fn tensor(&self, rows: &[usize]) -> Tensor {
+            let values: Vec<f32> = rows.iter().flat_map(|&row| self.row(row)).collect();
+            self.written(&values, rows.len())
+        }
+
+        fn written(&self, values: &[f32], rows: usize) -> Tensor {
+            let write = |out: &mut [f32]| {
+                out.copy_from_slice(values);
+                Ok::<(), BackendError>(())
+            };
+            self.on.ops.written(rows, values.len() / rows, write).unwrap()
+        }
+
+        /// What the head says of the scored rows.
+        fn by_head(&self) -> Vec<Score> {
+            let scored = self.tensor(&SCORED);
+            let logits = self.on.model.scores(self.on.ops, self.head, &scored).unwrap();
+            MEMBERS.iter().map(|member| member.candidate).zip(logits).collect()
+        }
+
+        fn normalised_row(&self, row: usize) -> Vec<f32> {
+            let mut state = self.row(row);
+            normalise(&mut state);
+            state
+        }
+
+        /// Reads all rows after a layer.
+        fn scores(
+            &self,
+            scoring: &mut Scoring<'_, '_, CpuOps>,
+            layer: usize,
+        ) -> Result<Vec<Score>> {
+            let unread = scoring.read(self.on, layer, &self.chunk, &self.tensor(&[0, 1, 2, 3]))?;
+            scoring.wait(self.on, unread)
+        }
+    }
+
+    fn with_subject(test: impl FnOnce(Subject<'_>)) {
+        let (model, checkpoint) = golden("qwen3-tied-f32");
+        let ops = CpuOps::new(Isa::Portable, Precision::Full);
+        let on = Executor { name: "qwen3", model: &model, ops: &ops };
+        let bytes = Arc::new(PartBuffer::read(&checkpoint, model.head_parts()).unwrap());
+        let slot = ops.admit(bytes, None).unwrap();
+        let head = model.head(&LayerWeights::new(&ops, &slot, model.head_parts())).unwrap();
+        let pass = model.context(&ops, 3).unwrap();
+        let mut store = HiddenStore::new(on, None, model.config().hidden, true);
+        let origin = Origin { job: 0, layer: None, chunk: 0 };
+        let hidden = ops.empty(4, model.config().hidden).unwrap();
+        let mut chunk = Chunk::new(MEMBERS.to_vec(), hidden, origin, &mut store).unwrap();
+        chunk.lay_out(on, &pass, 0).unwrap();
+        test(Subject { on, head: &head, chunk });
+    }
+
+    fn readouts(on: Executor<'_, CpuOps>) -> Readouts {
+        let hidden = on.model.config().hidden;
+        let layer = |layer: usize| Readout {
+            weights: (0..hidden).map(|column| ((column + layer) % 5) as f32).collect(),
+            bias: layer as f32,
+        };
+        Readouts::from((0..on.layers() - 1).map(layer).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_head_reads_each_members_scored_row_whether_the_others_are_there_or_not() {
+        with_subject(|mut subject| {
+            let mut scoring = Scoring::new(subject.head, None, None);
+            let expected = subject.by_head();
+            assert_ne!(expected[0].1, expected[1].1);
+            assert_eq!(subject.scores(&mut scoring, 0).unwrap(), expected);
+            subject.chunk.leave_scored();
+            let last = subject.on.layers() - 1;
+            let scored = subject.tensor(&SCORED);
+            let unread = scoring.read(subject.on, last, &subject.chunk, &scored).unwrap();
+            assert_eq!(scoring.wait(subject.on, unread).unwrap(), expected);
+            assert_eq!(scoring.into_states(), None);
+        });
+    }
+
+    #[test]
+    fn readouts_score_after_every_layer_but_the_last() {
+        with_subject(|subject| {
+            let readouts = readouts(subject.on);
+            let mut scoring = Scoring::new(subject.head, Some(&readouts), None);
+            let last = subject.on.layers() - 1;
+            for layer in 0..last {
+                let readout = readouts.layer(layer).unwrap();
+                let score = |row| Logit(readout.score(&subject.normalised_row(row)));
+                let expected = [(4, score(2)), (1, score(3))];
+                assert_eq!(subject.scores(&mut scoring, layer).unwrap(), expected, "layer {layer}");
+            }
+            assert_eq!(subject.scores(&mut scoring, last).unwrap(), subject.by_head());
+        });
+    }
+
+    #[test]
+    fn states_are_kept_by_layer_and_candidate_whoever_scores() {
+        with_subject(|subject| {
+            let readouts = readouts(subject.on);
+            let (hidden, last) = (subject.on.model.config().hidden, subject.on.layers() - 1);
+            for by in [None, Some(&readouts)] {
+                let mut scoring = Scoring::new(subject.head, by, Some(5));
+                for layer in [0, 1, last] {
+                    let scores = subject.scores(&mut scoring, layer).unwrap();
+                    assert_eq!(scores == subject.by_head(), by.is_none() || layer == last);
+                }
+                let states = scoring.into_states().unwrap();
+                assert_eq!(states.len(), 2, "none after the last layer");
+                for layer in states {
+                    assert_eq!(layer.len(), 5 * hidden);
+                    let of = |candidate: usize| &layer[candidate * hidden..][..hidden];
+                    assert_eq!(of(4), subject.normalised_row(2));
+                    assert_eq!(of(1), subject.normalised_row(3));
+                    assert!([0, 2, 3].iter().all(|&c| of(c).iter().all(|&x| x == 0.0)));
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_names_candidate_and_layer() {
+        with_subject(|subject| {
+            let mut values: Vec<f32> = (0..4).flat_map(|row| subject.row(row)).collect();
+            *values.last_mut().unwrap() = f32::NAN;
+            let mut scoring = Scoring::new(subject.head, None, None);
+            let hidden = subject.written(&values, 4);
+            let unread = scoring.read(subject.on, 1, &subject.chunk, &hidden).unwrap();
+            let error = scoring.wait(subject.on, unread).unwrap_err();
+            assert!(
+                matches!(error, EngineError::NotFinite { candidate: 1, layer: 1, .. }),
+                "{error}"
+            );
+        });
+    }
+}

@@ -174,3 +174,64 @@ impl Drop for Ticket {
         self.queue.look();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cancel::Deadline;
+
+    fn ends(stop: Stop) -> (Answer, Ticket) {
+        pair(stop, Queue::new(1, true))
+    }
+
+    fn done(done: u64) -> Progress {
+        Progress { done, total: 9, layer: 0, layers: 3 }
+    }
+
+    #[test]
+    fn what_was_reported_is_heard_before_the_answer() {
+        let (answer, ticket) = ends(Stop::default());
+        (1..4).for_each(|n| answer.progress(done(n)));
+        answer.done(Err(EngineError::Cancelled));
+        let mut heard = Vec::new();
+        let outcome = ticket.wait(|progress| heard.push(progress.done));
+        assert!(matches!(outcome, Err(EngineError::Cancelled)));
+        assert_eq!(heard, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_caller_who_does_not_listen_holds_nobody_up() {
+        let (answer, mut ticket) = ends(Stop::default());
+        let all = EVENTS as u64 + 10;
+        (1..=all).for_each(|n| answer.progress(done(n)));
+        assert_eq!(ticket.progress(), Some(done(EVENTS as u64)), "what had room");
+        answer.progress(done(2));
+        assert_eq!(ticket.progress(), Some(done(EVENTS as u64)), "older than what is known");
+        answer.progress(done(all));
+        assert_eq!(ticket.progress(), Some(done(all)));
+    }
+
+    #[test]
+    fn an_answer_can_be_had_once() {
+        let (answer, mut ticket) = ends(Stop::default());
+        assert!(ticket.wait_timeout(Duration::ZERO, |_| ()).is_none());
+        answer.done(Err(EngineError::Cancelled));
+        let mut ask = || ticket.wait_timeout(Duration::ZERO, |_| ());
+        assert!(matches!(ask(), Some(Err(EngineError::Cancelled))));
+        assert!(matches!(ask(), Some(Err(EngineError::WorkerGone))));
+        let (answer, ticket) = ends(Stop::default());
+        drop(answer);
+        assert!(matches!(ticket.wait(|_| ()), Err(EngineError::WorkerGone)));
+    }
+
+    #[test]
+    fn past_its_deadline_a_job_that_runs_says_itself_what_became_of_it() {
+        let late = Stop { deadline: Some(Deadline::after(Duration::ZERO)), ..Stop::default() };
+        let (answer, mut ticket) = ends(late);
+        assert!(ticket.wait_timeout(Duration::ZERO, |_| ()).is_none(), "it may be done by now");
+        let allowed = Duration::ZERO;
+        answer.done(Err(EngineError::DeadlineExceeded { allowed }));
+        let outcome = ticket.wait(|_| ());
+        assert!(matches!(outcome, Err(EngineError::DeadlineExceeded { .. })));
+    }
+}

@@ -76,13 +76,15 @@ struct PassEnd {
 }
 
 impl<B: Ops> Worker<B> {
-    /// Reads the stem and the head, and begins to read layer 0.
+    /// Reads the stem and the head, and begins to read layer 0. What it holds goes on `account`; another engine that needs
+    /// it calls `ask`.
     pub(crate) fn new(
         name: String,
         model: Model,
         checkpoint: Checkpoint,
         ops: B,
         options: EngineOptions,
+        account: &Arc<Account>,
         ask: Arc<dyn Fn() + Send + Sync>,
     ) -> Result<Self> {
         let on = Executor { name: &name, model: &model, ops: &ops };
@@ -93,7 +95,7 @@ impl<B: Ops> Worker<B> {
         let head_slot = ops.admit(head, None).map_err(|e| on.fail(e))?;
         let rows = CachedRows::new(checkpoint.clone(), model.token_embeddings().tensor(), 0);
         let shape = model_shape(&model, &checkpoint, &ops);
-        let share = Account::of_process().register(Registration {
+        let share = account.register(Registration {
             resident: options.resident_bytes,
             model: options.model_bytes,
             threads: options.thread_bytes,

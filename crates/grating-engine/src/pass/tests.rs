@@ -1,0 +1,118 @@
+//! Passes of a worker without its thread: in which order chunks go, and what ends one job and no other.
+
+use grating_cpu::CpuOps;
+use grating_prune::{Mode, Policy, Readout};
+use grating_sched::{BlockUnit, Spill, WindowSize};
+
+use super::*;
+use crate::cancel::CancelToken;
+use crate::job::{Job, Scored};
+use crate::readouts::Readouts;
+use crate::testing::{bits, job, run, worker};
+use crate::worker::Worker;
+
+/// Every candidate is a chunk of its own.
+fn small_chunks() -> Worker<CpuOps> {
+    worker(|options| {
+        options.settings.window = WindowSize::Slots(1);
+        options.settings.chunk_tokens = Some(1);
+    })
+}
+
+/// Names of what was computed, in its order.
+fn computed(scored: &Scored) -> Vec<String> {
+    let json = scored.timeline.to_json();
+    let events = json["traceEvents"].as_array().unwrap().iter();
+    let spans = events.filter(|event| event["ph"] == "X" && event["tid"] == Track::Compute as u8);
+    let names = spans.map(|span| span["name"].as_str().unwrap().to_string());
+    names.filter(|name| name.contains("chunk")).collect()
+}
+
+fn with_timeline(seed: u32) -> Job {
+    Job { timeline: true, ..job(seed) }
+}
+
+/// A verdict at every chance.
+fn eager() -> Policy {
+    Policy::paper(0.0).with_mode(Mode::Select)
+}
+
+#[test]
+fn every_layer_begins_with_the_chunk_that_the_one_before_ended_with() {
+    let mut worker = small_chunks();
+    let scored = run(&mut worker, vec![with_timeline(1)]).remove(0).unwrap();
+    assert_eq!(scored.plan.layout.weights.unit, BlockUnit::Layer);
+    let order = |layer: usize| match layer % 2 {
+        0 => [0, 1],
+        _ => [1, 0],
+    };
+    let expected: Vec<String> = (0..scored.plan.layers)
+        .flat_map(|layer| order(layer).map(|chunk| format!("layer {layer}, chunk {chunk}")))
+        .collect();
+    assert_eq!(computed(&scored), expected);
+}
+
+#[test]
+fn the_jobs_of_a_pass_take_turns_as_chunks_do() {
+    let mut worker = small_chunks();
+    let results = run(&mut worker, vec![job(1), with_timeline(2), job(3)]);
+    let scored = results[1].as_ref().unwrap();
+    let expected: Vec<String> = [(0, [0, 1, 2]), (1, [2, 1, 0]), (2, [0, 1, 2]), (3, [2, 1, 0])]
+        .into_iter()
+        .flat_map(|(layer, jobs)| jobs.map(|job| format!("layer {layer}, request {job}, chunk 0")))
+        .collect();
+    assert_eq!(computed(scored), expected);
+    assert!(results[0].as_ref().unwrap().timeline.is_empty(), "it was not asked for");
+}
+
+#[test]
+fn a_job_that_is_decided_goes_through_no_more_layers_and_the_others_go_on() {
+    let mut worker = small_chunks();
+    let alone = run(&mut worker, vec![job(2)]).remove(0).unwrap();
+    let pruned = Job { policy: Some(eager()), timeline: true, ..job(1) };
+    let results = run(&mut worker, vec![pruned, job(2)]);
+    let [pruned, full] = results.as_slice() else { panic!("an answer for each") };
+    let (pruned, full) = (pruned.as_ref().unwrap(), full.as_ref().unwrap());
+    assert_eq!((pruned.costs.jobs, full.costs.jobs), (2, 2));
+    let layers =
+        |of: &Scored| of.costs.layers.iter().map(|l| (l.layer, l.live)).collect::<Vec<_>>();
+    assert_eq!(layers(pruned), [(0, 2)]);
+    assert_eq!(pruned.decided, [0, 0]);
+    assert_eq!(layers(full), [0, 1, 2, 3].map(|layer| (layer, 2)));
+    assert_eq!(bits(full), bits(&alone));
+    // From layer 1 on the other one's chunks are all there are.
+    let after: Vec<String> =
+        computed(pruned).into_iter().filter(|n| !n.starts_with("layer 0")).collect();
+    assert!(!after.is_empty() && after.iter().all(|name| name.contains("request 1")), "{after:?}");
+}
+
+#[test]
+fn a_score_that_is_no_number_ends_its_job_alone() {
+    let mut worker = small_chunks();
+    let alone = run(&mut worker, vec![job(2)]).remove(0).unwrap();
+    let hidden = worker.model.config().hidden;
+    let broken = Readout { weights: vec![f32::NAN; hidden], bias: 0.0 };
+    let readouts = Readouts::from(vec![broken; worker.model.config().layers - 1]);
+    let broken = Job { readouts: Some(readouts), trace: true, ..job(1) };
+    let results = run(&mut worker, vec![broken, job(2)]);
+    let error = results[0].as_ref().unwrap_err();
+    assert!(matches!(error, EngineError::NotFinite { layer: 0, .. }), "{error}");
+    assert_eq!(bits(results[1].as_ref().unwrap()), bits(&alone));
+}
+
+#[test]
+fn a_job_that_has_ended_does_not_take_from_the_disk_what_the_others_need() {
+    let mut worker = worker(|options| {
+        options.settings.chunk_tokens = Some(1);
+        options.settings.spill = Spill::Always;
+    });
+    let alone = run(&mut worker, vec![job(2)]).remove(0).unwrap();
+    let cancelled = CancelToken::new();
+    let ended = Job { cancel: cancelled.clone(), ..job(1) };
+    cancelled.cancel();
+    let results = run(&mut worker, vec![ended, job(2)]);
+    assert!(matches!(results[0], Err(EngineError::Cancelled)), "{:?}", results[0]);
+    let beside = results[1].as_ref().unwrap();
+    assert_eq!(bits(beside), bits(&alone));
+    assert!(beside.costs.spill_bytes_written > 0);
+}
