@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use grating_backend::Ops;
-use grating_engine::{CancelToken, Engine, EngineError, EngineOptions, Job, Savings, Scored};
+use grating_engine::{CancelToken, Engine, EngineError, EngineOptions, Job, JobOutput, Savings};
 use grating_io::{Checkpoint, Faults, FaultyStorage, Storage};
 use grating_model::{Encoding, LoadedModel};
 use grating_prune::{Mode, Policy, ScoreTrace, replay};
@@ -70,11 +70,11 @@ impl<'a, B: Ops> Subject<'a, B> {
     }
 }
 
-fn select(engine: &Engine, job: Job) -> Result<Scored, EngineError> {
+fn select(engine: &Engine, job: Job) -> Result<JobOutput, EngineError> {
     engine.select(job, |_| ())
 }
 
-fn logits(scored: &Scored) -> Vec<f32> {
+fn logits(scored: &JobOutput) -> Vec<f32> {
     scored.logits.iter().map(|logit| logit.0).collect()
 }
 

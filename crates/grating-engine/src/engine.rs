@@ -15,12 +15,12 @@ use grating_sched::{Plan, PoolShape};
 use crate::account::Account;
 use crate::cancel::{CancelToken, Deadline, Stop};
 use crate::error::{EngineError, Result, TrySubmitError};
-use crate::job::{Job, Scored};
+use crate::job::{Job, JobOutput};
 use crate::joining::Joining;
 use crate::options::EngineOptions;
 use crate::progress::Progress;
 use crate::queue::{Call, Dequeued, Next, Queue, Reservation, Waiting};
-use crate::ticket::{Answer, Ticket};
+use crate::ticket::{Reply, Ticket};
 use crate::worker::{Running, Worker};
 
 /// Handle of the compute thread. Dropping it ends the thread after the jobs in the queue.
@@ -109,7 +109,7 @@ impl Engine {
     ///
     /// # Errors
     /// Whatever ended the job; the next one is served.
-    pub fn select(&self, job: Job, on_progress: impl FnMut(Progress)) -> Result<Scored> {
+    pub fn select(&self, job: Job, on_progress: impl FnMut(Progress)) -> Result<JobOutput> {
         self.submit(job)?.wait(on_progress)
     }
 
@@ -204,8 +204,8 @@ fn select<B: Ops>(worker: &mut Worker<B>, mut taken: Vec<Dequeued>) {
     }
 }
 
-fn run<B: Ops>(worker: &mut Worker<B>, taken: &mut [Dequeued]) -> Vec<Result<Scored>> {
-    let report = |answer| move |progress| Answer::progress(answer, progress);
+fn run<B: Ops>(worker: &mut Worker<B>, taken: &mut [Dequeued]) -> Vec<Result<JobOutput>> {
+    let report = |answer| move |progress| Reply::progress(answer, progress);
     let (jobs, reports): (Vec<_>, Vec<_>) = taken
         .iter_mut()
         .map(|taken| ((&mut taken.job, &taken.pool), report(&taken.answer)))

@@ -63,7 +63,7 @@ impl Job {
 /// What came of a pool, and what it cost. Candidates are numbered as the job's encodings.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Scored {
+pub struct JobOutput {
     /// The pruner's choice; `None` where everybody has run to the end.
     pub selected: Option<Vec<usize>>,
     /// The layer after which each candidate was decided.

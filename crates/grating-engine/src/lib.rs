@@ -4,7 +4,7 @@
 //!
 //! [`Engine`] owns a model, its checkpoint and a compute thread; [`Engine::start`] makes one. [`Engine::submit`] puts a
 //! [`Job`] (tokens of the candidates, K, a pruning policy) in the thread's bounded queue and returns a [`Ticket`], which is
-//! waited on for [`Scored`]: who is selected, each candidate's latest score, the layer that decided, and the [`Costs`].
+//! waited on for [`JobOutput`]: who is selected, each candidate's latest score, the layer that decided, and the [`Costs`].
 //! [`Engine::select`] does both.
 //!
 //! Inside, a `Worker` lives as long as the engine: it plans each job (`grating-sched`) and keeps what is reused from one
@@ -81,7 +81,7 @@ pub use account::settle;
 pub use cancel::{CancelToken, Deadline};
 pub use engine::Engine;
 pub use error::{EngineError, Result, TrySubmitError};
-pub use job::{Job, Scored};
+pub use job::{Job, JobOutput};
 pub use meter::{Costs, current_rss_bytes, peak_rss_bytes};
 pub use options::EngineOptions;
 pub use progress::Progress;

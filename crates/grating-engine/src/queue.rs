@@ -20,7 +20,7 @@ use crate::cancel::{CancelToken, Listening, Stop};
 use crate::error::{EngineError, Result};
 use crate::job::Job;
 use crate::prefix;
-use crate::ticket::{self, Answer, Ticket};
+use crate::ticket::{self, Reply, Ticket};
 
 /// The jobs of one engine that nobody computes yet.
 pub(crate) struct Queue {
@@ -58,7 +58,7 @@ struct Entry {
     stop: Stop,
     tokens: usize,
     since: Instant,
-    answer: Answer,
+    answer: Reply,
     /// Has the queue looked at when the caller's token is cancelled.
     _listening: Listening,
 }
@@ -81,7 +81,7 @@ pub(crate) enum Next {
 pub(crate) struct Dequeued {
     pub(crate) job: Job,
     pub(crate) pool: Arc<PoolShape>,
-    pub(crate) answer: Answer,
+    pub(crate) answer: Reply,
     /// Since when it has waited.
     pub(crate) since: Instant,
 }

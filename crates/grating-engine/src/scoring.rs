@@ -16,7 +16,7 @@ pub(crate) type Score = (usize, Logit);
 pub(crate) struct Scoring<'a, 'w, B: Ops> {
     head: &'a Head<'w, B>,
     readouts: Option<&'a Readouts>,
-    states: Option<HiddenStates>,
+    states: Option<KeptStates>,
 }
 
 /// Scores of a chunk that are on their way to the host: all are read before the first is waited for.
@@ -35,7 +35,7 @@ enum InFlight<B: Ops> {
 }
 
 /// Normalised hidden states of the scored tokens, `[layer][candidate * hidden]`.
-struct HiddenStates {
+struct KeptStates {
     layers: Vec<Vec<f32>>,
     candidates: usize,
 }
@@ -47,7 +47,7 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
         readouts: Option<&'a Readouts>,
         states: Option<usize>,
     ) -> Self {
-        let states = states.map(|candidates| HiddenStates { layers: Vec::new(), candidates });
+        let states = states.map(|candidates| KeptStates { layers: Vec::new(), candidates });
         Scoring { head, readouts, states }
     }
 
@@ -127,7 +127,7 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
     }
 }
 
-impl HiddenStates {
+impl KeptStates {
     /// Files the chunk's states under layer and candidate.
     fn keep(&mut self, layer: usize, candidates: &[usize], rows: &[Vec<f32>]) {
         let hidden = rows.first().map_or(0, Vec::len);

@@ -9,7 +9,7 @@ use grating_model::{Encoding, LoadedModel, Model};
 
 use crate::account::Account;
 use crate::error::Result;
-use crate::job::{Job, Scored};
+use crate::job::{Job, JobOutput};
 use crate::options::EngineOptions;
 use crate::prefix;
 use crate::worker::{Running, Worker};
@@ -48,7 +48,7 @@ pub(crate) fn job(seed: u32) -> Job {
 }
 
 /// Jobs in one pass.
-pub(crate) fn run(worker: &mut Worker<CpuOps>, mut jobs: Vec<Job>) -> Vec<Result<Scored>> {
+pub(crate) fn run(worker: &mut Worker<CpuOps>, mut jobs: Vec<Job>) -> Vec<Result<JobOutput>> {
     let mut jobs: Vec<Running<'_>> = jobs
         .iter_mut()
         .map(|job| {
@@ -60,6 +60,6 @@ pub(crate) fn run(worker: &mut Worker<CpuOps>, mut jobs: Vec<Job>) -> Vec<Result
 }
 
 /// The scores' bits.
-pub(crate) fn bits(scored: &Scored) -> Vec<u32> {
+pub(crate) fn bits(scored: &JobOutput) -> Vec<u32> {
     scored.logits.iter().map(|logit| logit.0.to_bits()).collect()
 }

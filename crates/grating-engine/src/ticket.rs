@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased};
 
 use crate::cancel::Stop;
 use crate::error::{EngineError, Result};
-use crate::job::Scored;
+use crate::job::JobOutput;
 use crate::progress::Progress;
 use crate::queue::{Queue, RunningGuard};
 
@@ -18,7 +18,7 @@ const EVENTS: usize = 16;
 /// A job that was submitted. Dropping it cancels the job: nobody is there for the answer.
 #[must_use = "dropping a ticket cancels its job"]
 pub struct Ticket {
-    answer: Receiver<Box<Result<Scored>>>,
+    answer: Receiver<Box<Result<JobOutput>>>,
     progress: Receiver<Progress>,
     /// The last news.
     latest: Option<Progress>,
@@ -29,30 +29,30 @@ pub struct Ticket {
 }
 
 /// The worker's end of a ticket.
-pub(crate) struct Answer {
-    done: Sender<Box<Result<Scored>>>,
+pub(crate) struct Reply {
+    done: Sender<Box<Result<JobOutput>>>,
     report: Sender<Progress>,
     running: Option<RunningGuard>,
 }
 
 /// A channel that was closed without an answer.
-fn gone<E>(_: E) -> Result<Scored> {
+fn gone<E>(_: E) -> Result<JobOutput> {
     Err(EngineError::WorkerGone)
 }
 
 /// Both ends of a job in `queue` that may end early.
-pub(crate) fn pair(stop: Stop, queue: Arc<Queue>) -> (Answer, Ticket) {
+pub(crate) fn pair(stop: Stop, queue: Arc<Queue>) -> (Reply, Ticket) {
     // There is room for the one answer, so that the worker never waits for a caller.
     let (done, answer) = bounded(1);
     let (report, progress) = bounded(EVENTS);
     let ticket = Ticket { answer, progress, latest: None, answered: false, stop, queue };
-    (Answer { done, report, running: None }, ticket)
+    (Reply { done, report, running: None }, ticket)
 }
 
-impl Answer {
+impl Reply {
     /// The same, of a job that the worker has taken.
     pub(crate) fn of_running(self, running: RunningGuard) -> Self {
-        Answer { running: Some(running), ..self }
+        Reply { running: Some(running), ..self }
     }
 
     /// How far the job is; news that nobody fetches are lost.
@@ -61,7 +61,7 @@ impl Answer {
     }
 
     /// The end of the job. A caller that is gone needs no answer.
-    pub(crate) fn done(mut self, result: Result<Scored>) {
+    pub(crate) fn done(mut self, result: Result<JobOutput>) {
         // Whoever has the answer finds the job among the running ones no more.
         self.running = None;
         _ = self.done.send(Box::new(result));
@@ -73,7 +73,7 @@ impl Ticket {
     ///
     /// # Errors
     /// Whatever ended the job.
-    pub fn wait(mut self, mut on_progress: impl FnMut(Progress)) -> Result<Scored> {
+    pub fn wait(mut self, mut on_progress: impl FnMut(Progress)) -> Result<JobOutput> {
         loop {
             if let Some(answer) = self.next(None, &mut on_progress) {
                 return answer;
@@ -86,7 +86,7 @@ impl Ticket {
         &mut self,
         timeout: Duration,
         mut on_progress: impl FnMut(Progress),
-    ) -> Option<Result<Scored>> {
+    ) -> Option<Result<JobOutput>> {
         let until = Instant::now().checked_add(timeout);
         loop {
             let answer = self.next(until, &mut on_progress);
@@ -109,7 +109,7 @@ impl Ticket {
         &mut self,
         until: Option<Instant>,
         on_progress: &mut impl FnMut(Progress),
-    ) -> Option<Result<Scored>> {
+    ) -> Option<Result<JobOutput>> {
         // The worker may not have let go of its ends yet.
         if self.answered {
             return Some(Err(EngineError::WorkerGone));
@@ -123,7 +123,7 @@ impl Ticket {
         &mut self,
         until: Option<Instant>,
         on_progress: &mut impl FnMut(Progress),
-    ) -> Option<Result<Scored>> {
+    ) -> Option<Result<JobOutput>> {
         // Past its deadline a job that waits is gone at once; one that runs ends at the next chunk, and says so then.
         let deadline = self.stop.at().filter(|at| Instant::now() < *at);
         if deadline.is_none() && self.stop.at().is_some() {
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::cancel::Deadline;
 
-    fn ends(stop: Stop) -> (Answer, Ticket) {
+    fn ends(stop: Stop) -> (Reply, Ticket) {
         pair(stop, Queue::new(1, true))
     }
 

@@ -12,7 +12,7 @@ use grating_sched::{Machine, ModelShape, Plan, PlanError, PoolShape, Workload};
 use crate::account::{Account, Registration, Share};
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
-use crate::job::{Job, Scored};
+use crate::job::{Job, JobOutput};
 use crate::meter::{Costs, Counters, PassMeter};
 use crate::options::EngineOptions;
 use crate::pass::{Pass, PassJob};
@@ -153,7 +153,7 @@ impl<B: Ops> Worker<B> {
     }
 
     /// Runs jobs to their ends, in one pass. Whatever the outcomes, the next ones find the worker as these did.
-    pub(crate) fn run(&mut self, jobs: &mut [Running<'_>]) -> Vec<Result<Scored>> {
+    pub(crate) fn run(&mut self, jobs: &mut [Running<'_>]) -> Vec<Result<JobOutput>> {
         let results = self.select(jobs);
         if let Some(spill) = &self.spill {
             spill.clear();
@@ -178,7 +178,7 @@ impl<B: Ops> Worker<B> {
         self.rows = CachedRows::new(self.checkpoint.clone(), table, 0);
     }
 
-    fn select(&mut self, jobs: &mut [Running<'_>]) -> Vec<Result<Scored>> {
+    fn select(&mut self, jobs: &mut [Running<'_>]) -> Vec<Result<JobOutput>> {
         let started = Instant::now();
         let pools: Vec<Arc<PoolShape>> =
             jobs.iter().map(|running| Arc::clone(&running.pool)).collect();
@@ -221,7 +221,7 @@ impl<B: Ops> Worker<B> {
                     true => end.timeline.clone(),
                     false => Timeline::off(),
                 };
-                Ok(Scored {
+                Ok(JobOutput {
                     selected,
                     decided,
                     logits,

@@ -37,6 +37,6 @@ mod learned;
 mod sweep;
 
 pub use choose::{Calibration, Procedure, Target, Tested, calibrate};
-pub use family::{Family, Grid, Reading};
+pub use family::{DispersionGrid, Grid, PolicyFamily};
 pub use learned::{learned, needed_gap};
 pub use sweep::{FrontierPoint, PolicyRun, Sweep};

@@ -13,7 +13,7 @@
 //! * A [`ScoreTrace`] holds the scores after every layer of a run without pruning. [`replay()`] runs a policy over
 //!   it and gives the [`Outcome`] that the model would have had, exactly: selected candidates, layers
 //!   of decision, work done.
-//! * [`calibrate`](mod@calibrate) sweeps a [`Family`] of policies over the traces of a sample and picks the
+//! * [`calibrate`](mod@calibrate) sweeps a [`PolicyFamily`] of policies over the traces of a sample and picks the
 //!   cheapest whose agreement with the full model is certified by a finite-sample bound that holds for the
 //!   winner of the comparison.
 //! * [`readout`] foretells final scores from hidden states by ridge regression, where the model's own head
@@ -82,8 +82,8 @@ mod verdict;
 
 pub use bound::Test;
 pub use calibrate::{
-    Calibration, Family, FrontierPoint, Grid, PolicyRun, Procedure, Reading, Sweep, Target, Tested,
-    calibrate,
+    Calibration, DispersionGrid, FrontierPoint, Grid, PolicyFamily, PolicyRun, Procedure, Sweep,
+    Target, Tested, calibrate,
 };
 pub use clusters::{ClusterRule, silhouette};
 pub use dispersion::{Dispersion, moments};

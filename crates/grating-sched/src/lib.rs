@@ -8,7 +8,7 @@
 //! * [`ModelShape`] and [`PoolShape`] say what is to be run, [`Machine`] which memories there are, each with its budget,
 //!   how fast the links between them are and how fast it computes, [`Settings`] what the user asks for.
 //! * [`plan`](plan()) answers with a [`Plan`]: window, pinned layers, chunk size, spilling, row cache, and with its
-//!   [`Ledger`] (every use of each memory), its [`Prediction`] (time, layer by layer) and its [`Reason`]s. The
+//!   [`Ledger`] (every use of each memory), its [`Prediction`] (time, layer by layer) and its [`PlanReason`]s. The
 //!   ledger's total never exceeds the budget of its memory. A budget below the minimum is an error that states the minimum.
 //! * Its [`Layout`] is what runs: [`WeightLayout`] lists the blocks of weights in order, each with its slot; [`chunk`]
 //!   cuts and orders the pool.
@@ -144,7 +144,7 @@ pub use machine::{Device, Link, Machine, Measurement, Memory, Transfer};
 pub use plan::{Plan, PlannedLink, PlannedMemory};
 pub use planner::plan;
 pub use predict::{LayerTime, Prediction};
-pub use reason::Reason;
+pub use reason::PlanReason;
 pub use settings::{RowCacheSize, Settings, Spill, WindowSize};
 pub use shape::{ModelShape, PoolShape};
 pub use workload::Workload;

@@ -6,7 +6,7 @@ use crate::block::BlockUnit;
 use crate::layout::Layout;
 use crate::ledger::{Ledger, mebibytes};
 use crate::predict::Prediction;
-use crate::reason::Reason;
+use crate::reason::PlanReason;
 
 /// How to run one pool through one model. Made by [`plan`](crate::plan()).
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +29,7 @@ pub struct Plan {
     /// What a request with this pool costs if nothing is pruned.
     pub prediction: Prediction,
     /// Why.
-    pub reasons: Vec<Reason>,
+    pub reasons: Vec<PlanReason>,
 }
 
 /// One memory under a plan.

@@ -10,7 +10,7 @@ use crate::ledger::{Ledger, Ledgers};
 use crate::machine::{Link, Machine, Memory};
 use crate::plan::{Plan, PlannedLink, PlannedMemory};
 use crate::predict::{Prediction, run, tokens_to_hide_reading};
-use crate::reason::Reason;
+use crate::reason::PlanReason;
 use crate::settings::{RowCacheSize, Settings, Spill, WindowSize};
 use crate::shape::{ModelShape, PoolShape};
 use crate::workload::Workload;
@@ -149,11 +149,11 @@ impl Planner<'_> {
         let of = self.model.layers;
         let layers = layout.weights.pinned_layers;
         if layers > 0 && !layout.weights.slots.is_empty() {
-            reasons.push(Reason::Pinned { layers, of });
+            reasons.push(PlanReason::Pinned { layers, of });
         }
         let layers = layout.staging.as_ref().map_or(0, |staging| staging.pinned_layers);
         if layers > 0 {
-            reasons.push(Reason::PinnedInHost { layers, of });
+            reasons.push(PlanReason::PinnedInHost { layers, of });
         }
         reasons.push(self.chunk_reason(&layout));
         reasons.push(self.hidden_reason(&layout));
@@ -177,78 +177,78 @@ impl Planner<'_> {
         }
     }
 
-    fn window_reason(&self, layout: &Layout, ledger: &Ledger) -> Reason {
+    fn window_reason(&self, layout: &Layout, ledger: &Ledger) -> PlanReason {
         match self.settings.window {
-            WindowSize::All => return Reason::WindowAsked { layers: None },
-            WindowSize::Slots(n) => return Reason::WindowAsked { layers: Some(n) },
+            WindowSize::All => return PlanReason::WindowAsked { layers: None },
+            WindowSize::Slots(n) => return PlanReason::WindowAsked { layers: Some(n) },
             WindowSize::Auto => {}
         }
         let computing = self.machine.memories().last().and_then(|memory| memory.budget);
-        let Some(budget) = computing else { return Reason::NoBudget };
+        let Some(budget) = computing else { return PlanReason::NoBudget };
         match (layout.weights.unit, layout.weights.slots.len()) {
-            (_, 0) => Reason::AllResident { bytes: ledger.pinned },
-            (_, 1) => Reason::SingleSlot,
-            (BlockUnit::Layer, _) => Reason::TwoLayers,
+            (_, 0) => PlanReason::AllResident { bytes: ledger.pinned },
+            (_, 1) => PlanReason::SingleSlot,
+            (BlockUnit::Layer, _) => PlanReason::TwoLayers,
             (BlockUnit::HalfLayer, _) => {
                 let two_layers = self.model.slot_bytes(BlockPart::Whole).saturating_mul(2);
                 let lean = Ledger { pinned: 0, row_cache: 0, ..*ledger };
                 let saved = two_layers.saturating_sub(ledger.window);
                 let two_layers_total = lean.total().saturating_add(saved);
                 match two_layers_total > budget {
-                    true => Reason::HalfLayers { two_layers_total },
-                    false => Reason::HalfLayersPreferred { saved },
+                    true => PlanReason::HalfLayers { two_layers_total },
+                    false => PlanReason::HalfLayersPreferred { saved },
                 }
             }
         }
     }
 
-    fn chunk_reason(&self, layout: &Layout) -> Reason {
+    fn chunk_reason(&self, layout: &Layout) -> PlanReason {
         let (tokens, longest) = (layout.chunk_tokens, self.pool.smallest_chunk());
         match self.settings.chunk_tokens {
-            Some(asked) if asked >= tokens => Reason::ChunkAsked { tokens },
-            None if tokens == CHUNK_TARGET => Reason::ChunkTarget { tokens },
+            Some(asked) if asked >= tokens => PlanReason::ChunkAsked { tokens },
+            None if tokens == CHUNK_TARGET => PlanReason::ChunkTarget { tokens },
             None if tokens < CHUNK_TARGET => {
-                Reason::ChunkReduced { tokens, target: CHUNK_TARGET.max(longest) }
+                PlanReason::ChunkReduced { tokens, target: CHUNK_TARGET.max(longest) }
             }
-            _ => Reason::ChunkRaised { longest },
+            _ => PlanReason::ChunkRaised { longest },
         }
     }
 
-    fn hidden_reason(&self, layout: &Layout) -> Reason {
+    fn hidden_reason(&self, layout: &Layout) -> PlanReason {
         let bytes = self.model.hidden_bytes(self.pool.tokens());
         match (layout.spill, self.settings.spill) {
             (false, _) if layout.parked => {
                 let Layout { resident_chunks, chunks, .. } = *layout;
-                Reason::Parked { bytes, resident_chunks, chunks }
+                PlanReason::Parked { bytes, resident_chunks, chunks }
             }
-            (false, _) => Reason::HiddenInMemory { bytes },
-            (true, Spill::Always) => Reason::SpillAsked,
+            (false, _) => PlanReason::HiddenInMemory { bytes },
+            (true, Spill::Always) => PlanReason::SpillAsked,
             (true, _) => {
                 let Layout { resident_chunks, chunks, .. } = *layout;
-                Reason::Spilled { bytes, resident_chunks, chunks }
+                PlanReason::Spilled { bytes, resident_chunks, chunks }
             }
         }
     }
 
-    fn row_reason(&self, layout: &Layout) -> Reason {
+    fn row_reason(&self, layout: &Layout) -> PlanReason {
         let (rows, vocab, wanted) = (layout.row_cache_rows, self.model.vocab, self.rows().1);
         if rows < wanted {
-            Reason::RowCacheReduced { rows, wanted }
+            PlanReason::RowCacheReduced { rows, wanted }
         } else if self.settings.row_cache == RowCacheSize::Auto && rows < vocab.div_ceil(10) {
-            Reason::RowCachePool { rows }
+            PlanReason::RowCachePool { rows }
         } else {
-            Reason::RowCacheShare { rows, vocab }
+            PlanReason::RowCacheShare { rows, vocab }
         }
     }
 
-    fn stall_reason(&self, layout: &Layout, prediction: &Prediction) -> Option<Reason> {
+    fn stall_reason(&self, layout: &Layout, prediction: &Prediction) -> Option<PlanReason> {
         let tokens = self.pool.tokens().saturating_add(self.pool.prefix_tokens);
         let needed = tokens_to_hide_reading(layout, self.model, self.machine);
         let share = prediction.stall_share();
         match share > STALL_SHARE {
-            true => Some(Reason::Stalls { share, tokens, needed }),
+            true => Some(PlanReason::Stalls { share, tokens, needed }),
             false if layout.weights.slots.is_empty() => None,
-            false => Some(Reason::ReadingHidden { tokens, needed }),
+            false => Some(PlanReason::ReadingHidden { tokens, needed }),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::ledger::mebibytes;
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(tag = "reason", rename_all = "snake_case"))]
 #[non_exhaustive]
-pub enum Reason {
+pub enum PlanReason {
     /// The user chose the window.
     WindowAsked {
         /// Slots asked for; `None` for all layers.
@@ -137,7 +137,7 @@ pub enum Reason {
 /// What a window of half layers is like.
 const HALF_LAYERS: &str = "attention and feed-forward take turns in the window";
 
-impl fmt::Display for Reason {
+impl fmt::Display for PlanReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::WindowAsked { layers: Some(n) } => write!(f, "a window of {n} layers, as asked"),
@@ -184,7 +184,7 @@ impl fmt::Display for Reason {
     }
 }
 
-impl Reason {
+impl PlanReason {
     /// Of what is kept where, and what that costs.
     fn fmt_kept(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

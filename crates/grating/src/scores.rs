@@ -1,6 +1,6 @@
 //! The last score of every text, and an order of all of them that the verdicts agree with.
 
-use grating_engine::Scored;
+use grating_engine::JobOutput;
 use grating_model::{Logit, Probability};
 
 use crate::distinct::DistinctMap;
@@ -51,7 +51,7 @@ pub(crate) struct Scores {
 impl Scores {
     /// Of a model of so many layers.
     pub(crate) fn new(
-        scored: &mut Scored,
+        scored: &mut JobOutput,
         places: DistinctMap,
         truncated: Vec<bool>,
         k: usize,

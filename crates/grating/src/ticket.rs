@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grating_engine::{Progress, Scored, peak_rss_bytes};
+use grating_engine::{JobOutput, Progress, peak_rss_bytes};
 use grating_prune::Policy;
 
 use crate::audit::Auditor;
@@ -108,7 +108,7 @@ fn report(callback: &mut Option<Box<dyn FnMut(Progress) + Send>>, progress: Prog
     }
 }
 
-fn answer(asked: Option<Asked>, scored: grating_engine::Result<Scored>) -> Result<Selection> {
+fn answer(asked: Option<Asked>, scored: grating_engine::Result<JobOutput>) -> Result<Selection> {
     let asked = asked.ok_or(Error::WorkerGone)?;
     match scored {
         Ok(scored) => asked.selection(scored),
@@ -118,7 +118,7 @@ fn answer(asked: Option<Asked>, scored: grating_engine::Result<Scored>) -> Resul
 
 impl Asked {
     /// The scores in the caller's terms.
-    fn selection(self, mut scored: Scored) -> Result<Selection> {
+    fn selection(self, mut scored: JobOutput) -> Result<Selection> {
         let began = Instant::now();
         if self.pruned {
             self.auditor.answered();
@@ -133,14 +133,14 @@ impl Asked {
         let trace = self.trace.then(|| self.places.trace(&trace));
         let scores = Scores::new(&mut scored, self.places, self.truncated, self.k, self.layers);
         let results = scores.results();
-        let Scored { plan, states, timeline, .. } = scored;
+        let JobOutput { plan, states, timeline, .. } = scored;
         // Large pools take a while: what the caller waits for is measured last.
         stats.total = computed + began.elapsed();
         Ok(Selection { results, stats, plan, trace, states, timeline, scores })
     }
 
     /// What a request cost.
-    fn stats(&self, scored: &mut Scored) -> Stats {
+    fn stats(&self, scored: &mut JobOutput) -> Stats {
         let costs = std::mem::take(&mut scored.costs);
         let read = costs.read.as_secs_f64();
         let covered = read - costs.stall.as_secs_f64();

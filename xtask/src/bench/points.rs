@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use grating_prune::calibrate::{Family, FrontierPoint, Grid, PolicyRun, Sweep, learned};
+use grating_prune::calibrate::{FrontierPoint, Grid, PolicyFamily, PolicyRun, Sweep, learned};
 use grating_prune::{Mode, Policy, ScoreTrace};
 use serde_json::json;
 
@@ -174,17 +174,17 @@ fn plant_twin(model: &Model, folder: &std::path::Path) -> Result<PathBuf> {
 }
 
 /// The paper's policies on a fine grid of thresholds.
-fn papers() -> Result<Family> {
+fn papers() -> Result<PolicyFamily> {
     let grid = (0..=120).rev().map(|i| {
         // Short and exact: it is passed on as text.
         let threshold = 1e-4 * 10_f64.powf(f64::from(i) / 24.0);
         Policy::paper(format!("{threshold:.2e}").parse().unwrap_or(threshold))
     });
-    Ok(Family::new(vec![grid.collect()])?)
+    Ok(PolicyFamily::new(vec![grid.collect()])?)
 }
 
 /// The standard grid, and policies whose gaps are learned from `teaching`.
-fn ours(teaching: &[ScoreTrace], k: usize) -> Result<Family> {
+fn ours(teaching: &[ScoreTrace], k: usize) -> Result<PolicyFamily> {
     let layers = teaching.first().context("there is no trace to choose by")?.layers();
     let standard = Grid::standard(layers, Mode::Select).family()?;
     let teaching: Vec<ScoreTrace> =
@@ -193,7 +193,7 @@ fn ours(teaching: &[ScoreTrace], k: usize) -> Result<Family> {
     if !teaching.is_empty() {
         chains.extend_from_slice(learned(&teaching, k, Mode::Select)?.chains());
     }
-    Ok(Family::new(chains)?)
+    Ok(PolicyFamily::new(chains)?)
 }
 
 /// Traces that teach, and those to choose by: others, unless there is but one.
@@ -228,7 +228,7 @@ fn choose(traces: &[ScoreTrace], k: usize, count: usize) -> Result<Points> {
 }
 
 /// The frontier of a family, its policies replayed on all cores.
-fn frontier(family: &Family, traces: &[ScoreTrace], k: usize) -> Result<Vec<FrontierPoint>> {
+fn frontier(family: &PolicyFamily, traces: &[ScoreTrace], k: usize) -> Result<Vec<FrontierPoint>> {
     let policies: Vec<Policy> = family.policies().cloned().collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let share = policies.len().div_ceil(threads).max(1);

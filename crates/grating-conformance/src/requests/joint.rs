@@ -4,7 +4,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use grating_backend::{BackendError, Ops};
-use grating_engine::{CancelToken, Deadline, Engine, EngineError, Job, Scored, Ticket};
+use grating_engine::{CancelToken, Deadline, Engine, EngineError, Job, JobOutput, Ticket};
 use grating_model::{Encoding, ModelError};
 use grating_prune::Policy;
 use grating_sched::{PoolShape, WindowSize};
@@ -56,7 +56,7 @@ impl Shared {
     }
 
     /// What becomes of [`Self::job`] in a pass of its own.
-    fn alone(&self, k: usize) -> Scored {
+    fn alone(&self, k: usize) -> JobOutput {
         let alone = select(&self.engine, self.job(k)).unwrap();
         assert_eq!(alone.costs.jobs, 1);
         alone
@@ -111,11 +111,12 @@ impl Held {
 
 /// The same answer as alone: selection and funnel, and all that is read to the bound.
 #[track_caller]
-fn assert_same(joint: &Scored, alone: &Scored, bound: f32) {
+fn assert_same(joint: &JobOutput, alone: &JobOutput, bound: f32) {
     assert_near(&logits(joint), &logits(alone), bound, "in a joint pass");
-    let verdicts = |of: &Scored| (of.selected.clone(), of.decided.clone(), of.read_after.clone());
+    let verdicts =
+        |of: &JobOutput| (of.selected.clone(), of.decided.clone(), of.read_after.clone());
     assert_eq!(verdicts(joint), verdicts(alone));
-    let funnel = |of: &Scored| -> Vec<_> {
+    let funnel = |of: &JobOutput| -> Vec<_> {
         let layers = of.costs.layers.iter();
         layers
             .map(|l| (l.layer, l.live, l.accepted.clone(), l.dropped.clone(), l.deferred))
@@ -134,7 +135,7 @@ fn assert_same(joint: &Scored, alone: &Scored, bound: f32) {
 /// figures that it has alone, and one that is cancelled ends alone.
 pub(super) fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
     let shared = Shared::new(backend);
-    let alone: Vec<Scored> = (1..4).map(|k| shared.alone(k)).collect();
+    let alone: Vec<JobOutput> = (1..4).map(|k| shared.alone(k)).collect();
     assert!(alone[2].trace.is_some() && alone[2].states.is_some());
     let once = alone[0].costs.weight_bytes_read;
     let cancelled = CancelToken::new();

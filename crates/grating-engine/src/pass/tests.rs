@@ -6,7 +6,7 @@ use grating_sched::{BlockUnit, Spill, WindowSize};
 
 use super::*;
 use crate::cancel::CancelToken;
-use crate::job::{Job, Scored};
+use crate::job::{Job, JobOutput};
 use crate::readouts::Readouts;
 use crate::testing::{bits, job, run, worker};
 use crate::worker::Worker;
@@ -20,7 +20,7 @@ fn small_chunks() -> Worker<CpuOps> {
 }
 
 /// Names of what was computed, in its order.
-fn computed(scored: &Scored) -> Vec<String> {
+fn computed(scored: &JobOutput) -> Vec<String> {
     let json = scored.timeline.to_json();
     let events = json["traceEvents"].as_array().unwrap().iter();
     let spans = events.filter(|event| event["ph"] == "X" && event["tid"] == Track::Compute as u8);
@@ -75,7 +75,7 @@ fn a_job_that_is_decided_goes_through_no_more_layers_and_the_others_go_on() {
     let (pruned, full) = (pruned.as_ref().unwrap(), full.as_ref().unwrap());
     assert_eq!((pruned.costs.jobs, full.costs.jobs), (2, 2));
     let layers =
-        |of: &Scored| of.costs.layers.iter().map(|l| (l.layer, l.live)).collect::<Vec<_>>();
+        |of: &JobOutput| of.costs.layers.iter().map(|l| (l.layer, l.live)).collect::<Vec<_>>();
     assert_eq!(layers(pruned), [(0, 2)]);
     assert_eq!(pruned.decided, [0, 0]);
     assert_eq!(layers(full), [0, 1, 2, 3].map(|layer| (layer, 2)));

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cancel::Deadline;
-use crate::job::Scored;
+use crate::job::JobOutput;
 
 /// A job that is known by its K.
 fn job(k: usize) -> Job {
@@ -23,7 +23,7 @@ fn submit(queue: &Arc<Queue>, job: Job) -> Ticket {
     queue.try_reserve().unwrap().unwrap().submit(job)
 }
 
-fn wait(ticket: Ticket) -> Result<Scored> {
+fn wait(ticket: Ticket) -> Result<JobOutput> {
     ticket.wait(|_| ())
 }
 

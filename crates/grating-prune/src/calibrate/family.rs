@@ -10,11 +10,11 @@ use crate::scale::ScoreScale;
 /// Policies in chains. Within a chain they go from careful to bold, because fixed-sequence testing
 /// stops at a chain's first policy that fails.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Family {
+pub struct PolicyFamily {
     chains: Vec<Vec<Policy>>,
 }
 
-impl Family {
+impl PolicyFamily {
     /// A family of these chains; empty ones are left out.
     ///
     /// # Errors
@@ -51,7 +51,7 @@ impl Family {
 
 /// One way to read dispersion off the scores, with the thresholds to try on it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Reading {
+pub struct DispersionGrid {
     /// The scale.
     pub scale: ScoreScale,
     /// The measure on it.
@@ -68,7 +68,7 @@ pub struct Reading {
 #[non_exhaustive]
 pub struct Grid {
     /// Scales, measures and their thresholds.
-    pub readings: Vec<Reading>,
+    pub dispersions: Vec<DispersionGrid>,
     /// Cluster rules.
     pub clusters: Vec<ClusterRule>,
     /// Gaps.
@@ -85,7 +85,7 @@ impl Grid {
     /// The paper's policies: [`Policy::paper`] with coefficients of variation from 0.05 to 6.4.
     pub fn paper(mode: Mode) -> Self {
         Self {
-            readings: vec![Reading {
+            dispersions: vec![DispersionGrid {
                 scale: ScoreScale::Probability,
                 dispersion: Dispersion::Variation,
                 thresholds: doubling(0.05, 15),
@@ -98,11 +98,11 @@ impl Grid {
         }
     }
 
-    /// A wide grid for a model of `layers` layers: three readings, three cluster rules, three gaps, four
+    /// A wide grid for a model of `layers` layers: three dispersions, three cluster rules, three gaps, four
     /// first layers, eight thresholds. With so many chains use
     /// [`Procedure::Split`](super::Procedure::Split).
     pub fn standard(layers: usize, mode: Mode) -> Self {
-        let reading = |scale, dispersion, lowest| Reading {
+        let reading = |scale, dispersion, lowest| DispersionGrid {
             scale,
             dispersion,
             thresholds: doubling(lowest, 15).into_iter().step_by(2).collect(),
@@ -110,7 +110,7 @@ impl Grid {
         let mut first_layers: Vec<usize> = (0..4).map(|quarter| quarter * layers / 4).collect();
         first_layers.dedup();
         Self {
-            readings: vec![
+            dispersions: vec![
                 reading(ScoreScale::Probability, Dispersion::Variation, 0.05),
                 reading(ScoreScale::Logit, Dispersion::Spread, 0.05),
                 reading(ScoreScale::Odds, Dispersion::Variation, 0.05),
@@ -130,10 +130,10 @@ impl Grid {
     /// The policies of the grid.
     ///
     /// # Errors
-    /// As [`Family::new`].
-    pub fn family(&self) -> Result<Family, PruneError> {
+    /// As [`PolicyFamily::new`].
+    pub fn family(&self) -> Result<PolicyFamily, PruneError> {
         let mut chains = Vec::new();
-        for reading in &self.readings {
+        for reading in &self.dispersions {
             for &clusters in &self.clusters {
                 for gap in &self.gaps {
                     for &first_layer in &self.first_layers {
@@ -151,7 +151,7 @@ impl Grid {
                 }
             }
         }
-        Family::new(chains)
+        PolicyFamily::new(chains)
     }
 }
 
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn refusals() {
-        assert_eq!(Family::new(vec![vec![]]), Err(PruneError::NoPolicies));
-        assert!(Family::new(vec![vec![Policy::paper(f64::NAN)]]).is_err());
+        assert_eq!(PolicyFamily::new(vec![vec![]]), Err(PruneError::NoPolicies));
+        assert!(PolicyFamily::new(vec![vec![Policy::paper(f64::NAN)]]).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! Policies whose gaps are learned from traces: after each layer as wide as that layer's scores err.
 
-use crate::calibrate::Family;
+use crate::calibrate::PolicyFamily;
 use crate::clusters::ClusterRule;
 use crate::dispersion::Dispersion;
 use crate::error::PruneError;
@@ -38,7 +38,7 @@ pub fn needed_gap(trace: &ScoreTrace, layer: usize, k: usize) -> f64 {
 ///
 /// # Errors
 /// [`PruneError::ZeroK`]; [`PruneError::NoQueries`] where no trace has more than `k` candidates.
-pub fn learned(traces: &[ScoreTrace], k: usize, mode: Mode) -> Result<Family, PruneError> {
+pub fn learned(traces: &[ScoreTrace], k: usize, mode: Mode) -> Result<PolicyFamily, PruneError> {
     if k == 0 {
         return Err(PruneError::ZeroK);
     }
@@ -56,7 +56,7 @@ pub fn learned(traces: &[ScoreTrace], k: usize, mode: Mode) -> Result<Family, Pr
             .with_mode(mode)
     };
     let chain = |&factor: &f64| SHARES.iter().map(|&share| policy(factor, share)).collect();
-    Family::new(FACTORS.iter().map(chain).collect())
+    PolicyFamily::new(FACTORS.iter().map(chain).collect())
 }
 
 fn sorted_needs(traces: &[&ScoreTrace], layer: usize, k: usize) -> Vec<f64> {

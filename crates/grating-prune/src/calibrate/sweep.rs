@@ -1,6 +1,6 @@
 //! Every policy of a family replayed on every trace: agreement and cost, and their frontier.
 
-use crate::calibrate::Family;
+use crate::calibrate::PolicyFamily;
 use crate::error::PruneError;
 use crate::metrics::agreement_at_k;
 use crate::policy::Policy;
@@ -96,7 +96,7 @@ impl Sweep {
     ///
     /// # Errors
     /// [`PruneError::NoQueries`], [`PruneError::ZeroK`].
-    pub fn run(family: &Family, traces: &[ScoreTrace], k: usize) -> Result<Self, PruneError> {
+    pub fn run(family: &PolicyFamily, traces: &[ScoreTrace], k: usize) -> Result<Self, PruneError> {
         let measured = family.policies().map(|policy| PolicyRun::measure(policy, traces, k));
         Self::from_runs(family, measured.collect::<Result<_, _>>()?, k)
     }
@@ -106,7 +106,11 @@ impl Sweep {
     /// # Errors
     /// [`PruneError::NoQueries`]; [`PruneError::UnevenSweep`] when a run is missing, is another
     /// policy's or has another number of queries.
-    pub fn from_runs(family: &Family, runs: Vec<PolicyRun>, k: usize) -> Result<Self, PruneError> {
+    pub fn from_runs(
+        family: &PolicyFamily,
+        runs: Vec<PolicyRun>,
+        k: usize,
+    ) -> Result<Self, PruneError> {
         let expected = runs.first().map_or(0, |run| run.agreement.len());
         for (policy, wanted) in family.policies().enumerate() {
             let found = runs.get(policy).filter(|run| run.policy == *wanted);

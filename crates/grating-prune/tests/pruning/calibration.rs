@@ -1,8 +1,8 @@
 //! Calibration end to end: the choice, the refusal, and the promise itself.
 
 use grating_prune::{
-    Calibration, Family, Gap, Grid, Mode, Policy, PolicyRun, Procedure, PruneError, ScoreTrace,
-    Sweep, Target, Test, calibrate, calibrate::learned, replay,
+    Calibration, Gap, Grid, Mode, Policy, PolicyFamily, PolicyRun, Procedure, PruneError,
+    ScoreTrace, Sweep, Target, Test, calibrate, calibrate::learned, replay,
 };
 
 use crate::support::Numbers;
@@ -58,7 +58,7 @@ fn the_frontier_is_undominated_and_complete() {
 #[test]
 fn too_few_queries_certify_nothing_and_say_how_many_would() {
     let traces = traces(3, 20, 12, 20);
-    let family = Family::new(vec![vec![Policy::never()]]).unwrap();
+    let family = PolicyFamily::new(vec![vec![Policy::never()]]).unwrap();
     let sweep = Sweep::run(&family, &traces, 5).unwrap();
     let target = Target { agreement: 0.98, confidence: 0.95 };
     for (test, fewest) in [(Test::ClopperPearson, 149..150), (Test::Betting, 150..200)] {
@@ -104,7 +104,7 @@ fn gaps_of_another_model_are_refused() {
 
 #[test]
 fn hopeless_policies_are_a_miss_without_remedy() {
-    let family = Family::new(vec![vec![Policy::paper(0.0)]]).unwrap();
+    let family = PolicyFamily::new(vec![vec![Policy::paper(0.0)]]).unwrap();
     let run = PolicyRun::new(Policy::paper(0.0), vec![0.5; 100], vec![1; 100], vec![10; 100]);
     let sweep = Sweep::from_runs(&family, vec![run], 2).unwrap();
     let result = calibrate(&sweep, TARGET, Procedure::FixedSequence, Test::for_k(2)).unwrap();
@@ -134,7 +134,12 @@ fn refusals() {
 }
 
 /// Runs of the policies on queries drawn from a population of them.
-fn drawn(population: &Sweep, family: &Family, queries: usize, numbers: &mut Numbers) -> Sweep {
+fn drawn(
+    population: &Sweep,
+    family: &PolicyFamily,
+    queries: usize,
+    numbers: &mut Numbers,
+) -> Sweep {
     let sample: Vec<usize> = (0..queries).map(|_| numbers.below(population.queries())).collect();
     let runs = population.runs().iter().map(|run| {
         PolicyRun::new(
@@ -150,7 +155,7 @@ fn drawn(population: &Sweep, family: &Family, queries: usize, numbers: &mut Numb
 /// How often a policy is chosen, and how often the chosen one's true mean is below the target.
 fn promises(
     population: &Sweep,
-    family: &Family,
+    family: &PolicyFamily,
     procedure: Procedure,
     repetitions: usize,
 ) -> (usize, usize) {
@@ -194,7 +199,7 @@ fn the_promise_is_kept() {
 fn the_winner_of_many_is_not_believed() {
     let mut numbers = Numbers(9);
     let policies: Vec<Policy> = (0..60).map(|i| Policy::paper(f64::from(60 - i))).collect();
-    let family = Family::new(vec![policies.clone()]).unwrap();
+    let family = PolicyFamily::new(vec![policies.clone()]).unwrap();
     let runs = policies.iter().enumerate().map(|(i, policy)| {
         PolicyRun::new(
             policy.clone(),

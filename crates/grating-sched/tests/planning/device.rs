@@ -1,7 +1,8 @@
 //! A machine whose device has a memory of its own: two budgets, three links, in numbers only.
 
 use grating_sched::{
-    Ledger, Machine, Memory, ModelShape, Plan, PlanError, PoolShape, Reason, Settings, Spill, plan,
+    Ledger, Machine, Memory, ModelShape, Plan, PlanError, PlanReason, PoolShape, Settings, Spill,
+    plan,
 };
 use proptest::prelude::*;
 
@@ -56,7 +57,7 @@ fn each_memory_counts_what_lies_in_it() {
     assert_eq!((device.row_cache, device.token_ids, host.hidden_states), (0, 0, 0));
     assert_eq!((host.base, device.base), (100 * MIB, 300 * MIB));
     assert_eq!((plan.ledger, plan.budget), (host, Some(2 * GIB)));
-    assert!(plan.reasons.contains(&Reason::PinnedInHost { layers: in_host as usize, of: 36 }));
+    assert!(plan.reasons.contains(&PlanReason::PinnedInHost { layers: in_host as usize, of: 36 }));
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn hidden_states_that_the_device_does_not_hold_go_to_the_host() {
     assert!(
         plan.prediction.bytes_copied > host.hidden_states && plan.prediction.bytes_spilled == 0
     );
-    let parked = |r: &Reason| matches!(r, Reason::Parked { .. });
+    let parked = |r: &PlanReason| matches!(r, PlanReason::Parked { .. });
     assert!(plan.reasons.iter().any(parked), "{plan}");
 
     // A host without room either: from there to the disk.

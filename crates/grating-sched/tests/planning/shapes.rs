@@ -1,7 +1,7 @@
 //! Real models under the budgets that the project promises.
 
 use grating_sched::{
-    BlockUnit, Machine, Memory, ModelShape, Plan, PlanError, PoolShape, Reason, RowCacheSize,
+    BlockUnit, Machine, Memory, ModelShape, Plan, PlanError, PlanReason, PoolShape, RowCacheSize,
     Settings, Spill, WindowSize, plan,
 };
 
@@ -41,7 +41,7 @@ fn promised_budgets_plan() {
         (plan.layout.weights.unit, plan.layout.weights.slots.len()),
         (BlockUnit::HalfLayer, 2)
     );
-    assert!(plan.reasons.iter().any(|r| matches!(r, Reason::HalfLayers { .. })));
+    assert!(plan.reasons.iter().any(|r| matches!(r, PlanReason::HalfLayers { .. })));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn with_room_everything_stays() {
     );
     assert_eq!(plan.layout.chunk_tokens, 1024);
     assert_eq!(plan.prediction.bytes_read, 0);
-    assert!(matches!(plan.reasons[0], Reason::AllResident { .. }));
+    assert!(matches!(plan.reasons[0], PlanReason::AllResident { .. }));
     assert_eq!(plan.layout.row_cache_rows, 3053, "a tenth of the vocabulary");
 }
 
@@ -158,7 +158,7 @@ fn settings_are_followed() {
     let plan = planned_on(&with_budget(400 * MIB), &model, &pool, settings);
     assert_eq!((plan.layout.weights.slots.len(), plan.layout.weights.unit), (4, BlockUnit::Layer));
     assert_eq!(plan.layout.chunk_tokens, 256, "raised to the longest candidate");
-    assert!(plan.reasons.contains(&Reason::ChunkRaised { longest: 256 }));
+    assert!(plan.reasons.contains(&PlanReason::ChunkRaised { longest: 256 }));
     assert!(plan.layout.spill && plan.layout.resident_chunks == 3);
     assert_eq!(plan.layout.row_cache_rows, 1517);
     assert!(plan.layout.weights.pinned_layers > 0);
@@ -176,7 +176,7 @@ fn too_small_a_budget_says_what_is_needed() {
     assert_eq!(ledger.window, model.feed_forward_slot);
     assert!(error.to_string().contains(&format!("{minimum} bytes")), "{error}");
     let plan = planned_on(&with_budget(*minimum), &model, &pool, Settings::default());
-    assert_eq!(plan.reasons[0], Reason::SingleSlot);
+    assert_eq!(plan.reasons[0], PlanReason::SingleSlot);
     assert_eq!(plan.layout.row_cache_rows, 0);
 }
 

@@ -2,7 +2,7 @@
 
 use grating::Mode;
 use grating::prune::calibrate::learned;
-use grating::prune::{Family, Grid, Policy, PolicyRun, ScoreTrace};
+use grating::prune::{Grid, Policy, PolicyFamily, PolicyRun, ScoreTrace};
 use rayon::prelude::*;
 
 use crate::{Model, Outcome, put};
@@ -40,16 +40,16 @@ pub(crate) fn table(out: &mut String, model: &Model) -> Outcome<()> {
     Ok(())
 }
 
-fn ours(choosing: &[ScoreTrace], k: usize) -> Outcome<Family> {
+fn ours(choosing: &[ScoreTrace], k: usize) -> Outcome<PolicyFamily> {
     let layers = choosing.first().ok_or("no traces")?.layers();
     let standard = Grid::standard(layers, Mode::Select).family()?;
     let learned = learned(choosing, k, Mode::Select)?;
-    Ok(Family::new(standard.chains().iter().chain(learned.chains()).cloned().collect())?)
+    Ok(PolicyFamily::new(standard.chains().iter().chain(learned.chains()).cloned().collect())?)
 }
 
 /// Every policy on both halves.
 fn run(
-    family: &Family,
+    family: &PolicyFamily,
     halves: &(Vec<ScoreTrace>, Vec<ScoreTrace>),
     k: usize,
 ) -> Outcome<Vec<(Means, Means)>> {

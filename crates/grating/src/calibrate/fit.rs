@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use grating_prune::{
-    Family, Grid, Mode, Policy, PolicyRun, Procedure, PruneError, ScoreTrace, Sweep, Target, Test,
-    calibrate, calibrate::learned,
+    Grid, Mode, Policy, PolicyFamily, PolicyRun, Procedure, PruneError, ScoreTrace, Sweep, Target,
+    Test, calibrate, calibrate::learned,
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -312,7 +312,7 @@ fn own(cases: &[Case<'_>]) -> Vec<ScoreTrace> {
 }
 
 /// Every policy on every trace, in parallel.
-fn sweep(family: &Family, traces: &[ScoreTrace], k: usize) -> Result<Sweep, PruneError> {
+fn sweep(family: &PolicyFamily, traces: &[ScoreTrace], k: usize) -> Result<Sweep, PruneError> {
     let policies: Vec<&Policy> = family.policies().collect();
     let runs = policies.into_par_iter().map(|policy| PolicyRun::measure(policy, traces, k));
     Sweep::from_runs(family, runs.collect::<Result<_, _>>()?, k)
@@ -322,12 +322,12 @@ fn sweep(family: &Family, traces: &[ScoreTrace], k: usize) -> Result<Sweep, Prun
 fn family(
     layers: usize,
     mode: Mode,
-    paper: &Family,
-    learned: &Family,
-) -> Result<Family, PruneError> {
+    paper: &PolicyFamily,
+    learned: &PolicyFamily,
+) -> Result<PolicyFamily, PruneError> {
     let standard = Grid::standard(layers, mode).family()?;
     let chains = standard.chains().iter().chain(paper.chains()).chain(learned.chains());
-    Family::new(chains.cloned().collect())
+    PolicyFamily::new(chains.cloned().collect())
 }
 
 /// The queries that have something to decide, in the order of the split.
