@@ -68,6 +68,55 @@ fn layers_seconds(plan: &Plan) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use grating_cpu::CpuOps;
+    use grating_sched::WindowSize;
+
+    use crate::testing::worker;
+
+    fn pool() -> Arc<PoolShape> {
+        Arc::new(PoolShape::uniform(10, 20))
+    }
+
+    /// A worker that takes so long to read the layers for each second in which it computes [`pool`] with them.
+    fn reading(seconds: f64) -> Worker<CpuOps> {
+        let mut worker = worker(|options| options.settings.window = WindowSize::Slots(2));
+        let times = worker.plan(&pool()).unwrap().prediction;
+        let machine = &mut worker.machine;
+        machine.disk_to_host.bytes_per_second *=
+            times.read_seconds / (seconds * times.compute_seconds);
+        (machine.disk_to_host.measured, machine.flops_measured) = (true, true);
+        worker
+    }
+
+    /// Jobs of a pass, where any number of them waits.
+    fn jobs(worker: &Worker<CpuOps>) -> usize {
+        let mut joining = Joining::new(worker, &pool()).unwrap();
+        while let Some(more) = joining.with(worker, pool()) {
+            assert_eq!(more.pools.len(), joining.pools.len() + 1);
+            assert!(more.seconds <= more.limit && more.limit == joining.limit);
+            joining = more;
+        }
+        joining.pools.len()
+    }
+
+    #[test]
+    fn the_longer_reading_takes_the_more_jobs_go_along_and_never_any_number() {
+        let jobs = [0.1, 10.0, 40.0, 160.0].map(|seconds| jobs(&reading(seconds)));
+        assert_eq!(jobs[0], 1, "computing binds");
+        // Each computes in the time in which the first would have waited, and the last layer's work delays it.
+        assert!(jobs.is_sorted_by(|a, b| 2 * a < *b) && jobs[3] < 160, "{jobs:?}");
+    }
+
+    #[test]
+    fn passes_are_not_joined_by_guesses_nor_where_nobody_wants_that() {
+        let mut worker = reading(10.0);
+        assert!(Joining::new(&worker, &pool()).is_some());
+        worker.options.joint_passes = false;
+        assert!(Joining::new(&worker, &pool()).is_none());
+        worker.options.joint_passes = true;
+        worker.machine.flops_measured = false;
+        assert!(Joining::new(&worker, &pool()).is_none());
+    }
 
     #[test]
     fn every_prefix_is_computed_once_and_no_candidate_follows_them_all() {

@@ -39,3 +39,19 @@ impl From<Readouts> for Vec<Readout> {
         readouts.0.to_vec()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_those_of_a_model_of_one_layer_more_and_its_hidden_size() {
+        let readouts = Readouts::from(vec![Readout { weights: vec![1.0; 4], bias: 0.0 }; 2]);
+        assert!(readouts.validate(3, 4).is_ok());
+        let error = readouts.validate(4, 4).unwrap_err();
+        assert!(matches!(error, PruneError::ReadoutLayers { expected: 3, found: 2 }), "{error}");
+        assert!(readouts.validate(3, 5).is_err());
+        assert!(readouts.layer(1).is_some() && readouts.layer(2).is_none());
+        assert!(Arc::ptr_eq(&readouts.0, &readouts.clone().0), "weights are shared");
+    }
+}

@@ -53,3 +53,30 @@ impl RowSource for CachedRows {
         broken.map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::golden;
+
+    #[test]
+    fn rows_are_the_checkpoints_and_only_those_of_its_table_go_through_the_cache() {
+        let (model, mut checkpoint) = golden("bert-gelu-f32");
+        let table = model.token_embeddings().tensor().clone();
+        let positions = checkpoint.tensor(POSITIONS).unwrap().clone();
+        let mut cached = CachedRows::new(checkpoint.clone(), &table, 8);
+        let ids = [3, 5, 3, 1];
+        for (times, table) in [(1, &table), (2, &table), (2, &positions)] {
+            let mut found = vec![0.0; ids.len() * table.shape[1]];
+            let mut expected = found.clone();
+            cached.rows(table, &ids, &mut found).unwrap();
+            checkpoint.rows(table, &ids, &mut expected).unwrap();
+            assert_eq!(found, expected, "{}", table.name);
+            let stats = cached.stats();
+            assert_eq!((stats.misses, stats.hits), (3, 3 * (times - 1)), "{}", table.name);
+        }
+        assert_eq!(cached.capacity(), 8);
+    }
+
+    const POSITIONS: &str = "bert.embeddings.position_embeddings.weight";
+}

@@ -52,3 +52,40 @@ pub(crate) fn workspace_fixed<B: Backend>(model: &Model, backend: &B, tokens: us
 pub(crate) fn floor_bytes<B: Backend>(model: &Model, shape: &ModelShape, backend: &B) -> u64 {
     shape.resident_bytes.saturating_add(workspace_fixed(model, backend, 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use grating_backend::Precision;
+    use grating_cpu::{CpuOps, Isa};
+
+    use super::*;
+    use crate::testing::golden;
+
+    #[test]
+    fn a_models_sizes_are_those_of_its_parts_and_slots_hold_them() {
+        let ops = CpuOps::new(Isa::Portable, Precision::Full);
+        for case in ["qwen3-tied-f32", "bert-gelu-f32", "xlm-roberta-f32"] {
+            let (model, checkpoint) = golden(case);
+            let shape = model_shape(&model, &checkpoint, &ops);
+            let bytes = |parts: &[Part]| parts.iter().map(|p| p.byte_len() as u64).sum::<u64>();
+            assert_eq!(shape.layers, model.config().layers, "{case}");
+            assert_eq!(shape.layer_bytes(), bytes(model.layer_parts(0)), "{case}");
+            assert_eq!(shape.resident_bytes, bytes(model.stem_parts()) + bytes(model.head_parts()));
+            for part in [BlockPart::Whole, BlockPart::Attention, BlockPart::FeedForward] {
+                let (slot, block) = (shape.slot_bytes(part), shape.block_bytes(part));
+                assert!(block > 0 && slot >= block, "{case} {part:?}: {block} in {slot}");
+            }
+            let rows = shape.vocab as u64 * shape.row_bytes;
+            assert_eq!(rows, model.token_embeddings().byte_len() as u64);
+            // The rotary angles, and each thread's scratch for attention, grow with the longest sequence.
+            assert!(
+                workspace_fixed(&model, &ops, 100) > workspace_fixed(&model, &ops, 0),
+                "{case}"
+            );
+            assert_eq!(
+                floor_bytes(&model, &shape, &ops),
+                shape.resident_bytes + shape.workspace_fixed
+            );
+        }
+    }
+}

@@ -111,3 +111,35 @@ impl LayerStats {
 fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1e6).round() / 1e3)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_link_has_its_bytes_its_times_and_the_rate_that_is_learned() {
+        let mut machine = Machine::default();
+        machine.disk_to_host.measured = true;
+        let costs = Costs {
+            weight_bytes_read: 100,
+            read: 3 * MS,
+            stall: MS,
+            spill_bytes_written: 20,
+            spill_bytes_read: 10,
+            spill: 5 * MS,
+            spill_wait: 2 * MS,
+            ..Costs::default()
+        };
+        let links = LinkStats::of(&machine, &costs);
+        let moved: Vec<_> = links.iter().map(|l| (l.name, l.bytes, l.busy, l.waited)).collect();
+        let expected =
+            [("disk to memory", 100, 3 * MS, MS), ("memory to disk", 30, 5 * MS, 2 * MS)];
+        assert_eq!(moved, expected);
+        let rates: Vec<_> = links.iter().map(|l| (l.bytes_per_second, l.measured)).collect();
+        assert_eq!(rates, [(1e9, true), (5e8, false)]);
+        let json = serde_json::to_value(links[0]).unwrap();
+        assert_eq!((&json["busy_ms"], &json["waited_ms"]), (&3.0.into(), &1.0.into()));
+    }
+}

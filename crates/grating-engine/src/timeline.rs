@@ -131,3 +131,62 @@ fn micros(origin: Instant, at: Instant) -> f64 {
         None => -(origin - at).as_secs_f64() * 1e6,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn events(timeline: &Timeline) -> Vec<Value> {
+        timeline.to_json()["traceEvents"].as_array().unwrap().clone()
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_recorded() {
+        let mut timeline = Timeline::off();
+        timeline.describe(&Machine::default());
+        let now = Instant::now();
+        timeline.span(Track::Compute, "embed", now, now);
+        timeline.chunk(0, BlockPart::Whole, "chunk 0", now);
+        assert!(timeline.is_empty() && !timeline.is_on());
+    }
+
+    #[test]
+    fn tracks_and_memory_have_the_names_of_the_machine() {
+        let mut timeline = Timeline::recording();
+        timeline.describe(&Machine::default());
+        timeline.chunk(1, BlockPart::FeedForward, "chunk 2", Instant::now());
+        let events = events(&timeline);
+        let of =
+            |phase: &str| -> Vec<&Value> { events.iter().filter(|e| e["ph"] == phase).collect() };
+        let tracks: Vec<(u64, &str)> = of("M")
+            .iter()
+            .map(|e| (e["tid"].as_u64().unwrap(), e["args"]["name"].as_str().unwrap()))
+            .collect();
+        let expected = [
+            (Track::Compute as u64, "compute"),
+            (Track::DiskToHost as u64, "disk to memory: weights"),
+            (Track::HostToDisk as u64, "memory to disk and back: hidden states"),
+        ];
+        assert_eq!(tracks, expected);
+        assert_eq!(of("X")[0]["name"], "layer 1 feed-forward, chunk 2");
+        let resident = current_rss_bytes().map(|_| "resident memory");
+        assert_eq!(of("C").first().map(|e| e["name"].as_str().unwrap()), resident);
+    }
+
+    #[test]
+    fn what_was_read_ahead_began_before_the_request() {
+        let mut timeline = Timeline::recording();
+        let origin = timeline.origin.unwrap();
+        let before = origin.checked_sub(Duration::from_millis(2)).unwrap_or(origin);
+        timeline.span(Track::DiskToHost, "layer 0", before, origin + Duration::from_millis(1));
+        let events = events(&timeline);
+        let span = events.iter().find(|event| event["ph"] == "X").unwrap();
+        let early = (origin - before).as_secs_f64() * 1e6;
+        assert_eq!(
+            (span["ts"].as_f64(), span["dur"].as_f64()),
+            (Some(-early), Some(early + 1000.0))
+        );
+    }
+}

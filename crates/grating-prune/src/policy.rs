@@ -12,6 +12,7 @@ use crate::scale::ScoreScale;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Mode {
     /// Accepted candidates stop computing. Only membership in the top-K is promised: scores of
     /// candidates accepted after different layers are not comparable.

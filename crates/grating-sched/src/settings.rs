@@ -19,6 +19,7 @@ pub struct Settings {
 
 /// How many layers are resident at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum WindowSize {
     /// The planner's choice.
     #[default]
@@ -31,6 +32,7 @@ pub enum WindowSize {
 
 /// Whether hidden states go to disk between layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Spill {
     /// Where the plan is faster with it, which takes a budget that does not hold them.
     #[default]
@@ -43,6 +45,7 @@ pub enum Spill {
 
 /// How many rows of the token-embedding matrix to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub enum RowCacheSize {
     /// A tenth of the vocabulary, but no more than the pool can use or the budget has left.
     #[default]

@@ -21,6 +21,7 @@ pub use error::{QuantizeError, UnknownWeightFormat};
 
 /// Blocks that the matrices of a quantized model are stored in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum WeightFormat {
     /// Blocks of 32: a scale, bytes. 8.5 bits a weight; scores hardly move.
     Q8_0,

@@ -32,6 +32,7 @@ pub(crate) struct Options {
 
 /// Whether candidates whose place is settled stop computing.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Pruning {
     /// Every candidate goes through every layer.
     Off,

@@ -2,6 +2,7 @@
 
 /// How a prefetcher's bytes are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum IoMode {
     /// Through the page cache if all the storages together take at most half of the memory that
     /// is available at the start, past it otherwise: a model that fits is read from the disk once,

@@ -55,6 +55,7 @@ impl Options {
 
 /// How scores after intermediate layers are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Reading {
     /// Whichever lets the exploring queries be pruned more; the model's own head where no hidden states are recorded.
     #[default]
