@@ -1,5 +1,7 @@
 //! The engine's options, from the command line to the builder.
 
+use std::cell::{Cell, OnceCell};
+
 use anyhow::Result;
 use grating::calibrate::Reading;
 use grating::{
@@ -66,6 +68,40 @@ pub(crate) fn build(builder: RerankerBuilder) -> Result<Reranker> {
         eprintln!("grating: {warning}");
     }
     Ok(reranker)
+}
+
+/// A model that is opened once, when it is first needed: mistakes in a small input come to light before.
+pub(crate) struct Opening<'a> {
+    open: Box<dyn Fn() -> Result<Reranker> + 'a>,
+    opened: OnceCell<Reranker>,
+    failure: Cell<Option<anyhow::Error>>,
+}
+
+impl<'a> Opening<'a> {
+    pub(crate) fn new(open: impl Fn() -> Result<Reranker> + 'a) -> Self {
+        Opening { open: Box::new(open), opened: OnceCell::new(), failure: Cell::default() }
+    }
+
+    pub(crate) fn get(&self) -> Result<&Reranker> {
+        if self.opened.get().is_none() {
+            // Nothing was there, so nothing is lost.
+            _ = self.opened.set((self.open)()?);
+        }
+        Ok(self.opened.get().expect("it has been set"))
+    }
+
+    /// Opens it for whoever reads; what is wrong is [kept](Self::failure).
+    pub(crate) fn open_for_reading(&self) -> std::io::Result<()> {
+        self.get().map(drop).map_err(|error| {
+            self.failure.set(Some(error));
+            std::io::Error::other("the model cannot be opened")
+        })
+    }
+
+    /// What kept [`Self::open_for_reading`] from it.
+    pub(crate) fn failure(&self) -> Option<anyhow::Error> {
+        self.failure.take()
+    }
 }
 
 /// With the options of pruning; without any, the model's own profile counts.

@@ -1,14 +1,16 @@
 //! Texts and queries, from a file or standard input.
 
+use std::fs::File;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use grating::input::{
-    Input, InputError, InputFormat, InputOptions, InputProblem, QueryInput, parse_queries,
+    Input, InputFormat, InputOptions, InputProblem, MemoryRoom, QueryList, ReadError,
 };
 
 use crate::args::{Format, RerankArgs};
+use crate::engine::Opening;
 
 pub(crate) fn options(args: &RerankArgs) -> InputOptions {
     let format = match args.format {
@@ -28,59 +30,104 @@ pub(crate) fn is_terminal(file: Option<&Path>) -> bool {
     file.is_none() && std::io::stdin().is_terminal()
 }
 
-/// Reads texts with what came beside them; `-` and nothing are standard input.
-pub(crate) fn texts(file: Option<&Path>, options: &InputOptions) -> Result<Input> {
-    if is_terminal(file) {
-        bail!("no texts: name a FILE, or pipe texts in (`-` reads what you type)");
+/// What is read from, in how much memory.
+pub(crate) struct Reading<'a> {
+    pub(crate) options: &'a InputOptions,
+    pub(crate) budget: Option<u64>,
+    /// The model, which takes its own part of the budget.
+    pub(crate) model: &'a Opening<'a>,
+}
+
+impl Reading<'_> {
+    /// Reads texts with what came beside them; `-` and nothing are standard input.
+    pub(crate) fn texts(&self, file: Option<&Path>) -> Result<Input> {
+        if is_terminal(file) {
+            bail!("no texts: name a FILE, or pipe texts in (`-` reads what you type)");
+        }
+        let input = Input::read(open(file)?, self.options, &mut self.room());
+        input.map_err(|error| self.failure(file, error, "; --queries reads several requests", true))
     }
-    let (name, bytes) = read(file)?;
-    Input::parse(&bytes, options).map_err(|e| with_advice(&name, &e, options))
+
+    /// Reads all queries; `-` is standard input.
+    pub(crate) fn queries(&self, file: &Path) -> Result<QueryList> {
+        let queries = QueryList::read(open(Some(file))?, self.options, &mut self.room());
+        let queries = queries.map_err(|error| self.failure(Some(file), error, "", false))?;
+        if queries.is_empty() {
+            bail!("{}: there are no queries", name(Some(file)));
+        }
+        Ok(queries)
+    }
+
+    /// Within the budget the model is opened before much is read, so that what it takes is known.
+    fn room(&self) -> MemoryRoom<'_> {
+        match self.budget {
+            Some(budget) => MemoryRoom::within(budget).prepare(|| self.model.open_for_reading()),
+            None => MemoryRoom::unlimited(),
+        }
+    }
+
+    fn failure(
+        &self,
+        file: Option<&Path>,
+        error: ReadError,
+        several: &str,
+        texts: bool,
+    ) -> anyhow::Error {
+        match error {
+            ReadError::Input(error) => {
+                let advice = advice(&error.problem, self.options, several, texts);
+                anyhow!("{}: {error}{advice}", name(file))
+            }
+            ReadError::Io(error) => self.model.failure().unwrap_or_else(|| {
+                anyhow::Error::new(error).context(format!("cannot read {}", name(file)))
+            }),
+            other => anyhow::Error::new(other).context(name(file)),
+        }
+    }
 }
 
 /// That there is nothing to rank.
 pub(crate) fn no_texts(file: Option<&Path>) -> anyhow::Error {
-    let name = file.filter(|path| *path != Path::new("-"));
-    let name = name.map_or("standard input".into(), |path| path.display().to_string());
-    anyhow!("{name}: there are no texts to rank")
+    anyhow!("{}: there are no texts to rank", name(file))
 }
 
-/// Reads all queries; `-` is standard input.
-pub(crate) fn queries(file: &Path, options: &InputOptions) -> Result<Vec<QueryInput>> {
-    let (name, bytes) = read(Some(file))?;
-    let queries = parse_queries(&bytes, options).map_err(|e| with_advice(&name, &e, options))?;
-    if queries.is_empty() {
-        bail!("{name}: there are no queries");
+/// Whether that is standard input.
+pub(crate) fn is_standard(file: Option<&Path>) -> bool {
+    file.is_none_or(|path| path == Path::new("-"))
+}
+
+fn name(file: Option<&Path>) -> String {
+    match file.filter(|_| !is_standard(file)) {
+        Some(path) => path.display().to_string(),
+        None => "standard input".into(),
     }
-    Ok(queries)
 }
 
-fn read(file: Option<&Path>) -> Result<(String, Vec<u8>)> {
-    match file.filter(|path| *path != Path::new("-")) {
+fn open(file: Option<&Path>) -> Result<Box<dyn Read>> {
+    Ok(match file.filter(|_| !is_standard(file)) {
         Some(path) => {
-            let bytes =
-                self::bytes(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Ok((path.display().to_string(), bytes))
+            let file = regular(path).map_err(|error| match error.kind() {
+                std::io::ErrorKind::InvalidInput => anyhow!("{error}; pipes can be read as `-`"),
+                _ => error.into(),
+            });
+            Box::new(file.with_context(|| format!("cannot read {}", path.display()))?)
         }
-        None => {
-            let mut bytes = Vec::new();
-            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
-            Ok(("standard input".to_string(), bytes))
-        }
-    }
+        None => Box::new(std::io::stdin().lock()),
+    })
 }
 
-/// All bytes of a regular file, or of an open descriptor by its path, as `<(command)` of a shell is one.
+/// Opens a regular file, or an open descriptor by its path, as `<(command)` of a shell is one.
 ///
 /// # Errors
 /// The system's; named pipes and devices are refused, since they may wait forever or never end.
-pub(crate) fn bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+pub(crate) fn regular(path: &Path) -> std::io::Result<File> {
     let kind = std::fs::metadata(path)?;
     if !kind.is_file() && (kind.is_dir() || !is_descriptor(path)) {
         let kind = if kind.is_dir() { "a folder" } else { "a pipe or device" };
-        let words = format!("it is {kind}, not a regular file; pipes can be read as `-`");
+        let words = format!("it is {kind}, not a regular file");
         return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, words));
     }
-    std::fs::read(path)
+    File::open(path)
 }
 
 /// `/dev/stdin`, `/dev/fd/63`, `/proc/self/fd/0`.
@@ -91,23 +138,22 @@ fn is_descriptor(path: &Path) -> bool {
         || parent.starts_with("/proc") && parent.ends_with("fd")
 }
 
-/// The error with the options that change what is read.
-fn with_advice(name: &str, error: &InputError, options: &InputOptions) -> anyhow::Error {
-    use InputProblem::{Ambiguous, NoText, NotAString, NotUtf8, Several};
-    let mut advice = match &error.problem {
-        NotUtf8 => return anyhow!("{name}: {error}"),
+/// The options that change what is read.
+fn advice(problem: &InputProblem, options: &InputOptions, several: &str, texts: bool) -> String {
+    use InputProblem::{Ambiguous, NoText, NotAString, NotUtf8, OverBudget, Several};
+    let mut advice = match problem {
+        NotUtf8 => return String::new(),
+        OverBudget { .. } => return " (--memory-budget)".into(),
         // A query's field cannot be named.
-        NoText { looked_for, .. } if looked_for.first().is_some_and(|name| name == "query") => {
-            String::new()
-        }
-        NoText { .. } | Ambiguous { .. } | NotAString { .. } => {
+        NoText { .. } | Ambiguous { .. } | NotAString { .. } if texts => {
             "; --text-field names the field that is the text".to_string()
         }
-        Several => "; --queries reads several requests".to_string(),
+        Several => several.to_string(),
         _ => String::new(),
     };
     if options.format == InputFormat::Auto {
-        advice += "; --format lines takes every line for a text as it is";
+        let what = if texts { "a text" } else { "a query" };
+        advice += &format!("; --format lines takes every line for {what} as it is");
     }
-    anyhow!("{name}: {error}{advice}")
+    advice
 }

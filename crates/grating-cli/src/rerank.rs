@@ -4,6 +4,7 @@ mod print;
 mod stats;
 
 use std::io::{IsTerminal, Write};
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,45 +12,61 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use grating::input::{QueryInput, Text};
-use grating::{Request, Reranker, Selection};
+use grating::input::{BodyOptions, Query, QueryList, TextList};
+use grating::{Request, Reranker, Selection, Texts};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::args::{Cli, RerankArgs};
+use crate::engine::Opening;
 use crate::notice::Truncations;
 use crate::{engine, input};
 
 /// What is to be answered.
 struct Work {
-    queries: Vec<Asked>,
-    /// `top_n` of a request body.
-    top_n: Option<usize>,
+    queries: QueryList,
+    /// Texts of the queries that have none of their own.
+    texts: Arc<TextList>,
+    /// What a request body asks for.
+    body: BodyOptions,
 }
 
-/// A query with its texts, which queries share that have none of their own.
-struct Asked {
-    query: QueryInput,
-    texts: Arc<Vec<Text>>,
+impl Work {
+    /// A query's texts, as a list with the part of it.
+    fn texts_of(&self, query: &Query<'_>) -> (&Arc<TextList>, Range<usize>) {
+        match &query.texts {
+            Some(own) => (self.queries.pool(), own.clone()),
+            None => (&self.texts, 0..self.texts.len()),
+        }
+    }
+
+    /// What a query asks for beside.
+    fn options(&self, query: &Query<'_>) -> BodyOptions {
+        if self.body == BodyOptions::default() { query.options } else { self.body }
+    }
 }
 
 /// K where nobody says.
 const TOP_K: usize = 10;
 
 pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
+    let model = Opening::new(|| {
+        let reranker = build(args)?;
+        engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
+        Ok(reranker)
+    });
     // Cheap mistakes come to light before a model is fetched or loaded.
-    let work = read(args)?;
-    let k = args.top_k.or(work.top_n).unwrap_or(TOP_K);
-    let reranker = build(args)?;
-    engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
+    let work = read(args, &model)?;
+    let reranker = model.get()?;
     let mut truncations = Truncations::default();
     let mut out = std::io::stdout().lock();
-    // One of many queries may have found nothing.
-    let requests = work.queries.iter().filter(|asked| !asked.texts.is_empty());
-    let mut selections = reranker.rerank_many(requests.map(|asked| request(args, asked, k)));
-    for (number, asked) in work.queries.iter().enumerate() {
-        let selection = match asked.texts.is_empty() {
+    let requests = work.queries.iter().filter_map(|query| request(args, &work, &query));
+    let mut selections = reranker.rerank_many(requests);
+    for (number, query) in work.queries.iter().enumerate() {
+        let (texts, range) = work.texts_of(&query);
+        // One of many queries may have found nothing.
+        let selection = match range.is_empty() {
             true => None,
-            false => answer(args, &asked.query, selections.next())?,
+            false => answer(args, &query, selections.next())?,
         };
         if let Some(selection) = &selection {
             truncations.add(&selection.stats);
@@ -57,10 +74,12 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
                 stats::explain(selection, !args.stats);
             }
         }
-        let Asked { query, texts } = asked;
-        let answered = print::Answered { query, number, texts, selection: selection.as_ref() };
-        answered.print(&mut out, args, &reranker)?;
-        if let (Some(selection), true, false) = (&selection, args.stats, args.json) {
+        let (selection, options) = (selection.as_ref(), work.options(&query));
+        let wanted = print::Wanted::new(args, &options);
+        let first = range.start;
+        let answered = print::Answered { query: &query, number, texts, first, selection, wanted };
+        answered.print(&mut out, args, reranker)?;
+        if let (Some(selection), true, false) = (selection, args.stats, args.json) {
             stats::print_stats(&selection.stats, &reranker.audits());
         }
     }
@@ -71,38 +90,33 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(args: &RerankArgs) -> Result<Work> {
-    let options = input::options(args);
-    let file = args.file.as_deref();
+fn read(args: &RerankArgs, model: &Opening<'_>) -> Result<Work> {
+    let (options, file) = (input::options(args), args.file.as_deref());
+    let budget = args.engine.memory_budget;
+    let reading = input::Reading { options: &options, budget, model };
     if let Some(queries) = &args.queries {
-        let queries = input::queries(queries, &options)?;
+        let queries = reading.queries(queries)?;
         let own = queries.iter().all(|query| query.texts.is_some());
         // Texts that no query needs are read where they are named, so that a mistake in them is told.
         let texts = match own && file.is_none() {
-            true => Vec::new(),
-            false => input::texts(file, &options)?.texts,
+            true => TextList::default(),
+            false => reading.texts(file)?.texts,
         };
         if texts.is_empty() && !own {
             return Err(input::no_texts(file));
         }
-        let shared = Arc::new(texts);
-        let asked = |mut query: QueryInput| {
-            let texts = query.texts.take().map_or_else(|| Arc::clone(&shared), Arc::new);
-            Asked { query, texts }
-        };
-        return Ok(Work { queries: queries.into_iter().map(asked).collect(), top_n: None });
+        return Ok(Work { queries, texts: Arc::new(texts), body: BodyOptions::default() });
     }
     if args.query.is_none() && input::is_terminal(file) {
         no_query();
     }
-    let input = input::texts(file, &options)?;
+    let input = reading.texts(file)?;
     let Some(query) = args.query.clone().or(input.query) else { no_query() };
     if input.texts.is_empty() {
         return Err(input::no_texts(file));
     }
-    let query = QueryInput::new(query);
-    let asked = Asked { query, texts: Arc::new(input.texts) };
-    Ok(Work { queries: vec![asked], top_n: input.top_n })
+    let (queries, texts) = (QueryList::one(&query), Arc::new(input.texts));
+    Ok(Work { queries, texts, body: input.options })
 }
 
 /// Wrong usage, told as the parser of the arguments tells it.
@@ -130,10 +144,15 @@ fn build(args: &RerankArgs) -> Result<Reranker> {
     engine::build(builder)
 }
 
-/// What `asked` comes to for the library, with a progress bar.
-fn request(args: &RerankArgs, asked: &Asked, k: usize) -> Request {
-    let request = Request::new(&asked.query.query, Arc::clone(&asked.texts), k)
-        .timeline(args.timeline.is_some());
+/// What a query comes to for the library, with a progress bar; nothing where there are no texts.
+fn request(args: &RerankArgs, work: &Work, query: &Query<'_>) -> Option<Request> {
+    let (texts, range) = work.texts_of(query);
+    if range.is_empty() {
+        return None;
+    }
+    let k = args.top_k.or(work.options(query).top_n).unwrap_or(TOP_K);
+    let request =
+        Request::new(query.query, Texts::part(texts, range), k).timeline(args.timeline.is_some());
     let request = match args.deadline {
         Some(allowed) => request.deadline(allowed),
         None => request,
@@ -145,7 +164,7 @@ fn request(args: &RerankArgs, asked: &Asked, k: usize) -> Request {
     // Goes with the request, and is cleared then.
     let bar = progress_bar();
     let mut began = None;
-    request.on_progress(move |progress| {
+    Some(request.on_progress(move |progress| {
         let began = began.get_or_insert_with(Instant::now);
         if bar.is_hidden() && began.elapsed() > LONG && std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
@@ -153,13 +172,13 @@ fn request(args: &RerankArgs, asked: &Asked, k: usize) -> Request {
         bar.set_length(progress.total);
         bar.set_position(progress.done);
         bar.set_message(format!("layer {} of {}", progress.layer + 1, progress.layers));
-    })
+    }))
 }
 
 /// The answer to one query, of several with the place of one that failed; its timeline goes to its file.
 fn answer(
     args: &RerankArgs,
-    query: &QueryInput,
+    query: &Query<'_>,
     selection: Option<grating::Result<Selection>>,
 ) -> Result<Option<Selection>> {
     let selection = selection.transpose();

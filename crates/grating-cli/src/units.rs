@@ -1,6 +1,7 @@
 //! Sizes, shares and counts as people write them.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::time::Duration;
 
 use grating::{Policy, RowCacheSize, WindowSize};
@@ -89,11 +90,20 @@ pub(crate) fn threshold(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A file of more than this holds another thing.
+const MAX_POLICY_BYTES: u64 = 1 << 20;
+
 /// A policy as JSON, or a file that holds it.
 pub(crate) fn policy(text: &OsStr) -> Result<Policy, String> {
     let json = match text.to_str().filter(|text| text.trim_start().starts_with('{')) {
         Some(json) => json.as_bytes().to_vec(),
-        None => input::bytes(text.as_ref()).map_err(|error| format!("cannot read it: {error}"))?,
+        None => {
+            let mut json = Vec::new();
+            let file = input::regular(text.as_ref());
+            let read = file.and_then(|file| file.take(MAX_POLICY_BYTES).read_to_end(&mut json));
+            read.map_err(|error| format!("cannot read it: {error}"))?;
+            json
+        }
     };
     let example = || serde_json::to_string(&Policy::paper(0.4)).unwrap_or_default();
     let policy: Policy = serde_json::from_slice(&json)

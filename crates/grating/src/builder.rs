@@ -324,6 +324,7 @@ impl RerankerBuilder {
             default_pruning: DefaultPruning::Set(self.pruning.clone().unwrap_or(Pruning::Off)),
             auditor: Arc::new(Auditor::new(self.audit)),
             savings: self.savings,
+            budget: self.machine.host.budget,
         };
         if self.pruning.is_none() {
             reranker.default_pruning =

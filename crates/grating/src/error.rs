@@ -30,6 +30,21 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// The memory budget has no room for the request's texts and their tokens, before any is computed.
+    #[error(
+        "a budget of {:.1} MiB is too small: {texts} different texts with their tokens and the process take about {:.1} \
+         MiB before any is computed; raise the budget, or rank fewer texts at a time",
+        *budget as f64 / f64::from(1 << 20),
+        *about as f64 / f64::from(1 << 20)
+    )]
+    TextsOverBudget {
+        /// The budget, bytes.
+        budget: u64,
+        /// Different texts.
+        texts: usize,
+        /// What they and the rest of the process take, bytes.
+        about: u64,
+    },
     /// Texts or queries are not as a file of them should be.
     #[error(transparent)]
     Input(#[from] crate::input::InputError),

@@ -2,9 +2,10 @@
 //!
 //! # Brief overview
 //!
-//! [`Input::parse`] reads the texts of one request, [`parse_queries`] the queries of many. Both take bytes, tell the
-//! format themselves ([`InputFormat`]) and say in an [`InputError`] which line is wrong and why: what looks like JSON and
-//! cannot be used is never ranked as if it were text.
+//! [`Input::parse`] reads the texts of one request, [`QueryList::parse`] the queries of many; [`Input::read`] and
+//! [`QueryList::read`] do so as bytes come, within a [`MemoryRoom`]. They tell the format themselves ([`InputFormat`])
+//! and say in an [`InputError`] which line is wrong and why: what looks like JSON and cannot be used is never ranked as if
+//! it were text. The texts lie in a [`TextList`], in few buffers.
 //!
 //! # What is read
 //!
@@ -13,7 +14,10 @@
 //!   field `text`, or else the one of [`TEXT_FIELDS`] that it has, in all objects the same; a `title` beside it comes
 //!   first, with a space between them, as BEIR has it. Its id is the field `id` or `_id`.
 //! - Request bodies: `{"query": …, "texts": […]}` (text-embeddings-inference) and `{"query": …, "documents": […]}`
-//!   (Cohere, Jina, vLLM), the elements strings or objects.
+//!   (Cohere, Jina, vLLM), the elements strings or objects, with the [`BodyOptions`]; fields of other names are not read.
+//!
+//! A field that is read and stands twice in its object is an error. Others are passed through as they are written, both
+//! of two.
 //!
 //! Half of a surrogate pair in a JSON string (`\ud83d` alone) becomes U+FFFD.
 //!
@@ -23,23 +27,35 @@
 //! use grating::input::{Input, InputOptions};
 //!
 //! let input = Input::parse(br#"{"_id": 7, "title": "Paris", "text": "A city."}"#, &InputOptions::default())?;
-//! assert_eq!(input.texts[0].text, "Paris A city.");
-//! assert_eq!(input.texts[0].id.as_ref().map(|id| id.get()), Some("7"));
+//! assert_eq!(input.texts.text(0), "Paris A city.");
+//! assert_eq!(input.texts.get(0).id.map(|id| id.get()), Some("7"));
 //! # Ok::<(), grating::input::InputError>(())
 //! ```
 
+mod body;
+mod bytes;
 mod error;
 mod fields;
 mod json;
+mod memory;
+mod object;
 mod queries;
+mod strings;
+mod text_list;
+mod top;
 
-use serde_json::value::RawValue;
+use std::io::Read;
 
-pub use self::error::{InputError, InputProblem};
+pub use self::body::BodyOptions;
+use self::bytes::{ByteReader, values};
+pub use self::error::{InputError, InputProblem, ReadError};
+use self::fields::Fields;
 pub(crate) use self::fields::passage;
-use self::fields::{Fields, Object};
 pub(crate) use self::json::without_lone_surrogates;
-pub use self::queries::{QueryInput, parse_queries};
+pub use self::memory::MemoryRoom;
+use self::memory::Meter;
+pub use self::queries::{Query, QueryList};
+pub use self::text_list::{Text, TextList};
 
 /// Fields that are taken for the text where there is no `text`.
 pub const TEXT_FIELDS: [&str; 5] = ["content", "contents", "passage", "document", "body"];
@@ -103,34 +119,16 @@ pub enum InputFormat {
     Json,
 }
 
-/// A text with what came with it.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Text {
-    /// A JSON value, as written.
-    pub id: Option<Box<RawValue>>,
-    /// What is ranked.
-    pub text: String,
-    /// The object's other fields, as written, as one object; none where there are none or they are not kept.
-    pub fields: Option<Box<RawValue>>,
-}
-
-impl AsRef<str> for Text {
-    fn as_ref(&self) -> &str {
-        &self.text
-    }
-}
-
 /// The texts of one request, with what a request body says beside them.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Input {
     /// The texts, in their order.
-    pub texts: Vec<Text>,
+    pub texts: TextList,
     /// `query` of a request body.
     pub query: Option<String>,
-    /// `top_n` of a request body.
-    pub top_n: Option<usize>,
+    /// What else it asks for.
+    pub options: BodyOptions,
 }
 
 impl Input {
@@ -139,63 +137,50 @@ impl Input {
     /// # Errors
     /// An [`InputError`] with the line, for what is not UTF-8, and for JSON that is none or has no text.
     pub fn parse(bytes: &[u8], options: &InputOptions) -> Result<Input, InputError> {
-        let text = utf8(bytes)?;
-        if !is_json(text, options.format) {
-            let plain = |line: &str| Text { id: None, text: line.to_string(), fields: None };
-            let texts = text.lines().map(plain).collect();
-            return Ok(Input { texts, ..Input::default() });
+        without_room(Input::read(bytes, options, &mut MemoryRoom::unlimited()))
+    }
+
+    /// Reads texts as they come, in no more memory than there is room for: neither the file nor an array is in memory
+    /// as a whole.
+    ///
+    /// # Errors
+    /// A [`ReadError`]: as [`Self::parse`], the reader's own, and [`InputProblem::OverBudget`].
+    pub fn read(
+        from: impl Read,
+        options: &InputOptions,
+        room: &mut MemoryRoom<'_>,
+    ) -> Result<Input, ReadError> {
+        let meter = Meter::new(room);
+        let mut source = ByteReader::new(from, &meter)?;
+        let mut fields = Fields::new(options, &meter);
+        if source.is_json(options.format)? {
+            let mut top = top::Reader::new(fields);
+            values(source.json(), |json| top.value(json))?;
+            return Ok(top.input());
         }
-        let text = without_lone_surrogates(text);
-        let mut fields = Fields::new(options);
-        let values = json::values(&text)?;
-        let error = |at: &RawValue, problem| InputError { line: json::line_of(&text, at), problem };
-        if let [one] = values[..] {
-            match json::kind(one) {
-                "an array" => return fields.texts(&text, one).map(Input::of),
-                "an object" => {
-                    let object = Object::parse(&text, one)?;
-                    if let Some(list) = object.list_of_texts() {
-                        return Ok(Input {
-                            query: object.optional_string("query")?,
-                            top_n: object.get("top_n").and_then(|n| n.get().parse().ok()),
-                            texts: fields.texts(&text, list)?,
-                        });
-                    }
-                }
-                _ => {}
-            }
-        }
-        let text_of = |value| match json::kind(value) {
-            "an array" => Err(error(value, InputProblem::Several)),
-            _ => fields.text(&text, value),
+        let mut line = |line: &str, _: &Meter<'_, '_>| {
+            fields.texts.push(line, None, None);
+            fields.keep()
         };
-        values.into_iter().map(text_of).collect::<Result<_, _>>().map(Input::of)
-    }
-
-    fn of(texts: Vec<Text>) -> Input {
-        Input { texts, ..Input::default() }
+        while source.line(&mut line)? {}
+        Ok(Input { texts: fields.texts, ..Input::default() })
     }
 }
 
-/// UTF-8 without a byte order mark.
-fn utf8(bytes: &[u8]) -> Result<&str, InputError> {
-    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|error| {
-        let line = bytes[..error.valid_up_to()].iter().filter(|&&b| b == b'\n').count() + 1;
-        InputError { line, problem: InputProblem::NotUtf8 }
+/// What is read from memory, in memory that nobody bounds.
+fn without_room<T>(read: Result<T, ReadError>) -> Result<T, InputError> {
+    read.map_err(|error| match error {
+        ReadError::Input(error) => error,
+        ReadError::Io(error) => {
+            InputError { line: 1, problem: InputProblem::NotJson { reason: error.to_string() } }
+        }
     })
-}
-
-fn is_json(text: &str, format: InputFormat) -> bool {
-    match format {
-        InputFormat::Lines => false,
-        InputFormat::Json => true,
-        InputFormat::Auto => json::begins(text),
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn options(format: InputFormat) -> InputOptions {
@@ -204,7 +189,7 @@ mod tests {
 
     fn texts(input: &str) -> Vec<String> {
         let input = Input::parse(input.as_bytes(), &options(InputFormat::Auto)).unwrap();
-        input.texts.into_iter().map(|t| t.text).collect()
+        input.texts.iter().map(|t| t.text.to_string()).collect()
     }
 
     fn problem(input: &str) -> (usize, InputProblem) {
@@ -218,7 +203,7 @@ mod tests {
         assert_eq!(texts("\u{feff}a"), ["a"]);
         assert!(texts("").is_empty() && texts("[]").is_empty());
         let lines = Input::parse(b"{\"text\":\"a\"}\n[", &options(InputFormat::Lines)).unwrap();
-        assert_eq!((lines.texts.len(), lines.texts[1].as_ref()), (2, "["));
+        assert_eq!((lines.texts.len(), lines.texts.text(1)), (2, "["));
     }
 
     #[test]
@@ -268,7 +253,7 @@ mod tests {
     fn a_request_body_brings_its_query() {
         let body = br#"{"model":"m","query":"q","documents":["a"],"top_n":3}"#;
         let input = Input::parse(body, &options(InputFormat::Auto)).unwrap();
-        assert_eq!((input.query.as_deref(), input.top_n), (Some("q"), Some(3)));
+        assert_eq!((input.query.as_deref(), input.options.top_n), (Some("q"), Some(3)));
         assert_eq!(
             problem("{\"query\":1,\"texts\":[]}").1.to_string(),
             "`query` is a number, not a string"
@@ -278,18 +263,128 @@ mod tests {
     }
 
     #[test]
+    fn what_a_request_body_asks_for_is_honoured_or_refused() {
+        let parse = |beside: &str| {
+            let body = format!("{{\"texts\":[\"a\"],{beside}}}");
+            Input::parse(body.as_bytes(), &options(InputFormat::Auto))
+        };
+        let asked = |beside: &str| parse(beside).unwrap().options;
+        assert_eq!(asked("\"top_k\":2").top_n, Some(2));
+        assert_eq!(asked("\"top_n\":2,\"top_k\":2").top_n, Some(2));
+        assert_eq!(asked("\"top_n\":null,\"return_documents\":null"), BodyOptions::default());
+        assert_eq!(asked("\"return_documents\":true").return_text, Some(true));
+        assert_eq!(asked("\"return_text\":false").return_text, Some(false));
+        assert_eq!(asked("\"raw_scores\":true").raw_scores, Some(true));
+        assert_eq!(asked("\"model\":\"m\",\"truncate\":true"), BodyOptions::default());
+        for (beside, expected) in [
+            ("\"top_n\":1.5", "`top_n` is 1.5, not a whole number, at least 1"),
+            ("\"top_k\":\"1\"", "`top_k` is \"1\", not a whole number, at least 1"),
+            ("\"top_n\":-3", "`top_n` is -3, not a whole number, at least 1"),
+            ("\"top_n\":0", "`top_n` is 0, not a whole number, at least 1"),
+            ("\"top_n\":[2]", "`top_n` is an array, not a whole number, at least 1"),
+            ("\"top_n\":1e99", "`top_n` is 1e99, not a whole number, at least 1"),
+            ("\"top_n\":2,\"top_k\":3", "`top_n` and `top_k` say different things"),
+            ("\"return_documents\":1", "`return_documents` is 1, not true or false"),
+            ("\"return_text\":\"yes\"", "`return_text` is \"yes\", not true or false"),
+            ("\"raw_scores\":{}", "`raw_scores` is an object, not true or false"),
+            ("\"documents\":[]", "`texts` or `documents` must be one array of strings or objects"),
+            (
+                "\"top_n\":1,\"top_n\":1",
+                "`top_n` is there twice, and nothing says which one counts",
+            ),
+        ] {
+            let error = parse(beside).unwrap_err();
+            assert_eq!((error.line, error.problem.to_string().as_str()), (1, expected), "{beside}");
+            let queries = format!("{{\"query\":\"q\",\"texts\":[\"a\"],{beside}}}");
+            let error = QueryList::parse(queries.as_bytes(), &InputOptions::default()).unwrap_err();
+            assert_eq!(error.problem.to_string(), expected, "{beside}");
+        }
+        let queries =
+            b"{\"query\":\"a\",\"top_n\":7}\n{\"query\":\"b\"}\n{\"query\":\"c\",\"top_k\":1}";
+        let queries = QueryList::parse(queries, &InputOptions::default()).unwrap();
+        let top_n: Vec<_> = queries.iter().map(|query| query.options.top_n).collect();
+        assert_eq!(top_n, [Some(7), None, Some(1)]);
+    }
+
+    #[test]
+    fn a_field_that_is_there_twice_is_refused_where_it_is_read() {
+        for input in [
+            "{\"text\":\"a\",\"text\":\"b\"}",
+            "[{\"text\":\"a\",\"id\":1,\"id\":2}]",
+            "{\"texts\":[\"a\"],\"texts\":[\"b\"]}",
+            "{\"query\":\"a\",\"query\":\"a\",\"texts\":[\"b\"]}",
+            "{\"text\":\"a\",\"title\":\"t\",\"title\":\"\"}",
+        ] {
+            let (line, problem) = problem(input);
+            assert!(
+                line == 1 && matches!(problem, InputProblem::Twice { .. }),
+                "{input}: {problem}"
+            );
+        }
+        let query = b"{\"query\":\"a\",\"query\":\"b\"}";
+        let error = QueryList::parse(query, &InputOptions::default()).unwrap_err();
+        assert_eq!(error.problem, InputProblem::Twice { field: "query".into() });
+        // What is passed through is passed through.
+        let input = b"{\"text\":\"a\",\"n\":1,\"n\":2}";
+        let input = Input::parse(input, &options(InputFormat::Auto)).unwrap();
+        assert_eq!(input.texts.get(0).fields.unwrap().get(), "{\"n\":1,\"n\":2}");
+    }
+
+    #[test]
+    fn a_list_beside_a_text_is_another_field() {
+        for input in ["{\"text\":\"a\",\"texts\":[\"b\"]}", "{\"texts\":[\"b\"],\"text\":\"a\"}"] {
+            let input = Input::parse(input.as_bytes(), &InputOptions::default()).unwrap();
+            assert_eq!(input.texts.iter().map(|t| t.text).collect::<Vec<_>>(), ["a"]);
+        }
+        let before = problem("{\"texts\":[\"b\"],\"text\":\"a\"}").1.to_string();
+        assert_eq!(before, "`text` and `texts` could both be the text");
+    }
+
+    /// Whatever the reader hands out at a time.
+    #[test]
+    fn input_in_pieces_is_what_it_is_as_a_whole() {
+        struct Pieces<'b>(&'b [u8], usize);
+        impl Read for Pieces<'_> {
+            fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+                let count = self.1.min(self.0.len()).min(to.len());
+                to[..count].copy_from_slice(&self.0[..count]);
+                self.0 = &self.0[count..];
+                Ok(count)
+            }
+        }
+        for input in [
+            "\u{feff}a\r\n\n b\u{e9}\n",
+            "[\"\\ud83d\\ude00 \u{e9}\", {\"text\": \"\\ud83d\"}]",
+            "\n\n {\"text\":\"a\"}\n{\"text\":\"b\"}",
+            "[1] prose\n",
+            "{name}\n",
+        ] {
+            for piece in [1, 2, 5] {
+                let read = Input::read(
+                    Pieces(input.as_bytes(), piece),
+                    &InputOptions::default(),
+                    &mut MemoryRoom::unlimited(),
+                );
+                let read = read.unwrap();
+                let read: Vec<&str> = read.texts.iter().map(|t| t.text).collect();
+                assert_eq!(read, texts(input), "{input:?}");
+            }
+        }
+    }
+
+    #[test]
     fn ids_and_other_fields_are_kept_as_they_are_written() {
         let input =
             b"{\"id\":[\"x\",1],\"text\":\"a\",\"n\":1.50,\"o\":{\"p\" :\n[ \" \\\" \"]}}\n\
             {\"_id\":123456789012345678901234567890,\"text\":\"b\"}\n{\"id\":null,\"text\":\"c\"}";
         let input = Input::parse(input, &options(InputFormat::Json)).unwrap();
-        let raw = |value: &Option<Box<RawValue>>| value.as_ref().map(|v| v.get().to_string());
-        let ids: Vec<_> = input.texts.iter().map(|t| raw(&t.id)).collect();
+        let raw = |value: Option<&RawValue>| value.map(|v| v.get().to_string());
+        let ids: Vec<_> = input.texts.iter().map(|t| raw(t.id)).collect();
         let expected = [Some("[\"x\",1]"), Some("123456789012345678901234567890"), None];
         assert_eq!(ids, expected.map(|id| id.map(str::to_string)));
-        let fields = raw(&input.texts[0].fields);
+        let fields = raw(input.texts.get(0).fields);
         assert_eq!(fields.as_deref(), Some(r#"{"n":1.50,"o":{"p":[" \" "]}}"#));
-        assert!(input.texts[1].fields.is_none());
+        assert!(input.texts.get(1).fields.is_none());
     }
 
     #[test]
@@ -349,13 +444,13 @@ mod tests {
             Input::parse(input.as_bytes(), &options)
         };
         let input = r#"{"key":1,"title":"t","text":"a","doc":{"text":"inner"}}"#;
-        let text = |fields: &[&str]| named(input, fields, None).unwrap().texts[0].text.clone();
+        let text = |fields: &[&str]| named(input, fields, None).unwrap().texts.text(0).to_string();
         assert_eq!(text(&["text"]), "a");
         assert_eq!(text(&["title", "text"]), "t a");
         assert_eq!(text(&["title", "missing", "text"]), "t a");
         assert_eq!(text(&["doc.text"]), "inner");
         let with_id = named(input, &["text"], Some("key")).unwrap();
-        assert_eq!(with_id.texts[0].id.as_ref().unwrap().get(), "1");
+        assert_eq!(with_id.texts.get(0).id.unwrap().get(), "1");
         let error = named(input, &["none"], None).unwrap_err().to_string();
         assert!(
             error.starts_with("line 1: there is no `none`; the fields are `key`, `title`"),

@@ -57,6 +57,7 @@ mod source;
 mod stats;
 mod texts;
 mod ticket;
+mod token_room;
 
 pub use audit::{Audit, AuditTotals};
 pub use builder::RerankerBuilder;

@@ -10,6 +10,10 @@ use crate::reranker::Reranker;
 use crate::selection::Selection;
 use crate::ticket::{Ticket, TrySubmitError};
 
+/// Most bytes of tokens of requests that are ahead, within a memory budget. What is planned for the one that runs does
+/// not count those behind it.
+const AHEAD: usize = 1 << 20;
+
 /// The answers to several requests, in their order; made by [`Reranker::rerank_many`]. Requests whose answer has not
 /// been had are cancelled when this is dropped.
 #[must_use = "requests are submitted as their answers are asked for"]
@@ -33,7 +37,7 @@ impl<'r, I: Iterator<Item = Request>> Selections<'r, I> {
 
     /// Submits as many as there is room for; waits for a place only where no answer is owed.
     fn submit(&mut self) {
-        while self.ahead.len() < self.most {
+        while self.ahead.len() < self.most && (self.ahead.is_empty() || self.is_small()) {
             let Some(request) = self.held.take().or_else(|| self.requests.next()) else { return };
             let pending = match self.ahead.is_empty() {
                 true => self.reranker.submit(request),
@@ -48,6 +52,14 @@ impl<'r, I: Iterator<Item = Request>> Selections<'r, I> {
             };
             self.ahead.push_back(pending);
         }
+    }
+}
+
+impl<'r, I: Iterator<Item = Request>> Selections<'r, I> {
+    /// Whether the tokens of those ahead take so little that they need not be planned for.
+    fn is_small(&self) -> bool {
+        let tokens = self.ahead.iter().flatten().map(Ticket::memory_bytes);
+        self.reranker.budget.is_none() || tokens.sum::<usize>() <= AHEAD
     }
 }
 

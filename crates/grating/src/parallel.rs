@@ -1,7 +1,6 @@
 //! Work on many things by the calling thread and those of a pool, which may be busy.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::ThreadPool;
 
@@ -20,37 +19,51 @@ pub(crate) fn map<T: Sync, R: Send, E: Send>(
     things: &[T],
     make: impl Fn(&T) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let next = AtomicUsize::new(0);
-    let made = Mutex::new(Vec::with_capacity(things.len().div_ceil(BATCH)));
+    let mut made: Vec<Option<R>> = Vec::with_capacity(things.len());
+    made.resize_with(things.len(), || None);
+    let batches = Mutex::new(things.chunks(BATCH).zip(made.chunks_mut(BATCH)).enumerate());
+    // The first error by its batch.
+    let failed = Mutex::new(None::<(usize, E)>);
     let work = || {
         loop {
-            let start = next.fetch_add(BATCH, Ordering::Relaxed);
-            let Some(rest) = things.get(start..).filter(|rest| !rest.is_empty()) else { return };
-            let batch = rest.iter().take(BATCH).map(&make).collect::<Result<Vec<R>, E>>();
-            if batch.is_err() {
-                next.store(things.len(), Ordering::Relaxed);
+            let batch = lock(&batches).next();
+            let Some((number, (things, places))) = batch else { return };
+            for (thing, place) in things.iter().zip(places) {
+                match make(thing) {
+                    Ok(made) => *place = Some(made),
+                    Err(error) => {
+                        lock(&batches).by_ref().for_each(drop);
+                        let mut failed = lock(&failed);
+                        if failed.as_ref().is_none_or(|(before, _)| number < *before) {
+                            *failed = Some((number, error));
+                        }
+                        return;
+                    }
+                }
             }
-            made.lock().unwrap_or_else(PoisonError::into_inner).push((start, batch));
         }
     };
-    let batches = things.len().div_ceil(BATCH);
-    let helpers = (pool.current_num_threads() - 1).min(batches.saturating_sub(1));
+    let count = things.len().div_ceil(BATCH);
+    let helpers = (pool.current_num_threads() - 1).min(count.saturating_sub(1));
     pool.in_place_scope(|scope| {
         (0..helpers).for_each(|_| scope.spawn(|_| work()));
         work();
     });
-    let mut made = made.into_inner().unwrap_or_else(PoisonError::into_inner);
-    made.sort_unstable_by_key(|&(start, _)| start);
-    let mut all = Vec::with_capacity(things.len());
-    for (_, batch) in made {
-        all.extend(batch?);
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, error)) => Err(error),
+        // In place: an option takes no more than what it holds where that has room for it.
+        None => Ok(made.into_iter().flatten().collect()),
     }
-    Ok(all)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 

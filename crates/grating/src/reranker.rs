@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use grating_backend::Precision;
 use grating_engine::{Deadline, Engine, Job, Reservation, Savings, Waiting};
-use grating_model::{Encoding, TextEncoder};
+use grating_model::TextEncoder;
 use grating_prune::Mode;
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
@@ -13,7 +13,7 @@ use rayon::ThreadPool;
 use crate::audit::{AuditTotals, Auditor};
 use crate::builder::RerankerBuilder;
 use crate::default_pruning::{DefaultPruning, PruningRule};
-use crate::distinct::{DistinctMap, distinct};
+use crate::distinct::{MAX_TEXTS, distinct};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
@@ -22,7 +22,9 @@ use crate::parallel;
 use crate::profile::ModelStamp;
 use crate::request::{Options, Pruning, Request};
 use crate::selection::Selection;
+use crate::texts::IndexedTexts;
 use crate::ticket::{Asked, Ticket, TrySubmitError};
+use crate::token_room::TokenRoom;
 
 /// A cross-encoder reranker. `Send + Sync`: share it by reference or in an `Arc`; requests queue.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Reranker {
     pub(crate) default_pruning: DefaultPruning,
     pub(crate) auditor: Arc<Auditor>,
     pub(crate) savings: Savings,
+    /// Of the process, bytes.
+    pub(crate) budget: Option<u64>,
 }
 
 /// Most candidates of a plan: their lengths take 8 MiB.
@@ -101,9 +105,9 @@ impl Reranker {
     /// [`Error::ZeroK`], [`Error::NoTexts`], a query that is too long where the builder refuses such, or a failure of
     /// the model.
     pub fn rerank<T: AsRef<str>>(&self, query: &str, texts: &[T], k: usize) -> Result<Selection> {
-        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let options = Options::new(k);
-        let entrance = self.entrance(texts.is_empty(), &options)?;
+        let entrance = self.entrance(texts.len(), &options)?;
+        let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let place = self.engine.reserve(&options.cancel, entrance.deadline)?;
         self.enter(entrance, place, query, &texts, options)?.wait()
     }
@@ -122,10 +126,10 @@ impl Reranker {
     /// # Errors
     /// What is wrong with the request, or what ended it before it was in the queue.
     pub fn submit(&self, request: Request) -> Result<Ticket> {
-        let entrance = self.entrance(request.texts.is_empty(), &request.options)?;
+        let entrance = self.entrance(request.texts.len(), &request.options)?;
         let place = self.engine.reserve(&request.options.cancel, entrance.deadline)?;
         let Request { query, texts, options } = request;
-        self.enter(entrance, place, &query, &texts.to_vec(), options)
+        self.enter(entrance, place, &query, texts.source(), options)
     }
 
     /// As [`Self::submit`], where there is a place now.
@@ -133,13 +137,13 @@ impl Reranker {
     /// # Errors
     /// [`TrySubmitError::Full`] gives the request back; nothing has been done for it.
     pub fn try_submit(&self, request: Request) -> Result<Ticket, TrySubmitError> {
-        let entrance = self.entrance(request.texts.is_empty(), &request.options)?;
+        let entrance = self.entrance(request.texts.len(), &request.options)?;
         let Some(place) = self.engine.try_reserve().map_err(Error::from)? else {
             let length = self.engine.waiting().length;
             return Err(TrySubmitError::Full { request: Box::new(request), length });
         };
         let Request { query, texts, options } = request;
-        Ok(self.enter(entrance, place, &query, &texts.to_vec(), options)?)
+        Ok(self.enter(entrance, place, &query, texts.source(), options)?)
     }
 
     /// Answers several requests, in their order; an error of one is its own answer and leaves the others.
@@ -168,11 +172,15 @@ impl Reranker {
     }
 
     /// Checks what costs nothing to check.
-    fn entrance(&self, no_texts: bool, options: &Options) -> Result<Entrance> {
-        match options.k {
-            0 => return Err(Error::ZeroK),
-            _ if no_texts => return Err(Error::NoTexts),
-            _ => {}
+    fn entrance(&self, texts: usize, options: &Options) -> Result<Entrance> {
+        match (options.k, texts) {
+            (0, _) => return Err(Error::ZeroK),
+            (_, 0) => return Err(Error::NoTexts),
+            (_, 1..=MAX_TEXTS) => {}
+            _ => {
+                let (expected, found) = (format!("at most {MAX_TEXTS}"), texts.to_string());
+                return Err(Error::Setting { setting: "the number of texts", expected, found });
+            }
         }
         let rule = self.rule(options.pruning.clone(), options.mode, options.k)?;
         let deadline = options.deadline.map(Deadline::after);
@@ -185,27 +193,32 @@ impl Reranker {
         entrance: Entrance,
         place: Reservation,
         query: &str,
-        texts: &[&str],
+        texts: &(dyn IndexedTexts + Sync),
         options: Options,
     ) -> Result<Ticket> {
         let Entrance { called, deadline, rule } = entrance;
         let Options { k, instruction, cancel, on_progress, trace, states, timeline, .. } = options;
         let before = Instant::now();
-        let (texts, places) = match self.savings.equal_texts {
-            true => distinct(texts),
-            false => (texts.to_vec(), DistinctMap::all(texts.len())),
-        };
+        let (first, places) = distinct(texts, self.savings.equal_texts);
         let instruction = instruction.as_deref().or(self.instruction.as_deref());
         let wanted = || match cancel.is_cancelled() {
             true => Err(Error::Cancelled),
             false => Ok(deadline.map_or(Ok(()), |deadline| deadline.check())?),
         };
-        let encodings = self.encode(query, instruction, &texts, wanted)?;
+        let query = self.encoder.encode_query(query, instruction)?;
+        let room = TokenRoom::new(&self.engine, self.budget, first.len());
+        let encode = |&index: &u32| {
+            wanted()?;
+            let encoding = self.encoder.encode(&query, texts.text(index as usize))?;
+            room.take(&encoding, &wanted)?;
+            Ok::<_, Error>(encoding)
+        };
+        let encodings = parallel::map(&self.pool, &first, encode)?;
         let mut job = Job::new(encodings, k);
         let tokenize = before.elapsed();
         let (policy, readouts) = rule.map(|rule| (rule.policy, rule.readouts)).unzip();
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
-        let pruned = policy.is_some() && k < texts.len() && !trace;
+        let pruned = policy.is_some() && k < first.len() && !trace;
         let audited = policy.clone().filter(|_| pruned && self.auditor.is_due());
         (job.cancel, job.deadline) = (cancel, deadline);
         (job.policy, job.readouts) = (policy, readouts.flatten());
@@ -263,22 +276,6 @@ impl Reranker {
             }
         }
         Ok(self.engine.plan(PoolShape::uniform(candidates, tokens))?)
-    }
-
-    /// Tokens of each text with the query, as long as the answer is `wanted`.
-    fn encode(
-        &self,
-        query: &str,
-        instruction: Option<&str>,
-        texts: &[&str],
-        wanted: impl Fn() -> Result<()> + Sync,
-    ) -> Result<Vec<Encoding>> {
-        let query = self.encoder.encode_query(query, instruction)?;
-        let encode = |text: &&str| {
-            wanted()?;
-            self.encoder.encode(&query, text).map_err(Error::from)
-        };
-        parallel::map(&self.pool, texts, encode)
     }
 }
 

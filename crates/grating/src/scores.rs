@@ -34,7 +34,7 @@ pub struct LastScore {
 #[derive(Debug, Clone)]
 pub(crate) struct Scores {
     /// For each text of the request, its place among the distinct ones.
-    pub(crate) of: Vec<usize>,
+    pub(crate) of: Vec<u32>,
     /// Of the distinct texts, as those that follow.
     pub(crate) logits: Vec<Logit>,
     /// The layer that each score was read after.
@@ -127,7 +127,7 @@ impl Scores {
     }
 
     fn score(&self, index: usize) -> LastScore {
-        let of = self.of[index];
+        let of = self.of[index] as usize;
         let (raw_score, layer) = (self.logits[of], self.layers[of]);
         LastScore {
             index,
@@ -152,9 +152,10 @@ impl LastScore {
 }
 
 /// All texts by falling logit and then by index.
-fn rank(of: &[usize], logits: &[Logit]) -> Vec<usize> {
+fn rank(of: &[u32], logits: &[Logit]) -> Vec<usize> {
+    let logit = |index: usize| logits[of[index] as usize].0;
     let mut order: Vec<usize> = (0..of.len()).collect();
-    order.sort_by(|&a, &b| logits[of[b]].0.total_cmp(&logits[of[a]].0).then(a.cmp(&b)));
+    order.sort_unstable_by(|&a, &b| logit(b).total_cmp(&logit(a)).then(a.cmp(&b)));
     order
 }
 
@@ -212,7 +213,7 @@ mod tests {
     }
 
     /// What the pruner makes of random scores, as the engine keeps it.
-    fn pruned(trace: &[Vec<f32>], of: Vec<usize>, k: usize, mode: Mode, threshold: f64) -> Scores {
+    fn pruned(trace: &[Vec<f32>], of: Vec<u32>, k: usize, mode: Mode, threshold: f64) -> Scores {
         let (layers, candidates) = (trace.len(), trace[0].len());
         let policy = Policy::paper(threshold).with_mode(mode);
         let mut pruner = Pruner::new(policy, Pool { candidates, layers, k }).unwrap();
@@ -252,9 +253,9 @@ mod tests {
         fn a_ranking_has_all_texts_falls_and_never_contradicts_a_verdict(
             (trace, of) in (1..9usize, 1..6usize).prop_flat_map(|(candidates, layers)| {
                 let layer = prop::collection::vec(-4.0..4.0f32, candidates);
-                let repeated = prop::collection::vec(0..candidates, 0..6);
+                let repeated = prop::collection::vec(0..candidates as u32, 0..6);
                 (prop::collection::vec(layer, layers), repeated).prop_map(move |(trace, more)| {
-                    (trace, (0..candidates).chain(more).collect::<Vec<_>>())
+                    (trace, (0..candidates as u32).chain(more).collect::<Vec<_>>())
                 })
             }),
             k in 1..9usize,

@@ -1,7 +1,10 @@
 //! The texts of a request, owned by it or shared with others.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
+
+use crate::input::TextList;
 
 /// The texts of a request; clones share them.
 ///
@@ -19,32 +22,48 @@ use std::sync::Arc;
 /// # drop((requests, more));
 /// ```
 #[derive(Clone)]
-pub struct Texts(Arc<dyn TextList>);
+pub struct Texts(Arc<dyn IndexedTexts + Send + Sync>);
 
 /// Something that holds texts in an order.
-trait TextList: Send + Sync {
+pub(crate) trait IndexedTexts {
     fn len(&self) -> usize;
-    /// All of them, borrowed.
-    fn all(&self) -> Vec<&str>;
+    /// The text at a place that there is.
+    fn text(&self, index: usize) -> &str;
 }
 
-impl<T: AsRef<str> + Send + Sync> TextList for Vec<T> {
+impl<T: AsRef<str>> IndexedTexts for Vec<T> {
     fn len(&self) -> usize {
         self.as_slice().len()
     }
 
-    fn all(&self) -> Vec<&str> {
-        self.iter().map(AsRef::as_ref).collect()
+    fn text(&self, index: usize) -> &str {
+        self[index].as_ref()
     }
 }
 
-impl<T: AsRef<str> + Send + Sync> TextList for Arc<[T]> {
+impl<T: AsRef<str>> IndexedTexts for Arc<[T]> {
     fn len(&self) -> usize {
         self.as_ref().len()
     }
 
-    fn all(&self) -> Vec<&str> {
-        self.iter().map(AsRef::as_ref).collect()
+    fn text(&self, index: usize) -> &str {
+        self[index].as_ref()
+    }
+}
+
+/// A part of a list.
+struct Part {
+    list: Arc<TextList>,
+    range: Range<usize>,
+}
+
+impl IndexedTexts for Part {
+    fn len(&self) -> usize {
+        self.range.len()
+    }
+
+    fn text(&self, index: usize) -> &str {
+        self.list.text(self.range.start + index)
     }
 }
 
@@ -61,7 +80,27 @@ impl Texts {
 
     /// All of them, in their order.
     pub fn to_vec(&self) -> Vec<&str> {
-        self.0.all()
+        (0..self.len()).map(|index| self.0.text(index)).collect()
+    }
+
+    /// Some of a list, which is shared.
+    ///
+    /// # Panics
+    /// Where the list has no such texts.
+    pub fn part(list: &Arc<TextList>, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= list.len(), "{range:?} of {}", list.len());
+        Texts(Arc::new(Part { list: Arc::clone(list), range }))
+    }
+
+    pub(crate) fn source(&self) -> &(dyn IndexedTexts + Sync) {
+        &*self.0
+    }
+}
+
+/// All of them, shared.
+impl From<&Arc<TextList>> for Texts {
+    fn from(list: &Arc<TextList>) -> Self {
+        Texts::part(list, 0..list.len())
     }
 }
 

@@ -90,6 +90,14 @@ impl Ticket {
         Some(answer(self.asked.take(), scored))
     }
 
+    /// What its tokens take, about.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let bytes = |asked: &Asked| {
+            5 * asked.tokens + 160 * asked.places.distinct() + 16 * asked.places.of.len()
+        };
+        self.asked.as_ref().map_or(0, bytes)
+    }
+
     /// How far the request is; nothing while it waits.
     pub fn progress(&mut self) -> Option<Progress> {
         self.job.progress()

@@ -2,8 +2,7 @@
 
 use std::io::Write;
 
-use anyhow::Result;
-use grating::input::{QueryInput, Text};
+use grating::input::{BodyOptions, Query, Text, TextList};
 use grating::{AuditTotals, LastScore, Ranked, Reranker, Selection, Stats};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -11,13 +10,35 @@ use serde_json::value::RawValue;
 use crate::args::RerankArgs;
 use crate::output;
 
+type Printed = anyhow::Result<()>;
+
 /// A query with its texts and what was selected of them; nothing where there were none.
 pub(super) struct Answered<'a> {
-    pub(super) query: &'a QueryInput,
+    pub(super) query: &'a Query<'a>,
     /// Its place among the queries, from 0.
     pub(super) number: usize,
-    pub(super) texts: &'a [Text],
+    /// Where its texts are, from `first` on.
+    pub(super) texts: &'a TextList,
+    pub(super) first: usize,
     pub(super) selection: Option<&'a Selection>,
+    pub(super) wanted: Wanted,
+}
+
+/// What is printed, as the options or else the request body say.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted {
+    /// Texts in JSON.
+    texts: bool,
+    raw_scores: bool,
+}
+
+impl Wanted {
+    pub(super) fn new(args: &RerankArgs, body: &BodyOptions) -> Self {
+        Wanted {
+            texts: args.return_text || body.return_text == Some(true),
+            raw_scores: args.raw_scores || body.raw_scores == Some(true),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -27,7 +48,7 @@ struct Output<'a> {
     query_id: Option<Id<'a>>,
     query: &'a str,
     model: &'a str,
-    results: Vec<OutputResult<'a>>,
+    results: Results<'a>,
     stats: Option<&'a Stats>,
     audits: AuditTotals,
 }
@@ -37,6 +58,18 @@ struct Output<'a> {
 enum Id<'a> {
     Given(&'a RawValue),
     Number(usize),
+}
+
+/// One after another: there may be as many as there are texts.
+struct Results<'a> {
+    of: &'a Answered<'a>,
+    rows: Vec<Row>,
+}
+
+impl Serialize for Results<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.rows.iter().map(|row| self.of.result(row)))
+    }
 }
 
 #[derive(Serialize)]
@@ -105,8 +138,8 @@ impl From<&LastScore> for Row {
 }
 
 impl Row {
-    fn score(&self, args: &RerankArgs) -> f32 {
-        if args.raw_scores { self.raw_score } else { self.score }
+    fn score(&self, wanted: Wanted) -> f32 {
+        if wanted.raw_scores { self.raw_score } else { self.score }
     }
 }
 
@@ -124,12 +157,31 @@ impl Outcome {
 }
 
 impl Answered<'_> {
+    fn text(&self, row: &Row) -> Text<'_> {
+        self.texts.get(self.first + row.index)
+    }
+
+    fn result(&self, r: &Row) -> OutputResult<'_> {
+        let text = self.text(&r);
+        OutputResult {
+            index: r.index,
+            id: text.id,
+            score: r.score,
+            raw_score: r.raw_score,
+            decided_after_layer: r.decided_after_layer,
+            truncated: r.truncated,
+            outcome: r.outcome,
+            text: self.wanted.texts.then_some(text.text),
+            fields: text.fields,
+        }
+    }
+
     pub(super) fn print(
         &self,
         out: &mut impl Write,
         args: &RerankArgs,
         reranker: &Reranker,
-    ) -> Result<()> {
+    ) -> Printed {
         if args.json {
             return self.print_json(out, args, reranker);
         }
@@ -146,35 +198,20 @@ impl Answered<'_> {
             true => selection.ranking().iter().map(Row::from).collect(),
             false => selection.results.iter().map(Row::from).collect(),
         };
-        let enough = |row: &Row| args.threshold_score.is_none_or(|least| row.score(args) >= least);
+        let enough =
+            |row: &Row| args.threshold_score.is_none_or(|least| row.score(self.wanted) >= least);
         rows.retain(enough);
         rows
     }
 
-    fn print_json(
-        &self,
-        out: &mut impl Write,
-        args: &RerankArgs,
-        reranker: &Reranker,
-    ) -> Result<()> {
-        let result = |r: Row| OutputResult {
-            index: r.index,
-            id: self.texts[r.index].id.as_deref(),
-            score: r.score,
-            raw_score: r.raw_score,
-            decided_after_layer: r.decided_after_layer,
-            truncated: r.truncated,
-            outcome: r.outcome,
-            text: args.return_text.then(|| self.texts[r.index].text.as_str()),
-            fields: self.texts[r.index].fields.as_deref(),
-        };
+    fn print_json(&self, out: &mut impl Write, args: &RerankArgs, reranker: &Reranker) -> Printed {
         let several = args.queries.is_some();
-        let id = || self.query.id.as_deref().map_or(Id::Number(self.number), Id::Given);
+        let id = || self.query.id.map_or(Id::Number(self.number), Id::Given);
         let output = Output {
             query_id: several.then(id),
-            query: &self.query.query,
+            query: self.query.query,
             model: &reranker.info().name,
-            results: self.rows(args).into_iter().map(result).collect(),
+            results: Results { of: self, rows: self.rows(args) },
             stats: self.selection.map(|selection| &selection.stats),
             audits: reranker.audits(),
         };
@@ -185,21 +222,21 @@ impl Answered<'_> {
     }
 
     /// Aligned and cut to the width.
-    fn print_table(&self, out: &mut impl Write, args: &RerankArgs, width: usize) -> Result<()> {
+    fn print_table(&self, out: &mut impl Write, args: &RerankArgs, width: usize) -> Printed {
         if args.queries.is_some() {
-            let query = output::printable(&self.query.query);
+            let query = output::printable(self.query.query);
             writeln!(out, "{}query: {query}", if self.number > 0 { "\n" } else { "" })?;
         }
         let rows = self.rows(args);
-        let by_id = rows.iter().any(|r| self.texts[r.index].id.is_some());
-        let score = if args.raw_scores { "logit" } else { "score" };
+        let by_id = rows.iter().any(|r| self.text(r).id.is_some());
+        let score = if self.wanted.raw_scores { "logit" } else { "score" };
         let name = if by_id { "id" } else { "index" };
         let cells = |r: &Row| {
-            let text = &self.texts[r.index];
-            let name = output::printable(&id_or_place(text.id.as_deref(), r.index));
-            let score = format!("{:.4}", r.score(args));
+            let text = self.text(r);
+            let name = output::printable(&id_or_place(text.id, r.index));
+            let score = format!("{:.4}", r.score(self.wanted));
             let words = r.outcome.as_ref().map(Outcome::words).unwrap_or_default();
-            (score, name, words, output::printable(&text.text))
+            (score, name, words, output::printable(text.text))
         };
         if args.all {
             let row = |r: &Row| {
@@ -219,19 +256,19 @@ impl Answered<'_> {
     }
 
     /// Whole and exact: every digit that tells a score from its neighbours, every character of a text.
-    fn print_tabs(&self, out: &mut impl Write, args: &RerankArgs) -> Result<()> {
+    fn print_tabs(&self, out: &mut impl Write, args: &RerankArgs) -> Printed {
         for r in self.rows(args) {
             if args.queries.is_some() {
-                let query = id_or_place(self.query.id.as_deref(), self.number);
+                let query = id_or_place(self.query.id, self.number);
                 write!(out, "{}\t", output::escaped(&query))?;
             }
-            let text = &self.texts[r.index];
-            let name = id_or_place(text.id.as_deref(), r.index);
-            write!(out, "{}\t{}\t", r.score(args), output::escaped(&name))?;
+            let text = self.text(&r);
+            let name = id_or_place(text.id, r.index);
+            write!(out, "{}\t{}\t", r.score(self.wanted), output::escaped(&name))?;
             if let Some(outcome) = &r.outcome {
                 write!(out, "{}\t", outcome.words().join("\t"))?;
             }
-            writeln!(out, "{}", output::escaped(&text.text))?;
+            writeln!(out, "{}", output::escaped(text.text))?;
         }
         Ok(())
     }

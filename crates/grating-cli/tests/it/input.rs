@@ -112,6 +112,21 @@ fn a_request_body_brings_query_and_count() {
     let given = answer(&["-q", "glass", "-k", "3"], body);
     assert_eq!((&given["query"], given["results"].as_array().unwrap().len()), (&json!("glass"), 3));
     fails(&["rerank"], b"{\"texts\":[\"a\"]}", 2, &["--query"]);
+    // What it says beside is honoured, or named.
+    let model = golden("bert-gelu-f32");
+    let rerank = ["rerank", "-m", model.to_str().unwrap(), "--json"];
+    let asks = br#"{"query":"window","documents":["a","b","c"],"top_k":1,"return_documents":true}"#;
+    let output = grating(&rerank, asks);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["results"].as_array().unwrap().len(), 1);
+    assert!(json["results"][0]["text"].is_string(), "{json}");
+    for wrong in ["1.5", "\"1\"", "-3", "true"] {
+        let body = format!("{{\"query\":\"q\",\"documents\":[\"a\"],\"top_n\":{wrong}}}");
+        let words = ["line 1", &format!("`top_n` is {wrong}, not a whole number, at least 1")];
+        fails(&rerank, body.as_bytes(), 1, &words);
+    }
+    let twice = b"{\"text\":\"a\",\"text\":\"b\"}";
+    fails(&["rerank", "-q", "x"], twice, 1, &["line 1", "`text` is there twice"]);
 }
 
 #[test]

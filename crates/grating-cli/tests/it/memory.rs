@@ -1,6 +1,9 @@
 //! The promise of the budget, kept by whole processes: their largest resident set, not a counter of ours.
 #![cfg(target_os = "linux")]
 
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
 use serde_json::Value;
 
 use crate::{golden, grating};
@@ -77,4 +80,106 @@ fn the_minimum_that_an_error_names_is_enough_and_is_kept() {
     let budget = bytes.parse::<u64>().unwrap() + MIB;
     let (peak, _) = run(&[], budget, &input, &[]).expect("the error says that this will do");
     assert!(peak <= budget + OVERHEAD, "peak {peak} of {budget}");
+}
+
+/// Ranks within a budget; the exit code, what was said, and the largest resident set that was seen, bytes.
+fn watched(args: &[&str], budget: u64) -> (Option<i32>, String, u64) {
+    let budget = budget.to_string();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_grating"))
+        .args(["rerank", "-k", "1", "--memory-budget", &budget])
+        .args(args)
+        .env("HF_HUB_OFFLINE", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        let status = std::fs::read_to_string(&status).unwrap_or_default();
+        let seen = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let seen = seen.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        peak = peak.max(seen.unwrap_or(0) * 1024);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap(), peak)
+}
+
+#[test]
+fn very_many_tiny_items_stay_within_the_budget() {
+    const MANY: usize = 3_000_000;
+    let folder = tempfile::tempdir().unwrap();
+    let model = golden("bert-gelu-f32");
+    let file = |name: &str, content: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let one = file("one", "a\n".into());
+    let number = |n: usize| format!("\"f{n}\":{n}");
+    let fields: Vec<String> = (0..MANY / 6).map(number).collect();
+    let distinct: String = (0..MANY / 10).map(|n| format!("{n}\n")).collect();
+    for (name, content, options, refused) in [
+        ("empty lines", "\n".repeat(MANY), &["-q", "a"][..], true),
+        ("letters", "a\n".repeat(MANY), &["-q", "a"], true),
+        ("an array", format!("[{}\"a\"]", "\"a\",".repeat(MANY)), &["-q", "a"], true),
+        (
+            "a request body",
+            format!("{{\"texts\":[{}\"a\"]}}", "\"a\",".repeat(MANY)),
+            &["-q", "a"],
+            true,
+        ),
+        ("ids", "{\"id\":1,\"text\":\"a\"}\n".repeat(MANY / 3), &["-q", "a"], true),
+        ("distinct", distinct, &["-q", "a"], true),
+        (
+            "fields",
+            format!("{{\"text\":\"a\",{}}}", fields.join(",")),
+            &["-q", "a", "--json"],
+            true,
+        ),
+        ("other fields", format!("{{\"text\":\"a\",{}}}", fields.join(",")), &["-q", "a"], false),
+        (
+            "an ignored list",
+            format!("{{\"text\":\"a\",\"n\":[{}1]}}", "1,".repeat(MANY)),
+            &["-q", "a"],
+            false,
+        ),
+        ("queries", "a\n".repeat(MANY), &[], true),
+    ] {
+        let path = file("input", content);
+        let mut args = vec!["-m", model.to_str().unwrap()];
+        args.extend(options);
+        if name == "queries" {
+            args.extend(["--queries", &path, &one]);
+        } else {
+            args.push(&path);
+        }
+        // The small model takes 15 to 20 MiB.
+        let budget = 40 * MIB;
+        let (code, said, peak) = watched(&args, budget);
+        assert!(peak <= budget + OVERHEAD, "{name}: peak {} MiB: {said}", peak / MIB);
+        assert_eq!(code, Some(i32::from(refused)), "{name}: {said}");
+        if refused {
+            let words = ["a budget of 40.0 MiB is too small", "raise the budget"];
+            assert!(words.iter().all(|word| said.contains(word)), "{name}: {said}");
+        }
+    }
+}
+
+/// Requests that are ahead of the one that runs are not planned for with it.
+#[test]
+fn many_queries_about_a_large_pool_stay_within_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pool, queries) = (folder.path().join("pool"), folder.path().join("queries"));
+    let model = golden("bert-gelu-f32");
+    std::fs::write(&pool, texts(6000)).unwrap();
+    std::fs::write(&queries, "window\nriver\nglass\nlayer\n").unwrap();
+    let args = ["-m", model.to_str().unwrap(), "--max-length", "40", "--queries"];
+    let files = [queries.to_str().unwrap(), pool.to_str().unwrap()];
+    let budget = 40 * MIB;
+    let (code, said, peak) = watched(&[&args[..], &files].concat(), budget);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(peak <= budget + OVERHEAD, "peak {} MiB", peak / MIB);
 }

@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use super::CalibrateError;
 use crate::fingerprint::hex;
 use crate::input::{
-    InputError, InputFormat, InputOptions, Text, parse_queries, passage, without_lone_surrogates,
+    InputError, InputFormat, InputOptions, MemoryRoom, QueryList, ReadError, passage,
+    without_lone_surrogates,
 };
 
 /// Sample queries, each with its pool of candidates.
@@ -106,7 +107,7 @@ impl Dataset {
     /// A folder has `corpus.jsonl` (`_id`, `text`, optional `title`), `queries.jsonl` (`_id`, `text`),
     /// `candidates.jsonl` (`query`, `candidates`) and, where there are judgments, `qrels/test.tsv`. A text is its title
     /// and its text, as BEIR has it. A file has one object a line, or an array of them, as
-    /// [`parse_queries`](crate::input::parse_queries) reads them: `query`, `texts` and optional `grades`, one for each
+    /// [`QueryList`] reads them: `query`, `texts` and optional `grades`, one for each
     /// text.
     ///
     /// # Errors
@@ -197,25 +198,29 @@ fn read_folder(folder: &Path) -> Result<Vec<Query>, CalibrateError> {
 }
 
 fn read_file(path: &Path) -> Result<Vec<Query>, CalibrateError> {
-    let bytes = crate::regular::read(path);
-    let bytes = bytes.map_err(|reason| CalibrateError::File { path: path.into(), reason })?;
+    let unreadable = |reason| CalibrateError::File { path: path.into(), reason };
+    let file = crate::regular::open(path).map_err(unreadable)?;
     let wrong = |line, reason| CalibrateError::Line { path: path.into(), line, reason };
     let options = InputOptions { format: InputFormat::Json, ..InputOptions::default() };
-    let inputs = parse_queries(&bytes, &options)
-        .map_err(|InputError { line, problem }| wrong(line, problem.to_string()))?;
-    let query = |(at, input): (usize, crate::input::QueryInput)| {
-        let Some(texts) = input.texts else {
+    let inputs = QueryList::read(file, &options, &mut MemoryRoom::unlimited());
+    let inputs = inputs.map_err(|error| match error {
+        ReadError::Input(InputError { line, problem }) => wrong(line, problem.to_string()),
+        ReadError::Io(reason) => unreadable(reason),
+    })?;
+    let query = |(at, input): (usize, crate::input::Query<'_>)| {
+        let Some(range) = input.texts else {
             return Err(wrong(input.line, "there is no `texts`".into()));
         };
-        let id = match &input.id {
+        let id = match input.id {
             Some(id) => serde_json::from_str(id.get()).unwrap_or_else(|_| id.get().to_string()),
             None => (at + 1).to_string(),
         };
-        let grades = input.grades.clone().unwrap_or_else(|| vec![0; texts.len()]);
-        let pool = texts.into_iter().map(|Text { text, .. }| text).zip(grades).collect();
-        Ok(Query::with_grades(id, input.query, pool, input.grades))
+        let grades = input.grades.clone().unwrap_or_else(|| vec![0; range.len()]);
+        let texts = range.map(|index| inputs.pool().text(index).to_string());
+        let pool = texts.zip(grades).collect();
+        Ok(Query::with_grades(id, input.query.to_string(), pool, input.grades))
     };
-    inputs.into_iter().enumerate().map(query).collect()
+    inputs.iter().enumerate().map(query).collect()
 }
 
 /// `query-id<TAB>corpus-id<TAB>score` under a heading; grades below 0 count as 0.

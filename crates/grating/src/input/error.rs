@@ -65,6 +65,43 @@ pub enum InputProblem {
     /// `texts` or `documents` is no array, or both are there.
     #[error("`texts` or `documents` must be one array of strings or objects")]
     NotAList,
+    /// An object has a field twice.
+    #[error("`{}` is there twice, and nothing says which one counts", shown(field))]
+    Twice {
+        /// Which.
+        field: String,
+    },
+    /// A field of a request body is not what it should be.
+    #[error("`{field}` is {}, not {expected}", shown(found))]
+    WrongField {
+        /// Which.
+        field: String,
+        /// What is there, as written where it is short.
+        found: String,
+        /// What can be used.
+        expected: &'static str,
+    },
+    /// Fields of a request body that mean the same say different things.
+    #[error("{} say different things", list(fields, " and "))]
+    Contradiction {
+        /// Those.
+        fields: Vec<String>,
+    },
+    /// The memory budget has no room for what is read.
+    #[error(
+        "a budget of {} is too small: what is read up to here ({texts} texts) takes {} with what is made of it, beside \
+         the rest of the process; raise the budget, or rank fewer or shorter texts at a time",
+        mebibytes(*budget),
+        mebibytes(*bytes)
+    )]
+    OverBudget {
+        /// The budget, bytes.
+        budget: u64,
+        /// Texts that were read.
+        texts: usize,
+        /// What they take, and what will be taken for them, bytes.
+        bytes: u64,
+    },
     /// There is not one grade for each text.
     #[error("{grades} grades for {texts} texts")]
     Grades {
@@ -73,6 +110,22 @@ pub enum InputProblem {
         /// So many texts.
         texts: usize,
     },
+}
+
+/// Why input cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// It is not as it should be.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// The system's words, or those of whoever was to make room.
+    #[error(transparent)]
+    Io(std::io::Error),
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
 }
 
 fn list(names: &[String], between: &str) -> String {

@@ -1,179 +1,197 @@
 //! Which fields of an object are its text and its id.
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use super::error::{InputError, InputProblem};
-use super::{InputOptions, TEXT_FIELDS, Text, json};
+use super::memory::Meter;
+use super::object::{Lists, Object, Use, fail};
+use super::{InputOptions, TEXT_FIELDS, TextList, json};
 
-/// A JSON object's fields as they are written, in their order.
-pub(super) struct Object<'a> {
-    /// What it was read from; where it stands in there is looked for only when something is wrong.
-    text: &'a str,
-    value: &'a RawValue,
-    fields: Vec<(String, &'a RawValue)>,
+/// Makes texts of strings and objects; the first object decides which field is the text of all.
+pub(super) struct Fields<'o, 'c, 'm, 'a> {
+    pub(super) options: &'o InputOptions,
+    pub(super) meter: &'c Meter<'m, 'a>,
+    /// The field that is the text, once that is known.
+    pub(super) text: Option<String>,
+    pub(super) texts: TextList,
+    /// What others than the texts take.
+    pub(super) beside: usize,
+    /// Reused.
+    object: Object,
 }
 
-struct RawFields<'a>(Vec<(String, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for RawFields<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Vec<(String, &'de RawValue)>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(Fields).map(RawFields)
-    }
-}
-
-impl<'a> Object<'a> {
-    /// `value` is an object that was read from `text`.
-    pub(super) fn parse(text: &'a str, value: &'a RawValue) -> Result<Self, InputError> {
-        let not_json = |error: serde_json::Error| InputError {
-            line: json::line_of(text, value),
-            problem: InputProblem::NotJson { reason: error.to_string() },
-        };
-        let RawFields(fields) = serde_json::from_str(value.get()).map_err(not_json)?;
-        Ok(Object { text, value, fields })
+impl<'o, 'c, 'm, 'a> Fields<'o, 'c, 'm, 'a> {
+    pub(super) fn new(options: &'o InputOptions, meter: &'c Meter<'m, 'a>) -> Self {
+        let (texts, object) = (TextList::default(), Object::default());
+        Fields { options, meter, text: None, texts, beside: 0, object }
     }
 
-    /// A field by its name, the last one of that name, or by a path with dots.
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
-        let own = self.fields.iter().rev().find(|(field, _)| field == name);
-        own.map(|(_, value)| *value).or_else(|| {
-            let (outer, inner) = name.split_once('.')?;
-            let outer = self.get(outer).filter(|value| json::kind(value) == "an object")?;
-            let RawFields(fields) = serde_json::from_str(outer.get()).ok()?;
-            Object { fields, ..*self }.get(inner)
-        })
+    /// Keeps a text.
+    fn push<E: Error>(
+        &mut self,
+        text: &str,
+        id: Option<&str>,
+        fields: Option<&str>,
+    ) -> Result<(), E> {
+        self.texts.push(text, id, fields);
+        self.keep().map_err(|problem| fail(self.meter, problem))
     }
 
-    /// `texts` or `documents` of a request body: an array, and no text beside it.
-    pub(super) fn list_of_texts(&self) -> Option<&'a RawValue> {
-        let lists = ["texts", "documents"].map(|name| self.get(name));
-        let list = lists.into_iter().flatten().find(|value| json::kind(value) == "an array")?;
-        self.get("text").is_none().then_some(list)
+    pub(super) fn keep(&self) -> Result<(), super::ReadError> {
+        self.meter.keep(self.texts.len(), self.texts.memory_bytes() + self.beside)
     }
 
-    pub(super) fn optional_string(&self, name: &str) -> Result<Option<String>, InputError> {
-        match self.get(name).filter(|value| json::kind(value) != "null") {
-            Some(value) => self.string(name, value).map(Some),
-            None => Ok(None),
-        }
+    /// Keeps the text of an object.
+    pub(super) fn push_object<E: Error>(&mut self, object: &Object) -> Result<(), E> {
+        let wrong = |meter, error: InputError| fail(meter, error);
+        let text = self.text_of(object).map_err(|error| wrong(self.meter, error))?;
+        let (id, id_field) = self.id_of(object).map_err(|error| wrong(self.meter, error))?;
+        let fields = self.options.keep_fields.then(|| {
+            let is_text = |name: &str| match self.options.text_fields.as_slice() {
+                [] => self.text.as_deref() == Some(name),
+                named => named.iter().any(|field| field == name),
+            };
+            object.without(|name| is_text(name) || id_field == Some(name))
+        });
+        self.push(&text, id, fields.flatten().as_deref())
     }
 
-    pub(super) fn string(&self, name: &str, value: &RawValue) -> Result<String, InputError> {
-        match json::kind(value) {
-            "a string" => serde_json::from_str(value.get()).map_err(|e| {
-                self.wrong(InputProblem::NotJson { reason: format!("`{name}`: {e}") })
-            }),
-            found => Err(self.wrong(InputProblem::NotAString { field: name.into(), found })),
-        }
-    }
-
-    pub(super) fn wrong(&self, problem: InputProblem) -> InputError {
-        InputError { line: json::line_of(self.text, self.value), problem }
-    }
-
-    pub(super) fn no_text(&self, looked_for: &[&str]) -> InputError {
-        self.wrong(InputProblem::NoText {
-            looked_for: looked_for.iter().map(|name| name.to_string()).collect(),
-            fields: self.fields.iter().map(|(name, _)| name.to_string()).collect(),
-        })
-    }
-}
-
-/// Finds texts and ids; the first object decides which field is the text of all.
-pub(super) struct Fields<'o> {
-    options: &'o InputOptions,
-    text: Option<String>,
-}
-
-impl<'o> Fields<'o> {
-    pub(super) fn new(options: &'o InputOptions) -> Self {
-        Fields { options, text: None }
-    }
-
-    /// The elements of an array that was read from `text`.
-    pub(super) fn texts(&mut self, text: &str, list: &RawValue) -> Result<Vec<Text>, InputError> {
-        let not_json = |error: serde_json::Error| InputError {
-            line: json::line_of(text, list),
-            problem: InputProblem::NotJson { reason: error.to_string() },
-        };
-        let elements: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(not_json)?;
-        elements.into_iter().map(|element| self.text(text, element)).collect()
-    }
-
-    /// A string or an object that was read from `text`.
-    pub(super) fn text(&mut self, text: &str, value: &RawValue) -> Result<Text, InputError> {
-        let wrong = |problem| InputError { line: json::line_of(text, value), problem };
-        match json::kind(value) {
-            "a string" => {
-                let not_json =
-                    |e: serde_json::Error| wrong(InputProblem::NotJson { reason: e.to_string() });
-                let text = serde_json::from_str(value.get()).map_err(not_json)?;
-                Ok(Text { id: None, text, fields: None })
-            }
-            "an object" => self.of_object(&Object::parse(text, value)?),
-            found => Err(wrong(InputProblem::NotAText { found })),
-        }
-    }
-
-    fn of_object(&mut self, object: &Object<'_>) -> Result<Text, InputError> {
-        let (text, text_fields) = self.text_of(object)?;
-        let (id, id_field) = self.id_of(object)?;
-        let is_used = |name: &str| text_fields.iter().any(|f| f == name) || id_field == Some(name);
-        let rest = object.fields.iter().filter(|(name, _)| !is_used(name));
-        let fields = match self.options.keep_fields {
-            true => {
-                written(rest).map_err(|reason| object.wrong(InputProblem::NotJson { reason }))?
-            }
-            false => None,
-        };
-        Ok(Text { id, text, fields })
-    }
-
-    /// The text, and the fields that it is made of.
-    fn text_of(&mut self, object: &Object<'_>) -> Result<(String, Vec<String>), InputError> {
+    fn text_of<'j>(&mut self, object: &'j Object) -> Result<Cow<'j, str>, InputError> {
         let named = &self.options.text_fields;
         if !named.is_empty() {
-            return joined(object, named).map(|text| (text, named.clone()));
+            return joined(object, named).map(Cow::Owned);
         }
+        let list = |name| object.get(name).is_some_and(|value| json::kind(value) == "an array");
         let field = match &self.text {
             Some(field) => field.clone(),
-            None if object.list_of_texts().is_some() => {
+            None if !object.has("text") && (list("texts") || list("documents")) => {
                 return Err(object.wrong(InputProblem::Several));
             }
             None => self.text.insert(guess(object)?).clone(),
         };
         let value = object.get(&field).ok_or_else(|| object.no_text(&[&field]))?;
-        let text = object.string(&field, value)?;
+        // Without escapes it is what is written.
+        let text = match serde_json::from_str::<&str>(value) {
+            Ok(text) => Cow::Borrowed(text),
+            Err(_) => Cow::Owned(object.string(&field, value)?),
+        };
         let title = object.optional_string("title")?.unwrap_or_default();
-        Ok((passage(&title, text), vec![field]))
+        Ok(if title.is_empty() { text } else { Cow::Owned(passage(&title, text.into_owned())) })
     }
 
-    fn id_of(
+    fn id_of<'j>(
         &self,
-        object: &Object<'_>,
-    ) -> Result<(Option<Box<RawValue>>, Option<&str>), InputError> {
-        let some = |value: &RawValue| (json::kind(value) != "null").then(|| one_line(value));
+        object: &'j Object,
+    ) -> Result<(Option<&'j str>, Option<&'o str>), InputError> {
+        let some = |value: &'j str| (json::kind(value) != "null").then_some(value);
         if let Some(field) = &self.options.id_field {
             let problem = || object.wrong(InputProblem::NoField { field: field.clone() });
             return Ok((some(object.get(field).ok_or_else(problem)?), Some(field)));
         }
         let found = ["id", "_id"].into_iter().find_map(|name| Some((object.get(name)?, name)));
         Ok(found.map_or((None, None), |(value, name)| (some(value), Some(name))))
+    }
+}
+
+/// What becomes of a field of an object that is one text, whose field `text` is if that is known.
+pub(super) fn uses(options: &InputOptions, text: Option<&str>, name: &str) -> Use {
+    let is = |named: &str| {
+        let within = || named.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+        named == name || within()
+    };
+    let is_id = match &options.id_field {
+        Some(field) => is(field),
+        None => matches!(name, "id" | "_id"),
+    };
+    let is_text = match (options.text_fields.as_slice(), text) {
+        ([], Some(field)) => name == "title" || name == field,
+        ([], None) => {
+            matches!(name, "text" | "title" | "texts" | "documents") || TEXT_FIELDS.contains(&name)
+        }
+        (named, _) => named.iter().any(|field| is(field)),
+    };
+    if is_id || is_text { Use::Wanted } else { Use::Other }
+}
+
+/// Texts of a list, or one after another.
+impl Lists for Fields<'_, '_, '_, '_> {
+    fn element<'de, D: Deserializer<'de>>(&mut self, element: D) -> Result<(), D::Error> {
+        let line = self.meter.line.get();
+        element.deserialize_any(TextVisitor { fields: self, line })
+    }
+}
+
+/// No lists in there.
+pub(super) struct NoLists;
+
+impl Lists for NoLists {
+    fn element<'de, D: Deserializer<'de>>(&mut self, _: D) -> Result<(), D::Error> {
+        Err(D::Error::custom("a list that nobody asked for"))
+    }
+}
+
+/// A string or an object is a text.
+pub(super) struct TextVisitor<'f, 'o, 'c, 'm, 'a> {
+    pub(super) fields: &'f mut Fields<'o, 'c, 'm, 'a>,
+    pub(super) line: usize,
+}
+
+impl TextVisitor<'_, '_, '_, '_, '_> {
+    fn refuse<E: Error>(self, found: &'static str) -> E {
+        fail(self.fields.meter, not_a_text(self.line, found))
+    }
+}
+
+pub(super) fn not_a_text(line: usize, found: &'static str) -> InputError {
+    InputError { line, problem: InputProblem::NotAText { found } }
+}
+
+impl<'de> Visitor<'de> for TextVisitor<'_, '_, '_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a string or an object")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.fields.push(text, None, None)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        let mut object = std::mem::take(&mut self.fields.object);
+        let fields = &*self.fields;
+        let keep = fields.options.keep_fields;
+        let uses = |name: &str, _: &Object| uses(fields.options, fields.text.as_deref(), name);
+        object.read(fields.meter, keep, uses, &mut NoLists, map)?;
+        self.fields.push_object(&object)?;
+        self.fields.object = object;
+        Ok(())
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+        Err(self.refuse("an array"))
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Err(self.refuse("null"))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Err(self.refuse("a truth value"))
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Err(self.refuse("a number"))
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Err(self.refuse("a number"))
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Err(self.refuse("a number"))
     }
 }
 
@@ -186,7 +204,7 @@ pub(crate) fn passage(title: &str, text: String) -> String {
 }
 
 /// Those of the named fields that there are, joined.
-fn joined(object: &Object<'_>, named: &[String]) -> Result<String, InputError> {
+fn joined(object: &Object, named: &[String]) -> Result<String, InputError> {
     let mut parts = Vec::new();
     for name in named {
         // One that is missing among several is left out, a lone one that is null is named.
@@ -203,13 +221,12 @@ fn joined(object: &Object<'_>, named: &[String]) -> Result<String, InputError> {
 }
 
 /// The field of an object that is its text.
-fn guess(object: &Object<'_>) -> Result<String, InputError> {
-    if object.get("text").is_some() {
+fn guess(object: &Object) -> Result<String, InputError> {
+    if object.has("text") {
         return Ok("text".into());
     }
-    let own = |name: &&str| object.fields.iter().any(|(field, _)| field == name);
     let is_string = |name: &str| object.get(name).is_some_and(|v| json::kind(v) == "a string");
-    let there: Vec<&str> = TEXT_FIELDS.into_iter().filter(|name| own(name)).collect();
+    let there: Vec<&str> = TEXT_FIELDS.into_iter().filter(|name| object.has(name)).collect();
     let strings: Vec<&str> = there.iter().copied().filter(|name| is_string(name)).collect();
     match (strings.as_slice(), there.first()) {
         ([one], _) => Ok(one.to_string()),
@@ -218,32 +235,5 @@ fn guess(object: &Object<'_>) -> Result<String, InputError> {
         (several, _) => Err(object.wrong(InputProblem::Ambiguous {
             fields: several.iter().map(|name| name.to_string()).collect(),
         })),
-    }
-}
-
-/// Fields as one object on one line; nothing where there are none.
-fn written<'f>(
-    fields: impl Iterator<Item = &'f (String, &'f RawValue)>,
-) -> Result<Option<Box<RawValue>>, String> {
-    let mut object = String::new();
-    for (name, value) in fields {
-        object.push(if object.is_empty() { '{' } else { ',' });
-        object += &serde_json::to_string(name).map_err(|e| e.to_string())?;
-        object.push(':');
-        object += &json::compact(value.get());
-    }
-    if object.is_empty() {
-        return Ok(None);
-    }
-    object.push('}');
-    RawValue::from_string(object).map(Some).map_err(|e| e.to_string())
-}
-
-fn one_line(value: &RawValue) -> Box<RawValue> {
-    match value.get().contains('\n') {
-        true => {
-            RawValue::from_string(json::compact(value.get())).unwrap_or_else(|_| value.to_owned())
-        }
-        false => value.to_owned(),
     }
 }

@@ -1,28 +1,29 @@
-//! JSON as it is written: values one a line or one after another, where each stands, and what it is.
+//! JSON as it is written: what begins as it does, what a value is, halves of surrogate pairs.
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
+use super::error::InputProblem;
 
-use super::error::{InputError, InputProblem};
-
-/// Whether the first line that is not blank begins as JSON does, and not as prose may.
-pub(super) fn begins(text: &str) -> bool {
-    let Some(line) = text.lines().map(str::trim).find(|line| !line.is_empty()) else {
-        return false;
-    };
-    let whole = || serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok();
+/// Whether a line, the first that is not blank, begins as JSON does, and not as prose may. Nothing where that cannot be
+/// said before the `whole` line is there.
+pub(super) fn begins(line: &str, whole: bool) -> Option<bool> {
+    let is_json = || whole.then(|| serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok());
     let mut chars = line.chars();
     let (first, rest) = (chars.next(), chars.as_str().trim_start());
     match (first, rest.chars().next()) {
-        (Some('{'), None | Some('"' | '\'')) => true,
-        (Some('{'), Some('}')) => whole(),
-        (Some('{'), Some(_)) => begins_with_a_name(rest),
-        (Some('['), None | Some('"' | '{' | '[')) => true,
-        (Some('['), Some(_)) => whole(),
-        _ => false,
+        (None | Some('{' | '['), None) if !whole => None,
+        (Some('{'), None | Some('"' | '\'')) => Some(true),
+        (Some('{'), Some('}')) => is_json(),
+        (Some('{'), Some(_)) if !whole && rest.len() < LONGEST_NAME => None,
+        (Some('{'), Some(_)) => Some(begins_with_a_name(rest)),
+        (Some('['), None | Some('"' | '{' | '[')) => Some(true),
+        (Some('['), Some(_)) => is_json(),
+        _ => Some(false),
     }
 }
+
+/// Bytes within which a name without quotes is over.
+const LONGEST_NAME: usize = 4096;
 
 /// `name:`, as languages beside JSON allow without quotes.
 fn begins_with_a_name(text: &str) -> bool {
@@ -31,43 +32,28 @@ fn begins_with_a_name(text: &str) -> bool {
     rest.len() < text.len() && rest.trim_start().starts_with(':')
 }
 
-/// The values of a text: one a line, or else one after another.
-pub(super) fn values(text: &str) -> Result<Vec<&RawValue>, InputError> {
-    let mut lines = Vec::new();
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        match serde_json::from_str(line) {
-            Ok(value) => lines.push(value),
-            // Where whole values came before, the line is wrong, unless all is right when read without lines.
-            Err(error) => {
-                let values: Result<Vec<&RawValue>, _> =
-                    serde_json::Deserializer::from_str(text).into_iter::<&RawValue>().collect();
-                return values.map_err(|of_all| match lines.is_empty() {
-                    true => not_json(of_all.line(), &of_all, text),
-                    false => not_json(at + 1, &error, text),
-                });
-            }
-        }
-    }
-    Ok(lines)
+/// The parser's words without its place, which counts from where it began.
+pub(super) fn not_json(error: &serde_json::Error) -> InputProblem {
+    let reason = error.to_string();
+    let reason = reason.split(" at line ").next().unwrap_or_default().to_string();
+    InputProblem::NotJson { reason }
 }
 
-/// The parser's words without its place, which counts from where it began.
-fn not_json(line: usize, error: &serde_json::Error, text: &str) -> InputError {
-    let reason = error.to_string();
-    let reason = reason.split(" at line ").next().unwrap_or_default();
-    let line_text = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    let next = line_text.trim_start_matches(['{', '[', ',', ' ', '\t']).trim_start();
-    let foreign = next.starts_with('\'') || begins_with_a_name(next);
-    let reason = match foreign {
-        true => "strings and names stand in double quotes".into(),
-        false => reason.into(),
-    };
-    InputError { line: line.max(1), problem: InputProblem::NotJson { reason } }
+/// What is wrong with JSON whose line begins so: as other languages write it, or in the parser's words.
+pub(super) fn not_json_in(line: &str, error: &serde_json::Error) -> InputProblem {
+    let next = line.trim_start_matches(['{', '[', ',', ' ', '\t']).trim_start();
+    match next.starts_with('\'') || begins_with_a_name(next) {
+        true => {
+            let reason = "strings and names stand in double quotes".into();
+            InputProblem::NotJson { reason }
+        }
+        false => not_json(error),
+    }
 }
 
 /// What a value is, in words.
-pub(super) fn kind(value: &RawValue) -> &'static str {
-    match value.get().bytes().next() {
+pub(super) fn kind(value: &str) -> &'static str {
+    match value.bytes().next() {
         Some(b'"') => "a string",
         Some(b'{') => "an object",
         Some(b'[') => "an array",
@@ -77,61 +63,77 @@ pub(super) fn kind(value: &RawValue) -> &'static str {
     }
 }
 
-/// The line, from 1, on which a value that was read from `text` begins.
-pub(super) fn line_of(text: &str, value: &RawValue) -> usize {
-    Lines::new(text).of(value)
-}
-
-/// [`line_of`] for values in the order in which they stand, without counting anew for each.
-pub(super) struct Lines<'t> {
-    text: &'t str,
-    /// Lines that end before this byte are counted.
-    seen: usize,
-    line: usize,
-}
-
-impl<'t> Lines<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        Lines { text, seen: 0, line: 1 }
-    }
-
-    pub(super) fn of(&mut self, value: &RawValue) -> usize {
-        let at = (value.get().as_ptr() as usize).wrapping_sub(self.text.as_ptr() as usize);
-        let between = self.text.as_bytes().get(self.seen..at).unwrap_or_default();
-        self.line += between.iter().filter(|&&b| b == b'\n').count();
-        self.seen = self.seen.max(at);
-        self.line
-    }
-}
-
 /// JSON with U+FFFD in place of every half of a surrogate pair that has no other half; no byte moves.
 pub(crate) fn without_lone_surrogates(json: &str) -> Cow<'_, str> {
-    let bytes = json.as_bytes();
-    let mut lone = Vec::new();
-    let mut at = 0;
-    while let Some(found) = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == b'\\')) {
-        at += found;
-        at += match (escaped_unit(bytes, at), escaped_unit(bytes, at + 6)) {
-            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
-            (Some(0xd800..=0xdfff), _) => {
-                lone.push(at);
-                6
+    let mut bytes = Cow::Borrowed(json.as_bytes());
+    if lone_surrogate(&bytes, 0).is_some() {
+        Repair { last: true }.lone_surrogates(bytes.to_mut());
+    }
+    match bytes {
+        Cow::Borrowed(_) => Cow::Borrowed(json),
+        // One escape stands in place of another.
+        Cow::Owned(bytes) => Cow::Owned(String::from_utf8(bytes).unwrap_or_else(|_| json.into())),
+    }
+}
+
+/// A piece of JSON to be repaired.
+pub(super) struct Repair {
+    /// Whether nothing comes behind it.
+    pub(super) last: bool,
+}
+
+impl Repair {
+    /// Writes U+FFFD over every half of a surrogate pair that has no other half; how many bytes can be told by now.
+    pub(super) fn lone_surrogates(&self, json: &mut [u8]) -> usize {
+        let mut at = 0;
+        while let Some(place) = next_escape(json, at) {
+            if place + 2 * UNIT > json.len() && !self.last {
+                return place;
             }
-            _ => 2,
-        };
+            at = match escape(json, place) {
+                Escape::Lone => {
+                    json[place..place + UNIT].copy_from_slice(b"\\ufffd");
+                    place + UNIT
+                }
+                Escape::Of(bytes) => place + bytes,
+            };
+        }
+        // Behind an escape that is cut off by the end.
+        json.len()
     }
-    if lone.is_empty() {
-        return Cow::Borrowed(json);
+}
+
+/// Bytes of an escape `\uXXXX`.
+const UNIT: usize = 6;
+
+enum Escape {
+    /// So many bytes, and in order.
+    Of(usize),
+    /// Half of a surrogate pair.
+    Lone,
+}
+
+fn next_escape(json: &[u8], from: usize) -> Option<usize> {
+    Some(from + json.get(from..)?.iter().position(|&b| b == b'\\')?)
+}
+
+fn escape(json: &[u8], at: usize) -> Escape {
+    match (escaped_unit(json, at), escaped_unit(json, at + UNIT)) {
+        (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => Escape::Of(2 * UNIT),
+        (Some(0xd800..=0xdfff), _) => Escape::Lone,
+        _ => Escape::Of(2),
     }
-    let mut repaired = String::with_capacity(json.len());
-    let mut copied = 0;
-    for at in lone {
-        repaired.push_str(&json[copied..at]);
-        repaired.push_str("\\ufffd");
-        copied = at + 6;
+}
+
+fn lone_surrogate(json: &[u8], from: usize) -> Option<usize> {
+    let mut at = from;
+    loop {
+        let place = next_escape(json, at)?;
+        match escape(json, place) {
+            Escape::Lone => return Some(place),
+            Escape::Of(bytes) => at = place + bytes,
+        }
     }
-    repaired.push_str(&json[copied..]);
-    Cow::Owned(repaired)
 }
 
 /// The UTF-16 unit of an escape `\uXXXX` that stands at `at`.
@@ -141,16 +143,54 @@ fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// JSON without the white space between its parts, so that it stands on one line.
-pub(super) fn compact(json: &str) -> String {
-    let mut compact = String::with_capacity(json.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for c in json.chars() {
-        if in_string || !c.is_ascii_whitespace() {
-            compact.push(c);
+/// Adds JSON without the white space between its parts, so that it stands on one line.
+pub(super) fn compact(json: &str, to: &mut String) {
+    let (mut in_string, mut escaped, mut begin) = (false, false, 0);
+    for (at, b) in json.bytes().enumerate() {
+        if !in_string && b.is_ascii_whitespace() {
+            to.push_str(&json[begin..at]);
+            begin = at + 1;
         }
-        in_string = in_string != (c == '"' && !escaped);
-        escaped = in_string && c == '\\' && !escaped;
+        in_string = in_string != (b == b'"' && !escaped);
+        escaped = in_string && b == b'\\' && !escaped;
     }
-    compact
+    to.push_str(&json[begin..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Read in pieces, JSON is repaired as it is in one.
+        #[test]
+        fn surrogates_are_repaired_across_seams(
+            parts in prop::collection::vec(
+                prop::sample::select(vec!["\\ud83d", "\\ude00", "\\u00e9", "\\\\", "\\n", "x", "é", "\\uD8"]),
+                0..20,
+            ),
+            piece in 1usize..9,
+        ) {
+            let json = parts.concat();
+            let whole = without_lone_surrogates(&json).into_owned();
+            let mut bytes = json.clone().into_bytes();
+            let (mut done, mut end) = (0, 0);
+            while end < bytes.len() {
+                end = (end + piece).min(bytes.len());
+                let last = end == bytes.len();
+                done += Repair { last }.lone_surrogates(&mut bytes[done..end]);
+            }
+            prop_assert_eq!(done, bytes.len());
+            prop_assert_eq!(String::from_utf8(bytes).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn white_space_outside_of_strings_goes() {
+        let mut to = String::new();
+        compact("{ \"a \\\" b\" :\n[1, \"é \"] }", &mut to);
+        assert_eq!(to, "{\"a \\\" b\":[1,\"é \"]}");
+    }
 }
