@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use grating::{Isa, ModelSource, Precision, RowCacheSize, WeightFormat, WindowSize};
 
@@ -127,10 +127,10 @@ pub(crate) struct RerankArgs {
     pub(crate) format: Format,
     /// Field of JSON objects that is the text, or several, joined by spaces. By default `text`, after the `title` if there
     /// is one, or else `content`, `contents`, `passage`, `document` or `body`.
-    #[arg(long, value_name = "NAME[,NAME]", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME[,NAME]", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     pub(crate) text_field: Vec<String>,
     /// Field of JSON objects that is the id; by default `id` or `_id`.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) id_field: Option<String>,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
@@ -139,7 +139,8 @@ pub(crate) struct RerankArgs {
     /// Most tokens of a text with its query and template; longer texts are cut. By default the model's own limit.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_length: Option<usize>,
-    /// Give up where the answer is not there within this time: 500ms, 2s, 1.5m.
+    /// Give up where the answer is not there within this time from the start, reading and opening the model included:
+    /// 500ms, 2s, 1.5m.
     #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "queries")]
     pub(crate) deadline: Option<Duration>,
     /// Write what ran when to FILE, for Perfetto or chrome://tracing.

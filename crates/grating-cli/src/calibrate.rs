@@ -1,10 +1,9 @@
 //! `grating calibrate`.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use grating::calibrate::{
     Dataset, Options, Reading, RecordOptions, SampleSize, Traces, fit, plot, record,
 };
@@ -18,7 +17,7 @@ use crate::{engine, output};
 pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     // What would come to light after hours of computing comes to light now.
     for file in [Some(&args.out), args.traces.as_ref(), args.plot.as_ref()].into_iter().flatten() {
-        check_folder(file)?;
+        output::check_file(file)?;
     }
     let data = Dataset::read(&args.data).map_err(grating::Error::from)?;
     let data = data.sample(args.queries.unwrap_or(usize::MAX));
@@ -37,22 +36,13 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
         std::fs::write(file, plot(&profile))
             .with_context(|| format!("cannot write {}", file.display()))?;
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     match args.json {
         true => output::json(&mut out, &profile)?,
         false => print(&mut out, &profile)?,
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn check_folder(file: &Path) -> Result<()> {
-    match file.parent() {
-        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
-            bail!("cannot write {}: there is no folder {}", file.display(), folder.display())
-        }
-        _ => Ok(()),
-    }
 }
 
 fn build(args: &CalibrateArgs) -> Result<Reranker> {

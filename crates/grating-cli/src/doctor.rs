@@ -12,7 +12,7 @@ use crate::output;
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let source = args.model.resolve()?;
     let report = grating::doctor(&source);
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     match args.json {
         true => output::json(&mut out, &report)?,
         false => print(&mut out, &report)?,

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use grating::calibrate::Reading;
 use grating::{
     IoMode, Mode, ModelSource, Policy, Profile, Pruning, Reranker, RerankerBuilder, Savings, Spill,
@@ -61,9 +61,19 @@ pub(crate) fn warn_of_instruction(instruction: Option<&str>, reranker: &Reranker
     }
 }
 
+/// An error of a setting with the option that sets it.
+fn with_option(error: grating::Error) -> anyhow::Error {
+    let option = match error.setting() {
+        Some("threads") => "--threads",
+        Some("max_length") => "--max-length",
+        _ => return error.into(),
+    };
+    anyhow::anyhow!("{error} ({option})")
+}
+
 /// Opens the model, and says on stderr what to look at in its files.
 pub(crate) fn build(builder: RerankerBuilder) -> Result<Reranker> {
-    let reranker = builder.build()?;
+    let reranker = builder.build().map_err(with_option)?;
     for warning in &reranker.info().warnings {
         eprintln!("grating: {warning}");
     }
@@ -111,7 +121,10 @@ pub(crate) fn pruning(builder: RerankerBuilder, args: &PruningArgs) -> Result<Re
     Ok(match (policy, &args.profile) {
         _ if args.no_prune => builder.pruning(Pruning::Off),
         (Some(policy), _) => builder.pruning(Pruning::By(policy)),
-        (None, Some(file)) => builder.profile(Profile::read(file).map_err(grating::Error::from)?),
+        (None, Some(file)) => {
+            let profile = Profile::read(file).map_err(grating::Error::from);
+            builder.profile(profile.context("--profile")?)
+        }
         (None, None) => builder,
     })
 }

@@ -1,7 +1,7 @@
 //! Texts and queries, from a file or standard input.
 
 use std::fs::File;
-use std::io::{IsTerminal, Read};
+use std::io::{ErrorKind, IsTerminal, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -10,6 +10,7 @@ use grating::input::{
 };
 
 use crate::args::{Format, RerankArgs};
+use crate::deadline::Deadline;
 use crate::engine::Opening;
 
 pub(crate) fn options(args: &RerankArgs) -> InputOptions {
@@ -36,6 +37,8 @@ pub(crate) struct Reading<'a> {
     pub(crate) budget: Option<u64>,
     /// The model, which takes its own part of the budget.
     pub(crate) model: &'a Opening<'a>,
+    /// Until when the answer is wanted.
+    pub(crate) deadline: Option<Deadline>,
 }
 
 impl Reading<'_> {
@@ -44,18 +47,37 @@ impl Reading<'_> {
         if is_terminal(file) {
             bail!("no texts: name a FILE, or pipe texts in (`-` reads what you type)");
         }
-        let input = Input::read(open(file)?, self.options, &mut self.room());
+        let input = Input::read(self.open(file)?, self.options, &mut self.room());
         input.map_err(|error| self.failure(file, error, "; --queries reads several requests", true))
     }
 
     /// Reads all queries; `-` is standard input.
     pub(crate) fn queries(&self, file: &Path) -> Result<QueryList> {
-        let queries = QueryList::read(open(Some(file))?, self.options, &mut self.room());
+        let queries = QueryList::read(self.open(Some(file))?, self.options, &mut self.room());
         let queries = queries.map_err(|error| self.failure(Some(file), error, "", false))?;
         if queries.is_empty() {
             bail!("{}: there are no queries", name(Some(file)));
         }
         Ok(queries)
+    }
+
+    fn open(&self, file: Option<&Path>) -> Result<Box<dyn Read>> {
+        let input: Box<dyn Read + Send> = match file.filter(|_| !is_standard(file)) {
+            Some(path) => {
+                let file = regular(path).map_err(|error| match error.kind() {
+                    ErrorKind::InvalidInput if !path.is_dir() => {
+                        anyhow!("{error}; what comes through a pipe is read as `-`")
+                    }
+                    _ => error.into(),
+                });
+                Box::new(file.with_context(|| format!("cannot read {}", path.display()))?)
+            }
+            None => Box::new(std::io::stdin()),
+        };
+        Ok(match self.deadline {
+            Some(deadline) => Box::new(deadline.read(input)),
+            None => input,
+        })
     }
 
     /// Within the budget the model is opened before much is read, so that what it takes is known.
@@ -78,9 +100,13 @@ impl Reading<'_> {
                 let advice = advice(&error.problem, self.options, several, texts);
                 anyhow!("{}: {error}{advice}", name(file))
             }
-            ReadError::Io(error) => self.model.failure().unwrap_or_else(|| {
-                anyhow::Error::new(error).context(format!("cannot read {}", name(file)))
-            }),
+            ReadError::Io(error) => {
+                let late = self.deadline.filter(|_| error.kind() == ErrorKind::TimedOut);
+                let late = late.map(|deadline| deadline.exceeded().into());
+                self.model.failure().or(late).unwrap_or_else(|| {
+                    anyhow::Error::new(error).context(format!("cannot read {}", name(file)))
+                })
+            }
             other => anyhow::Error::new(other).context(name(file)),
         }
     }
@@ -92,8 +118,14 @@ pub(crate) fn no_texts(file: Option<&Path>) -> anyhow::Error {
 }
 
 /// Whether that is standard input.
-pub(crate) fn is_standard(file: Option<&Path>) -> bool {
+fn is_standard(file: Option<&Path>) -> bool {
     file.is_none_or(|path| path == Path::new("-"))
+}
+
+/// Whether it is read from standard input, by whatever name.
+pub(crate) fn reads_standard(file: Option<&Path>) -> bool {
+    const NAMES: [&str; 3] = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+    is_standard(file) || file.is_some_and(|path| NAMES.iter().any(|name| path == Path::new(name)))
 }
 
 fn name(file: Option<&Path>) -> String {
@@ -101,19 +133,6 @@ fn name(file: Option<&Path>) -> String {
         Some(path) => path.display().to_string(),
         None => "standard input".into(),
     }
-}
-
-fn open(file: Option<&Path>) -> Result<Box<dyn Read>> {
-    Ok(match file.filter(|_| !is_standard(file)) {
-        Some(path) => {
-            let file = regular(path).map_err(|error| match error.kind() {
-                std::io::ErrorKind::InvalidInput => anyhow!("{error}; pipes can be read as `-`"),
-                _ => error.into(),
-            });
-            Box::new(file.with_context(|| format!("cannot read {}", path.display()))?)
-        }
-        None => Box::new(std::io::stdin().lock()),
-    })
 }
 
 /// Opens a regular file, or an open descriptor by its path, as `<(command)` of a shell is one.

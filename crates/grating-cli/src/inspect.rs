@@ -12,7 +12,7 @@ use crate::output;
 pub(crate) fn run(args: &InspectArgs) -> Result<ExitCode> {
     let source = args.model.resolve()?;
     let report = grating::inspect(&source)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     if args.json {
         output::json(&mut out, &report)?;
     } else {

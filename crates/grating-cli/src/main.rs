@@ -13,6 +13,7 @@ macro_rules! eprintln {
 
 mod args;
 mod calibrate;
+mod deadline;
 mod doctor;
 mod engine;
 mod input;
@@ -26,15 +27,15 @@ mod quantize;
 mod rerank;
 mod units;
 
-use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| wrong_usage(error));
     let result = match cli.command {
         Command::Rerank(args) => rerank::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
@@ -56,6 +57,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// The parser of the arguments does not say which of them is no text.
+fn wrong_usage(error: clap::Error) -> ! {
+    let other = std::env::args_os().skip(1).find(|argument| argument.to_str().is_none());
+    match other.filter(|_| error.kind() == ErrorKind::InvalidUtf8) {
+        Some(argument) => {
+            let argument = output::printable(&argument.to_string_lossy());
+            let message = format!(
+                "`{argument}` is not UTF-8; only files, folders and models may have such names"
+            );
+            Cli::command().error(ErrorKind::InvalidUtf8, message).exit()
+        }
+        None => error.exit(),
+    }
+}
+
 /// The error and its causes, less what the words before have said: the library's errors quote their causes themselves.
 fn without_repetition(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
@@ -69,7 +85,7 @@ fn without_repetition(error: &anyhow::Error) -> String {
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let io = error.chain().find_map(|cause| cause.downcast_ref::<std::io::Error>());
-    io.is_some_and(|io| io.kind() == ErrorKind::BrokenPipe)
+    io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn is_cancelled(error: &anyhow::Error) -> bool {

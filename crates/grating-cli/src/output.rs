@@ -2,10 +2,45 @@
 
 use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde::Serialize;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// Standard output, whose errors say that it is what cannot be written.
+pub(crate) fn stdout() -> impl Write {
+    struct Stdout(std::io::StdoutLock<'static>);
+
+    fn named(error: std::io::Error) -> std::io::Error {
+        // Of its kind: a closed pipe must be known for what it is.
+        let words = format!("the output cannot be written: {error}");
+        std::io::Error::new(error.kind(), words)
+    }
+
+    impl Write for Stdout {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(bytes).map_err(named)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            self.0.flush().map_err(named)
+        }
+    }
+
+    Stdout(std::io::stdout().lock())
+}
+
+/// Whether a file may be written there, as far as that can be told before there is anything to write.
+pub(crate) fn check_file(file: &Path) -> Result<()> {
+    match file.parent() {
+        _ if file.is_dir() => bail!("cannot write {}: it is a folder; name a file", file.display()),
+        Some(folder) if folder != Path::new("") && !folder.is_dir() => {
+            bail!("cannot write {}: there is no folder {}", file.display(), folder.display())
+        }
+        _ => Ok(()),
+    }
+}
 
 /// Columns of the terminal that standard output goes to, if it goes to one.
 pub(crate) fn terminal_width() -> Option<usize> {

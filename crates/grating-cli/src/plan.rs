@@ -25,7 +25,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
         );
     }
     let plan = reranker.plan(args.candidates, args.tokens.unwrap_or(TOKENS).min(limit))?;
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     match args.json {
         true => output::json(&mut out, &plan)?,
         false => write!(out, "{plan}")?,

@@ -13,7 +13,7 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
     let source = args.model.resolve()?;
     let cancel = interrupt::token();
     let report = grating::quantize_cancellable(&source, args.format, &args.out, &cancel)?;
-    let mut out = std::io::stdout().lock();
+    let mut out = output::stdout();
     match args.json {
         true => output::json(&mut out, &report)?,
         false => print(&mut out, args, &report)?,

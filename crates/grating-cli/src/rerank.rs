@@ -17,9 +17,10 @@ use grating::{Request, Reranker, Selection, Texts};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::args::{Cli, RerankArgs};
+use crate::deadline::Deadline;
 use crate::engine::Opening;
 use crate::notice::Truncations;
-use crate::{engine, input};
+use crate::{engine, input, output};
 
 /// What is to be answered.
 struct Work {
@@ -49,24 +50,26 @@ impl Work {
 const TOP_K: usize = 10;
 
 pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
+    let deadline = args.deadline.map(Deadline::after);
     let model = Opening::new(|| {
         let reranker = build(args)?;
         engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
         Ok(reranker)
     });
     // Cheap mistakes come to light before a model is fetched or loaded.
-    let work = read(args, &model)?;
+    args.timeline.iter().try_for_each(|file| output::check_file(file))?;
+    let work = read(args, &model, deadline)?;
     let reranker = model.get()?;
     let mut truncations = Truncations::default();
-    let mut out = std::io::stdout().lock();
-    let requests = work.queries.iter().filter_map(|query| request(args, &work, &query));
+    let mut out = output::stdout();
+    let requests = work.queries.iter().filter_map(|query| request(args, &work, &query, deadline));
     let mut selections = reranker.rerank_many(requests);
     for (number, query) in work.queries.iter().enumerate() {
         let (texts, range) = work.texts_of(&query);
         // One of many queries may have found nothing.
         let selection = match range.is_empty() {
             true => None,
-            false => answer(args, &query, selections.next())?,
+            false => answer(args, &query, selections.next(), deadline)?,
         };
         if let Some(selection) = &selection {
             truncations.add(&selection.stats);
@@ -90,13 +93,20 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(args: &RerankArgs, model: &Opening<'_>) -> Result<Work> {
+fn read(args: &RerankArgs, model: &Opening<'_>, deadline: Option<Deadline>) -> Result<Work> {
     let (options, file) = (input::options(args), args.file.as_deref());
     let budget = args.engine.memory_budget;
-    let reading = input::Reading { options: &options, budget, model };
-    if let Some(queries) = &args.queries {
-        let queries = reading.queries(queries)?;
+    let reading = input::Reading { options: &options, budget, model, deadline };
+    if let Some(path) = &args.queries {
+        let both = input::reads_standard(Some(path)) && input::reads_standard(file);
+        if both && file.is_some() {
+            both_standard();
+        }
+        let queries = reading.queries(path)?;
         let own = queries.iter().all(|query| query.texts.is_some());
+        if both && !own {
+            both_standard();
+        }
         // Texts that no query needs are read where they are named, so that a mistake in them is told.
         let texts = match own && file.is_none() {
             true => TextList::default(),
@@ -119,14 +129,28 @@ fn read(args: &RerankArgs, model: &Opening<'_>) -> Result<Work> {
     Ok(Work { queries, texts, body: input.options })
 }
 
-/// Wrong usage, told as the parser of the arguments tells it.
 fn no_query() -> ! {
+    wrong_usage(
+        ErrorKind::MissingRequiredArgument,
+        "nothing to look for: give --query <TEXT> or --queries <FILE>, or a request body with a `query`",
+    )
+}
+
+fn both_standard() -> ! {
+    wrong_usage(
+        ErrorKind::ArgumentConflict,
+        "queries and texts cannot both be read from standard input: name a FILE for one of them, or give each query \
+         `texts` of its own",
+    )
+}
+
+/// Told as the parser of the arguments tells it.
+fn wrong_usage(kind: ErrorKind, message: &str) -> ! {
     let mut command = Cli::command();
     command.build();
-    let message = "nothing to look for: give --query <TEXT> or --queries <FILE>, or a request body with a `query`";
     match command.find_subcommand_mut("rerank") {
-        Some(rerank) => rerank.error(ErrorKind::MissingRequiredArgument, message).exit(),
-        None => command.error(ErrorKind::MissingRequiredArgument, message).exit(),
+        Some(rerank) => rerank.error(kind, message).exit(),
+        None => command.error(kind, message).exit(),
     }
 }
 
@@ -145,7 +169,12 @@ fn build(args: &RerankArgs) -> Result<Reranker> {
 }
 
 /// What a query comes to for the library, with a progress bar; nothing where there are no texts.
-fn request(args: &RerankArgs, work: &Work, query: &Query<'_>) -> Option<Request> {
+fn request(
+    args: &RerankArgs,
+    work: &Work,
+    query: &Query<'_>,
+    deadline: Option<Deadline>,
+) -> Option<Request> {
     let (texts, range) = work.texts_of(query);
     if range.is_empty() {
         return None;
@@ -153,8 +182,8 @@ fn request(args: &RerankArgs, work: &Work, query: &Query<'_>) -> Option<Request>
     let k = args.top_k.or(work.options(query).top_n).unwrap_or(TOP_K);
     let request =
         Request::new(query.query, Texts::part(texts, range), k).timeline(args.timeline.is_some());
-    let request = match args.deadline {
-        Some(allowed) => request.deadline(allowed),
+    let request = match deadline {
+        Some(deadline) => request.deadline(deadline.left()),
         None => request,
     };
     let request = match args.pruning.mode {
@@ -180,8 +209,13 @@ fn answer(
     args: &RerankArgs,
     query: &Query<'_>,
     selection: Option<grating::Result<Selection>>,
+    deadline: Option<Deadline>,
 ) -> Result<Option<Selection>> {
-    let selection = selection.transpose();
+    let selection = selection.transpose().map_err(|error| match (error, deadline) {
+        // In what was allowed from the start.
+        (grating::Error::DeadlineExceeded { .. }, Some(deadline)) => deadline.exceeded(),
+        (error, _) => error,
+    });
     let selection = match &args.queries {
         Some(file) => {
             selection.with_context(|| format!("{}: line {}", file.display(), query.line))?

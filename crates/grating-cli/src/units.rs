@@ -43,10 +43,10 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         _ => return Err(expected()),
     };
     let bytes = number * factor;
-    if bytes.is_finite() && bytes >= 1.0 && bytes < u64::MAX as f64 {
-        Ok(bytes as u64)
-    } else {
-        Err("it must be at least one byte".into())
+    match bytes {
+        _ if bytes < 1.0 => Err("it must be at least one byte".into()),
+        _ if bytes < u64::MAX as f64 => Ok(bytes as u64),
+        _ => Err("it is more than any machine has; write a size such as 200MiB or 1GB".into()),
     }
 }
 

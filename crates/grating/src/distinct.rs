@@ -21,22 +21,42 @@ pub(crate) struct DistinctMap {
 
 /// Texts without their repetitions, at most [`MAX_TEXTS`]: the index of the first of each, in order, and where each text
 /// is among them. Where `equal` is not wanted, all are taken for different.
-pub(crate) fn distinct(texts: &dyn IndexedTexts, equal: bool) -> (Vec<u32>, DistinctMap) {
+///
+/// # Errors
+/// Those of `reserve`, which is told of so many bytes for so many distinct texts before they are taken.
+pub(crate) fn distinct<E>(
+    texts: &dyn IndexedTexts,
+    equal: bool,
+    reserve: impl Fn(usize, usize) -> Result<(), E>,
+) -> Result<(Vec<u32>, DistinctMap), E> {
     let count = texts.len() as u32;
     if !equal {
-        return ((0..count).collect(), DistinctMap::all(texts.len()));
+        reserve(texts.len(), texts.len() * TEXT_BYTES)?;
+        return Ok(((0..count).collect(), DistinctMap::all(texts.len())));
     }
     let mut seen = Seen::default();
-    let of = (0..count).map(|index| seen.place(texts, index)).collect();
+    let mut of = Vec::with_capacity(texts.len());
+    for index in 0..count {
+        if seen.is_full() {
+            // With where each of as many texts as it has room for is.
+            let slots = seen.slots();
+            reserve(seen.first.len(), slots * size_of::<u32>() + slots * TEXT_BYTES / 2)?;
+            seen.grow(texts, slots);
+        }
+        of.push(seen.place(texts, index));
+    }
     let places = DistinctMap::new(seen.first.len(), of);
-    (seen.first, places)
+    Ok((seen.first, places))
 }
+
+/// What each distinct text takes in a list of those and in a map.
+const TEXT_BYTES: usize = 5 * size_of::<u32>();
 
 /// The distinct texts so far, found by their hash: an open table of places, a power of two, at most three quarters full.
 #[derive(Default)]
 struct Seen {
     state: RandomState,
-    /// DistinctMap, or [`NONE`].
+    /// Places, or [`NONE`].
     table: Vec<u32>,
     first: Vec<u32>,
 }
@@ -44,15 +64,28 @@ struct Seen {
 const NONE: u32 = u32::MAX;
 
 impl Seen {
+    /// Whether it must grow before another text comes.
+    fn is_full(&self) -> bool {
+        4 * (self.first.len() + 1) > 3 * self.table.len()
+    }
+
+    /// Slots of the next table.
+    fn slots(&self) -> usize {
+        (2 * self.table.len()).max(16)
+    }
+
+    fn grow(&mut self, texts: &dyn IndexedTexts, slots: usize) {
+        // The old table goes first: it can be made again.
+        self.table = Vec::new();
+        self.table.resize(slots, NONE);
+        for place in 0..self.first.len() as u32 {
+            let (slot, _) = self.find(texts, self.first[place as usize], |_| false);
+            self.table[slot] = place;
+        }
+    }
+
     /// The place of a text among the distinct ones.
     fn place(&mut self, texts: &dyn IndexedTexts, index: u32) -> u32 {
-        if 4 * (self.first.len() + 1) > 3 * self.table.len() {
-            self.table = vec![NONE; (2 * self.table.len()).max(16)];
-            for place in 0..self.first.len() as u32 {
-                let (slot, _) = self.find(texts, self.first[place as usize], |_| false);
-                self.table[slot] = place;
-            }
-        }
         let text = texts.text(index as usize);
         let same = |first: u32| texts.text(first as usize) == text;
         match self.find(texts, index, same) {
@@ -148,21 +181,49 @@ impl DistinctMap {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
+
+    fn all(texts: &dyn IndexedTexts, equal: bool) -> (Vec<u32>, DistinctMap) {
+        distinct(texts, equal, |_, _| Ok::<_, Infallible>(())).unwrap()
+    }
+
+    #[test]
+    fn what_is_taken_is_told_before_and_may_be_refused() {
+        let texts: Vec<String> = (0..10_000).map(|n| n.to_string()).collect();
+        let told = std::cell::Cell::new(0);
+        let tell = |most: usize| {
+            let reserve = |count: usize, bytes: usize| {
+                told.set(told.get() + bytes);
+                if told.get() <= most { Ok(()) } else { Err(count) }
+            };
+            let outcome = distinct(&texts, true, reserve).map(drop);
+            (outcome, told.replace(0))
+        };
+        let (outcome, bytes) = tell(usize::MAX);
+        // The tables, and 20 bytes a text.
+        assert!(outcome.is_ok() && (10_000 * 24..10_000 * 80).contains(&bytes), "{bytes}");
+        assert!(tell(bytes / 2).0.is_err_and(|count| count < 10_000));
+        let same = vec!["a"; 100_000];
+        let reserve = |_, bytes: usize| if bytes < 1000 { Ok(()) } else { Err(bytes) };
+        assert!(distinct(&same, true, reserve).is_ok());
+        assert!(distinct(&same, false, reserve).is_err());
+    }
 
     #[test]
     fn equal_texts_share_a_place_and_order_is_kept() {
-        let (texts, places) = distinct(&vec!["b", "a", "b", "", "a"], true);
+        let (texts, places) = all(&vec!["b", "a", "b", "", "a"], true);
         assert_eq!(texts, [0, 1, 3]);
         assert_eq!((places.distinct(), places.of), (3, vec![0, 1, 0, 2, 1]));
-        let (texts, places) = distinct(&vec!["b", "b"], false);
+        let (texts, places) = all(&vec!["b", "b"], false);
         assert_eq!((texts, places), (vec![0, 1], DistinctMap::all(2)));
     }
 
     #[test]
     fn many_texts_are_told_apart() {
         let texts: Vec<String> = (0..10_000).map(|n| (n * 7919 % 3001).to_string()).collect();
-        let (first, places) = distinct(&texts, true);
+        let (first, places) = all(&texts, true);
         assert_eq!((first.len(), places.distinct()), (3001, 3001));
         assert!(first.windows(2).all(|w| w[0] < w[1]));
         for (text, &place) in texts.iter().zip(&places.of) {
@@ -172,10 +233,10 @@ mod tests {
 
     #[test]
     fn distinct_texts_become_those_of_the_request_in_order() {
-        let (_, places) = distinct(&vec!["b", "a", "b", "", "a"], true);
+        let (_, places) = all(&vec!["b", "a", "b", "", "a"], true);
         assert_eq!(places.expand(&[2, 0, 1]), [3, 0, 2, 1, 4]);
         assert_eq!(places.expand(&[]), [0; 0]);
         assert_eq!(DistinctMap::all(3).expand(&[1, 2]), [1, 2]);
-        assert_eq!(distinct(&Vec::<&str>::new(), true), (vec![], DistinctMap::all(0)));
+        assert_eq!(all(&Vec::<&str>::new(), true), (vec![], DistinctMap::all(0)));
     }
 }

@@ -208,6 +208,22 @@ impl From<IoError> for Error {
 }
 
 impl Error {
+    /// The method of [`RerankerBuilder`](crate::RerankerBuilder) that sets what cannot be used, where it is `threads` or
+    /// `max_length`.
+    pub fn setting(&self) -> Option<&'static str> {
+        let length = |error: &TokenizeError| matches!(error, TokenizeError::LimitTooSmall { .. });
+        match self {
+            Error::Setting { setting: "threads", .. } => Some("threads"),
+            Error::Tokenize(error) if length(error) => Some("max_length"),
+            Error::Model { reason, .. } => match &**reason {
+                ModelError::TooManyTokens { .. } => Some("max_length"),
+                ModelError::Tokenize(error) if length(error) => Some("max_length"),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Names the model that an error is about.
     pub(crate) fn of_model(model: &str, reason: ModelError) -> Self {
         Error::Model { model: model.to_string(), reason: Box::new(reason) }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use grating_backend::Precision;
 use grating_engine::{Deadline, Engine, Job, Reservation, Savings, Waiting};
-use grating_model::TextEncoder;
+use grating_model::{Encoding, TextEncoder};
 use grating_prune::Mode;
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
@@ -199,18 +199,20 @@ impl Reranker {
         let Entrance { called, deadline, rule } = entrance;
         let Options { k, instruction, cancel, on_progress, trace, states, timeline, .. } = options;
         let before = Instant::now();
-        let (first, places) = distinct(texts, self.savings.equal_texts);
         let instruction = instruction.as_deref().or(self.instruction.as_deref());
         let wanted = || match cancel.is_cancelled() {
             true => Err(Error::Cancelled),
             false => Ok(deadline.map_or(Ok(()), |deadline| deadline.check())?),
         };
+        let room = TokenRoom::new(&self.engine, self.budget);
+        let reserve = |texts, bytes| room.reserve(texts, bytes, wanted);
+        let (first, places) = distinct(texts, self.savings.equal_texts, reserve)?;
+        reserve(first.len(), first.len() * size_of::<Encoding>())?;
         let query = self.encoder.encode_query(query, instruction)?;
-        let room = TokenRoom::new(&self.engine, self.budget, first.len());
         let encode = |&index: &u32| {
             wanted()?;
             let encoding = self.encoder.encode(&query, texts.text(index as usize))?;
-            room.take(&encoding, &wanted)?;
+            room.take(&encoding, wanted)?;
             Ok::<_, Error>(encoding)
         };
         let encodings = parallel::map(&self.pool, &first, encode)?;

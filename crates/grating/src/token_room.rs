@@ -13,61 +13,79 @@ use crate::error::{Error, Result};
 const FREE: u64 = 1 << 20;
 /// Less room than this is none.
 const LEAST: u64 = 512 << 10;
-/// What a distinct text takes beside its tokens: in the request, and while it is computed.
-const TEXT_BYTES: u64 = size_of::<Encoding>() as u64 + 72;
+/// What a distinct text takes later: in the request, and while it is computed.
+const TEXT_BYTES: u64 = 72;
 /// What an allocator adds to each of a text's two lists.
 const ALLOCATION: u64 = 16;
+/// Tokens and types of a short text, where none has been seen.
+const SHORT: u64 = 80;
 /// How often one that waits for room looks again.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// Requests that need more than a little ask one after another: two that wait for each other's room would wait forever.
 static ASKING: Mutex<()> = Mutex::new(());
 
-/// Counts what a request's tokens take.
+/// Counts what a request's texts and tokens take.
 pub(crate) struct TokenRoom<'r> {
     engine: &'r Engine,
     budget: Option<u64>,
-    /// Distinct texts.
-    texts: usize,
+    /// Distinct texts, those that are encoded, and the bytes of these.
+    texts: AtomicU64,
     encoded: AtomicU64,
+    encoded_bytes: AtomicU64,
     taken: AtomicU64,
     /// May be taken before asking again.
     granted: AtomicU64,
 }
 
 impl<'r> TokenRoom<'r> {
-    pub(crate) fn new(engine: &'r Engine, budget: Option<u64>, texts: usize) -> Self {
+    pub(crate) fn new(engine: &'r Engine, budget: Option<u64>) -> Self {
         let counter = AtomicU64::new;
-        let granted = if budget.is_some() { FREE } else { u64::MAX };
-        TokenRoom {
-            engine,
-            budget,
-            texts,
-            encoded: counter(0),
-            taken: counter(TEXT_BYTES * texts as u64),
-            granted: counter(granted),
-        }
+        let granted = counter(if budget.is_some() { FREE } else { u64::MAX });
+        let (texts, encoded, encoded_bytes, taken) =
+            (counter(0), counter(0), counter(0), counter(0));
+        TokenRoom { engine, budget, texts, encoded, encoded_bytes, taken, granted }
     }
 
-    /// Counts the tokens of one text.
+    /// Counts what is about to be taken for so many distinct texts.
     ///
     /// # Errors
-    /// [`Error::TextsOverBudget`] where there is no room for them and nobody computes who would leave some; what `wanted`
-    /// says while it waits for that.
+    /// [`Error::TextsOverBudget`] where there is no room and nobody computes who would leave some; what `wanted` says while
+    /// it waits for that.
+    pub(crate) fn reserve(
+        &self,
+        texts: usize,
+        bytes: usize,
+        wanted: impl Fn() -> Result<()>,
+    ) -> Result<()> {
+        self.texts.store(texts as u64, Ordering::Relaxed);
+        self.add(bytes as u64, bytes as u64, wanted)
+    }
+
+    /// Counts the tokens of one text, which are there.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`].
     pub(crate) fn take(&self, encoding: &Encoding, wanted: impl Fn() -> Result<()>) -> Result<()> {
         let bytes = 4 * encoding.ids.capacity() + encoding.type_ids.capacity();
         let bytes = bytes as u64 + 2 * ALLOCATION;
-        let taken = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.encoded.fetch_add(1, Ordering::Relaxed);
+        self.encoded_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.add(bytes, 0, wanted)
+    }
+
+    /// `ahead` of the bytes are not taken yet.
+    fn add(&self, bytes: u64, ahead: u64, wanted: impl Fn() -> Result<()>) -> Result<()> {
+        let taken = self.taken.fetch_add(bytes, Ordering::Relaxed) + bytes;
         match self.budget {
             Some(budget) if taken > self.granted.load(Ordering::Relaxed) => {
-                self.ask(budget, wanted)
+                self.ask(budget, ahead, wanted)
             }
             _ => Ok(()),
         }
     }
 
-    fn ask(&self, budget: u64, wanted: impl Fn() -> Result<()>) -> Result<()> {
+    fn ask(&self, budget: u64, ahead: u64, wanted: impl Fn() -> Result<()>) -> Result<()> {
         let _turn = turn(&wanted)?;
         loop {
             let taken = self.taken.load(Ordering::Relaxed);
@@ -77,19 +95,20 @@ impl<'r> TokenRoom<'r> {
             grating_engine::settle();
             // Where the system does not tell, the plan decides.
             let resident = current_rss_bytes().unwrap_or(0);
-            // What the texts that are left take in the list.
-            let encoded = self.encoded.load(Ordering::Relaxed);
-            let ahead = (self.texts as u64).saturating_sub(encoded) * TEXT_BYTES;
-            let left = budget.saturating_sub(resident).saturating_sub(ahead);
+            let texts = self.texts.load(Ordering::Relaxed);
+            let needed = resident + ahead + TEXT_BYTES * texts;
+            let left = budget.saturating_sub(needed);
             if left >= LEAST {
                 self.granted.store(taken + left, Ordering::Relaxed);
                 return Ok(());
             }
-            if self.engine.waiting().running == 0 && self.engine.waiting().jobs.is_empty() {
-                let per_text = (taken - TEXT_BYTES * self.texts as u64) / encoded.max(1);
-                let rest = (self.texts as u64).saturating_sub(encoded) * per_text;
-                let about = resident + ahead + rest;
-                return Err(Error::TextsOverBudget { budget, texts: self.texts, about });
+            let waiting = self.engine.waiting();
+            if waiting.running == 0 && waiting.jobs.is_empty() {
+                let encoded = self.encoded.load(Ordering::Relaxed);
+                let bytes = self.encoded_bytes.load(Ordering::Relaxed);
+                let each = bytes.checked_div(encoded).unwrap_or(SHORT);
+                let about = needed + texts.saturating_sub(encoded) * each;
+                return Err(Error::TextsOverBudget { budget, texts: texts as usize, about });
             }
             wanted()?;
             std::thread::sleep(INTERVAL);

@@ -162,7 +162,7 @@ impl Answered<'_> {
     }
 
     fn result(&self, r: &Row) -> OutputResult<'_> {
-        let text = self.text(&r);
+        let text = self.text(r);
         OutputResult {
             index: r.index,
             id: text.id,

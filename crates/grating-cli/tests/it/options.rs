@@ -184,3 +184,31 @@ fn an_answer_that_would_come_too_late_is_an_error() {
     assert_eq!(said(&[&query[..], &["10m"]].concat(), TEXTS).0.lines().count(), 3);
     fails(&[&query[..], &["soon"]].concat(), TEXTS, 2, &["500ms"]);
 }
+
+/// What is wrong is told by the option's name, in the user's terms.
+#[test]
+fn wrong_values_are_told_with_their_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let model = golden("bert-gelu-f32");
+    let rerank = ["rerank", "-m", model.to_str().unwrap(), "-q", "x"];
+    let nowhere = folder.path().join("no").join("file");
+    let nowhere = nowhere.to_str().unwrap();
+    for (option, value, code, words) in [
+        ("--memory-budget", "99999999999999999999G", 2, &["--memory-budget", "200MiB"][..]),
+        ("--memory-budget", "0", 2, &["--memory-budget", "at least one byte"]),
+        ("--threads", "99999", 1, &["threads is 99999", "(--threads)"]),
+        ("--max-length", "99999", 1, &["99999 tokens", "160 positions", "(--max-length)"]),
+        ("--max-length", "2", 1, &["leaves no room", "(--max-length)"]),
+        ("--text-field", "", 2, &["--text-field"]),
+        ("--text-field", "a,", 2, &["--text-field"]),
+        ("--id-field", "", 2, &["--id-field"]),
+        ("--profile", nowhere, 1, &["--profile", nowhere, "No such file"]),
+        ("--policy", path, 2, &["--policy", "a folder"]),
+        ("--timeline", path, 1, &["cannot write", "a folder"]),
+        ("--timeline", nowhere, 1, &["cannot write", "there is no folder"]),
+    ] {
+        fails(&[&rerank[..], &[option, value]].concat(), TEXTS, code, words);
+    }
+    fails(&[&rerank[..], &[path]].concat(), b"", 1, &["it is a folder"]);
+}

@@ -69,6 +69,8 @@ fn queries_or_texts_come_from_standard_input() {
     assert_eq!(from_file.lines().count(), 6);
     assert_eq!(rerank(&["--queries", &queries], TEXTS.as_bytes()), from_file);
     assert_eq!(rerank(&["--queries", "-", &texts], b"window\nriver\n"), from_file);
+    let own = b"{\"query\":\"a\",\"texts\":[\"b\"]}\n";
+    assert_eq!(rerank(&["--queries", "-"], own).lines().count(), 1);
     // Nothing is read from standard input that nobody needs.
     let own = files.write("own.jsonl", "{\"query\":\"a\",\"texts\":[\"b\"]}\n");
     assert_eq!(rerank(&["--queries", &own], b"\xff").lines().count(), 1);
@@ -92,7 +94,10 @@ fn what_is_wrong_with_queries_is_told() {
     fails(&["rerank", "--queries", &wrong, "-q", "x"], b"a\n", 2, &["cannot be used with"]);
     let queries = files.write("q.txt", "a\n");
     fails(&["rerank", "--queries", &queries], b"", 1, &["no texts"]);
-    fails(&["rerank", "--queries", "-", "-"], b"a\n", 1, &["standard input"]);
+    let both = ["queries and texts cannot both be read from standard input", "name a FILE"];
+    for more in [&["-"][..], &[], &["/dev/stdin"]] {
+        fails(&[&["rerank", "--queries", "-"][..], more].concat(), b"a\n", 2, &both);
+    }
     let long = files.write("long.jsonl", &format!("\n{{\"query\":\"{}\"}}", "river ".repeat(999)));
     let refused = ["rerank", "--queries", &long, "--refuse-long-query", "-"];
     fails(&refused, b"a\n", 1, &["long.jsonl: line 2", "let it be cut"]);

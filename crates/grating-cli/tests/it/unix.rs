@@ -232,3 +232,67 @@ fn paths_need_not_be_text() {
     let rerank = [o("rerank"), o("-q"), o("x"), o("-k"), o("1"), o("-m"), model.as_ref()];
     succeeds(&[&rerank[..], &[o("--profile"), profile.as_ref(), texts.as_ref()]].concat());
 }
+
+/// Nobody ends this pipe: what is read counts for the deadline.
+#[test]
+fn waiting_for_texts_ends_with_the_deadline() {
+    let model = golden("bert-gelu-f32");
+    let args = ["rerank", "-q", "x", "-m", model.to_str().unwrap(), "--deadline", "300ms"];
+    for path in [&[][..], &["-"], &["/dev/stdin"]] {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        std::io::Write::write_all(&mut writer, TEXTS).unwrap();
+        let mut command = command(&strs(&[&args[..], path].concat()));
+        let child = command.stdin(reader).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = child.spawn().unwrap().wait_with_output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{path:?}: {error}");
+        assert_eq!(
+            error,
+            "grating: the request was not done within 300ms; allow it more time, or ask for less at a time\n"
+        );
+        drop(writer);
+    }
+    // What comes in time is read as ever.
+    let args = [&args[..5], &["--deadline", "10m"]].concat();
+    assert_eq!(String::from_utf8(grating(&args, TEXTS).stdout).unwrap().lines().count(), 3);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_without_room_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let texts = folder.path().join("texts");
+    std::fs::write(&texts, TEXTS).unwrap();
+    let model = golden("bert-gelu-f32");
+    let (texts, model) = (texts.to_str().unwrap(), model.to_str().unwrap());
+    let out = folder.path().join("out");
+    for args in [
+        &["inspect", model][..],
+        &["plan", "-m", model],
+        &["rerank", "-q", "window", "-m", model, texts],
+        &["doctor", model],
+        &["quantize", model, "--format", "q8_0", "--out", out.to_str().unwrap()],
+    ] {
+        for json in [&[][..], &["--json"]] {
+            _ = std::fs::remove_dir_all(&out);
+            let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+            let mut command = command(&strs(&[args, json].concat()));
+            let child = command.stdout(full).stderr(Stdio::piped()).spawn().unwrap();
+            let output = child.wait_with_output().unwrap();
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(1), "{args:?}: {error}");
+            let words = ["the output cannot be written: No space left on device"];
+            assert!(words.iter().all(|word| error.contains(word)), "{args:?}: {error}");
+        }
+    }
+}
+
+#[test]
+fn an_argument_that_is_no_text_is_named() {
+    let value = OsStr::from_bytes(b"--window=\xff");
+    let args = [OsStr::new("rerank"), "-q".as_ref(), "x".as_ref(), value];
+    let output = command(&args).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("--window=\u{fffd}") && error.contains("not UTF-8"), "{error}");
+}

@@ -144,8 +144,10 @@ impl<R: Read> JsonBytes<'_, '_, '_, R> {
     /// Looks at more bytes, until there are some to hand out or there are no more.
     fn prepare(&mut self) -> Result<(), ReadError> {
         while self.ready == self.source.at {
-            let more = self.source.fill()?;
+            let more = self.source.fill();
+            // Also where that failed: who asks again is told again.
             self.ready = self.source.at;
+            let more = more?;
             let rest = &self.source.buffer[self.ready..];
             let valid = match std::str::from_utf8(rest) {
                 Ok(_) => rest.len(),
