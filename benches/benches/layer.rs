@@ -45,8 +45,8 @@ fn layer_forward(criterion: &mut Criterion) {
         let layout = pass.layout(&ops, &ragged).expect("host memory");
         let chunk = pass.chunk(&layout, None);
         let hidden = model.embed(&ops, &stem, &mut rows, &pool).expect("ids of the vocabulary");
-        let attention = model.attention(&weights).expect("a whole layer");
-        let feed_forward = model.feed_forward(&weights).expect("a whole layer");
+        let attention = model.attention(0, &weights).expect("a whole layer");
+        let feed_forward = model.feed_forward(0, &weights).expect("a whole layer");
         let copy = || {
             let mut copy = ops.empty(tokens, model.config().hidden).expect("host memory");
             ops.copy_rows(&mut copy, 0, Source::Tensor(&hidden), 0..tokens).expect("all rows");

@@ -11,6 +11,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     LlamaConfig,
+    ModernBertConfig,
     Qwen2Config,
     Qwen3Config,
     XLMRobertaConfig,
@@ -19,6 +20,7 @@ from transformers import (
 CONFIGS = {
     "bert": BertConfig,
     "llama": LlamaConfig,
+    "modernbert": ModernBertConfig,
     "qwen2": Qwen2Config,
     "qwen3": Qwen3Config,
     "xlm-roberta": XLMRobertaConfig,
@@ -71,7 +73,11 @@ def save(model, case, folder: Path):
 def config_as_of_old(config):
     """Before transformers 5: `rope_theta` and `rope_scaling` at the top level, `torch_dtype`."""
     rope = config.pop("rope_parameters", None)
-    if rope is not None:
+    if rope is not None and "full_attention" in rope:
+        config["global_rope_theta"] = rope["full_attention"]["rope_theta"]
+        config["local_rope_theta"] = rope["sliding_attention"]["rope_theta"]
+        config["global_attn_every_n_layers"] = config.pop("layer_types")[1:].index("full_attention") + 1
+    elif rope is not None:
         config["rope_theta"] = rope.pop("rope_theta")
         config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
     config["torch_dtype"] = config.pop("dtype")
@@ -101,12 +107,12 @@ class Reference:
         )
         assert not report["missing_keys"], report
         self.model.eval()
-        self.decoder = case.family not in ("bert", "xlm-roberta")
+        self.decoder = case.family not in ("bert", "modernbert", "xlm-roberta")
 
     def trace(self, ids, type_ids, answers):
         """The score after each layer, and the hidden state of the scored position after each layer."""
         base = getattr(self.model, self.model.base_model_prefix)
-        layers = base.layers if self.decoder else base.encoder.layer
+        layers = base.layers if hasattr(base, "layers") else base.encoder.layer
         states = []
         keep = lambda module, inputs, output: states.append(output[0] if isinstance(output, tuple) else output)
         hooks = [layer.register_forward_hook(keep) for layer in layers]
@@ -137,4 +143,6 @@ class Reference:
             return self.model.score(normed)[0]
         if self.case.family == "bert":
             return self.model.classifier(base.pooler(state))[0, 0]
+        if self.case.family == "modernbert":
+            return self.model.classifier(self.model.head(base.final_norm(state[:, 0])))[0, 0]
         return self.model.classifier(state)[0, 0]

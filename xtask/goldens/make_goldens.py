@@ -286,6 +286,70 @@ CASES |= {
     ),
 }
 
+
+
+def modernbert(layers, hidden, heads, feed_forward, window, **more):
+    """Control tokens follow the 540 others of the vocabulary."""
+    return dict(
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        intermediate_size=feed_forward,
+        local_attention=window,
+        max_position_embeddings=192,
+        bos_token_id=541,
+        cls_token_id=541,
+        eos_token_id=542,
+        sep_token_id=542,
+        pad_token_id=543,
+        **more,
+    )
+
+
+CASES |= {
+    "modernbert-f32": Case(
+        "modernbert",
+        "classification",
+        vocabularies.modernbert,
+        modernbert(5, 40, 5, 44, 16),
+        tokenizer_class="PreTrainedTokenizerFast",
+        seed=31,
+        **ENCODER_GAINS,
+        limits=(176, 96),
+        extra_rows=4,
+    ),
+    "modernbert-biases-bf16": Case(
+        "modernbert",
+        "classification",
+        vocabularies.modernbert,
+        modernbert(
+            4,
+            36,
+            3,
+            50,
+            9,
+            global_attn_every_n_layers=2,
+            norm_bias=True,
+            attention_bias=True,
+            mlp_bias=True,
+            classifier_bias=True,
+            norm_eps=1e-4,
+            hidden_activation="silu",
+            rope_parameters={
+                "full_attention": {"rope_type": "default", "rope_theta": 3e4},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+            },
+        ),
+        tokenizer_class="PreTrainedTokenizerFast",
+        seed=32,
+        gain=1.2,
+        head_gain=5.0,
+        dtype=torch.bfloat16,
+        limits=(176, 96),
+        old_config=True,
+    ),
+}
+
 TOKENIZERS = {
     "byte-level-bpe": (vocabularies.qwen, QWEN3, (8192, 128)),
     "byte-level-bpe-control-in-body": (vocabularies.qwen, QWEN2, (8192, 96)),

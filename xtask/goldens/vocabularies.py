@@ -110,6 +110,20 @@ def llama(size=500):
     return tokenizer
 
 
+def modernbert(size=540):
+    """Like ModernBERT: bytes, with BERT's control tokens around a pair."""
+    tokenizer = byte_level_bpe(size, LLAMA3_REGEX)
+    special = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False, lstrip=t == "[MASK]") for t in special])
+    tokenizer.add_tokens([AddedToken(ADDED_WORD, special=False, normalized=True)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return tokenizer
+
+
 def wordpiece(size=520):
     """Like BERT uncased."""
     pre, normalizer = pre_tokenizers.BertPreTokenizer(), normalizers.BertNormalizer(lowercase=True)

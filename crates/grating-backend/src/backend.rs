@@ -29,6 +29,7 @@ impl Caps {
 
 /// The widths of a model that decide how much memory a layer takes while it is computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Widths {
     /// Columns of a hidden state.
     pub hidden: usize,
@@ -42,10 +43,50 @@ pub struct Widths {
     pub kv_heads: usize,
     /// Columns of a head.
     pub head_dim: usize,
-    /// Whether a query sees only what comes before it.
-    pub causal: bool,
-    /// Whether positions are rotary angles, of which there is a table.
-    pub rotary: bool,
+    /// Whether a query of some layer sees what comes after it.
+    pub whole_attention: bool,
+    /// Tables of rotary angles, one of cosines and one of sines each.
+    pub angle_tables: usize,
+}
+
+impl Widths {
+    /// One head as wide as the hidden state, no gate, causal, no rotary angles.
+    pub fn new(hidden: usize, intermediate: usize) -> Self {
+        Widths {
+            hidden,
+            intermediate,
+            gated: false,
+            heads: 1,
+            kv_heads: 1,
+            head_dim: hidden,
+            whole_attention: false,
+            angle_tables: 0,
+        }
+    }
+
+    /// With these heads.
+    #[must_use]
+    pub fn with_heads(self, heads: usize, kv_heads: usize, head_dim: usize) -> Self {
+        Widths { heads, kv_heads, head_dim, ..self }
+    }
+
+    /// Whether with a gate.
+    #[must_use]
+    pub fn with_gate(self, gated: bool) -> Self {
+        Widths { gated, ..self }
+    }
+
+    /// Whether with queries that see what comes after them.
+    #[must_use]
+    pub fn with_whole_attention(self, whole_attention: bool) -> Self {
+        Widths { whole_attention, ..self }
+    }
+
+    /// With so many rotary embeddings.
+    #[must_use]
+    pub fn with_angle_tables(self, angle_tables: usize) -> Self {
+        Widths { angle_tables, ..self }
+    }
 }
 
 /// What computing takes beside weights and hidden states, bytes.

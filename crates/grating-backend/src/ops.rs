@@ -38,6 +38,8 @@ pub struct AttentionSpec {
     pub width: usize,
     /// Whether a query sees only the keys up to its own row.
     pub causal: bool,
+    /// Keys further than so many rows of the sequence away, to either side, are not seen; those of a prefix count.
+    pub window: Option<usize>,
     /// Factor of the products of queries and keys, before the softmax.
     pub scale: f32,
 }
@@ -45,7 +47,14 @@ pub struct AttentionSpec {
 impl AttentionSpec {
     /// With the usual scale, `width ^ -0.5`.
     pub fn new(heads: usize, kv_heads: usize, width: usize, causal: bool) -> Self {
-        AttentionSpec { heads, kv_heads, width, causal, scale: (width as f32).powf(-0.5) }
+        let scale = (width as f32).powf(-0.5);
+        AttentionSpec { heads, kv_heads, width, causal, window: None, scale }
+    }
+
+    /// Only keys at most `rows` away are seen.
+    #[must_use]
+    pub fn with_window(self, rows: usize) -> Self {
+        AttentionSpec { window: Some(rows), ..self }
     }
 }
 
@@ -100,12 +109,12 @@ pub trait Ops: Backend {
         eps: f32,
     ) -> Result<Self::Tensor>;
 
-    /// LayerNorm of each row.
+    /// LayerNorm of each row; without a `bias` it is 0.
     fn layer_norm(
         &self,
         x: Self::Tensor,
         weight: &Self::Weight<'_>,
-        bias: &Self::Weight<'_>,
+        bias: Option<&Self::Weight<'_>>,
         eps: f32,
     ) -> Result<Self::Tensor>;
 
@@ -138,6 +147,9 @@ pub trait Ops: Backend {
         layout: &Self::Layout,
         rows: Rows,
     ) -> Result<Self::Tensor>;
+
+    /// The same elements once more, for an operation that works where its input lies.
+    fn copied(&self, x: &Self::Tensor) -> Result<Self::Tensor>;
 
     /// The rows of the scored tokens: `[tokens, columns] -> [sequences, columns]`.
     fn scored_rows(&self, x: &Self::Tensor, layout: &Self::Layout) -> Result<Self::Tensor>;

@@ -72,8 +72,8 @@ fn of_sequence(
             .contiguous()?
             .reshape((kv_heads, group * rows, head_dim))?;
         let mut scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * scale)?;
-        if causal {
-            let mask = causal_mask(first + start, rows, seen, scores.device())?;
+        if causal || spec.window.is_some() {
+            let mask = mask(spec, first + start, rows, seen, scores.device())?;
             scores = scores
                 .reshape((kv_heads, group, rows, seen))?
                 .broadcast_add(&mask)?
@@ -92,12 +92,21 @@ fn of_sequence(
 }
 
 /// `[rows, seen]`: 0 where the query at `start + row` may look, minus infinity elsewhere.
-fn causal_mask(start: usize, rows: usize, seen: usize, device: &Device) -> Result<Tensor> {
-    let mask = (0..rows)
-        .flat_map(|row| {
-            (0..seen).map(move |key| if key > start + row { f32::NEG_INFINITY } else { 0.0 })
-        })
-        .collect();
+fn mask(
+    spec: &AttentionSpec,
+    start: usize,
+    rows: usize,
+    seen: usize,
+    device: &Device,
+) -> Result<Tensor> {
+    let sees = |query: usize, key: usize| {
+        let near = spec.window.is_none_or(|window| query.abs_diff(key) <= window);
+        near && !(spec.causal && key > query)
+    };
+    let element = |query, key| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY };
+    let mask = (start..start + rows)
+        .flat_map(|query| (0..seen).map(move |key| element(query, key)))
+        .collect::<Vec<f32>>();
     Tensor::from_vec(mask, (rows, seen), device)
 }
 

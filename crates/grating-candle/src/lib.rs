@@ -207,12 +207,22 @@ impl Ops for CandleOps {
         run(|| rms_norm(&x, weight, eps))
     }
 
-    fn layer_norm(&self, x: Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Result<Tensor> {
+    fn layer_norm(
+        &self,
+        x: Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        eps: f32,
+    ) -> Result<Tensor> {
         run(|| {
             let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
             let variance = x.sqr()?.mean_keepdim(D::Minus1)?;
             let x = x.broadcast_div(&(variance + f64::from(eps))?.sqrt()?)?;
-            x.broadcast_mul(weight)?.broadcast_add(bias)
+            let x = x.broadcast_mul(weight)?;
+            match bias {
+                Some(bias) => x.broadcast_add(bias),
+                None => Ok(x),
+            }
         })
     }
 
@@ -263,6 +273,11 @@ impl Ops for CandleOps {
         rows: Rows,
     ) -> Result<Tensor> {
         run(|| attention::attention(&q, keys_values, prefix, spec, &layout.ragged, rows))
+    }
+
+    /// Candle's operations leave their input as it is.
+    fn copied(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.clone())
     }
 
     fn scored_rows(&self, x: &Tensor, layout: &CandleLayout) -> Result<Tensor> {

@@ -87,8 +87,8 @@ pub fn trace<O: Ops>(
     for layer in 0..layers {
         let slot = ops.admit(read(model.layer_parts(layer)), spare.take()).unwrap();
         let weights = LayerWeights::new(ops, &slot, model.layer_parts(layer));
-        let attention = model.attention(&weights).unwrap();
-        let feed_forward = model.feed_forward(&weights).unwrap();
+        let attention = model.attention(layer, &weights).unwrap();
+        let feed_forward = model.feed_forward(layer, &weights).unwrap();
         let mut shared = None;
         if let Some((x, layout)) = leading.take() {
             let chunk = pass.chunk(&layout, None);

@@ -131,9 +131,14 @@ impl Work for Norms {
         // One column alone has no variance to speak of, and what is left is all rounding.
         let layer = match columns {
             1 => tensor(ops, 6, rows, 1)?,
-            _ => ops.layer_norm(x, &whole, &bias, 1e-3)?,
+            _ => ops.layer_norm(ops.copied(&x)?, &whole, Some(&bias), 1e-3)?,
         };
-        Ok([download(ops, &rms)?, download(ops, &heads)?, download(ops, &layer)?].concat())
+        let plain = match columns {
+            1 => ops.copied(&layer)?,
+            _ => ops.layer_norm(x, &whole, None, 1e-3)?,
+        };
+        let all = [rms, heads, layer, plain].map(|x| download(ops, &x));
+        Ok(all.into_iter().collect::<Result<Vec<_>>>()?.concat())
     }
 }
 
@@ -303,18 +308,21 @@ pub fn rotary<B: Ops, R: Ops>(ours: &B, reference: &R) {
     });
 }
 
-/// Attention over ragged sequences, after a prefix where no token sees later ones.
+/// Attention over ragged sequences, after a prefix where no token sees later ones, within a window or without one.
 pub fn attention<B: Ops, R: Ops>(ours: &B, reference: &R) {
-    let lengths = prop::collection::vec(1..80usize, 1..5);
+    // More than two panels of keys, so that a window leaves whole ones out.
+    let lengths = prop::collection::vec(1..220usize, 1..5);
     let widths = (1..4usize, 1..4usize, 1..34usize);
     let flags =
         (any::<bool>(), any_rows(), prop::sample::select(vec![Scored::First, Scored::Last]));
-    let scale = prop::option::of(0.1..1.0f32);
-    let draws = (lengths, 0..20usize, widths, flags, scale);
-    each(draws, |(lengths, prefix, (group, kv_heads, width), (causal, rows, scored), scale)| {
+    let others = (prop::option::of(0.1..1.0f32), prop::option::of(0..90usize));
+    let draws = (lengths, 0..20usize, widths, flags, others);
+    each(draws, |(lengths, prefix, (group, kv_heads, width), (causal, rows, scored), others)| {
         let prefix = if causal { prefix } else { 0 };
+        let (scale, window) = others;
         let mut spec = AttentionSpec::new(group * kv_heads, kv_heads, width, causal);
         spec.scale = scale.unwrap_or(spec.scale);
+        spec.window = window;
         check(ours, reference, Attends { lengths, prefix, spec, rows, scored });
     });
 }

@@ -188,14 +188,11 @@ fn per_token(widths: &Widths) -> usize {
 /// Bytes of scratch that each thread takes: packed weights, and attention over sequences of up to `keys` tokens.
 fn per_thread(widths: &Widths, keys: usize) -> usize {
     const PACKED: usize = 1 << 20;
-    let Widths { heads, kv_heads, head_dim, causal, .. } = *widths;
-    PACKED + scratch_bytes(Heads::new(heads, kv_heads, head_dim, causal), keys)
+    let Widths { heads, kv_heads, head_dim, whole_attention, .. } = *widths;
+    PACKED + scratch_bytes(Heads::new(heads, kv_heads, head_dim, !whole_attention), keys)
 }
 
 /// Bytes of the tables of rotary angles up to `tokens` positions.
 fn angle_bytes(widths: &Widths, tokens: usize) -> usize {
-    match widths.rotary {
-        true => 2 * tokens * (widths.head_dim / 2) * size_of::<f32>(),
-        false => 0,
-    }
+    2 * widths.angle_tables * tokens * (widths.head_dim / 2) * size_of::<f32>()
 }

@@ -89,10 +89,10 @@ impl Ops for CpuOps {
         &self,
         mut x: CpuTensor,
         weight: &CpuWeight<'_>,
-        bias: &CpuWeight<'_>,
+        bias: Option<&CpuWeight<'_>>,
         eps: f32,
     ) -> Result<CpuTensor> {
-        let (weight, bias) = (weight.vector(), bias.vector());
+        let (weight, bias) = (weight.vector(), bias.map(CpuWeight::vector));
         let isa = self.kernels.isa();
         self.clock.time(Operation::Norm, || {
             kernels::layer_norm_in_place(isa, &mut x.data, weight, bias, eps);
@@ -144,8 +144,8 @@ impl Ops for CpuOps {
         layout: &CpuLayout,
         rows: Rows,
     ) -> Result<CpuTensor> {
-        let AttentionSpec { heads, kv_heads, width, causal, scale, .. } = *spec;
-        let heads = Heads { queries: heads, keys: kv_heads, width, causal, scale };
+        let AttentionSpec { heads, kv_heads, width, causal, window, scale, .. } = *spec;
+        let heads = Heads { queries: heads, keys: kv_heads, width, causal, window, scale };
         let own = KeysValues { keys: &k.data, values: &v.data };
         let prefix = prefix.map(|(k, v)| KeysValues { keys: &k.data, values: &v.data });
         let mut out = self.scratch(q.rows, q.columns);
@@ -154,6 +154,12 @@ impl Ops for CpuOps {
         self.clock.time(Operation::Attention, || {
             attention(isa, heads, &q.data, own, prefix, &spans, &mut out.data);
         });
+        Ok(out)
+    }
+
+    fn copied(&self, x: &CpuTensor) -> Result<CpuTensor> {
+        let mut out = self.scratch(x.rows, x.columns);
+        out.data.copy_from_slice(&x.data);
         Ok(out)
     }
 

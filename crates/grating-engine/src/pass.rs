@@ -235,8 +235,9 @@ impl<B: Ops> Pass<'_, '_, B> {
             let slot = ops.admit(Arc::new(weights), self.spare.take()).map_err(|e| on.fail(e))?;
             let weights = LayerWeights::new(ops, &slot, window::parts(model, layer, part));
             let (attends, feeds) = (part != BlockPart::FeedForward, part != BlockPart::Attention);
-            let attention = attends.then(|| model.attention(&weights)).transpose().map_err(fail)?;
-            let feed_forward = feeds.then(|| model.feed_forward(&weights)).transpose();
+            let attention =
+                attends.then(|| model.attention(layer, &weights)).transpose().map_err(fail)?;
+            let feed_forward = feeds.then(|| model.feed_forward(layer, &weights)).transpose();
             let feed_forward = feed_forward.map_err(fail)?;
             let block = BoundBlock { layer, part, index, attention, feed_forward, last };
             self.block(&block, &mut reads)?;

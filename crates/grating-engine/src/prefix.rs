@@ -165,8 +165,8 @@ mod tests {
         for layer in 0..on.layers() {
             let slot = ops.admit(read(model.layer_parts(layer)), None).unwrap();
             let weights = LayerWeights::new(&ops, &slot, model.layer_parts(layer));
-            let attention = model.attention(&weights).unwrap();
-            let feed_forward = model.feed_forward(&weights).unwrap();
+            let attention = model.attention(layer, &weights).unwrap();
+            let feed_forward = model.feed_forward(layer, &weights).unwrap();
             let (attention, feed_forward) = (Some(&attention), Some(&feed_forward));
             let last = layer + 1 == on.layers();
             if halves {

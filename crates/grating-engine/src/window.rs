@@ -119,7 +119,7 @@ impl Weights {
 
 /// A block of `parts` as it lies in the checkpoint, called `tag`.
 pub(crate) fn stored(checkpoint: &Checkpoint, tag: usize, parts: &[Part]) -> Block {
-    Block::new(tag as u64, parts.iter().map(|p| checkpoint.extent(p.tensor())).collect())
+    Block::new(tag as u64, parts.iter().map(|p| p.extent(checkpoint)).collect())
 }
 
 /// A size in the planner's numbers as the reader's; one beyond the address space is for the allocation to refuse.

@@ -30,6 +30,8 @@ pub struct Heads {
     pub width: usize,
     /// Whether a query sees only the keys up to its own position.
     pub causal: bool,
+    /// Keys further than so many positions away, to either side, are not seen.
+    pub window: Option<usize>,
     /// Factor of the products of queries and keys; `width ^ -0.5` as a rule.
     pub scale: f32,
 }
@@ -37,7 +39,8 @@ pub struct Heads {
 impl Heads {
     /// With the usual scale.
     pub fn new(queries: usize, keys: usize, width: usize, causal: bool) -> Self {
-        Heads { queries, keys, width, causal, scale: (width as f32).powf(-0.5) }
+        let scale = (width as f32).powf(-0.5);
+        Heads { queries, keys, width, causal, window: None, scale }
     }
 }
 
@@ -209,6 +212,19 @@ impl Task<'_> {
         self.prefix_keys() + self.own.keys.len() / self.stride()
     }
 
+    /// The keys that the query at `position` of the task's own sees.
+    #[inline(always)]
+    fn seen(&self, position: usize) -> Range<usize> {
+        let Heads { causal, window, .. } = self.heads;
+        let own = self.prefix_keys() + self.first + position;
+        let (first, last) = match window {
+            Some(window) => (own.saturating_sub(window), own.saturating_add(window)),
+            None => (0, usize::MAX),
+        };
+        let end = if causal { own + 1 } else { self.keys() };
+        first..end.min(last.saturating_add(1))
+    }
+
     /// Columns of a row of keys or values.
     fn stride(&self) -> usize {
         self.heads.keys * self.heads.width
@@ -232,7 +248,7 @@ impl Task<'_> {
 
 #[inline(always)]
 fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
-    let Heads { queries: heads, keys: kv_heads, width, causal, scale } = task.heads;
+    let Heads { queries: heads, keys: kv_heads, width, scale, .. } = task.heads;
     let group = heads / kv_heads;
     let keys = task.keys();
     let padded = keys.next_multiple_of(LANES);
@@ -246,12 +262,9 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
     for start in (0..positions).step_by(block) {
         let end = (start + block).min(positions);
         let rows = (end - start) * group;
-        let seen = |position: usize| match causal {
-            true => task.prefix_keys() + task.first + position + 1,
-            false => keys,
-        };
-        // Of the keys, those that the block's last query sees.
-        let widest = seen(end - 1);
+        // Of the keys, those that some query of the block sees, whole panels of them at the beginning.
+        let first = task.seen(start).start / PANEL * PANEL;
+        let all = first..task.seen(end - 1).end;
         let queries = queries.room(rows * width);
         let positions = task.queries[start * task.columns()..].chunks_exact(task.columns());
         for (out, row) in queries.chunks_exact_mut(group * width).zip(positions) {
@@ -260,17 +273,18 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
         let scores = scores.room(rows * padded);
         let left = Left { rows, stride: width, elements: queries };
         let right = Panels { depth: width, columns: padded, elements: transposed };
-        product::<V>(left, right, width, widest, scores);
+        product::<V>(left, right, 0..width, all.clone(), scores);
         inverses.clear();
         for (row, scores) in scores.chunks_exact_mut(padded).enumerate() {
-            let seen = seen(start + row / group);
-            inverses.push(softmax::<V>(&mut scores[..seen], scale));
-            scores[seen..widest].fill(0.0);
+            let seen = task.seen(start + row / group);
+            scores[all.start..seen.start].fill(0.0);
+            inverses.push(softmax::<V>(&mut scores[seen.clone()], scale));
+            scores[seen.end..all.end].fill(0.0);
         }
         let out = out.room(rows * padded_width);
         let left = Left { rows, stride: padded, elements: scores };
         let right = Panels { depth: keys, columns: padded_width, elements: values };
-        product::<V>(left, right, widest, width, out);
+        product::<V>(left, right, all, 0..width, out);
         let outputs = out.chunks_exact(padded_width).zip(inverses.iter());
         for (row, (out, inverse)) in outputs.enumerate() {
             let column = (task.head * group + row % group) * width;

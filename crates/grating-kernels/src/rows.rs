@@ -40,11 +40,17 @@ pub fn rms_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], eps: f32) {
 ///
 /// # Panics
 /// If the lengths do not fit each other.
-pub fn layer_norm_in_place(isa: Isa, x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
-    assert_eq!(weight.len(), bias.len(), "weight and bias differ in length");
+pub fn layer_norm_in_place(
+    isa: Isa,
+    x: &mut [f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    eps: f32,
+) {
+    assert!(bias.is_none_or(|bias| bias.len() == weight.len()), "weight and bias differ in length");
     assert_eq!(x.len() % weight.len(), 0, "rows are not whole");
     x.par_chunks_mut(block(weight.len())).for_each(
-        |x| dispatch!(isa, layer_norms(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32)),
+        |x| dispatch!(isa, layer_norms(x: &mut [f32], weight: &[f32], bias: Option<&[f32]>, eps: f32)),
     );
 }
 
@@ -171,14 +177,16 @@ fn rms_norms_in_place<V: Simd>(x: &mut [f32], weight: &[f32], eps: f32) {
 }
 
 #[inline(always)]
-fn layer_norms<V: Simd>(x: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) {
+fn layer_norms<V: Simd>(x: &mut [f32], weight: &[f32], bias: Option<&[f32]>, eps: f32) {
     let columns = weight.len() as f32;
     for row in x.chunks_exact_mut(weight.len()) {
         let mean = V::splat(sum!(row, |x| x) / columns);
         let variance = sum!(row, |x| x.sub(mean).mul(x.sub(mean))) / columns;
         let scale = V::splat(1.0 / (variance + eps).sqrt());
         zip!(row, weight, |x, w| x.sub(mean).mul(scale).mul(w));
-        zip!(row, bias, |x, b| x.add(b));
+        if let Some(bias) = bias {
+            zip!(row, bias, |x, b| x.add(b));
+        }
     }
 }
 
@@ -264,7 +272,7 @@ mod tests {
                 let mut rms = vec![0.0; x.len()];
                 rms_norm(isa, &x, &weight, 1e-6, &mut rms);
                 let mut layer = x.clone();
-                layer_norm_in_place(isa, &mut layer, &weight, &bias, 1e-5);
+                layer_norm_in_place(isa, &mut layer, &weight, Some(&bias), 1e-5);
                 for (r, row) in x.chunks(columns).enumerate() {
                     let n = columns as f64;
                     let row: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();

@@ -2,14 +2,13 @@
 
 use grating_backend::{Backend, Ops, Ragged};
 
-use crate::config::{ModelConfig, Positions};
 use crate::error::{ModelError, Result};
-use crate::rope::Rope;
+use crate::rope::RopeSpec;
 
 /// What all chunks of a pass share: the rotary angles of every position. Made once.
 pub struct PassContext<B: Backend> {
-    /// Cosines and sines, `[positions, head_dim / 2]` each.
-    angles: Option<(B::Tensor, B::Tensor)>,
+    /// Cosines and sines, `[positions, width / 2]` each, of each of the model's rotary embeddings.
+    angles: Vec<(B::Tensor, B::Tensor)>,
     positions: usize,
 }
 
@@ -42,24 +41,18 @@ pub struct ChunkContext<'a, B: Backend> {
 }
 
 impl<B: Ops> PassContext<B> {
-    pub(crate) fn new(ops: &B, config: &ModelConfig, longest: usize) -> Result<Self> {
-        if longest > config.max_positions {
-            let positions = config.max_positions;
-            return Err(ModelError::TooManyTokens { tokens: longest, positions });
-        }
-        let angles = match config.positions {
-            Positions::Absolute { .. } => None,
-            Positions::Rope { theta, scaling } => {
-                let rope = Rope::new(theta, scaling, config.head_dim);
-                let table = |function| {
-                    ops.written(longest, config.head_dim / 2, |out| {
-                        rope.write(function, out);
-                        Ok::<(), ModelError>(())
-                    })
-                };
-                Some((table(f64::cos)?, table(f64::sin)?))
-            }
-        };
+    pub(crate) fn new(ops: &B, ropes: &[RopeSpec], longest: usize) -> Result<Self> {
+        let angles = ropes.iter().map(|rope| {
+            let frequencies = rope.frequencies();
+            let table = |function| {
+                ops.written(longest, rope.width / 2, |out| {
+                    frequencies.write(function, out);
+                    Ok::<(), ModelError>(())
+                })
+            };
+            Ok((table(f64::cos)?, table(f64::sin)?))
+        });
+        let angles = angles.collect::<Result<_>>()?;
         Ok(PassContext { angles, positions: longest })
     }
 
@@ -105,9 +98,9 @@ impl<'a, B: Backend> ChunkContext<'a, B> {
         self.prefix.map(KeysValues::tensors)
     }
 
-    /// Tables of cosines and sines.
-    pub(crate) fn angles(&self) -> (&'a B::Tensor, &'a B::Tensor) {
-        let (cos, sin) = self.pass.angles.as_ref().expect("decoders' contexts have angles");
+    /// Tables of cosines and sines of the model's rotary embedding `rope`.
+    pub(crate) fn angles(&self, rope: usize) -> (&'a B::Tensor, &'a B::Tensor) {
+        let (cos, sin) = &self.pass.angles[rope];
         (cos, sin)
     }
 }

@@ -1,5 +1,115 @@
-//! The model families: equations of one layer with the checkpoint's own names, no device, no I/O.
+//! The model families, one file each: their names, what they read of `config.json` in their own way, and the specs that
+//! they make of it. A family is added by its file and its two lines here.
 
-pub(crate) mod decoder;
-pub(crate) mod encoder;
-pub(crate) mod linear;
+mod bert;
+mod bert_layers;
+mod llama;
+mod llama_layers;
+mod modernbert;
+mod qwen2;
+mod qwen3;
+mod xlm_roberta;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+
+use crate::config::{Form, ModelConfig, Raw};
+use crate::error::Result;
+use crate::spec::ModelSpec;
+use crate::template::PairTemplate;
+use crate::tokenize::TokenizerClass;
+
+/// Every family, in the order in which messages list their architectures.
+const FAMILIES: [Family; 6] = [
+    Family(&qwen3::FAMILY),
+    Family(&xlm_roberta::FAMILY),
+    Family(&bert::FAMILY),
+    Family(&qwen2::FAMILY),
+    Family(&llama::FAMILY),
+    Family(&modernbert::FAMILY),
+];
+
+/// A family of models that differ in sizes and weights only.
+#[derive(Clone, Copy)]
+pub struct Family(&'static Definition);
+
+/// What a family's file says of it.
+pub(crate) struct Definition {
+    /// As people write it.
+    pub(crate) name: &'static str,
+    /// `architectures` that are read, and what becomes of the last hidden state.
+    pub(crate) architectures: &'static [(&'static str, Form)],
+    /// How a query and a text become one sequence.
+    pub(crate) input: Input,
+    /// The tokenizer class in transformers where the files name none.
+    pub(crate) tokenizer: TokenizerClass,
+    /// Whether they always have that class, whatever the files name.
+    pub(crate) always_that_tokenizer: bool,
+    /// Whether there may be fewer heads of keys than of queries, and of a width that `hidden_size` does not give.
+    pub(crate) free_heads: bool,
+    /// Whether llama.cpp stores the rows of query and key matrices so that its rotary embedding turns neighbours.
+    pub(crate) neighbours_in_llama_cpp: bool,
+    /// Makes the specs of a model of these sizes, refusing what is not implemented.
+    pub(crate) spec: fn(&Raw, &ModelConfig) -> Result<ModelSpec>,
+    /// Whether no score depends on a tensor of this name: buffers aside, which are the same everywhere.
+    pub(crate) is_unused: fn(&str) -> bool,
+}
+
+/// How a query and a text become one sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// In the words of a prompt, which is the model's own.
+    Prompt {
+        /// Whether Qwen3-Reranker is of this family.
+        qwen3_reranker: bool,
+    },
+    /// As a pair, with control tokens around them.
+    Pair(PairTemplate),
+}
+
+impl Family {
+    /// The family's name as people write it.
+    pub fn name(self) -> &'static str {
+        self.0.name
+    }
+
+    /// Every family.
+    pub(crate) fn all() -> impl Iterator<Item = Family> {
+        FAMILIES.into_iter()
+    }
+
+    /// What its file says of it.
+    pub(crate) fn definition(self) -> &'static Definition {
+        self.0
+    }
+
+    /// How a query and a text become one sequence.
+    pub(crate) fn input(self) -> Input {
+        self.0.input
+    }
+
+    /// Whether query and text are put into a prompt rather than read as a pair.
+    pub fn reads_prompts(self) -> bool {
+        matches!(self.0.input, Input::Prompt { .. })
+    }
+}
+
+impl PartialEq for Family {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for Family {}
+
+impl Hash for Family {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name.hash(state);
+    }
+}
+
+impl fmt::Debug for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name)
+    }
+}

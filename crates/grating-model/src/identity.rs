@@ -11,8 +11,9 @@ use serde_json::Value;
 use self::chat_template::ChatTemplate;
 use self::names::Named;
 use self::sentence_transformers::{Input, Modules, Settings, other_model};
-use crate::config::{Family, Form, ModelConfig};
+use crate::config::{Form, ModelConfig};
 use crate::error::{ModelError, Result};
+use crate::families::Input as ModelInput;
 use crate::side_files::{ADAPTER, MODULES, ModelName, SideFiles};
 use crate::template::{Answer, GratingJson, PairTemplate, Template, YesNoTemplate};
 
@@ -81,27 +82,23 @@ impl Evidence<'_> {
         refuse_adapter(self.side_files)?;
         let config: Value = serde_json::from_slice(self.config_json).unwrap_or_default();
         let settings = Settings::read(self.side_files)?;
-        let choice = match (self.config.family.is_decoder(), grating) {
-            (true, Some(grating)) => PromptChoice {
+        let choice = match (self.config.family.input(), grating) {
+            (ModelInput::Prompt { .. }, Some(grating)) => PromptChoice {
                 template: Template::YesNo(grating.template),
                 prompt: "the prompt of grating.json".into(),
                 reason: "it wins over the model's other files".into(),
                 source: PromptSource::GratingJson,
                 warnings: Vec::new(),
             },
-            (true, None) => self.of_decoder(&settings, &config)?,
-            (false, _) => self.of_encoder(&settings)?,
+            (ModelInput::Prompt { .. }, None) => self.of_prompt(&settings, &config)?,
+            (ModelInput::Pair(pair), _) => self.of_pair(pair, &settings)?,
         };
         let PromptChoice { template, prompt, reason, source, warnings } = choice;
         let activation = settings.activation(&config);
         Ok((template, Identity { prompt, reason, source, activation, warnings }))
     }
 
-    fn of_encoder(&self, settings: &Settings) -> Result<PromptChoice> {
-        let template = match self.config.family {
-            Family::Bert => PairTemplate::Bert,
-            _ => PairTemplate::XlmRoberta,
-        };
+    fn of_pair(&self, template: PairTemplate, settings: &Settings) -> Result<PromptChoice> {
         let mut warnings = Vec::new();
         if let Some(modules) = Modules::read(self.side_files)? {
             if !is_cross_encoder(settings, &modules) {
@@ -131,7 +128,7 @@ impl Evidence<'_> {
         })
     }
 
-    fn of_decoder(&self, settings: &Settings, config: &Value) -> Result<PromptChoice> {
+    fn of_prompt(&self, settings: &Settings, config: &Value) -> Result<PromptChoice> {
         let named = names::named(self.side_files, config, self.checkpoint);
         let gguf_template = match self.checkpoint.metadata().get("tokenizer.chat_template") {
             Some(GgufValue::Text(text)) => Some(text.as_str()),
@@ -262,7 +259,7 @@ impl Evidence<'_> {
             let reason = format!("{} makes it", template.file);
             return Ok(PromptChoice::of_files(own, prompt, reason));
         }
-        if self.config.family != Family::Qwen3 {
+        if self.config.family.input() != (ModelInput::Prompt { qwen3_reranker: true }) {
             return Err(ModelError::NoTemplate { architecture: self.config.architecture.clone() });
         }
         let another = |name: &ModelName| format!("{} is {}", name.stated_by, quoted(&name.name));

@@ -48,8 +48,8 @@
 //! for layer in 0..model.config().layers {
 //!     let slot = ops.admit(read(model.layer_parts(layer))?, None)?;
 //!     let weights = LayerWeights::new(&ops, &slot, model.layer_parts(layer));
-//!     hidden = model.attend(&ops, &model.attention(&weights)?, hidden, &chunk)?;
-//!     hidden = model.feed(&ops, &model.feed_forward(&weights)?, hidden)?;
+//!     hidden = model.attend(&ops, &model.attention(layer, &weights)?, hidden, &chunk)?;
+//!     hidden = model.feed(&ops, &model.feed_forward(layer, &weights)?, hidden)?;
 //! }
 //! let scored = ops.scored_rows(&hidden, layout.rows())?;
 //! for score in model.scores(&ops, &head, &scored)? {
@@ -61,30 +61,36 @@
 
 mod config;
 mod context;
+mod embedding;
 mod error;
 mod families;
 mod gguf_files;
-mod gguf_names;
 mod head;
 mod identity;
+mod layers;
+mod llama_cpp;
 mod load;
 mod model;
 mod parts;
 mod rope;
 mod score;
 mod side_files;
+mod spec;
 mod template;
 mod tokenize;
 mod weights;
 
-pub use config::{Family, Form, ModelConfig, Positions, RopeScaling};
+pub use config::{Form, ModelConfig};
 pub use context::{ChunkContext, ChunkLayout, KeysValues, PassContext};
+pub use embedding::{RowSource, Stem};
 pub use error::{ModelError, Result};
+pub use families::Family;
 pub use gguf_files::{GgufFiles, GgufTokenizer, names_an_architecture};
-pub use head::{Answers, Head, Stem};
+pub use head::{Answers, Head};
 pub use identity::{Identity, PromptSource, refuse_adapter};
+pub use layers::{Attention, FeedForward};
 pub use load::{LoadOptions, LoadedModel};
-pub use model::{Attention, FeedForward, Model, RowSource};
+pub use model::Model;
 pub use parts::{Part, PartBuffer};
 pub use score::{Logit, Probability};
 pub use side_files::{ModelName, SideFiles};

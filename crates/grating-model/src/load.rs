@@ -58,8 +58,8 @@ pub struct LoadedModel {
     pub identity: Identity,
 }
 
-/// As the cards of decoders say, which have more positions than anyone trained them to rank with.
-const DECODER_TOKENS: usize = 8192;
+/// As the cards of language models say, which have more positions than anyone trained them to rank with.
+const PROMPT_TOKENS: usize = 8192;
 
 impl LoadedModel {
     /// Reads `config.json`, the tokenizer's files, `grating.json` where there is one and the side files, and checks the
@@ -76,7 +76,7 @@ impl LoadedModel {
         options: LoadOptions,
     ) -> Result<Self> {
         let config_json = config;
-        let config = ModelConfig::from_json(config_json)?;
+        let (config, spec) = ModelConfig::with_spec(config_json)?;
         let grating = grating.map(GratingJson::parse).transpose()?;
         let files = tokenizer.into();
         let own = Settings::read(&files)?.max_tokens()?;
@@ -99,7 +99,7 @@ impl LoadedModel {
             Form::YesNo => Some(encoder.answers()?),
             Form::SequenceClassification => None,
         };
-        let model = Model::load(config, checkpoint, answers)?;
+        let model = Model::load((config, spec), checkpoint, answers)?;
         Ok(LoadedModel { model, encoder, identity })
     }
 }
@@ -115,7 +115,7 @@ fn max_tokens(
         Some(tokens) if tokens > positions => Err(ModelError::TooManyTokens { tokens, positions }),
         Some(tokens) => Ok(tokens),
         None => {
-            let most = if config.family.is_decoder() { DECODER_TOKENS } else { positions };
+            let most = if config.family.reads_prompts() { PROMPT_TOKENS } else { positions };
             let own = own.unwrap_or(positions).min(most);
             Ok(grating.and_then(|g| g.max_tokens).unwrap_or(own).min(positions))
         }

@@ -1,44 +1,21 @@
 //! Which bytes of a checkpoint make up a layer, the stem or the head, resolved and checked once at load time.
 
+use std::ops::Range;
+
 use grating_backend::HostBlock;
-use grating_io::{Checkpoint, Dtype, TensorInfo};
+use grating_io::{Checkpoint, Dtype, Extent, TensorInfo};
 
 use crate::error::{ModelError, Result};
-use crate::gguf_names;
+use crate::spec::TensorSpec;
 use crate::weights::{TensorView, is_supported};
 
-/// A tensor that a configuration calls for.
-#[derive(Debug, Clone)]
-pub(crate) struct Spec {
-    /// Name without the prefix of the layer or model.
-    pub name: &'static str,
-    /// Older spelling of the same tensor, if there is one.
-    pub alias: Option<&'static str>,
-    /// Shape that the configuration calls for.
-    pub shape: Vec<usize>,
-}
-
-impl Spec {
-    pub(crate) fn new(name: &'static str, shape: impl Into<Vec<usize>>) -> Self {
-        Spec { name, alias: None, shape: shape.into() }
-    }
-
-    pub(crate) fn or(mut self, alias: &'static str) -> Self {
-        self.alias = Some(alias);
-        self
-    }
-
-    /// Finds the tensor under `prefix` and checks its shape and type.
-    pub(crate) fn resolve(&self, checkpoint: &Checkpoint, prefix: &str) -> Result<Part> {
-        let full = |name: &str| format!("{prefix}{name}");
-        let info = checkpoint
-            .get(&full(self.name))
-            .or_else(|| self.alias.and_then(|alias| checkpoint.get(&full(alias))))
-            .or_else(|| gguf_names::of(&full(self.name)).and_then(|name| checkpoint.get(&name)))
-            .ok_or_else(|| ModelError::MissingTensor {
-                tensor: full(self.name),
-                expected: self.shape.clone(),
-            })?;
+impl TensorSpec {
+    /// Finds the tensor and checks its shape and type.
+    pub(crate) fn resolve(&self, checkpoint: &Checkpoint) -> Result<Part> {
+        let mut names = std::iter::once(&self.name).chain(&self.aliases);
+        let info = names.find_map(|name| checkpoint.get(name)).ok_or_else(|| {
+            ModelError::MissingTensor { tensor: self.name.clone(), expected: self.shape.clone() }
+        })?;
         // GGML does not tell a matrix of one row from a vector.
         if without_ones(&info.shape) != without_ones(&self.shape) {
             return Err(ModelError::Shape {
@@ -53,7 +30,11 @@ impl Spec {
                 found: info.dtype,
             });
         }
-        Ok(Part { name: self.name, shape: self.shape.clone(), info: info.clone(), rows: None })
+        let mut shape = self.shape.clone();
+        if let Some(rows) = &self.rows {
+            shape[0] = rows.iter().map(Range::len).sum();
+        }
+        Ok(Part { spec: self.clone(), shape, info: info.clone() })
     }
 }
 
@@ -66,16 +47,15 @@ fn without_ones(shape: &[usize]) -> &[usize] {
 /// One tensor, or a few rows of one, of a layer, the stem or the head.
 #[derive(Debug, Clone)]
 pub struct Part {
-    name: &'static str,
+    spec: TensorSpec,
+    /// Of what is read.
     shape: Vec<usize>,
     info: TensorInfo,
-    rows: Option<Vec<u32>>,
 }
 
 impl Part {
-    /// The family's name for it, e.g. `self_attn.q_proj.weight`.
-    pub fn name(&self) -> &'static str {
-        self.name
+    pub(crate) fn spec(&self) -> &TensorSpec {
+        &self.spec
     }
 
     /// Shape of what is read: of the rows alone, where only rows are.
@@ -99,11 +79,25 @@ impl Part {
         self.info.dtype
     }
 
-    /// Only these rows of the matrix.
-    pub(crate) fn rows(mut self, rows: &[u32]) -> Self {
-        self.shape[0] = rows.len();
-        self.rows = Some(rows.to_vec());
-        self
+    /// Where its bytes lie, for a reader of files.
+    ///
+    /// # Panics
+    /// If it is several runs of rows: only a head has those, and reads them itself.
+    pub fn extent(&self, checkpoint: &Checkpoint) -> Extent {
+        let whole = checkpoint.extent(&self.info);
+        match self.spec.rows.as_deref() {
+            None => whole,
+            Some([rows]) => {
+                let first = whole.offset + (self.row_bytes() * rows.start) as u64;
+                Extent::new(whole.storage, first, self.byte_len(), whole.label)
+            }
+            Some(_) => panic!("rows that do not follow one another are no extent"),
+        }
+    }
+
+    /// Bytes of a row, of which rows are read.
+    fn row_bytes(&self) -> usize {
+        self.byte_len() / self.shape[0]
     }
 
     /// Reads the bytes.
@@ -115,14 +109,15 @@ impl Part {
     /// If `buffer` is not `byte_len` long.
     pub fn read(&self, checkpoint: &Checkpoint, buffer: &mut [u8]) -> Result<()> {
         assert_eq!(buffer.len(), self.byte_len(), "buffer and part differ in length");
-        match &self.rows {
-            None => checkpoint.read(&self.info, buffer)?,
-            Some(rows) => {
-                let row_bytes = buffer.len() / rows.len();
-                for (row, out) in rows.iter().zip(buffer.chunks_exact_mut(row_bytes)) {
-                    checkpoint.read_range(&self.info, u64::from(*row) * row_bytes as u64, out)?;
-                }
-            }
+        let Some(rows) = &self.spec.rows else {
+            return Ok(checkpoint.read(&self.info, buffer)?);
+        };
+        let row_bytes = self.row_bytes();
+        let mut rest = buffer;
+        for rows in rows {
+            let (out, after) = rest.split_at_mut(rows.len() * row_bytes);
+            checkpoint.read_range(&self.info, rows.start as u64 * row_bytes as u64, out)?;
+            rest = after;
         }
         Ok(())
     }

@@ -1,29 +1,61 @@
 //! Rotary position angles, as `transformers` computes them (`modeling_rope_utils.py`).
 
-use crate::config::RopeScaling;
-
-/// Inverse frequencies of a rotary embedding, `[head_dim / 2]`.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Rope {
-    inverse_frequencies: Vec<f32>,
+/// A rotary embedding.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct RopeSpec {
+    /// Base of the frequencies.
+    pub(crate) theta: f64,
+    pub(crate) scaling: RopeScaling,
+    /// Columns of a head, an even number.
+    pub(crate) width: usize,
 }
 
-impl Rope {
-    pub(crate) fn new(theta: f64, scaling: RopeScaling, head_dim: usize) -> Self {
-        let inverse_frequencies = (0..head_dim / 2)
-            .map(|i| {
-                let frequency = 1.0 / theta.powf((2 * i) as f64 / head_dim as f64);
-                scale(frequency, scaling) as f32
-            })
-            .collect();
-        Rope { inverse_frequencies }
-    }
+/// How rotary frequencies are changed for texts longer than those of the pre-training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum RopeScaling {
+    /// Not.
+    None,
+    /// All frequencies divided by a factor.
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// Llama 3.1's rule (`_compute_llama3_parameters` in transformers).
+    Llama3 {
+        /// Divisor of low frequencies.
+        factor: f64,
+        /// Below `original / low_freq_factor` wavelengths are interpolated.
+        low_freq_factor: f64,
+        /// Above `original / high_freq_factor` wavelengths are kept.
+        high_freq_factor: f64,
+        /// Context length of the pre-training.
+        original: f64,
+    },
+}
 
-    /// Writes `function` of the angles of positions 0, 1, ... into `out`, `[positions, head_dim / 2]` row-major.
+impl RopeSpec {
+    /// The embedding's frequencies.
+    pub(crate) fn frequencies(&self) -> Frequencies {
+        let frequency = |i| {
+            let frequency = 1.0 / self.theta.powf((2 * i) as f64 / self.width as f64);
+            scale(frequency, self.scaling) as f32
+        };
+        Frequencies { inverse: (0..self.width / 2).map(frequency).collect() }
+    }
+}
+
+/// Inverse frequencies of a rotary embedding, `[width / 2]`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Frequencies {
+    inverse: Vec<f32>,
+}
+
+impl Frequencies {
+    /// Writes `function` of the angles of positions 0, 1, ... into `out`, `[positions, width / 2]` row-major.
     pub(crate) fn write(&self, function: fn(f64) -> f64, out: &mut [f32]) {
-        let width = self.inverse_frequencies.len().max(1);
+        let width = self.inverse.len().max(1);
         for (position, out) in out.chunks_exact_mut(width).enumerate() {
-            for (out, frequency) in out.iter_mut().zip(&self.inverse_frequencies) {
+            for (out, frequency) in out.iter_mut().zip(&self.inverse) {
                 // The product is rounded to f32 as in the reference; its cosine is then taken exactly.
                 *out = function(f64::from(position as f32 * frequency)) as f32;
             }
@@ -56,8 +88,9 @@ mod tests {
 
     #[test]
     fn position_zero_turns_nothing_and_frequencies_fall() {
-        let rope = Rope::new(10_000.0, RopeScaling::None, 4);
-        assert_eq!(rope.inverse_frequencies, [1.0, 0.01]);
+        let spec = RopeSpec { theta: 10_000.0, scaling: RopeScaling::None, width: 4 };
+        let rope = spec.frequencies();
+        assert_eq!(rope.inverse, [1.0, 0.01]);
         let (mut cos, mut sin) = ([7.0; 4], [7.0; 4]);
         rope.write(f64::cos, &mut cos);
         rope.write(f64::sin, &mut sin);

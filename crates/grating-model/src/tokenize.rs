@@ -21,7 +21,8 @@ mod unigram;
 mod vocab_txt;
 mod vocabulary;
 
-use self::class::{Assembled, TokenizerClass, TokenizerJson};
+pub(crate) use self::class::TokenizerClass;
+use self::class::{Assembled, TokenizerJson};
 pub use self::differences::tokenizer_differences;
 pub use self::error::TokenizeError;
 use self::frame::Frame;

@@ -6,6 +6,7 @@ use grating_kernels::quant;
 
 use crate::error::{ModelError, Result};
 use crate::parts::Part;
+use crate::spec::TensorSpec;
 
 /// A tensor's bytes, row-major and little-endian as in the checkpoint, with its type and shape.
 #[derive(Debug, Clone, Copy)]
@@ -116,9 +117,7 @@ pub(crate) fn is_supported(dtype: Dtype) -> bool {
     format_of(dtype).is_some()
 }
 
-/// The weights of a layer, the stem or the head in a backend's slot, under the family's own names for them.
-///
-/// The names are the checkpoint's without the layer's prefix, e.g. `self_attn.q_proj.weight`.
+/// The weights of a layer, the stem or the head in a backend's slot.
 pub struct LayerWeights<'s, B: Backend> {
     backend: &'s B,
     slot: &'s B::Slot,
@@ -131,38 +130,37 @@ impl<'s, B: Backend> LayerWeights<'s, B> {
         LayerWeights { backend, slot, parts }
     }
 
-    /// The weight under `name`.
-    pub(crate) fn bind(&self, name: &str) -> Result<B::Weight<'s>> {
-        self.bound(self.index(name)?, false)
+    /// The weight that `spec` calls for.
+    pub(crate) fn bind(&self, spec: &TensorSpec) -> Result<B::Weight<'s>> {
+        self.bound(self.index(spec)?, false)
     }
 
     /// [`Self::bind`] for the scoring head, whose products are never rounded.
-    pub(crate) fn bind_unrounded(&self, name: &str) -> Result<B::Weight<'s>> {
-        self.bound(self.index(name)?, true)
+    pub(crate) fn bind_unrounded(&self, spec: &TensorSpec) -> Result<B::Weight<'s>> {
+        self.bound(self.index(spec)?, true)
     }
 
-    /// The weight under `name`, if it is there.
-    pub(crate) fn optional(&self, name: &str) -> Result<Option<B::Weight<'s>>> {
-        let index = self.parts.iter().position(|part| part.name() == name);
-        index.map(|index| self.bound(index, false)).transpose()
+    /// Which tensor of the block `spec` calls for; at most a few dozen, so that look-ups are linear.
+    pub(crate) fn index(&self, spec: &TensorSpec) -> Result<usize> {
+        let index = self.parts.iter().position(|part| part.spec() == spec);
+        index.ok_or_else(|| ModelError::MissingTensor {
+            tensor: spec.name.clone(),
+            expected: spec.shape.clone(),
+        })
     }
 
-    /// Which tensor of the block `name` is; at most a few dozen, so that look-ups are linear.
-    pub(crate) fn index(&self, name: &str) -> Result<usize> {
-        let missing = || ModelError::MissingTensor { tensor: name.to_string(), expected: vec![] };
-        self.parts.iter().position(|part| part.name() == name).ok_or_else(missing)
-    }
-
-    /// Shape of what `name` is.
-    pub(crate) fn shape(&self, name: &str) -> Result<&'s [usize]> {
-        Ok(self.parts[self.index(name)?].shape())
+    /// A tensor of the block.
+    pub(crate) fn part(&self, index: usize) -> &'s Part {
+        &self.parts[index]
     }
 
     fn bound(&self, index: usize, unrounded: bool) -> Result<B::Weight<'s>> {
         let part = &self.parts[index];
-        let (tensor, found) = (part.name().to_string(), part.dtype());
-        let unsupported = ModelError::UnsupportedDtype { tensor, found };
-        let format = format_of(found).ok_or(unsupported)?;
+        let found = part.dtype();
+        let format = format_of(found).ok_or_else(|| ModelError::UnsupportedDtype {
+            tensor: part.tensor().name.clone(),
+            found,
+        })?;
         let tensor = TensorRef::new(index, format, part.shape()).with_unrounded(unrounded);
         Ok(self.backend.bind(self.slot, tensor)?)
     }

@@ -2,6 +2,8 @@
 //!
 //! Every sum runs in the order of the depth, whatever tile and part it is computed in.
 
+use std::ops::Range;
+
 use crate::simd::Simd;
 
 /// Columns of a panel; the last of an operand may be narrower.
@@ -36,27 +38,28 @@ pub(super) fn place(column: usize, depth: usize, columns: usize) -> (usize, usiz
     (first * depth, PANEL.min(columns - first))
 }
 
-/// `out[r][c] = sum over d of left[r][d] * right[d][c]` for the first `depth` of the depth and `columns` of the columns,
-/// the latter rounded up to whole vectors. Rows of `out` are `right.columns` apart.
+/// `out[r][c] = sum over d of left[r][d] * right[d][c]` for `depth` of the depth and `columns` of the columns, whose end is
+/// rounded up to whole vectors. Rows of `out` are `right.columns` apart.
 ///
 /// # Panics
-/// If an operand is too short.
+/// If an operand is too short, or a range does not begin at a whole panel.
 #[inline(always)]
 pub(super) fn product<V: Simd>(
     left: Left<'_>,
     right: Panels<'_>,
-    depth: usize,
-    columns: usize,
+    depth: Range<usize>,
+    columns: Range<usize>,
     out: &mut [f32],
 ) {
-    let columns = columns.next_multiple_of(V::LANES);
-    assert!(depth <= right.depth && depth <= left.stride && columns <= right.columns);
+    let columns = columns.start..columns.end.next_multiple_of(V::LANES);
+    assert!(depth.end <= right.depth && depth.end <= left.stride && columns.end <= right.columns);
+    assert!(depth.start.is_multiple_of(PART) && columns.start.is_multiple_of(PANEL));
     assert!(left.elements.len() >= left.rows * left.stride);
     assert!(right.elements.len() >= right.depth * right.columns);
     assert!(out.len() >= left.rows * right.columns);
-    for first in (0..columns).step_by(PANEL) {
+    for first in columns.clone().step_by(PANEL) {
         let (start, width) = place(first, right.depth, right.columns);
-        for part in (0..depth).step_by(PART) {
+        for part in depth.clone().step_by(PART) {
             let mut row = 0;
             while row < left.rows {
                 let tile = Tile {
@@ -64,9 +67,9 @@ pub(super) fn product<V: Simd>(
                     left_stride: left.stride,
                     right: right.elements[start + part * width..].as_ptr(),
                     right_stride: width,
-                    depth: PART.min(depth - part),
-                    columns: PANEL.min(columns - first),
-                    add: part > 0,
+                    depth: PART.min(depth.end - part),
+                    columns: PANEL.min(columns.end - first),
+                    add: part > depth.start,
                     out: out[row * right.columns + first..].as_mut_ptr(),
                     out_stride: right.columns,
                 };

@@ -17,9 +17,24 @@ fn expected(q: &[f32], keys: &[&[f32]], values: &[&[f32]], width: usize) -> Vec<
         .collect()
 }
 
-/// Query heads, key heads, width, causal.
-const SHAPES: [(usize, usize, usize, bool); 5] =
-    [(1, 1, 5, false), (4, 2, 16, true), (3, 3, 32, false), (14, 2, 64, true), (8, 1, 24, true)];
+/// Query heads, key heads, width, causal, window.
+const SHAPES: [(usize, usize, usize, bool, Option<usize>); 8] = [
+    (1, 1, 5, false, None),
+    (4, 2, 16, true, None),
+    (3, 3, 32, false, None),
+    (14, 2, 64, true, None),
+    (8, 1, 24, true, None),
+    (2, 2, 12, false, Some(4)),
+    (4, 2, 8, true, Some(20)),
+    (3, 3, 16, false, Some(0)),
+];
+
+fn shapes() -> impl Iterator<Item = Heads> {
+    SHAPES.into_iter().map(|(queries, keys, width, causal, window)| Heads {
+        window,
+        ..Heads::new(queries, keys, width, causal)
+    })
+}
 
 fn spans(lengths: &[usize]) -> Vec<Span> {
     let mut end = 0;
@@ -33,12 +48,9 @@ fn spans(lengths: &[usize]) -> Vec<Span> {
 
 #[test]
 fn agrees_with_the_formula_on_every_instruction_set() {
-    for (isa, heads) in Isa::supported()
-        .into_iter()
-        .flat_map(|i| SHAPES.map(|(q, k, width, causal)| (i, Heads::new(q, k, width, causal))))
-    {
+    for (isa, heads) in Isa::supported().into_iter().flat_map(|i| shapes().map(move |h| (i, h))) {
         let (columns, stride) = (heads.queries * heads.width, heads.keys * heads.width);
-        let spans = spans(&[1, 7, 70, 33]);
+        let spans = spans(&[1, 7, 150, 33]);
         let tokens = spans.last().unwrap().keys.end;
         let q = numbers(tokens * columns, 1);
         let (k, v) = (numbers(tokens * stride, 2), numbers(tokens * stride, 3));
@@ -58,7 +70,12 @@ fn agrees_with_the_formula_on_every_instruction_set() {
                     let last = if heads.causal { row + 1 } else { span.keys.end };
                     let all = |prefix: &[f32], own: &[f32]| -> Vec<Vec<f32>> {
                         let own = (span.keys.start..last).map(|r| part(own, r));
-                        (0..9).map(|r| part(prefix, r)).chain(own).collect()
+                        let keys = (0..9).map(|r| part(prefix, r)).chain(own).enumerate();
+                        let query = 9 + row - span.keys.start;
+                        let near = |key: usize| {
+                            heads.window.is_none_or(|window| query.abs_diff(key) <= window)
+                        };
+                        keys.filter(|(key, _)| near(*key)).map(|(_, row)| row).collect()
                     };
                     let (keys, values) = (all(&pk, &k), all(&pv, &v));
                     let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
@@ -79,12 +96,9 @@ fn agrees_with_the_formula_on_every_instruction_set() {
 
 #[test]
 fn bits_do_not_depend_on_neighbours_prefix_or_which_queries_are_asked() {
-    for (isa, heads) in Isa::supported()
-        .into_iter()
-        .flat_map(|i| SHAPES.map(|(q, k, width, causal)| (i, Heads::new(q, k, width, causal))))
-    {
+    for (isa, heads) in Isa::supported().into_iter().flat_map(|i| shapes().map(move |h| (i, h))) {
         let (columns, stride) = (heads.queries * heads.width, heads.keys * heads.width);
-        let tokens = 75;
+        let tokens = 150;
         let q = numbers(tokens * columns, 1);
         let (k, v) = (numbers(tokens * stride, 2), numbers(tokens * stride, 3));
         let own = KeysValues { keys: &k, values: &v };

@@ -12,13 +12,13 @@ pub(super) struct HeadShape {
 }
 
 impl Raw {
-    /// Widths of the layers and their attention heads, checked against each other. Encoders have a key head for each
-    /// query head, and heads that share out the width.
-    pub(super) fn heads(&self, decoder: bool) -> Result<HeadShape> {
+    /// Widths of the layers and their attention heads, checked against each other. Where they are not `free`
+    /// there is a key head for each query head, and they share out the width.
+    pub(super) fn heads(&self, free: bool) -> Result<HeadShape> {
         let hidden = self.size("hidden_size", self.hidden_size, MAX_WIDTH)?;
         let heads = self.size("num_attention_heads", self.num_attention_heads, MAX_WIDTH)?;
         let kv_heads = match self.num_key_value_heads {
-            Some(n) if decoder => self.size("num_key_value_heads", Some(n), MAX_WIDTH)?,
+            Some(n) if free => self.size("num_key_value_heads", Some(n), MAX_WIDTH)?,
             _ => heads,
         };
         if heads % kv_heads != 0 {
@@ -29,20 +29,13 @@ impl Raw {
             ));
         }
         let head_dim = match self.head_dim {
-            Some(d) if decoder => self.size("head_dim", Some(d), MAX_WIDTH)?,
+            Some(d) if free => self.size("head_dim", Some(d), MAX_WIDTH)?,
             _ if hidden % heads == 0 => hidden / heads,
             _ => {
                 let expected = format!("a divisor of hidden_size {hidden}");
                 return Err(field("num_attention_heads", expected, heads));
             }
         };
-        if decoder && head_dim % 2 != 0 {
-            return Err(field(
-                "head_dim",
-                "an even number (rotary embedding turns pairs)",
-                head_dim,
-            ));
-        }
         Ok(HeadShape { hidden, heads, kv_heads, head_dim })
     }
 }

@@ -3,16 +3,18 @@
 use grating_backend::Activation;
 use grating_io::shown;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
-use super::family::FAMILIES;
+use super::Form;
 use super::rope::RawRope;
-use super::{FamilyConfig, Form};
 use crate::error::{ModelError, Result};
+use crate::families::Family;
 
 /// As the file has them. What is absent has the default of its family in transformers.
 #[derive(Deserialize)]
-pub(super) struct Raw {
-    pub(super) architectures: Option<Vec<String>>,
+pub(crate) struct Raw {
+    architectures: Option<Vec<String>>,
     pub(super) num_hidden_layers: Option<usize>,
     pub(super) hidden_size: Option<usize>,
     pub(super) num_attention_heads: Option<usize>,
@@ -21,23 +23,24 @@ pub(super) struct Raw {
     pub(super) intermediate_size: Option<usize>,
     pub(super) vocab_size: Option<usize>,
     pub(super) max_position_embeddings: Option<usize>,
-    pub(super) type_vocab_size: Option<usize>,
-    pub(super) hidden_act: Option<String>,
-    pub(super) rms_norm_eps: Option<f64>,
-    pub(super) layer_norm_eps: Option<f64>,
+    type_vocab_size: Option<usize>,
+    rms_norm_eps: Option<f64>,
+    layer_norm_eps: Option<f64>,
     pub(super) tie_word_embeddings: Option<bool>,
     pub(super) rope_theta: Option<f64>,
     pub(super) rope_scaling: Option<RawRope>,
-    pub(super) rope_parameters: Option<RawRope>,
-    pub(super) pad_token_id: Option<i64>,
-    pub(super) attention_bias: Option<bool>,
-    pub(super) mlp_bias: Option<bool>,
-    pub(super) position_embedding_type: Option<String>,
+    pub(crate) pad_token_id: Option<i64>,
+    pub(crate) attention_bias: Option<bool>,
+    pub(crate) mlp_bias: Option<bool>,
+    pub(crate) position_embedding_type: Option<String>,
     pub(super) tokenizer_class: Option<String>,
-    pub(super) use_sliding_window: Option<bool>,
-    pub(super) num_labels: Option<usize>,
-    pub(super) quantization_config: Option<serde_json::Value>,
-    pub(super) id2label: Option<serde_json::Map<String, serde_json::Value>>,
+    use_sliding_window: Option<bool>,
+    num_labels: Option<usize>,
+    quantization_config: Option<Value>,
+    id2label: Option<Map<String, Value>>,
+    /// What families have of their own.
+    #[serde(flatten)]
+    own: Map<String, Value>,
 }
 
 /// Sizes past which a `config.json` is taken for damaged rather than large.
@@ -52,31 +55,26 @@ const ONE_LABEL: &str = "one label (sentence-transformers' CrossEncoder.rank ref
 
 /// All architectures, in the order of the families, for messages.
 fn supported() -> String {
-    let names = FAMILIES.iter().flat_map(|family| family.architectures);
+    let names = Family::all().flat_map(|family| family.definition().architectures);
     names.map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
 impl Raw {
     /// The architecture as it is written, its family, and its form.
-    pub(super) fn architecture(&self) -> Result<(String, &'static FamilyConfig, Form)> {
+    pub(super) fn architecture(&self) -> Result<(String, Family, Form)> {
         let Some(found) = self.architectures.iter().flatten().next().cloned() else {
             return Err(ModelError::NoArchitecture { supported: supported() });
         };
-        for family in FAMILIES {
-            if let Some(&(_, form)) = family.architectures.iter().find(|(name, _)| *name == found) {
+        for family in Family::all() {
+            let mut architectures = family.definition().architectures.iter();
+            if let Some(&(_, form)) = architectures.find(|(name, _)| *name == found) {
                 return Ok((found, family, form));
             }
         }
         Err(ModelError::UnknownArchitecture { found: shown(&found), supported: supported() })
     }
 
-    pub(super) fn refuse_what_is_not_implemented(&self, decoder: bool) -> Result<()> {
-        if let Some(kind) = &self.position_embedding_type
-            && !decoder
-            && kind != "absolute"
-        {
-            return Err(field("position_embedding_type", "absolute", kind));
-        }
+    pub(super) fn refuse_what_is_not_implemented(&self) -> Result<()> {
         if let Some(quantization) = self.quantization_config.as_ref().filter(|q| !q.is_null()) {
             let method = quantization.get("quant_method").and_then(|m| m.as_str());
             return Err(field(
@@ -117,26 +115,62 @@ impl Raw {
         }
     }
 
-    pub(super) fn activation(&self, default: &str) -> Result<Activation> {
-        match self.hidden_act.as_deref().unwrap_or(default) {
+    /// A field of the family's own, in the type that it has there; absent and null are the same.
+    pub(crate) fn own<T: DeserializeOwned>(&self, name: &'static str) -> Result<Option<T>> {
+        match self.own.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => T::deserialize(value).map(Some).map_err(|error| {
+                field(name, "another kind of value", format!("{value} ({error})"))
+            }),
+        }
+    }
+
+    /// `hidden_act`.
+    pub(crate) fn activation(&self, default: &str) -> Result<Activation> {
+        self.activation_of("hidden_act", default)
+    }
+
+    /// The non-linearity that a field names.
+    pub(crate) fn activation_of(&self, name: &'static str, default: &str) -> Result<Activation> {
+        let found: Option<String> = self.own(name)?;
+        match found.as_deref().unwrap_or(default) {
             "silu" | "swish" => Ok(Activation::Silu),
             "gelu" => Ok(Activation::GeluErf),
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
             "relu" => Ok(Activation::Relu),
-            other => {
-                Err(field("hidden_act", "silu, gelu, gelu_new, gelu_pytorch_tanh or relu", other))
-            }
+            other => Err(field(name, "silu, gelu, gelu_new, gelu_pytorch_tanh or relu", other)),
         }
     }
 
     /// The epsilon of RMSNorm; transformers' default is the decoders' own.
-    pub(super) fn rms_norm_eps(&self) -> Result<f32> {
+    pub(crate) fn rms_norm_eps(&self) -> Result<f32> {
         epsilon("rms_norm_eps", self.rms_norm_eps.unwrap_or(1e-6))
     }
 
     /// The epsilon of LayerNorm; transformers' default is the encoders' own.
-    pub(super) fn layer_norm_eps(&self) -> Result<f32> {
+    pub(crate) fn layer_norm_eps(&self) -> Result<f32> {
         epsilon("layer_norm_eps", self.layer_norm_eps.unwrap_or(1e-12))
+    }
+
+    /// The epsilon that a field of the family's own names.
+    pub(crate) fn epsilon(&self, name: &'static str, default: f64) -> Result<f32> {
+        epsilon(name, self.own(name)?.unwrap_or(default))
+    }
+
+    /// `type_vocab_size`.
+    pub(crate) fn type_vocab(&self, default: usize) -> Result<usize> {
+        let rows = self.type_vocab_size.unwrap_or(default);
+        self.size("type_vocab_size", Some(rows), MAX_ROWS)
+    }
+
+    /// `pad_token_id`, as far as it is one.
+    pub(crate) fn padding(&self) -> Option<u32> {
+        self.pad_token_id.and_then(|id| u32::try_from(id).ok())
+    }
+
+    /// `rope_parameters` in the family's own form.
+    pub(crate) fn rope_parameters_as<T: DeserializeOwned + Default>(&self) -> Result<T> {
+        Ok(self.own("rope_parameters")?.unwrap_or_default())
     }
 }
 
@@ -148,7 +182,7 @@ fn epsilon(name: &'static str, eps: f64) -> Result<f32> {
 }
 
 /// A field that does not say what it must.
-pub(super) fn field(
+pub(crate) fn field(
     field: &'static str,
     expected: impl Into<String>,
     found: impl std::fmt::Display,

@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::raw::{Raw, field};
-use super::{Positions, RopeScaling};
 use crate::error::Result;
+use crate::rope::{RopeScaling, RopeSpec};
 
 #[derive(Deserialize, Default, Clone)]
 pub(super) struct RawRope {
@@ -18,20 +18,27 @@ pub(super) struct RawRope {
     partial_rotary_factor: Option<f64>,
 }
 
-/// Positions of the families with rotary embedding.
-pub(super) fn positions(raw: &Raw) -> Result<Positions> {
-    let rope = raw.rope_parameters.clone().or_else(|| raw.rope_scaling.clone()).unwrap_or_default();
-    // 10000 is transformers' default where neither spelling is there.
-    let theta = rope.rope_theta.or(raw.rope_theta).unwrap_or(10_000.0);
-    if !(theta.is_finite() && theta > 1.0) {
-        return Err(field("rope_theta", "a number above 1", theta));
+impl Raw {
+    /// The rotary embedding of heads of `head_dim` columns.
+    pub(crate) fn rope(&self, head_dim: usize) -> Result<RopeSpec> {
+        if head_dim % 2 != 0 {
+            let expected = "an even number (rotary embedding turns pairs)";
+            return Err(field("head_dim", expected, head_dim));
+        }
+        let parameters: Option<RawRope> = self.own("rope_parameters")?;
+        let rope = parameters.or_else(|| self.rope_scaling.clone()).unwrap_or_default();
+        // 10000 is transformers' default where neither spelling is there.
+        let theta = rope.rope_theta.or(self.rope_theta).unwrap_or(10_000.0);
+        if !(theta.is_finite() && theta > 1.0) {
+            return Err(field("rope_theta", "a number above 1", theta));
+        }
+        if let Some(part) = rope.partial_rotary_factor
+            && part != 1.0
+        {
+            return Err(field("partial_rotary_factor", "1", part));
+        }
+        Ok(RopeSpec { theta, scaling: rope.scaling()?, width: head_dim })
     }
-    if let Some(part) = rope.partial_rotary_factor
-        && part != 1.0
-    {
-        return Err(field("partial_rotary_factor", "1", part));
-    }
-    Ok(Positions::Rope { theta, scaling: rope.scaling()? })
 }
 
 impl RawRope {

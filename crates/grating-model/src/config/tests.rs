@@ -1,8 +1,13 @@
 //! What is read of a `config.json`, and what is refused by the name of its field.
 
 use super::*;
+use crate::rope::{RopeScaling, RopeSpec};
 
 fn with(changes: &str) -> Result<ModelConfig> {
+    Ok(with_spec(changes)?.0)
+}
+
+fn with_spec(changes: &str) -> Result<(ModelConfig, ModelSpec)> {
     let mut base: serde_json::Value = serde_json::from_str(
         r#"{"architectures":["Qwen3ForCausalLM"],"num_hidden_layers":2,"hidden_size":24,
         "num_attention_heads":3,"num_key_value_heads":1,"head_dim":10,"intermediate_size":40,
@@ -13,22 +18,24 @@ fn with(changes: &str) -> Result<ModelConfig> {
     for (key, value) in changes.as_object().unwrap() {
         base[key] = value.clone();
     }
-    ModelConfig::from_json(base.to_string().as_bytes())
+    ModelConfig::with_spec(base.to_string().as_bytes())
 }
 
 #[test]
 fn reads_sizes_that_do_not_multiply_up() {
     let config = with("{}").unwrap();
     assert_eq!((config.heads, config.kv_heads, config.head_dim), (3, 1, 10));
-    assert_eq!(config.positions, Positions::Rope { theta: 1e6, scaling: RopeScaling::None });
+    let rope = RopeSpec { theta: 1e6, scaling: RopeScaling::None, width: 10 };
+    assert_eq!(with_spec("{}").unwrap().1.ropes, [rope]);
     assert!(!config.tied);
 }
 
 #[test]
 fn both_spellings_of_rope_agree() {
-    let new =
-        with(r#"{"rope_theta":null,"rope_parameters":{"rope_theta":5e5,"rope_type":"default"}}"#);
-    assert_eq!(new.unwrap().positions, with(r#"{"rope_theta":5e5}"#).unwrap().positions);
+    let new = with_spec(
+        r#"{"rope_theta":null,"rope_parameters":{"rope_theta":5e5,"rope_type":"default"}}"#,
+    );
+    assert_eq!(new.unwrap().1, with_spec(r#"{"rope_theta":5e5}"#).unwrap().1);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use super::bpe::Options;
 use super::frame::Frame;
 use super::settings::{NAMED, Settings};
 use super::vocabulary::{Tokenizer, Vocabulary};
-use crate::config::{Family, ModelConfig};
+use crate::config::ModelConfig;
 
 /// The classes that are followed. Any other is taken for [`TokenizerClass::AsWritten`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +52,10 @@ impl TokenizerClass {
         file: &TokenizerJson,
     ) -> Result<Self, TokenizeError> {
         let named = settings.class().or(config.tokenizer_class.as_deref());
-        let class = match (config.family, named) {
-            (Family::Qwen2, _) | (Family::Qwen3, None) => TokenizerClass::Qwen2,
-            (Family::Llama, None) => TokenizerClass::AsWritten,
-            (Family::Bert, None) => TokenizerClass::Bert,
-            (Family::XlmRoberta, None) => TokenizerClass::XlmRoberta,
-            (_, Some(name)) => Self::named(name),
+        let family = config.family.definition();
+        let class = match named.filter(|_| !family.always_that_tokenizer) {
+            Some(name) => Self::named(name),
+            None => family.tokenizer,
         };
         if class == TokenizerClass::Llama && file.is_byte_level() {
             return Ok(TokenizerClass::AsWritten);

@@ -56,7 +56,7 @@ fn compare_parts(
         let ids = |placed: &[Placed]| -> Vec<u32> { placed.iter().map(|(id, _)| *id).collect() };
         Ok(json!(frame.map(|f| [ids(&f.start), ids(&f.between), ids(&f.end)])))
     };
-    if !config.family.is_decoder() {
+    if !config.family.reads_prompts() {
         compare("tokens around a pair", frame(&written)?, frame(&used)?);
     }
     Ok(found)

@@ -48,7 +48,7 @@ impl Folder {
 
     /// Decoders get texts only: their templates are cut into parts that the reference tokenizes alone.
     fn template(&self) -> Template {
-        match self.config().family.is_decoder() {
+        match self.config().family.reads_prompts() {
             true => {
                 let json = r#"{"template":{"body":"{query}{document}","yes":"yes","no":"no"}}"#;
                 Template::YesNo(GratingJson::parse(json.as_bytes()).unwrap().template)

@@ -33,7 +33,9 @@ pub(super) fn plan(model: &Model, format: WeightFormat) -> Result<Vec<Planned>, 
         .chain(model.position_embeddings().map(kept))
         .chain((!is_head).then(|| stored_as(embeddings, Dtype::Q8_0)))
         .chain(model.head_parts().iter().map(kept));
-    let planned: Vec<Planned> = planned.collect();
+    let mut planned: Vec<Planned> = planned.collect();
+    // Of a tensor that holds several matrices each is a part.
+    planned.dedup_by(|a, b| a.from.name == b.from.name);
     match planned.iter().find(|p| p.from.dtype.is_quantized()) {
         Some(Planned { from, .. }) => {
             Err(QuantizeError::Already { tensor: from.name.clone(), dtype: from.dtype })

@@ -1,8 +1,9 @@
-//! A linear layer: weight and, where the family has one, bias.
+//! A linear layer bound to its weights.
 
 use grating_backend::{Affine, Ops};
 
 use crate::error::Result;
+use crate::spec::LinearSpec;
 use crate::weights::LayerWeights;
 
 /// A weight matrix with its bias, where there is one.
@@ -12,17 +13,15 @@ pub(crate) struct Linear<'w, B: Ops> {
 }
 
 impl<'w, B: Ops> Linear<'w, B> {
-    pub(crate) fn bind(weights: &LayerWeights<'w, B>, weight: &str, bias: &str) -> Result<Self> {
-        Ok(Linear { weight: weights.bind(weight)?, bias: weights.optional(bias)? })
+    pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &LinearSpec) -> Result<Self> {
+        let bias = spec.bias.as_ref().map(|bias| weights.bind(bias)).transpose()?;
+        Ok(Linear { weight: weights.bind(&spec.weight)?, bias })
     }
 
-    /// [`Self::bind`] for the scoring head.
-    pub(crate) fn bind_unrounded(
-        weights: &LayerWeights<'w, B>,
-        weight: &str,
-        bias: &str,
-    ) -> Result<Self> {
-        Ok(Linear { weight: weights.bind_unrounded(weight)?, bias: weights.optional(bias)? })
+    /// [`Self::bind`] for the scoring head, whose products are never rounded.
+    pub(crate) fn bind_unrounded(weights: &LayerWeights<'w, B>, spec: &LinearSpec) -> Result<Self> {
+        let bias = spec.bias.as_ref().map(|bias| weights.bind(bias)).transpose()?;
+        Ok(Linear { weight: weights.bind_unrounded(&spec.weight)?, bias })
     }
 
     /// For [`Ops::linear`].

@@ -1,0 +1,31 @@
+//! Qwen3 (`modeling_qwen3.py`): heads of queries and keys are normalised; `attention_bias` is for all four matrices of
+//! attention, and the feed-forward block has none.
+
+use super::llama_layers::{self, Variant};
+use super::{Definition, Input};
+use crate::config::Form;
+use crate::tokenize::TokenizerClass;
+
+pub(super) const FAMILY: Definition = Definition {
+    name: "Qwen3",
+    architectures: &[
+        ("Qwen3ForCausalLM", Form::YesNo),
+        ("Qwen3ForSequenceClassification", Form::SequenceClassification),
+    ],
+    input: Input::Prompt { qwen3_reranker: true },
+    tokenizer: TokenizerClass::Qwen2,
+    always_that_tokenizer: false,
+    free_heads: true,
+    neighbours_in_llama_cpp: false,
+    spec: |raw, config| {
+        let bias = raw.attention_bias.unwrap_or(false);
+        let variant = Variant {
+            head_norms: true,
+            qkv_bias: bias,
+            output_bias: bias,
+            feed_forward_bias: false,
+        };
+        llama_layers::spec(raw, config, variant)
+    },
+    is_unused: llama_layers::is_unused,
+};

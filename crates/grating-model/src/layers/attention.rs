@@ -1,0 +1,156 @@
+//! Attention blocks: causal or not, rotary or not, normalised before, after, or both.
+
+use grating_backend::{AttentionSpec, Ops, Rows};
+
+use super::linear::Linear;
+use super::norm::Norm;
+use crate::context::{ChunkContext, KeysValues};
+use crate::error::Result;
+use crate::spec::{AttentionBlockSpec, Rotary};
+use crate::weights::LayerWeights;
+
+/// An attention block bound to weights, ready to run over any number of chunks.
+pub struct Attention<'w, B: Ops> {
+    before: Option<Norm<'w, B>>,
+    query: Linear<'w, B>,
+    key: Linear<'w, B>,
+    value: Linear<'w, B>,
+    /// Of queries and of keys.
+    head_norms: Option<[Norm<'w, B>; 2]>,
+    rotary: Option<Rotary>,
+    attention: AttentionSpec,
+    output: Linear<'w, B>,
+    after: Option<Norm<'w, B>>,
+}
+
+// Shapes: t tokens of a chunk, s sequences, h hidden, q = heads * width, kv = kv_heads * width.
+impl<'w, B: Ops> Attention<'w, B> {
+    pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &AttentionBlockSpec) -> Result<Self> {
+        let head_norms = match &spec.head_norms {
+            Some([query, key]) => Some([Norm::bind(weights, query)?, Norm::bind(weights, key)?]),
+            None => None,
+        };
+        Ok(Attention {
+            before: Norm::bind_all(weights, &spec.before)?,
+            query: Linear::bind(weights, &spec.query)?,
+            key: Linear::bind(weights, &spec.key)?,
+            value: Linear::bind(weights, &spec.value)?,
+            head_norms,
+            rotary: spec.rotary,
+            attention: spec.attention,
+            output: Linear::bind(weights, &spec.output)?,
+            after: Norm::bind_all(weights, &spec.after)?,
+        })
+    }
+
+    /// Attends with every token of `x` `[t, h]`; also returns the keys and values, for those that come after.
+    pub(crate) fn forward(
+        &self,
+        ops: &B,
+        x: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<(B::Tensor, KeysValues<B>)> {
+        let normed = self.normed(ops, &x)?; // [t, h]
+        let maps = [self.query.map(), self.key.map(), self.value.map()];
+        let [q, k, v] = ops.linear(normed.as_ref().unwrap_or(&x), maps)?; // [t, q], [t, kv], [t, kv]
+        drop(normed);
+        let q = self.rotated(ops, q, Side::Queries, chunk, Rows::All)?;
+        let k = self.rotated(ops, k, Side::Keys, chunk, Rows::All)?;
+        let own = KeysValues { k, v };
+        let x = self.attend(ops, x, q, &own, chunk, Rows::All)?; // [t, h]
+        Ok((x, own))
+    }
+
+    /// Attends with the scored token of each sequence alone: `[t, h] -> [s, h]`.
+    pub(crate) fn forward_scored(
+        &self,
+        ops: &B,
+        x: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<B::Tensor> {
+        let layout = chunk.rows();
+        let normed = self.normed(ops, &x)?; // [t, h]
+        let own = self.keys_values_of(ops, normed.as_ref().unwrap_or(&x), chunk)?; // [t, kv] each
+        let scored = normed.map(|normed| ops.scored_rows(&normed, layout)).transpose()?; // [s, h]
+        let x = ops.scored_rows(&x, layout)?; // [s, h]
+        let q = self.query.forward(ops, scored.as_ref().unwrap_or(&x))?; // [s, q]
+        drop(scored);
+        let q = self.rotated(ops, q, Side::Queries, chunk, Rows::Scored)?;
+        self.attend(ops, x, q, &own, chunk, Rows::Scored)
+    }
+
+    /// Keys and values of every token, for sequences whose own scores nobody asks for.
+    pub(crate) fn keys_values(
+        &self,
+        ops: &B,
+        x: &B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<KeysValues<B>> {
+        let normed = self.normed(ops, x)?; // [t, h]
+        self.keys_values_of(ops, normed.as_ref().unwrap_or(x), chunk)
+    }
+
+    fn keys_values_of(
+        &self,
+        ops: &B,
+        normed: &B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<KeysValues<B>> {
+        let [k, v] = ops.linear(normed, [self.key.map(), self.value.map()])?; // [t, kv] each
+        let k = self.rotated(ops, k, Side::Keys, chunk, Rows::All)?;
+        Ok(KeysValues { k, v })
+    }
+
+    fn normed(&self, ops: &B, x: &B::Tensor) -> Result<Option<B::Tensor>> {
+        self.before.as_ref().map(|norm| norm.of(ops, x)).transpose()
+    }
+
+    /// The norm of each head and the rotary embedding, as far as the layer has them; the shape stays.
+    fn rotated(
+        &self,
+        ops: &B,
+        x: B::Tensor,
+        side: Side,
+        chunk: &ChunkContext<'_, B>,
+        rows: Rows,
+    ) -> Result<B::Tensor> {
+        let width = self.attention.width;
+        let x = match &self.head_norms {
+            Some(norms) => norms[side as usize].of_heads(ops, x)?,
+            None => x,
+        };
+        let Some(Rotary { rope, neighbours }) = self.rotary else { return Ok(x) };
+        let x = match neighbours {
+            true => ops.neighbours_to_halves(x, width)?,
+            false => x,
+        };
+        Ok(ops.rope(x, chunk.angles(rope), width, chunk.rows(), rows)?)
+    }
+
+    /// What attention adds to `x`, whose rows are those of `q`.
+    fn attend(
+        &self,
+        ops: &B,
+        x: B::Tensor,
+        q: B::Tensor,
+        own: &KeysValues<B>,
+        chunk: &ChunkContext<'_, B>,
+        rows: Rows,
+    ) -> Result<B::Tensor> {
+        let (spec, layout) = (&self.attention, chunk.rows());
+        let attended = ops.attention(q, own.tensors(), chunk.prefix(), spec, layout, rows)?; // as q
+        let x = self.output.forward_add(ops, x, &attended)?; // as x
+        drop(attended);
+        match &self.after {
+            Some(norm) => norm.of_owned(ops, x),
+            None => Ok(x),
+        }
+    }
+}
+
+/// Whose heads a norm is of: an index of `head_norms`.
+#[derive(Clone, Copy)]
+enum Side {
+    Queries,
+    Keys,
+}

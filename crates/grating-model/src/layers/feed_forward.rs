@@ -1,0 +1,56 @@
+//! Feed-forward blocks: with a gate or without, normalised before, after, or both.
+
+use grating_backend::{Activation, Ops};
+
+use super::linear::Linear;
+use super::norm::Norm;
+use crate::error::Result;
+use crate::spec::FeedForwardSpec;
+use crate::weights::LayerWeights;
+
+/// A feed-forward block bound to weights, ready to run over any number of chunks.
+pub struct FeedForward<'w, B: Ops> {
+    before: Option<Norm<'w, B>>,
+    gate: Option<Linear<'w, B>>,
+    up: Linear<'w, B>,
+    activation: Activation,
+    down: Linear<'w, B>,
+    after: Option<Norm<'w, B>>,
+}
+
+// Shapes: t rows, h hidden, f intermediate.
+impl<'w, B: Ops> FeedForward<'w, B> {
+    pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &FeedForwardSpec) -> Result<Self> {
+        Ok(FeedForward {
+            before: Norm::bind_all(weights, &spec.before)?,
+            gate: spec.gate.as_ref().map(|gate| Linear::bind(weights, gate)).transpose()?,
+            up: Linear::bind(weights, &spec.up)?,
+            activation: spec.activation,
+            down: Linear::bind(weights, &spec.down)?,
+            after: Norm::bind_all(weights, &spec.after)?,
+        })
+    }
+
+    /// `[t, h] -> [t, h]`
+    pub(crate) fn forward(&self, ops: &B, x: B::Tensor) -> Result<B::Tensor> {
+        let normed = self.before.as_ref().map(|norm| norm.of(ops, &x)).transpose()?; // [t, h]
+        let wide = self.wide(ops, normed.as_ref().unwrap_or(&x))?; // [t, f]
+        drop(normed);
+        let x = self.down.forward_add(ops, x, &wide)?; // [t, h]
+        match &self.after {
+            Some(norm) => norm.of_owned(ops, x),
+            None => Ok(x),
+        }
+    }
+
+    /// `[t, h] -> [t, f]`
+    fn wide(&self, ops: &B, x: &B::Tensor) -> Result<B::Tensor> {
+        match &self.gate {
+            Some(gate) => {
+                let [gate, up] = ops.linear(x, [gate.map(), self.up.map()])?; // [t, f] each
+                Ok(ops.gate(gate, &up, self.activation)?)
+            }
+            None => Ok(ops.activate(self.up.forward(ops, x)?, self.activation)?),
+        }
+    }
+}

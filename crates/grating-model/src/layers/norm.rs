@@ -1,0 +1,62 @@
+//! A norm bound to its weights.
+
+use grating_backend::Ops;
+
+use crate::error::Result;
+use crate::spec::{NormKind, NormSpec};
+use crate::weights::LayerWeights;
+
+/// A norm over the columns of each row, or of each head.
+pub(crate) struct Norm<'w, B: Ops> {
+    kind: Kind<'w, B>,
+    weight: B::Weight<'w>,
+    eps: f32,
+}
+
+enum Kind<'w, B: Ops> {
+    Rms,
+    Layer { bias: Option<B::Weight<'w>> },
+}
+
+impl<'w, B: Ops> Norm<'w, B> {
+    pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &NormSpec) -> Result<Self> {
+        let kind = match &spec.kind {
+            NormKind::Rms => Kind::Rms,
+            NormKind::Layer { bias } => {
+                Kind::Layer { bias: bias.as_ref().map(|bias| weights.bind(bias)).transpose()? }
+            }
+        };
+        Ok(Norm { kind, weight: weights.bind(&spec.weight)?, eps: spec.eps })
+    }
+
+    pub(crate) fn bind_all<'s>(
+        weights: &LayerWeights<'w, B>,
+        spec: impl IntoIterator<Item = &'s NormSpec>,
+    ) -> Result<Option<Self>> {
+        spec.into_iter().next().map(|spec| Self::bind(weights, spec)).transpose()
+    }
+
+    /// Of each row of `x`, which stays.
+    pub(crate) fn of(&self, ops: &B, x: &B::Tensor) -> Result<B::Tensor> {
+        match &self.kind {
+            Kind::Rms => Ok(ops.rms_norm(x, &self.weight, self.eps)?),
+            Kind::Layer { .. } => self.of_owned(ops, ops.copied(x)?),
+        }
+    }
+
+    /// Of each row of `x`, where it lies.
+    pub(crate) fn of_owned(&self, ops: &B, x: B::Tensor) -> Result<B::Tensor> {
+        match &self.kind {
+            Kind::Rms => Ok(ops.rms_norm(&x, &self.weight, self.eps)?),
+            Kind::Layer { bias } => Ok(ops.layer_norm(x, &self.weight, bias.as_ref(), self.eps)?),
+        }
+    }
+
+    /// Of each head of each row of `x`, as wide as the weight.
+    pub(crate) fn of_heads(&self, ops: &B, x: B::Tensor) -> Result<B::Tensor> {
+        match &self.kind {
+            Kind::Rms => Ok(ops.rms_norm_heads(x, &self.weight, self.eps)?),
+            Kind::Layer { .. } => unreachable!("no family has such norms of heads"),
+        }
+    }
+}
