@@ -164,7 +164,7 @@ impl<B: Ops> Ops for Hooked<B> {
         &self,
         x: Self::Tensor,
         weight: &Self::Weight<'_>,
-        bias: &Self::Weight<'_>,
+        bias: Option<&Self::Weight<'_>>,
         eps: f32,
     ) -> Result<Self::Tensor> {
         self.inner.layer_norm(x, weight, bias, eps)
@@ -199,6 +199,10 @@ impl<B: Ops> Ops for Hooked<B> {
         rows: Rows,
     ) -> Result<Self::Tensor> {
         self.inner.attention(q, keys_values, prefix, spec, layout, rows)
+    }
+
+    fn copied(&self, x: &Self::Tensor) -> Result<Self::Tensor> {
+        self.inner.copied(x)
     }
 
     fn scored_rows(&self, x: &Self::Tensor, layout: &Self::Layout) -> Result<Self::Tensor> {

@@ -8,8 +8,8 @@ use grating_backend::{
     Backend, BackendError, Caps, Format, HostBlock, Meter, Precision, Ragged, Result, Rows, Scored,
     Source, TensorRef, Widths, Workspace,
 };
+use grating_kernels::Matrix;
 use grating_kernels::attention::{Heads, Span, release_scratch, scratch_bytes};
-use grating_kernels::{Matrix, quant};
 
 use crate::{CpuOps, CpuTensor, CpuWeight};
 
@@ -158,7 +158,7 @@ impl Backend for CpuOps {
 /// A vector's elements in f32.
 fn elements(format: Format, shape: &[usize], bytes: &[u8]) -> Result<Vec<f32>> {
     let mut elements = vec![0.0; shape.iter().product()];
-    quant::dequantize_into(format, bytes, &mut elements).map_err(BackendError::failed)?;
+    grating_quant::dequantize_into(format, bytes, &mut elements).map_err(BackendError::failed)?;
     Ok(elements)
 }
 

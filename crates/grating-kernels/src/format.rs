@@ -1,35 +1,7 @@
 //! Matrices of weights as they lie in a checkpoint.
 
 pub use grating_backend::Format;
-use thiserror::Error;
-
-/// Bytes that are not the matrix they are said to be.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum MatrixError {
-    /// A row ends inside a block.
-    #[error("{columns} columns are no whole number of {format:?} blocks of {} elements", .format.block_elements())]
-    PartialBlock {
-        /// The format.
-        format: Format,
-        /// Elements of a row.
-        columns: usize,
-    },
-    /// Too few or too many bytes.
-    #[error("a {format:?} matrix of {rows} x {columns} takes {expected:?} bytes, not {found}")]
-    Length {
-        /// The format.
-        format: Format,
-        /// Rows.
-        rows: usize,
-        /// Columns.
-        columns: usize,
-        /// Bytes that it takes; `None`: more than the address space.
-        expected: Option<usize>,
-        /// Bytes that were given.
-        found: usize,
-    },
-}
+pub use grating_quant::MatrixError;
 
 /// The weights of a linear layer as they lie in a checkpoint: `[rows, columns]` = `[out, in]`,
 /// row-major, at any alignment.

@@ -36,7 +36,7 @@ mod isa;
 mod linear;
 mod math;
 mod memory;
-pub mod quant;
+mod quant;
 pub mod rows;
 mod simd;
 #[cfg(test)]

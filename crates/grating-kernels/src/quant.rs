@@ -1,126 +1,114 @@
-//! Block formats of GGML: numbers to blocks and back.
+//! Numbers as bytes with a scale for every [`GROUP`] of a row: the operands of products in int8.
 //!
-//! Quantizing to [`Format::Q8_0`] and [`Format::Q4_0`] gives the same bytes as the reference implementation of GGML; to
-//! [`Format::Q8_0`] in groups and [`Format::Q4K`], blocks that GGML reads: the former with steps of products of integers,
-//! the latter found by a search of our own.
+//! Weights are signed and symmetric around zero. Activations are unsigned with a zero of their own for every group, so
+//! that one-sided ones, as non-linearities make them, use all of the 256 steps.
 
-mod decode;
-mod int8;
-mod q4_k;
+pub(crate) use grating_quant::{GROUP, decode};
 
-use half::f16;
+use crate::format::Format;
 
-use crate::format::{Format, MatrixError};
+/// [`decode`], compiled for some instruction set that the machine must have.
+pub(crate) type DecodeFn = unsafe fn(Format, &[u8], &mut [f32]);
 
-pub(crate) use decode::{DecodeFn, decode};
-pub(crate) use int8::{
-    GROUP, QuantizeActivationsFn, QuantizeWeightsFn, Step, affine, quantize_pairs,
-    quantize_weights, scale,
-};
+/// Whole groups, and whole blocks of every format.
+const STEP: usize = 256;
 
-/// Elements of a block of [`Format::Q8_0`] and [`Format::Q4_0`].
-const BLOCK: usize = 32;
+/// Adding it leaves the nearest whole number, ties to even, in the low bits.
+const MAGIC: f32 = 12_582_912.0;
 
-/// Appends `row` to `out` as blocks of [`Format::Q8_0`].
-///
-/// # Errors
-///
-/// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
-pub fn quantize_q8_0(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
-    quantize_q8_0_by(BLOCK, row, out)
+/// What stands for the elements of a group beside its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Step {
+    /// What one step is worth. Not a number where an element is none.
+    pub(crate) scale: f32,
+    /// Of activations, the byte that stands for 0; of weights, minus the sum of the bytes, which
+    /// is what that zero is multiplied by.
+    pub(crate) offset: i32,
 }
 
-/// Appends `row` to `out` as blocks of [`Format::Q8_0`] of which four neighbours have one step: products of integers,
-/// which take a scale for every 128 weights, find the weights' own steps in them and round nothing again.
-///
-/// # Errors
-///
-/// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
-pub fn quantize_q8_0_in_groups(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
-    quantize_q8_0_by(GROUP, row, out)
-}
+/// [`quantize_weights`], compiled for some instruction set that the machine must have.
+pub(crate) type QuantizeWeightsFn = unsafe fn(Format, &[u8], usize, &mut [i8], &mut [Step]);
 
-/// One step for every `group` elements, whole blocks.
-fn quantize_q8_0_by(group: usize, row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
-    let blocks = blocks::<BLOCK>(Format::Q8_0, row)?;
-    for (group, blocks) in row.chunks(group).zip(blocks.chunks(group / BLOCK)) {
-        let largest = group.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
-        let scale = largest / 127.0;
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        for block in blocks {
-            out.extend(f16::from_f32(scale).to_le_bytes());
-            out.extend(block.iter().map(|x| (x * inverse).round() as i8 as u8));
+/// Quantizes a group of activations into units of an instruction set's own. The machine must have
+/// the instructions.
+pub(crate) type QuantizeActivationsFn = unsafe fn(&[f32; GROUP], &mut [u32]) -> Step;
+
+/// Quantizes `count` weights, stored in `format` and beginning with a whole block, the largest
+/// magnitude of a group being 127 steps. `quants` and `steps` are as long as the groups; what
+/// follows the last element in its group becomes zero.
+///
+/// Inlined into functions that enable instructions; the result is the same with all of them.
+#[inline(always)]
+pub(crate) fn quantize_weights(
+    format: Format,
+    bytes: &[u8],
+    count: usize,
+    quants: &mut [i8],
+    steps: &mut [Step],
+) {
+    let step_bytes = STEP / format.block_elements() * format.block_bytes();
+    let quants = quants.chunks_mut(STEP).zip(steps.chunks_mut(STEP / GROUP));
+    for (i, ((quants, steps), bytes)) in quants.zip(bytes.chunks(step_bytes)).enumerate() {
+        let mut values = [0.0; STEP];
+        decode(format, bytes, &mut values[..STEP.min(count - i * STEP)]);
+        let groups = quants.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0);
+        for ((quants, values), step) in groups.zip(steps) {
+            *step = quantize(values, quants);
         }
     }
-    Ok(())
 }
 
-/// Appends `row` to `out` as blocks of [`Format::Q4_0`].
-///
-/// # Errors
-///
-/// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
-pub fn quantize_q4_0(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
-    for block in blocks::<BLOCK>(Format::Q4_0, row)? {
-        // The element of the largest magnitude becomes exactly -8 steps.
-        let furthest = block.iter().fold(0.0f32, |m, &x| if x.abs() > m.abs() { x } else { m });
-        let scale = furthest / -8.0;
-        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        out.extend(f16::from_f32(scale).to_le_bytes());
-        // Truncation, as GGML does.
-        let quantize = |x: f32| ((x * inverse + 8.5) as u8).min(15);
-        let (first, second) = block.split_at(BLOCK / 2);
-        out.extend(first.iter().zip(second).map(|(&a, &b)| quantize(a) | quantize(b) << 4));
+/// Nearest steps.
+#[inline(always)]
+fn quantize(values: &[f32; GROUP], quants: &mut [i8; GROUP]) -> Step {
+    // Magnitudes order as their bits do, and integers have a maximum in vectors.
+    let largest = values.iter().fold(0, |largest, x| largest.max(x.abs().to_bits()));
+    let (scale, inverse) = scale(f32::from_bits(largest), 127.0);
+    for (quant, x) in quants.iter_mut().zip(values) {
+        *quant = (x * inverse + MAGIC).to_bits() as i8;
     }
-    Ok(())
+    let sum: i32 = quants.iter().map(|&q| i32::from(q)).sum();
+    Step { scale, offset: -sum }
 }
 
-/// Appends `row` to `out` as blocks of [`Format::Q4K`], with the least squared error that a search among a few ranges
-/// of each group finds.
-///
-/// # Errors
-///
-/// [`MatrixError::PartialBlock`] if the row is no whole number of blocks.
-pub fn quantize_q4_k(row: &[f32], out: &mut Vec<u8>) -> Result<(), MatrixError> {
-    for block in blocks::<{ q4_k::BLOCK }>(Format::Q4K, row)? {
-        q4_k::quantize(block, out);
-    }
-    Ok(())
+/// What one of `steps` steps of `range` is worth, and how many steps one is.
+#[inline(always)]
+pub(crate) fn scale(range: f32, steps: f32) -> (f32, f32) {
+    /// Less is nothing, so that its inverse is finite.
+    const LEAST: f32 = 1e-30;
+    (range / steps, if range > LEAST { steps / range } else { 0.0 })
 }
 
-/// The numbers that `bytes` stand for, appended to `out`.
-///
-/// # Errors
-///
-/// [`MatrixError::Length`] if the bytes are no whole number of blocks.
-pub fn dequantize(format: Format, bytes: &[u8], out: &mut Vec<f32>) -> Result<(), MatrixError> {
-    let first = out.len();
-    out.resize(first + bytes.len() / format.block_bytes() * format.block_elements(), 0.0);
-    let written = dequantize_into(format, bytes, &mut out[first..]);
-    if written.is_err() {
-        out.truncate(first);
-    }
-    written
+/// The step of activations between two bounds that have 0 between them, and its inverse.
+#[inline(always)]
+pub(crate) fn affine(lowest: f32, highest: f32) -> (Step, f32) {
+    let (scale, inverse) = scale(highest - lowest, 255.0);
+    let zero = (MAGIC - lowest * inverse).to_bits() as u8;
+    (Step { scale, offset: i32::from(zero) }, inverse)
 }
 
-/// The numbers that `bytes` stand for, written to `out`.
+/// Nearest steps of activations, the lowest (or 0) being byte 0, the highest (or 0) byte 255, as
+/// pairs of 16 bits.
 ///
-/// # Errors
-///
-/// [`MatrixError::Length`] if the bytes are not those of as many numbers as `out` has.
-pub fn dequantize_into(format: Format, bytes: &[u8], out: &mut [f32]) -> Result<(), MatrixError> {
-    let expected = format.row_bytes(out.len());
-    if expected != Some(bytes.len()) {
-        let (rows, columns, found) = (1, out.len(), bytes.len());
-        return Err(MatrixError::Length { format, rows, columns, expected, found });
+/// Inlined into functions that enable instructions; the result is the same with all of them.
+#[inline(always)]
+pub(crate) fn quantize_pairs(values: &[f32; GROUP], units: &mut [u32]) -> Step {
+    // Positive numbers order as their bits do as signed integers, negative ones the other way
+    // round as unsigned ones; numbers that are none are beyond all others.
+    let (mut highest, mut lowest) = (0, 0);
+    for bits in values.map(f32::to_bits) {
+        highest = bits.cast_signed().max(highest);
+        lowest = bits.max(lowest);
     }
-    decode(format, bytes, out);
-    Ok(())
-}
-
-fn blocks<const LEN: usize>(format: Format, row: &[f32]) -> Result<&[[f32; LEN]], MatrixError> {
-    match row.as_chunks() {
-        (blocks, []) => Ok(blocks),
-        _ => Err(MatrixError::PartialBlock { format, columns: row.len() }),
+    let highest = f32::from_bits(highest.cast_unsigned());
+    let lowest = if lowest >> 31 == 1 { f32::from_bits(lowest) } else { 0.0 };
+    let (step, inverse) = affine(lowest, highest);
+    let quant = |x: f32| {
+        let steps = (x * inverse + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits());
+        steps.wrapping_add(step.offset.cast_unsigned()).min(255)
+    };
+    for (unit, &[first, second]) in units.iter_mut().zip(values.as_chunks().0) {
+        *unit = quant(first) | quant(second) << 16;
     }
+    step
 }

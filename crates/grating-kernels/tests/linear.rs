@@ -1,7 +1,7 @@
 //! Linear layers of every instruction set against sums in f64, on awkward sizes.
 
-use grating_kernels::quant::{dequantize, quantize_q4_0, quantize_q8_0};
 use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};
+use grating_quant::{dequantize, quantize_q4_0, quantize_q8_0};
 use half::{bf16, f16};
 use proptest::prelude::*;
 

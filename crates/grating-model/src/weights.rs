@@ -2,7 +2,7 @@
 
 use grating_backend::{Backend, BackendError, Format, TensorRef};
 use grating_io::Dtype;
-use grating_kernels::quant;
+use grating_quant as quant;
 
 use crate::error::{ModelError, Result};
 use crate::parts::Part;

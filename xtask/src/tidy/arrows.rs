@@ -11,9 +11,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grating-sched", &[]),
     ("grating-prune", &[]),
     ("grating-backend", &[]),
-    ("grating-kernels", &["grating-backend", "grating-memory"]),
-    ("grating-cpu", &["grating-backend", "grating-kernels"]),
-    ("grating-model", &["grating-backend", "grating-io", "grating-kernels"]),
+    ("grating-quant", &["grating-backend"]),
+    ("grating-kernels", &["grating-backend", "grating-memory", "grating-quant"]),
+    ("grating-cpu", &["grating-backend", "grating-kernels", "grating-quant"]),
+    ("grating-model", &["grating-backend", "grating-io", "grating-memory", "grating-quant"]),
     ("grating-default-model", &[]),
     ("grating-candle", &["grating-backend"]),
     (
@@ -197,8 +198,13 @@ mod tests {
         ("grating-prune", ""),
         ("grating-sched", ""),
     ];
-    const MODEL: &[(&str, &str)] =
-        &[("grating-backend", ""), ("grating-io", ""), ("grating-kernels", ""), ("tokenizers", "")];
+    const MODEL: &[(&str, &str)] = &[
+        ("grating-backend", ""),
+        ("grating-io", ""),
+        MEMORY,
+        ("grating-quant", ""),
+        ("tokenizers", ""),
+    ];
     const GRATING: &[(&str, &str)] = &[
         ("grating-backend", ""),
         ("grating-cpu", ""),
@@ -218,8 +224,12 @@ mod tests {
             ("grating-sched", &[]),
             ("grating-prune", &[("ndarray", "")]),
             ("grating-backend", &[]),
-            ("grating-kernels", &[("grating-backend", ""), ("grating-memory", "")]),
-            ("grating-cpu", &[("grating-backend", ""), ("grating-kernels", "")]),
+            ("grating-quant", &[("grating-backend", "")]),
+            ("grating-kernels", &[("grating-backend", ""), MEMORY, ("grating-quant", "")]),
+            (
+                "grating-cpu",
+                &[("grating-backend", ""), ("grating-kernels", ""), ("grating-quant", "")],
+            ),
             ("grating-model", MODEL),
             ("grating-default-model", &[]),
             ("grating-candle", &[("grating-backend", ""), ("candle-core", "")]),

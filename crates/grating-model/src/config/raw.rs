@@ -168,6 +168,11 @@ impl Raw {
         self.pad_token_id.and_then(|id| u32::try_from(id).ok())
     }
 
+    /// Whether rotary frequencies are changed in the spelling before `rope_parameters`.
+    pub(crate) fn has_rope_scaling(&self) -> bool {
+        self.rope_scaling.is_some()
+    }
+
     /// `rope_parameters` in the family's own form.
     pub(crate) fn rope_parameters_as<T: DeserializeOwned + Default>(&self) -> Result<T> {
         Ok(self.own("rope_parameters")?.unwrap_or_default())

@@ -21,7 +21,7 @@ pub(super) struct RawRope {
 impl Raw {
     /// The rotary embedding of heads of `head_dim` columns.
     pub(crate) fn rope(&self, head_dim: usize) -> Result<RopeSpec> {
-        if head_dim % 2 != 0 {
+        if !head_dim.is_multiple_of(2) {
             let expected = "an even number (rotary embedding turns pairs)";
             return Err(field("head_dim", expected, head_dim));
         }

@@ -84,3 +84,36 @@ fn unknown_architectures_are_refused_with_the_list() {
     let error = with(r#"{"architectures":["MambaForCausalLM"]}"#).unwrap_err().to_string();
     assert!(error.contains("MambaForCausalLM") && error.contains("Qwen3ForCausalLM"), "{error}");
 }
+
+#[test]
+fn a_family_reads_fields_of_its_own_and_refuses_what_it_cannot_run() {
+    let modern = |changes: &str| {
+        let base = r#"{"architectures":["ModernBertForSequenceClassification"],"num_labels":1,"num_attention_heads":4,
+            "num_key_value_heads":null,"head_dim":null,"rope_theta":null"#;
+        with_spec(&format!("{base}{changes}}}"))
+    };
+    let (_, spec) = modern(r#","num_hidden_layers":4,"local_attention":10"#).unwrap();
+    let windows = spec.layers.iter().map(|layer| layer.attention.attention.window);
+    assert_eq!(windows.collect::<Vec<_>>(), [None, Some(5), Some(5), None]);
+    assert_eq!(spec.ropes.iter().map(|rope| rope.theta).collect::<Vec<_>>(), [160_000.0, 10_000.0]);
+    assert!(spec.layers[0].attention.before.is_none() && spec.layers[1].attention.before.is_some());
+    for (change, name) in [
+        (r#","classifier_pooling":"mean""#, "classifier_pooling"),
+        (r#","layer_types":["full_attention"]"#, "layer_types"),
+        (r#","layer_types":["linear_attention","full_attention"]"#, "layer_types"),
+        (r#","hidden_activation":"mish""#, "hidden_activation"),
+        (r#","norm_bias":"yes""#, "norm_bias"),
+        (r#","local_rope_theta":-3"#, "rope_theta"),
+        (r#","rope_scaling":{"rope_type":"linear","factor":2.0}"#, "rope_scaling"),
+        (
+            r#","rope_parameters":{"full_attention":{"rope_type":"yarn"}}"#,
+            "rope_parameters.rope_type",
+        ),
+        (r#","num_attention_heads":8"#, "num_attention_heads"),
+    ] {
+        match modern(change) {
+            Err(ModelError::Config { field, .. }) => assert_eq!(field, name),
+            other => panic!("{change}: {other:?}"),
+        }
+    }
+}

@@ -108,6 +108,9 @@ fn thetas(raw: &Raw) -> Result<[f64; 2]> {
         full_attention: Option<Parameters>,
         sliding_attention: Option<Parameters>,
     }
+    if raw.has_rope_scaling() {
+        return Err(field("rope_scaling", "none", "there"));
+    }
     let ByKind { full_attention, sliding_attention } = raw.rope_parameters_as()?;
     let theta = |parameters: Option<Parameters>, old: &'static str, default: f64| {
         let Parameters { rope_theta, rope_type } = parameters.unwrap_or_default();
@@ -128,7 +131,7 @@ fn thetas(raw: &Raw) -> Result<[f64; 2]> {
 fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
     let own = Own::read(raw, config)?;
     let ModelConfig { hidden: h, head_dim, vocab, .. } = *config;
-    if head_dim % 2 != 0 {
+    if !head_dim.is_multiple_of(2) {
         return Err(field("num_attention_heads", "heads of an even width", config.heads));
     }
     let names = Names::of_model("");

@@ -1,10 +1,10 @@
 //! Block formats against GGML: `ggml/make.py` wrote what its functions give.
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
-use grating_kernels::quant::{
+use grating_quant::{Format, MatrixError};
+use grating_quant::{
     dequantize, quantize_q4_0, quantize_q4_k, quantize_q8_0, quantize_q8_0_in_groups,
 };
-use grating_kernels::{Format, MatrixError};
 use proptest::prelude::*;
 
 fn floats(bytes: &[u8]) -> Vec<f32> {

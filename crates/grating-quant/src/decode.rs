@@ -7,16 +7,13 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 
 use super::BLOCK;
-use crate::format::Format;
-
-/// [`decode`], compiled for some instruction set that the machine must have.
-pub(crate) type DecodeFn = unsafe fn(Format, &[u8], &mut [f32]);
+use crate::Format;
 
 /// Decodes the blocks of `bytes`, as many elements as `out` has; both are whole blocks.
 ///
 /// Inlined into functions that enable instructions; the result is the same with all of them.
 #[inline(always)]
-pub(crate) fn decode(format: Format, bytes: &[u8], out: &mut [f32]) {
+pub fn decode(format: Format, bytes: &[u8], out: &mut [f32]) {
     match format {
         Format::F32 => {
             for (out, &stored) in out.iter_mut().zip(bytes.as_chunks().0) {

@@ -1,7 +1,7 @@
 //! Blocks of 32: one scale and, in some, one minimum.
 
 use super::f16_of;
-use crate::quant::BLOCK;
+use crate::BLOCK;
 
 /// Bytes of 32 half-bytes.
 const HALF: usize = BLOCK / 2;
