@@ -80,8 +80,9 @@ const UNKNOWN_BASE: u64 = 64 << 20;
 /// Stack and allocator of a thread, and the piece of a text that it tokenizes: measured with all threads at it at once.
 const THREAD_BYTES: u64 = 1 << 20;
 /// What two processes of the same program differ by when they have opened the same model: pages that the loader and the
-/// allocator happen to touch, and counts of the system that are brought up to date late.
-const NOISE_BYTES: u64 = 1 << 20;
+/// allocator happen to touch, how much of the program the system maps at each of them (up to 1.5 MiB after a program was
+/// written anew), and counts of the system that are brought up to date late.
+const NOISE_BYTES: u64 = 2 << 20;
 /// More threads than any one machine has are a mistake.
 const MAX_THREADS: usize = 1024;
 
