@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use grating_kernels::Memory;
+use grating_kernels::Numbers;
 
 /// Buffers that no tensor uses, and a count of those in use.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(super) struct Arena {
 
 #[derive(Debug, Default)]
 struct State {
-    free: Vec<Memory>,
+    free: Vec<Numbers>,
     /// Elements of all buffers, free or used.
     held: usize,
     /// Most that was ever held.
@@ -23,13 +23,13 @@ struct State {
 /// Elements of an [`Arena`]; their values are whatever the last user left.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    data: Memory,
+    data: Numbers,
     used: usize,
     home: Arc<Arena>,
 }
 
 /// Elements that there is room for.
-fn room(memory: &Memory) -> usize {
+fn room(memory: &Numbers) -> usize {
     memory.as_slice::<f32>().len()
 }
 
@@ -39,7 +39,7 @@ impl Arena {
     pub(super) fn take(self: &Arc<Self>, len: usize, wanted: usize) -> Buffer {
         let mut state = self.lock();
         let wanted = wanted.max(len);
-        let fits = |b: &&Memory| (len..=2 * wanted.max(1 << 12)).contains(&room(b));
+        let fits = |b: &&Numbers| (len..=2 * wanted.max(1 << 12)).contains(&room(b));
         let best = state.free.iter().filter(fits).map(room).min();
         let data = match best.and_then(|size| state.free.iter().position(|b| room(b) == size)) {
             Some(index) => state.free.swap_remove(index),
@@ -49,7 +49,7 @@ impl Arena {
                     let dropped = state.free.swap_remove(index);
                     state.held -= room(&dropped);
                 }
-                let memory = Memory::zeroed::<f32>(wanted);
+                let memory = Numbers::zeroed::<f32>(wanted);
                 state.hold(room(&memory));
                 memory
             }

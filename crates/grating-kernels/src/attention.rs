@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use self::product::{Left, PANEL, Panels, place, product};
 use self::softmax::softmax;
 use crate::simd::{Simd, dispatch};
-use crate::{Isa, Memory};
+use crate::{Isa, Numbers};
 
 /// Heads of an attention block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,17 +70,17 @@ const BLOCK: usize = 64;
 #[derive(Default)]
 struct Scratch {
     /// The block's queries, `[rows, width]`.
-    queries: Memory,
+    queries: Numbers,
     /// Keys transposed, `[width, padded keys]`, in panels.
-    keys: Memory,
+    keys: Numbers,
     /// Values, `[keys, padded width]`, in panels.
-    values: Memory,
+    values: Numbers,
     /// Scores, then probabilities before they are divided by their sum, `[rows, padded keys]`.
-    scores: Memory,
+    scores: Numbers,
     /// One divided by the sum of each row of probabilities.
     inverses: Vec<f32>,
     /// The block's outputs, `[rows, padded width]`.
-    out: Memory,
+    out: Numbers,
 }
 
 thread_local! {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::tasks::BLOCK_COLUMNS;
-use crate::Memory;
+use crate::Numbers;
 use crate::quant::{GROUP, Step};
 
 thread_local! {
@@ -52,7 +52,7 @@ impl Rows {
 
 /// Units in memory that is aligned to cache lines and reused.
 #[derive(Debug, Default)]
-pub(super) struct UnitBuffer(Memory);
+pub(super) struct UnitBuffer(Numbers);
 
 impl UnitBuffer {
     /// Room for `len` units, whatever was in it before.

@@ -7,19 +7,19 @@ use grating_memory::Allocation;
 
 /// Plain numbers, zeroed at first, aligned to cache lines, with one owner. Large ones lie in a mapping of their own.
 #[derive(Default)]
-pub struct Memory(Allocation);
+pub struct Numbers(Allocation);
 
-impl Memory {
+impl Numbers {
     /// `len` zeros.
     pub fn zeroed<T: Pod>(len: usize) -> Self {
-        Memory(Allocation::zeroed(len.saturating_mul(size_of::<T>())))
+        Numbers(Allocation::zeroed(len.saturating_mul(size_of::<T>())))
     }
 
     /// Room for `len` numbers; what they hold is unspecified. What is too small is given back before it is replaced.
     pub fn room<T: Pod>(&mut self, len: usize) -> &mut [T] {
         if self.0.bytes().len() < len.saturating_mul(size_of::<T>()) {
-            *self = Memory::default();
-            *self = Memory::zeroed::<T>(len);
+            *self = Numbers::default();
+            *self = Numbers::zeroed::<T>(len);
         }
         &mut self.as_mut_slice()[..len]
     }
@@ -35,10 +35,10 @@ impl Memory {
     }
 }
 
-impl fmt::Debug for Memory {
+impl fmt::Debug for Numbers {
     /// Without the numbers, of which there are many.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Memory({} bytes)", self.0.bytes().len())
+        write!(f, "Numbers({} bytes)", self.0.bytes().len())
     }
 }
 
@@ -49,7 +49,7 @@ mod tests {
     #[test]
     fn room_is_as_large_as_asked_for() {
         for len in [0, 1, 15, 17, 32 << 10, (32 << 10) + 1, 1 << 20] {
-            let mut memory = Memory::zeroed::<f32>(len);
+            let mut memory = Numbers::zeroed::<f32>(len);
             assert!(memory.as_slice::<f32>().iter().all(|&x| x == 0.0));
             assert!(memory.as_slice::<f32>().len() >= len);
             let room = memory.room::<f32>(len);
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn room_grows_and_never_shrinks() {
-        let mut memory = Memory::default();
+        let mut memory = Numbers::default();
         memory.room::<u32>(100_000)[99_999] = 7;
         let place = memory.as_slice::<u32>().as_ptr();
         assert_eq!(memory.room::<u32>(10).as_ptr(), place);
