@@ -1,5 +1,9 @@
 //! The last score of every text, and an order of all of them that the verdicts agree with.
 
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 use grating_engine::JobOutput;
 use grating_model::{Logit, Probability};
 
@@ -41,8 +45,9 @@ pub(crate) struct Scores {
     pub(crate) layers: Vec<usize>,
     pub(crate) decided: Vec<usize>,
     pub(crate) truncated: Vec<bool>,
-    /// The accepted texts of the request, in their order; where nobody was dropped, all of them, best first.
+    /// The accepted texts of the request, in their order; where nobody was dropped, the K best of all.
     pub(crate) accepted: Vec<usize>,
+    pub(crate) nobody_dropped: bool,
     pub(crate) k: usize,
     /// The model's last layer.
     pub(crate) last: usize,
@@ -57,9 +62,9 @@ impl Scores {
         k: usize,
         layers: usize,
     ) -> Self {
-        let accepted = match &scored.selected {
-            Some(selected) => places.expand(selected),
-            None => rank(&places.of, &scored.logits),
+        let (accepted, nobody_dropped) = match &scored.selected {
+            Some(selected) => (places.expand(selected), false),
+            None => (best(&places.of, &scored.logits, k), true),
         };
         Scores {
             of: places.of,
@@ -68,6 +73,7 @@ impl Scores {
             decided: std::mem::take(&mut scored.decided),
             truncated,
             accepted,
+            nobody_dropped,
             k,
             last: layers - 1,
         }
@@ -103,8 +109,12 @@ impl Scores {
     /// next one; going down, a dropped text at most that of the one before.
     pub(crate) fn ranking(&self) -> Vec<LastScore> {
         let all = self.all();
+        let accepted = match self.nobody_dropped {
+            true => Cow::Owned(rank(&self.of, &self.logits)),
+            false => Cow::Borrowed(&self.accepted),
+        };
         let mut dropped = vec![true; all.len()];
-        self.accepted.iter().for_each(|&index| dropped[index] = false);
+        accepted.iter().for_each(|&index| dropped[index] = false);
         let mut below: Vec<usize> = (0..all.len()).filter(|&index| dropped[index]).collect();
         below.sort_by(|&a, &b| {
             let (a, b) = (&all[a], &all[b]);
@@ -112,9 +122,9 @@ impl Scores {
             let better = || b.raw_score.0.total_cmp(&a.raw_score.0);
             later.then_with(better).then(a.index.cmp(&b.index))
         });
-        let order = self.accepted.iter().chain(&below);
+        let order = accepted.iter().chain(&below);
         let mut ranking: Vec<LastScore> = order.map(|&index| all[index]).collect();
-        let accepted = self.accepted.len();
+        let accepted = accepted.len();
         for at in (1..accepted).rev() {
             let floor = ranking[at].raw_score;
             ranking[at - 1].alter(|own| if own.0 < floor.0 { floor } else { own });
@@ -151,6 +161,24 @@ impl LastScore {
     }
 }
 
+/// The best texts as [`rank`] has them, without a list of all: there may be millions of equal ones.
+fn best(of: &[u32], logits: &[Logit], k: usize) -> Vec<usize> {
+    // In the order of `f32::total_cmp`.
+    let key = |place: u32| {
+        let bits = logits[place as usize].0.to_bits() as i32;
+        bits ^ (((bits >> 31) as u32) >> 1) as i32
+    };
+    // The worst of them is on top.
+    let mut heap = BinaryHeap::with_capacity(k.min(of.len()) + 1);
+    for (index, &place) in of.iter().enumerate() {
+        heap.push((Reverse(key(place)), index));
+        if heap.len() > k {
+            heap.pop();
+        }
+    }
+    heap.into_sorted_vec().into_iter().map(|(_, index)| index).collect()
+}
+
 /// All texts by falling logit and then by index.
 fn rank(of: &[u32], logits: &[Logit]) -> Vec<usize> {
     let logit = |index: usize| logits[of[index] as usize].0;
@@ -170,6 +198,12 @@ mod tests {
     fn ties_go_by_index_and_negative_zero_is_no_surprise() {
         let logits = [Logit(1.0), Logit(-2.0), Logit(0.0)];
         assert_eq!(rank(&[2, 0, 1, 0], &logits), [1, 3, 0, 2]);
+        let logits = [0.0, -0.0, f32::MIN, 1.5, -3.0].map(Logit);
+        let of = [4, 1, 0, 3, 2, 3, 1, 0];
+        let order = rank(&of, &logits);
+        for k in 0..10 {
+            assert_eq!(best(&of, &logits, k), order[..k.min(8)], "{k}");
+        }
     }
 
     /// Texts 0 to 5, of which 0 and 4 are equal.
@@ -181,6 +215,7 @@ mod tests {
             decided: decided.to_vec(),
             truncated: vec![false; 5],
             accepted,
+            nobody_dropped: false,
             k,
             last: 2,
         }
@@ -243,6 +278,7 @@ mod tests {
             layers: read,
             decided: decided.into_iter().map(|layer| layer.unwrap_or(layers - 1)).collect(),
             truncated: vec![false; candidates],
+            nobody_dropped: false,
             k,
             last: layers - 1,
         }

@@ -122,16 +122,17 @@ fn very_many_tiny_items_stay_within_the_budget() {
     let fields: Vec<String> = (0..MANY / 2).map(number).collect();
     let distinct: String = (0..MANY / 3).map(|n| format!("{n}\n")).collect();
     for (name, content, options, refused) in [
-        ("empty lines", "\n".repeat(MANY), &["-q", "a"][..], true),
-        ("letters", "a\n".repeat(MANY), &["-q", "a"], true),
-        ("an array", format!("[{}\"a\"]", "\"a\",".repeat(MANY)), &["-q", "a"], true),
+        ("empty lines", "\n".repeat(2 * MANY), &["-q", "a"][..], true),
+        ("letters", "a\n".repeat(2 * MANY), &["-q", "a"], true),
+        ("an array", format!("[{}\"a\"]", "\"a\",".repeat(2 * MANY)), &["-q", "a"], true),
         (
             "a request body",
-            format!("{{\"texts\":[{}\"a\"]}}", "\"a\",".repeat(MANY)),
+            format!("{{\"texts\":[{}\"a\"]}}", "\"a\",".repeat(2 * MANY)),
             &["-q", "a"],
             true,
         ),
-        ("ids", "{\"id\":1,\"text\":\"a\"}\n".repeat(MANY / 2), &["-q", "a"], true),
+        ("ids", "{\"id\":1,\"text\":\"a\"}\n".repeat(MANY), &["-q", "a"], true),
+        ("lines that fit", "\n".repeat(MANY / 4), &["-q", "a"], false),
         ("distinct", distinct, &["-q", "a"], true),
         (
             "fields",

@@ -12,8 +12,8 @@ use super::error::{InputError, InputProblem, ReadError};
 const FREE: u64 = 1 << 20;
 /// Less room than this is none: a block of strings, and what an allocator keeps.
 const LEAST: u64 = 512 << 10;
-/// What each text takes later beside its tokens: its place among the distinct ones, and among the ranked.
-const AHEAD_OF_TEXT: u64 = 20;
+/// What each text takes later beside its tokens: its place among the distinct ones, there and back.
+const AHEAD_OF_TEXT: u64 = 12;
 /// Of each byte of a JSON value that is being read: as it is written, without white space, and decoded.
 const COPIES: u64 = 3;
 /// Where the system does not say what the process takes.
