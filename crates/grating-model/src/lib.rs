@@ -96,7 +96,7 @@ pub use score::{Logit, Probability};
 pub use side_files::{ModelName, SideFiles};
 pub use template::{Answer, GratingJson, PairTemplate, Template, YesNoTemplate};
 pub use tokenize::{
-    EncodeOptions, EncodedQuery, Encoding, TextEncoder, TokenizeError, TokenizerFiles,
+    EncodeOptions, EncodedQuery, Encoding, TextEncoder, TokenizeError, TokenizerFiles, Wanted,
     tokenizer_differences, wordpiece_json,
 };
 pub use weights::{LayerWeights, TensorView, format_of, quantize};

@@ -28,6 +28,7 @@ pub use self::error::TokenizeError;
 use self::frame::Frame;
 use self::guard::guarded;
 use self::pair::{Pair, PairQuery};
+use self::pieces::Source;
 use self::prompt::{Prompt, PromptQuery};
 use self::rules::Rules;
 pub(crate) use self::settings::Settings;
@@ -111,6 +112,9 @@ impl EncodedQuery {
         }
     }
 }
+
+/// Whether an answer is still wanted; false ends what is being done for it.
+pub type Wanted<'a> = &'a dyn Fn() -> bool;
 
 /// Turns queries and texts into ids under one model's template. `Send + Sync`; texts may be encoded in parallel.
 ///
@@ -301,25 +305,39 @@ impl TextEncoder {
         query: &str,
         instruction: Option<&str>,
     ) -> Result<EncodedQuery, TokenizeError> {
+        self.encode_query_while(query, instruction, &|| true)
+    }
+
+    /// As [`Self::encode_query`], as long as the answer is `wanted`, which is asked before each piece of a long query.
+    ///
+    /// # Errors
+    /// As [`Self::encode_query`], and [`TokenizeError::Unwanted`].
+    pub fn encode_query_while(
+        &self,
+        query: &str,
+        instruction: Option<&str>,
+        wanted: Wanted<'_>,
+    ) -> Result<EncodedQuery, TokenizeError> {
         let room = self.room();
         guarded(|| match &self.form {
             Form::Prompt(prompt) => {
                 let instruction = instruction.unwrap_or(&prompt.default_instruction);
-                let known = self.beginning(query, 2 * room + 64)?;
-                let all = |text: &str| self.all_ids(text);
-                let mut encoded =
-                    prompt.query(&all, self.beginning(instruction, 2 * room + 64)?, known, room)?;
+                let known = self.beginning(query, 2 * room + 64, wanted)?;
+                let all = |text: &str| self.all_ids(text, wanted);
+                let instruction = self.beginning(instruction, 2 * room + 64, wanted)?;
+                let mut encoded = prompt.query(&all, instruction, known, room)?;
                 if known.len() < query.len() && self.options.refuse_long_query {
-                    encoded.tokens += self.count(query)?.saturating_sub(self.count(known)?);
+                    let count = |text| self.count(text, wanted);
+                    encoded.tokens += count(query)?.saturating_sub(count(known)?);
                 }
                 let query = encoded;
                 self.refuse(query.truncated, query.tokens, room)?;
                 Ok(EncodedQuery(Before::Prompt(query)))
             }
             Form::Pair(pair) => {
-                let (mut first, more) = self.first_ids("", query, PairQuery::most(room))?;
+                let (mut first, more) = self.first_ids("", query, PairQuery::most(room), wanted)?;
                 let tokens = match more && self.options.refuse_long_query {
-                    true => self.count(query)?,
+                    true => self.count(query, wanted)?,
                     false => first.len() + usize::from(more),
                 };
                 first.truncate(room);
@@ -337,13 +355,31 @@ impl TextEncoder {
     /// [`TokenizeError::Encode`] or [`TokenizeError::Panicked`] if the tokenizer fails, [`TokenizeError::QueryTooLong`]
     /// where the options refuse to cut the query.
     pub fn encode(&self, query: &EncodedQuery, text: &str) -> Result<Encoding, TokenizeError> {
-        guarded(|| self.encode_text(query, text))
+        self.encode_while(query, text, &|| true)
     }
 
-    fn encode_text(&self, query: &EncodedQuery, text: &str) -> Result<Encoding, TokenizeError> {
+    /// As [`Self::encode`], as long as the answer is `wanted`, which is asked before each piece of a long text.
+    ///
+    /// # Errors
+    /// As [`Self::encode`], and [`TokenizeError::Unwanted`].
+    pub fn encode_while(
+        &self,
+        query: &EncodedQuery,
+        text: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Encoding, TokenizeError> {
+        guarded(|| self.encode_text(query, text, wanted))
+    }
+
+    fn encode_text(
+        &self,
+        query: &EncodedQuery,
+        text: &str,
+        wanted: Wanted<'_>,
+    ) -> Result<Encoding, TokenizeError> {
         match (&self.form, &query.0) {
             (Form::Prompt(prompt), Before::Prompt(query)) => {
-                let (text_ids, more) = self.first_ids(&query.lead, text, query.room)?;
+                let (text_ids, more) = self.first_ids(&query.lead, text, query.room, wanted)?;
                 Ok(Encoding {
                     ids: [&query.certain, text_ids.as_slice(), &prompt.suffix].concat(),
                     type_ids: Vec::new(),
@@ -353,7 +389,7 @@ impl TextEncoder {
             }
             (Form::Pair(pair), Before::Pair(query)) => {
                 let room = self.room();
-                let (text_ids, more) = self.first_ids("", text, query.sought(room))?;
+                let (text_ids, more) = self.first_ids("", text, query.sought(room), wanted)?;
                 let (encoding, kept) = pair.encode(query, &text_ids, more, room);
                 self.refuse(encoding.query_truncated, query.tokens, kept)?;
                 if pair.cuts_the_start && (encoding.truncated || encoding.query_truncated) {
@@ -375,25 +411,31 @@ impl TextEncoder {
         lead: &str,
         text: &str,
         room: usize,
+        wanted: Wanted<'_>,
     ) -> Result<(Vec<u32>, bool), TokenizeError> {
-        pieces::first_ids(&self.tokenizer, &self.rules, lead, text, room)
+        pieces::first_ids(&self.tokenizer, &self.rules, Source { lead, text }, room, wanted)
     }
 
-    fn all_ids(&self, text: &str) -> Result<Vec<u32>, TokenizeError> {
-        Ok(self.first_ids("", text, usize::MAX)?.0)
+    fn all_ids(&self, text: &str, wanted: Wanted<'_>) -> Result<Vec<u32>, TokenizeError> {
+        Ok(self.first_ids("", text, usize::MAX, wanted)?.0)
     }
 
-    fn count(&self, text: &str) -> Result<usize, TokenizeError> {
-        pieces::count_ids(&self.tokenizer, &self.rules, text)
+    fn count(&self, text: &str, wanted: Wanted<'_>) -> Result<usize, TokenizeError> {
+        pieces::count_ids(&self.tokenizer, &self.rules, text, wanted)
     }
 
     /// As much of a text as has `tokens` tokens for sure, perhaps more; all of it where it has fewer.
-    fn beginning<'t>(&self, text: &'t str, tokens: usize) -> Result<&'t str, TokenizeError> {
+    fn beginning<'t>(
+        &self,
+        text: &'t str,
+        tokens: usize,
+        wanted: Wanted<'_>,
+    ) -> Result<&'t str, TokenizeError> {
         let mut bytes = 4 * tokens;
         loop {
             let end = (bytes..text.len()).find(|&at| text.is_char_boundary(at));
             let part = &text[..end.unwrap_or(text.len())];
-            if part.len() == text.len() || self.first_ids("", part, tokens)?.1 {
+            if part.len() == text.len() || self.first_ids("", part, tokens, wanted)?.1 {
                 return Ok(part);
             }
             bytes = bytes.saturating_mul(2);
@@ -422,11 +464,12 @@ impl TextEncoder {
         let (template, least) = match &self.form {
             Form::Prompt(prompt) => {
                 let (certain, lead) = prompt.before_text(
-                    &|text| self.all_ids(text),
+                    &|text| self.all_ids(text, &|| true),
                     &prompt.default_instruction,
                     "",
                 )?;
-                let body = certain.len() - prompt.prefix.len() + self.all_ids(&lead)?.len();
+                let body =
+                    certain.len() - prompt.prefix.len() + self.all_ids(&lead, &|| true)?.len();
                 (prompt.frame() + body, prompt.frame() + body + 2)
             }
             Form::Pair(pair) => (pair.frame.len(), pair.frame.len() + 2),

@@ -208,10 +208,15 @@ impl Reranker {
         let reserve = |texts, bytes| room.reserve(texts, bytes, wanted);
         let (first, places) = distinct(texts, self.savings.equal_texts, reserve)?;
         reserve(first.len(), first.len() * size_of::<Encoding>())?;
-        let query = self.encoder.encode_query(query, instruction)?;
+        let is_wanted = || wanted().is_ok();
+        // Why an answer is not wanted tells more than that a text was left.
+        let failed = |error| wanted().err().unwrap_or(Error::from(error));
+        let query = self.encoder.encode_query_while(query, instruction, &is_wanted);
+        let query = query.map_err(failed)?;
         let encode = |&index: &u32| {
             wanted()?;
-            let encoding = self.encoder.encode(&query, texts.text(index as usize))?;
+            let text = texts.text(index as usize);
+            let encoding = self.encoder.encode_while(&query, text, &is_wanted).map_err(failed)?;
             room.take(&encoding, wanted)?;
             Ok::<_, Error>(encoding)
         };

@@ -162,7 +162,11 @@ impl Bpe {
             let Some(name) = &self.options.unknown else { continue };
             let id = self.id(name).ok_or("the unknown token is not in the vocabulary")?;
             if unknown.is_none() || !self.options.fuse_unknown {
-                out.extend(unknown.replace(Symbol { id, start, clear: false }));
+                out.extend(unknown.replace(Symbol {
+                    id,
+                    start,
+                    clear: !self.options.byte_fallback,
+                }));
             }
         }
         out.extend(unknown);
@@ -180,6 +184,17 @@ impl Bpe {
             Some(&id) => Some(id).filter(|&id| id != NONE),
             None => self.id(character.encode_utf8(&mut [0; 4])),
         }
+    }
+
+    /// Whether unknown characters in a row add nothing to the first of them, or add nothing at all.
+    pub(super) fn passes_unknown(&self) -> bool {
+        let one = self.options.unknown.is_none() || self.options.fuse_unknown;
+        one && !self.options.byte_fallback && self.is_local()
+    }
+
+    /// Whether a character is unknown, in words of models of which [`Self::passes_unknown`] is true.
+    pub(super) fn lacks(&self, character: char) -> bool {
+        self.symbol(character, false, false).is_none()
     }
 
     /// The tokens of a character's bytes, where they are wanted and all of them there.

@@ -128,6 +128,9 @@ pub enum TokenizeError {
          supported; raise the maximum length or shorten the text"
     )]
     CutsTheStart,
+    /// The answer was no longer wanted ([`TextEncoder::encode_while`](super::TextEncoder::encode_while)).
+    #[error("a text was left before its tokens were found: the answer is no longer wanted")]
+    Unwanted,
     /// Query, text and what the tokenizer puts around them are empty together.
     #[error("query and text are empty, and the model's tokenizer puts nothing around them")]
     NothingToRead,

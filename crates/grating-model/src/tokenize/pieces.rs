@@ -7,6 +7,9 @@
 //! may be missing), and its model goes on where it was. Where neither can be had, the piece grows.
 
 mod inside;
+mod marks;
+mod overlap;
+mod per_character;
 mod runs;
 mod source;
 #[cfg(test)]
@@ -16,11 +19,12 @@ use tokenizers::{
     Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer, PreTokenizerWrapper,
 };
 
-use self::source::{Filled, Source};
+use self::source::Filled;
+pub(super) use self::source::Source;
 use super::rules::Rules;
 use super::unigram::Carry;
 use super::vocabulary::{Tokenizer, Vocabulary};
-use super::{TokenizeError, failed};
+use super::{TokenizeError, Wanted, failed};
 
 /// Bytes of a piece; a step takes some hundred times as much while it runs (300 where each character is a word).
 const PIECE: usize = 2048;
@@ -28,33 +32,35 @@ const PIECE: usize = 2048;
 const BYTES_PER_TOKEN: usize = 8;
 /// Words behind a seam that make it certain: no known step looks further.
 const WORDS_BEHIND: usize = 8;
+/// Bytes in front of the word that a piece is most of.
+const AHEAD: usize = 768;
 /// A word of so many bytes makes the seam before it certain, too.
 const LONG_WORD: usize = 64;
 /// The same for steps that are not known, with bytes. Such tokenizers read a text from its start.
 const UNKNOWN_WORDS_BEHIND: usize = 64;
 const UNKNOWN_BYTES_BEHIND: usize = 2048;
 
-/// The first `room` ids of `lead` and `text` as one text, and whether there are more.
+/// The first `room` ids of a text, and whether there are more.
 pub(super) fn first_ids(
-    tokenizer: &Tokenizer,
-    rules: &Rules,
-    lead: &str,
-    text: &str,
-    room: usize,
-) -> Result<(Vec<u32>, bool), TokenizeError> {
-    first_ids_by(tokenizer, rules, Source { lead, text }, room, PIECE)
-}
-
-fn first_ids_by(
     tokenizer: &Tokenizer,
     rules: &Rules,
     source: Source<'_>,
     room: usize,
-    piece: usize,
+    wanted: Wanted<'_>,
+) -> Result<(Vec<u32>, bool), TokenizeError> {
+    read_first(Reader::new(tokenizer, rules, source, room, PIECE), room, wanted)
+}
+
+fn read_first(
+    mut reader: Reader<'_>,
+    room: usize,
+    wanted: Wanted<'_>,
 ) -> Result<(Vec<u32>, bool), TokenizeError> {
     let mut ids = Vec::new();
-    let mut reader = Reader::new(tokenizer, rules, source, room, piece);
     while ids.len() <= room && !reader.is_done() {
+        if !wanted() {
+            return Err(TokenizeError::Unwanted);
+        }
         reader.read(room, &mut ids)?;
     }
     let more = ids.len() > room;
@@ -68,10 +74,14 @@ pub(super) fn count_ids(
     tokenizer: &Tokenizer,
     rules: &Rules,
     text: &str,
+    wanted: Wanted<'_>,
 ) -> Result<usize, TokenizeError> {
     let (mut ids, mut count) = (Vec::new(), 0);
     let mut reader = Reader::new(tokenizer, rules, Source { lead: "", text }, PIECE, PIECE);
     while !reader.is_done() {
+        if !wanted() {
+            return Err(TokenizeError::Unwanted);
+        }
         reader.read(usize::MAX, &mut ids)?;
         count += ids.len();
         ids.clear();
@@ -91,13 +101,20 @@ struct Reader<'a> {
     piece: usize,
     /// The beginning of the word that goes on at `at`; empty where a word begins there.
     head: String,
-    /// Bytes of that word, in the model's terms, whose ids have been given; within what comes of `head`.
+    /// Bytes of that word, in the model's terms, whose ids have been given: what comes of `head`, or a little more.
     given: usize,
     carry: Carry,
     /// Whether the text's beginning is behind, so that the next word is not the first.
     begun: bool,
+    /// Words of the next piece that have been given.
+    overlap: usize,
     /// Characters of which many in a row are the same as fewer.
     blanks: source::Blanks,
+    /// Characters of runs that add no token.
+    members: runs::Members,
+    marks: marks::Marks,
+    /// Whether long runs of marks are in their final order in the piece that is being read.
+    settled: bool,
 }
 
 /// A word of a piece, or an added token.
@@ -130,7 +147,11 @@ impl<'a> Reader<'a> {
             given: 0,
             carry: Carry::default(),
             begun: false,
+            overlap: 0,
             blanks: source::Blanks::default(),
+            members: runs::Members::default(),
+            marks: marks::Marks::default(),
+            settled: false,
         }
     }
 
@@ -140,41 +161,76 @@ impl<'a> Reader<'a> {
 
     /// Reads a piece, and appends the ids of it that are certain. Stops at `room` ids and one, or soon after.
     fn read(&mut self, room: usize, out: &mut Vec<u32>) -> Result<(), TokenizeError> {
+        self.skip_deleted();
         let blanks = self.rules.known.then_some(&mut self.blanks);
-        let tokenizer = self.tokenizer;
-        let is_blank = |c| source::is_blank(c, |text| words(tokenizer, text));
-        let piece = self.source.fill(self.at, self.size, &self.head, blanks, is_blank);
-        let splitter = match &self.rules.splits_on {
-            Some(splitter) if self.begun => Some(splitter),
-            _ => self.tokenizer.get_pre_tokenizer(),
-        };
-        let pre = pre_tokenized(self.tokenizer, splitter, &piece.text)?;
-        let words = of(&pre);
+        let (tokenizer, rules) = (self.tokenizer, self.rules);
+        let blank = |c| source::blank(c, rules, |text| words(tokenizer, text));
+        let marks = rules.orders_marks.map(|form| (&mut self.marks, form, rules));
+        let piece = self.source.fill(self.at, self.size, &self.head, blanks, blank, marks);
+        self.settled = piece.settled;
+        let pre = pre_tokenized(self.tokenizer, self.splitter(self.begun), &piece.text)?;
+        let all = of(&pre);
+        let words = all.get(self.overlap..).unwrap_or_default();
         if piece.end == self.source.len() {
-            self.give(&words, room, out)?;
-            (self.at, self.head) = (piece.end, String::new());
+            self.give(words, room, out)?;
+            self.finish();
             return Ok(());
         }
         if !self.rules.known {
-            return self.read_from_the_start(&piece, &words, room, out);
+            return self.read_from_the_start(&piece, words, room, out);
         }
-        if let Some(next) = self.seam(&piece, &words) {
+        if let Some(next) = self.seam(&piece, words) {
             self.give(&words[..next], usize::MAX, out)?;
-            self.at = piece.in_source(words[next].start);
-            self.head.clear();
-            self.begun = true;
-            self.size = self.size.min(self.piece);
-            (self.given, self.carry) = (0, Carry::default());
+            self.go_on(piece.in_source(words[next].start), 0);
             return Ok(());
         }
-        if words.first().is_some_and(|word| self.is_long(&piece, word)) {
-            drop(words);
-            if self.read_inside(&piece, pre, out)? {
-                return Ok(());
+        let long = words.first().filter(|word| self.is_long(&piece, word)).map(|word| word.start);
+        let could = match long {
+            // The splits' strings are had from what is not tokenized yet: added tokens are.
+            Some(start) => {
+                let before = all[..self.overlap].iter().filter(|word| word.added.is_none());
+                let number = before.count();
+                self.read_inside(&piece, pre, (number, start), out)?
             }
+            None => self.read_with_overlap(&piece, words, room, out)?,
+        };
+        if could {
+            return Ok(());
         }
         self.size = self.size.saturating_mul(2);
         Ok(())
+    }
+
+    /// Goes on behind characters that are left out, where a stretch begins with them.
+    fn skip_deleted(&mut self) {
+        let rules = self.rules;
+        while rules.misplaces && rules.known && self.head.is_empty() && self.overlap == 0 {
+            let next = self.source.char_at(self.at);
+            let Some(deleted) = next.filter(|&c| rules.deletes(c)) else { return };
+            self.at += self.source.repeated(self.at, deleted, usize::MAX);
+        }
+    }
+
+    /// The steps that split into words.
+    fn splitter(&self, begun: bool) -> Option<&'a PreTokenizerWrapper> {
+        match &self.rules.splits_on {
+            Some(splitter) if begun => Some(splitter),
+            _ => self.tokenizer.get_pre_tokenizer(),
+        }
+    }
+
+    /// Goes on with the word at a place of the source, or behind the next few, which have been given.
+    fn go_on(&mut self, at: usize, overlap: usize) {
+        (self.at, self.overlap) = (at, overlap);
+        self.head.clear();
+        self.begun = true;
+        self.size = self.size.min(self.piece);
+        (self.given, self.carry) = (0, Carry::default());
+    }
+
+    /// All that is wanted has been given.
+    fn finish(&mut self) {
+        (self.at, self.head) = (self.source.len(), String::new());
     }
 
     /// Appends the ids of whole words; of the first one those that have not been given yet.
@@ -213,40 +269,60 @@ impl<'a> Reader<'a> {
 
     /// The last word that is certain to begin where it does, and could begin a text.
     fn seam(&self, piece: &Filled, words: &[Word<'_>]) -> Option<usize> {
-        let behind = |n: usize| words[n..].iter().map(|word| word.text.len()).sum::<usize>();
-        let known = |n: usize| {
-            let margin = self.rules.margin;
-            piece.text.len() - words[n].start >= margin && behind(n) >= margin
-        };
-        let certain =
-            |n: usize| words.len() - 1 - n >= WORDS_BEHIND || begins_long(&piece.text, &words[n]);
         let starts = |n: usize| {
             let word = &words[n];
-            let free = n == 0 || words[n - 1].end <= word.start;
+            let free = match n.checked_sub(1) {
+                Some(last) => words[last].end <= word.start,
+                None => self.overlap == 0,
+            };
             free && word.added.is_none()
                 && word.start > self.head.len()
                 && self.may_begin(piece, words, n)
         };
+        let certain = |n: usize| starts(n) && self.is_certain(&piece.text, words, n);
+        (0..words.len()).rev().find(|&n| certain(n) && self.is_placed(piece, &words[n..]))
+    }
+
+    /// Whether a word begins where it does whatever follows the piece.
+    fn is_certain(&self, text: &str, words: &[Word<'_>], n: usize) -> bool {
+        let margin = self.rules.margin;
         // What is summed up is short: margins are, and words in front of the margin end the search.
-        (0..words.len()).rev().find(|&n| starts(n) && certain(n) && known(n))
+        let behind = || words[n..].iter().map(|word| word.text.len()).sum::<usize>();
+        let long = words.len() - 1 - n >= WORDS_BEHIND || begins_long(text, &words[n]);
+        long && text.len() - words[n].start >= margin && behind() >= margin
+    }
+
+    /// Whether the words are those that the piece has from where the first of them is said to begin.
+    fn is_placed(&self, piece: &Filled, words: &[Word<'_>]) -> bool {
+        if !self.rules.misplaces {
+            return true;
+        }
+        let rest = &piece.text[words[0].start..];
+        let pre = pre_tokenized(self.tokenizer, self.splitter(true), rest);
+        pre.is_ok_and(|pre| {
+            of(&pre).iter().map(|word| word.text).eq(words.iter().map(|word| word.text))
+        })
     }
 
     fn may_begin(&self, piece: &Filled, words: &[Word<'_>], n: usize) -> bool {
         let (before, after) = piece.text.split_at(words[n].start);
-        let (Some(last), Some(first)) = (before.chars().next_back(), after.chars().next()) else {
-            return false;
-        };
+        let Some(first) = after.chars().next() else { return false };
         let behind_added = self.rules.begins_behind_added()
             && n > 0
             && words[n - 1].added.is_some()
             && words[n - 1].end == words[n].start;
         let begins = behind_added || self.rules.may_begin(first, words[n].text);
-        begins && self.rules.is_seam(last, first)
+        begins && self.is_seam(before, after)
+    }
+
+    /// Whether no step but the splitting into words looks across a place of the piece.
+    fn is_seam(&self, before: &str, after: &str) -> bool {
+        self.rules.is_seam(before, after, self.settled)
     }
 
     /// Whether most of a piece is this one word.
     fn is_long(&self, piece: &Filled, word: &Word<'_>) -> bool {
-        word.start == 0 && word.added.is_none() && word.end > piece.text.len() / 2
+        word.start <= AHEAD && word.added.is_none() && word.end > piece.text.len() / 2
     }
 
     /// For steps that are not known: ids from the start of the text, enough of them or none.
@@ -265,7 +341,7 @@ impl<'a> Reader<'a> {
         match ids.len() > room {
             true => {
                 *out = ids;
-                self.at = self.source.len();
+                self.finish();
             }
             false => self.size = self.size.saturating_mul(2),
         }

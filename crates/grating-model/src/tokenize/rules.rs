@@ -5,11 +5,16 @@
 //! step looks at is read off the tokenizer's file; a step that is not known makes the whole tokenizer unknown.
 
 mod characters;
+mod normalizing;
 
 use serde_json::Value;
 use tokenizers::{AddedToken, NormalizedString, Normalizer, PreTokenizerWrapper};
 
-use self::characters::is_simple;
+pub(super) use self::characters::{
+    Form, decomposed, first_class, is_simple, is_starter, normal_form,
+};
+pub(super) use self::normalizing::MANY_MARKS;
+use self::normalizing::Normalizing;
 use super::vocabulary::Tokenizer;
 
 /// What is known of a tokenizer.
@@ -18,6 +23,10 @@ pub(super) struct Rules {
     /// Whether all steps are.
     pub(super) known: bool,
     normalizer: Normalizing,
+    /// Whether places in a text, as the normalizer tells them, may be wrong.
+    pub(super) misplaces: bool,
+    /// How long runs of marks may be put into their final order, where that changes nothing.
+    pub(super) orders_marks: Option<Form>,
     splitting: Splitting,
     /// Added tokens that text can become, as written and as normalized.
     added: Vec<String>,
@@ -30,27 +39,6 @@ pub(super) struct Rules {
     /// Splits a text that does not begin with its first word: without the space that would be put before it. Only
     /// where no added token makes other beginnings.
     pub(super) splits_on: Option<PreTokenizerWrapper>,
-}
-
-/// What a normalizer looks at.
-#[derive(Clone, Debug, Default)]
-struct Normalizing {
-    /// Characters together with those that combine with them.
-    combines: bool,
-    /// All that is one character to a reader.
-    graphemes: bool,
-    /// Characters that are replaced together, if they stand beside each other.
-    together: Vec<Together>,
-    /// Puts something before each stretch.
-    prepends: bool,
-    /// Takes white space from the beginning of a stretch.
-    strips: bool,
-}
-
-#[derive(Clone, Debug)]
-enum Together {
-    Characters(String),
-    WhiteSpace,
 }
 
 /// What a word must begin with to be the same at the beginning of a text.
@@ -106,10 +94,9 @@ const ALTERNATIVES: &[&str] = &[
 impl Rules {
     pub(super) fn of(tokenizer: &Tokenizer) -> Self {
         let step = |step: Option<Value>| step.unwrap_or(Value::Null);
-        let normalizer =
-            step(tokenizer.get_normalizer().and_then(|n| serde_json::to_value(n).ok()));
         let pre = step(tokenizer.get_pre_tokenizer().and_then(|p| serde_json::to_value(p).ok()));
-        let (normalizing, splitting) = (Normalizing::of(&normalizer), Splitting::of(&pre));
+        let (normalizing, splitting) =
+            (Normalizing::of(tokenizer.get_normalizer()), Splitting::of(&pre));
         // What is put before each stretch would come before each word that a text is begun anew with.
         let known = normalizing.is_some() && splitting.is_some();
         let active = |token: &AddedToken| !(tokenizer.get_encode_special_tokens() && token.special);
@@ -121,10 +108,17 @@ impl Rules {
         let longest = contents.iter().map(String::len).max().unwrap_or(0).max(all);
         let splitting = splitting.unwrap_or_default();
         let splits_on = (splitting.space && contents.is_empty()).then(|| without_space(pre));
+        let normalizer = normalizing.unwrap_or_default();
+        let has_marks = |token: &String, form| !token.chars().all(|c| is_starter(c, form));
+        let orders_marks = normalizer
+            .orders_marks()
+            .filter(|form| known && !contents.iter().any(|token| has_marks(token, *form)));
         Rules {
             known,
+            orders_marks,
+            misplaces: normalizer.misplaces(),
             splits_on: splits_on.flatten(),
-            normalizer: normalizing.unwrap_or_default(),
+            normalizer,
             splitting,
             takes_space: added.iter().any(|token| token.lstrip),
             is_word: added.iter().any(|token| token.single_word),
@@ -133,22 +127,31 @@ impl Rules {
         }
     }
 
-    /// Whether no step but the splitting into words looks across the place between two characters.
-    pub(super) fn is_seam(&self, before: char, after: char) -> bool {
-        let Normalizing { combines, graphemes, together, .. } = &self.normalizer;
-        let apart = match (graphemes, combines) {
-            (true, _) => is_simple(before) && is_simple(after) && (before, after) != ('\r', '\n'),
-            (false, true) => is_simple(after),
-            (false, false) => true,
-        };
-        let replaced = together.iter().any(|together| match together {
-            Together::Characters(all) => all.contains(before) && all.contains(after),
-            Together::WhiteSpace => before.is_whitespace() && after.is_whitespace(),
-        });
+    /// Whether no step but the splitting into words looks across the place between two stretches of text, of which the
+    /// first one begins at such a place or at the beginning of a long word. `settled` says that long runs of marks are in
+    /// their final order.
+    pub(super) fn is_seam(&self, before: &str, after: &str, settled: bool) -> bool {
         let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || !c.is_ascii();
-        let added =
-            (self.takes_space && before.is_whitespace()) || (self.is_word && is_word(before));
-        apart && !replaced && !added
+        let added = before.chars().next_back().is_some_and(|last| {
+            (self.takes_space && last.is_whitespace()) || (self.is_word && is_word(last))
+        });
+        !added && self.normalizer.is_seam(before, after, settled)
+    }
+
+    /// Whether a character is normalized by itself among others of which that is true, too.
+    pub(super) fn is_apart(&self, character: char) -> bool {
+        self.normalizer.is_apart(character)
+    }
+
+    /// Whether a text is the same without a character, wherever it stands, as long as there is another such beside it.
+    pub(super) fn deletes(&self, character: char) -> bool {
+        let is_added = self.added.iter().any(|token| token.contains(character));
+        !is_added && !self.is_word && self.normalizer.deletes(character)
+    }
+
+    /// Whether nothing is left of a character when marks are ordered ([`Self::orders_marks`]).
+    pub(super) fn deletes_before_marks(&self, character: char) -> bool {
+        !is_simple(character) && self.normalizer.deletes_before_marks(character)
     }
 
     /// Whether a text that begins with a word has the tokens that the word has within a text. `character` is the
@@ -215,55 +218,6 @@ fn kind(step: &Value) -> &str {
 
 fn flag(step: &Value, name: &str) -> bool {
     step.get(name).and_then(Value::as_bool).unwrap_or(true)
-}
-
-impl Normalizing {
-    /// `None` for a step that is not known.
-    fn of(step: &Value) -> Option<Self> {
-        let none = Normalizing::default();
-        Some(match kind(step) {
-            _ if step.is_null() => none,
-            // Each character by itself.
-            "Nmt" | "Lowercase" | "StripAccents" | "ByteLevel" => none,
-            "NFC" | "NFD" | "NFKC" | "NFKD" | "BertNormalizer" => {
-                Normalizing { combines: true, ..none }
-            }
-            "Precompiled" => Normalizing { graphemes: true, ..none },
-            "Prepend" => Normalizing { prepends: true, ..none },
-            "Strip" => Normalizing { strips: flag(step, "strip_left"), ..none },
-            "Replace" => Normalizing { together: vec![Together::of(&step["pattern"])?], ..none },
-            "Sequence" => {
-                let steps = step.get("normalizers")?.as_array()?;
-                steps.iter().try_fold(none, |all, step| Some(all.and(Self::of(step)?)))?
-            }
-            _ => return None,
-        })
-    }
-
-    fn and(mut self, other: Self) -> Self {
-        self.together.extend(other.together);
-        Normalizing {
-            combines: self.combines || other.combines,
-            graphemes: self.graphemes || other.graphemes,
-            together: self.together,
-            prepends: self.prepends || other.prepends,
-            strips: self.strips || other.strips,
-        }
-    }
-}
-
-impl Together {
-    fn of(pattern: &Value) -> Option<Self> {
-        let text = |name: &str| pattern.get(name).and_then(Value::as_str);
-        match (text("String"), text("Regex")) {
-            // One character has nothing beside it to be replaced with.
-            (Some(one), _) if one.chars().count() == 1 => Some(Together::Characters(String::new())),
-            (Some(literal), _) => Some(Together::Characters(literal.to_owned())),
-            (_, Some(" {2,}" | " +")) => Some(Together::Characters(" ".into())),
-            (_, Some(r"\s+" | r"\s{2,}" | r"[\s]+")) => Some(Together::WhiteSpace),
-            _ => None,
-        }
-    }
 }
 
 impl Splitting {

@@ -64,7 +64,7 @@ impl Bpe {
     }
 
     /// Whether a character's symbols depend on it alone, and stand in its place.
-    fn is_local(&self) -> bool {
+    pub(super) fn is_local(&self) -> bool {
         let empty = |affix: &Option<String>| affix.as_ref().is_none_or(String::is_empty);
         let bytes = !self.options.byte_fallback || self.bytes.is_some();
         empty(&self.options.prefix) && empty(&self.options.suffix) && bytes

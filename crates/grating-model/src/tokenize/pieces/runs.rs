@@ -1,28 +1,36 @@
 //! Long runs of characters that add no token to the word that they are in: of a word that is too long for its model, or
-//! of characters that no piece covers.
+//! of characters that the vocabulary lacks.
 //!
 //! The steps match runs of one class of characters (`rules.rs`), so of a run within a word a part may be missing: it
 //! stays one word, with the same characters before and behind. What is left of the run is longer than any step looks.
 
 use tokenizers::ModelWrapper;
 
+use super::per_character::PerCharacter;
 use super::{Reader, words};
-use crate::tokenize::unigram::Unigram;
 use crate::tokenize::vocabulary::Vocabulary;
 
-/// Different characters of a run; one more ends it. (Letters and digits of ASCII are looked at together.)
-const DIFFERENT: usize = 16;
+/// Different characters that are looked at in a text; one more ends a run. (Letters and digits of ASCII are looked at
+/// together.)
+const DIFFERENT: usize = 4096;
 
-/// The characters of one run, by the first of them.
-struct Members<'a, 'r> {
+/// Characters that are tried from where a run would be taken up again.
+const PLACES: usize = 64;
+
+/// Characters that can be in one run, and how many characters the model gets of each; none where one ends the run.
+#[derive(Default)]
+pub(super) struct Members {
+    /// One of them, which tells the kind of word.
+    first: Option<char>,
+    known: PerCharacter<Option<u8>>,
+    /// All that they are, as written and as the model gets them.
+    spelt: PerCharacter<()>,
+}
+
+/// One run of a text.
+struct Run<'a, 'r> {
     reader: &'a Reader<'r>,
-    /// The vocabulary, where it must not cover them.
-    unigram: Option<&'a Unigram>,
-    first: char,
-    /// What has been found out: how many characters the model gets of each, none where it ends the run.
-    known: Vec<(char, Option<usize>)>,
-    /// All that stand in the run, as written and as the model gets them.
-    spelt: String,
+    members: Members,
     /// Whether letters and digits of ASCII are members, all of them.
     ascii: bool,
 }
@@ -30,38 +38,74 @@ struct Members<'a, 'r> {
 impl Reader<'_> {
     /// Goes on near the end of the run at `at`, which is inside a word, where the rest of it adds no token.
     pub(super) fn skip_run(&mut self) {
-        let (tokenizer, rules) = (self.tokenizer, self.rules);
-        let unigram = match tokenizer.get_model() {
-            Vocabulary::Unigram(model) if self.carry.is_in_unknown() && model.fuses_unknown() => {
-                Some(model)
-            }
-            Vocabulary::Other(ModelWrapper::WordPiece(_)) if self.given == 0 => None,
-            _ => return,
+        let adds_nothing = match self.tokenizer.get_model() {
+            Vocabulary::Unigram(model) => self.carry.is_in_unknown() && model.fuses_unknown(),
+            Vocabulary::Bpe(model) => model.passes_unknown(),
+            Vocabulary::Other(ModelWrapper::WordPiece(_)) => self.given == 0,
+            Vocabulary::Other(_) => false,
         };
+        // Marks that are sorted are not read as they are written.
+        if !adds_nothing || self.marks.moves(self.at) {
+            return;
+        }
         let Some(first) = self.source.char_at(self.at) else { return };
-        let (known, spelt) = (Vec::new(), String::new());
-        let mut members = Members { reader: self, unigram, first, known, spelt, ascii: false };
-        members.ascii = members.have_ascii();
-        let (end, _) = members.walk(usize::MAX);
-        let keep = rules.margin;
-        if end - self.at <= 2 * keep || members.may_be_added() {
-            return;
-        }
-        let (at, characters) = members.walk(end - keep);
-        let pair = self.head.chars().next_back().zip(self.source.char_at(at));
-        let apart = pair.is_some_and(|(before, after)| rules.is_seam(before, after));
-        let (head, after) = (self.head.as_str(), self.source.beginning(at, keep));
-        if !apart || rules.joins(head, after) {
-            return;
-        }
-        if let Some(model) = unigram {
+        let members = std::mem::take(&mut self.members);
+        let mut run = Run { reader: self, members, ascii: false };
+        let skipped = run.skipped(first);
+        self.members = run.members;
+        let Some((at, characters)) = skipped.filter(|(at, _)| !self.is_moved(*at)) else { return };
+        if let Vocabulary::Unigram(model) = self.tokenizer.get_model() {
             model.pass_unknown(characters, &mut self.carry);
         }
         self.at = at;
     }
+
+    /// Whether a place is among marks that are sorted.
+    fn is_moved(&mut self, at: usize) -> bool {
+        let Some(form) = self.rules.orders_marks else { return false };
+        self.marks.char_at(self.source, at, form, self.rules);
+        self.marks.moves(at)
+    }
+
+    /// Whether the model makes no more of a word with this character than without it. WordPiece makes one token of any
+    /// word that is too long.
+    fn lacks(&self, character: char) -> bool {
+        match self.tokenizer.get_model() {
+            Vocabulary::Unigram(model) => !model.has(character),
+            Vocabulary::Bpe(model) => model.lacks(character),
+            Vocabulary::Other(_) => true,
+        }
+    }
 }
 
-impl Members<'_, '_> {
+impl Run<'_, '_> {
+    /// Where to go on in the run that begins with `first`, and how many characters the model would get of what is left
+    /// out. Nothing where it is short or an added token may be in it.
+    fn skipped(&mut self, first: char) -> Option<(usize, usize)> {
+        // What is known holds for words of the same kind.
+        if self.members.first.is_none() || self.member(first).is_none() {
+            self.members = Members { first: Some(first), ..Members::default() };
+        }
+        self.ascii = self.have_ascii();
+        let (end, _) = self.walk(usize::MAX);
+        let rules = self.reader.rules;
+        let keep = 2 * rules.margin;
+        if end - self.reader.at <= 2 * keep || self.may_be_added() {
+            return None;
+        }
+        let (mut at, mut characters) = self.walk(end - keep);
+        for _ in 0..PLACES {
+            let (head, after) = (&self.reader.head, self.reader.source.beginning(at, keep));
+            if self.reader.is_seam(head, after) && !rules.joins(head, after) {
+                return Some((at, characters));
+            }
+            let character = after.chars().next()?;
+            at += character.len_utf8();
+            characters += self.member(character)?;
+        }
+        None
+    }
+
     /// Where the run ends, or a place in it at `limit` or just before, and how many characters the model gets.
     fn walk(&mut self, limit: usize) -> (usize, usize) {
         let source = self.reader.source;
@@ -72,27 +116,34 @@ impl Members<'_, '_> {
                 continue;
             }
             let Some(each) = self.member(character) else { break };
-            let bytes = source.repeated(at, character, limit - at);
-            at += bytes;
-            characters += bytes / character.len_utf8() * each;
+            at += character.len_utf8();
+            characters += each;
+            if source.char_at(at) == Some(character) {
+                let bytes = source.repeated(at, character, limit - at);
+                at += bytes;
+                characters += bytes / character.len_utf8() * each;
+            }
         }
         (at, characters)
     }
 
     /// How many characters the model gets of a member.
     fn member(&mut self, character: char) -> Option<usize> {
-        if let Some((_, each)) = self.known.iter().find(|(known, _)| *known == character) {
-            return *each;
+        if let Some(each) = self.members.known.get(character) {
+            return each.map(usize::from);
         }
-        let each = (self.known.len() < DIFFERENT).then(|| self.of(character)).flatten();
-        self.known.push((character, each));
-        each
+        if self.members.known.len() >= DIFFERENT {
+            return None;
+        }
+        let each = self.of(character);
+        self.members.known.insert(character, each);
+        each.map(usize::from)
     }
 
-    fn of(&mut self, character: char) -> Option<usize> {
-        let Members { reader, first, .. } = *self;
-        let pairs = [(first, character), (character, first), (character, character)];
-        if character.is_whitespace() || !pairs.iter().all(|(a, b)| reader.rules.is_seam(*a, *b)) {
+    fn of(&mut self, character: char) -> Option<u8> {
+        let (reader, first) = (self.reader, self.members.first?);
+        let deleted = reader.rules.deletes(character);
+        if character.is_whitespace() || !(deleted || reader.rules.is_apart(character)) {
             return None;
         }
         let one = |characters: &[char]| -> Option<String> {
@@ -102,18 +153,19 @@ impl Members<'_, '_> {
         };
         let (with, without) = (one(&[first, character, first])?, one(&[first, first])?);
         let spelt = with.trim_start_matches('\u{2581}');
-        if self.unigram.is_some_and(|model| spelt.chars().any(|c| model.has(c))) {
+        if spelt.is_empty() || !spelt.chars().all(|c| reader.lacks(c)) {
             return None;
         }
-        self.spelt.push(character);
-        self.spelt.push_str(&with);
+        for part in with.chars().chain([character]) {
+            self.members.spelt.insert(part, ());
+        }
         let each = with.chars().count().checked_sub(without.chars().count());
-        each.filter(|each| *each > 0)
+        each.filter(|each| deleted || *each > 0).and_then(|each| u8::try_from(each).ok())
     }
 
     /// Whether letters and digits of ASCII go on in the word, for a model that does not look at them.
     fn have_ascii(&mut self) -> bool {
-        self.unigram.is_none()
+        matches!(self.reader.tokenizer.get_model(), Vocabulary::Other(_))
             && self.reader.rules.keeps_runs()
             && self.member('a').is_some()
             && self.member('0').is_some()
@@ -121,8 +173,9 @@ impl Members<'_, '_> {
 
     /// Whether an added token is made of nothing but members.
     fn may_be_added(&self) -> bool {
-        let is_member =
-            |c: char| (self.ascii && c.is_ascii_alphanumeric()) || self.spelt.contains(c);
+        let is_member = |c: char| {
+            (self.ascii && c.is_ascii_alphanumeric()) || self.members.spelt.get(c).is_some()
+        };
         self.reader.rules.added().any(|token| token.chars().all(is_member))
     }
 }

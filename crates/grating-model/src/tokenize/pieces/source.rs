@@ -1,13 +1,17 @@
 //! The text as pieces see it: a lead and a text as one, without the greater part of long blanks.
 
+use super::marks::Marks;
+use super::per_character::PerCharacter;
+use crate::tokenize::rules::{Form, Rules, is_simple};
+
 /// Blanks in a row that are kept.
 const KEPT: usize = 64;
 
 /// Two texts that are read as one, so that neither is copied whole.
 #[derive(Clone, Copy)]
-pub(super) struct Source<'a> {
-    pub(super) lead: &'a str,
-    pub(super) text: &'a str,
+pub(in crate::tokenize) struct Source<'a> {
+    pub(in crate::tokenize) lead: &'a str,
+    pub(in crate::tokenize) text: &'a str,
 }
 
 /// A piece of a source.
@@ -16,6 +20,8 @@ pub(super) struct Filled {
     pub(super) text: String,
     /// Where it ends in the source.
     pub(super) end: usize,
+    /// Whether long runs of marks are in their final order.
+    pub(super) settled: bool,
     /// Where stretches without gaps begin, in `text` and in the source.
     stretches: Vec<(usize, usize)>,
 }
@@ -29,18 +35,30 @@ impl Filled {
     }
 }
 
-/// What has been found out about characters: whether a long run of them is the same as a longer one.
-#[derive(Default)]
-pub(super) struct Blanks {
-    known: Vec<(char, bool)>,
+/// What adding a character to a long run does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blank {
+    /// Something.
+    No,
+    /// Nothing, if the run has it already.
+    Again,
+    /// Nothing: no step leaves anything of it.
+    Deleted,
 }
 
-/// A run of blanks that is being read.
+/// What has been found out about characters.
+pub(super) type Blanks = PerCharacter<Blank>;
+
+/// A run of what may be blanks, as it is being read.
 #[derive(Default)]
 struct Run {
+    /// Characters up to here; after some they are looked at.
     length: usize,
-    /// The different ones of those that were kept.
+    /// Blanks in a row, up to here, of those that were looked at, and the different ones.
+    blanks: usize,
     kept: Vec<char>,
+    /// Characters in a row, up to here, that are deleted.
+    deleted: usize,
 }
 
 impl Source<'_> {
@@ -67,6 +85,24 @@ impl Source<'_> {
         self.rest(at).chars().next()
     }
 
+    /// The characters from a place on.
+    pub(super) fn chars_at(&self, at: usize) -> impl Iterator<Item = char> {
+        let (lead, text) = self.halves(at);
+        lead.1.chars().chain(text.1.chars())
+    }
+
+    /// The characters before a place, the nearest first.
+    pub(super) fn before(&self, at: usize) -> impl Iterator<Item = char> {
+        let (lead, text) = self.halves(at);
+        text.0.chars().rev().chain(lead.0.chars().rev())
+    }
+
+    /// Lead and text, each cut at a place.
+    fn halves(&self, at: usize) -> ((&str, &str), (&str, &str)) {
+        let in_lead = at.min(self.lead.len());
+        (self.lead.split_at(in_lead), self.text.split_at(at - in_lead))
+    }
+
     /// Bytes of a run of one character at `at`, at most `most`. Of a run across lead and text the part in the lead.
     pub(super) fn repeated(&self, at: usize, character: char, most: usize) -> usize {
         /// Characters that are compared at a time.
@@ -90,23 +126,34 @@ impl Source<'_> {
     }
 
     /// `head`, and `size` bytes of the source from `at` on, or a little more. With `blanks`, blanks in a row beyond
-    /// some are left out if `is_blank` says that they tell nothing.
+    /// some are left out if `blank` says that they tell nothing.
     pub(super) fn fill(
         &self,
         at: usize,
         size: usize,
         head: &str,
         mut blanks: Option<&mut Blanks>,
-        is_blank: impl Fn(char) -> bool,
+        blank: impl Fn(char) -> Blank,
+        marks: Option<(&mut Marks, Form, &Rules)>,
     ) -> Filled {
         let limit = head.len().saturating_add(size);
         let mut text = String::with_capacity(limit.min(head.len() + self.len() - at));
         text.push_str(head);
         let mut stretches = vec![(head.len(), at)];
         let (mut end, mut run, mut gap) = (at, Run::default(), false);
-        while let Some(character) = self.char_at(end) {
-            let dropped = match (&mut blanks, may_be_blank(character)) {
-                (Some(blanks), true) => run.drops(character, |c| blanks.has(c, &is_blank)),
+        let (mut settled, mut marks) = (marks.is_some(), marks);
+        if let Some((marks, ..)) = &mut marks {
+            marks.begin(at);
+        }
+        loop {
+            let character = match &mut marks {
+                Some((marks, form, rules)) => marks.char_at(*self, end, *form, rules),
+                None => self.char_at(end),
+            };
+            let Some(character) = character else { break };
+            settled &= marks.as_ref().is_some_and(|(marks, ..)| marks.is_settled(end));
+            let dropped = match (&mut blanks, may_be_blank(character) || !is_simple(character)) {
+                (Some(blanks), true) => run.drops(character, blanks, &blank),
                 _ => {
                     run = Run::default();
                     false
@@ -123,42 +170,63 @@ impl Source<'_> {
             }
             gap = dropped;
             // What is left out once is left out each time that it follows itself.
-            end += match dropped {
+            let moves = marks.as_ref().is_some_and(|(marks, ..)| marks.moves(end));
+            end += match dropped && !moves {
                 true => self.repeated(end, character, usize::MAX),
                 false => character.len_utf8(),
             };
         }
-        Filled { text, end, stretches }
+        Filled { text, end, stretches, settled }
     }
 }
 
 impl Run {
-    /// Whether the run is the same without this character: it is long, has the character, and needs it once only.
-    fn drops(&mut self, character: char, is_blank: impl FnOnce(char) -> bool) -> bool {
-        let has = self.kept.contains(&character);
+    /// Whether the run is the same without this character: it is long, and has the character or one that is deleted, too.
+    fn drops(
+        &mut self,
+        character: char,
+        blanks: &mut Blanks,
+        blank: impl FnOnce(char) -> Blank,
+    ) -> bool {
         self.length += 1;
-        if has && self.length > KEPT && is_blank(character) {
-            return true;
+        if self.length <= KEPT {
+            return false;
         }
+        let kind = blanks.get(character).unwrap_or_else(|| {
+            let kind = blank(character);
+            blanks.insert(character, kind);
+            kind
+        });
+        // One that is deleted keeps what is beside it apart as long as added tokens are looked for.
+        self.deleted = if kind == Blank::Deleted { self.deleted + 1 } else { 0 };
+        if kind == Blank::No {
+            self.blanks = 0;
+            self.kept.clear();
+            return false;
+        }
+        let has = self.kept.contains(&character);
         if !has && self.kept.len() < KEPT {
             self.kept.push(character);
         }
-        false
+        self.blanks += 1;
+        self.deleted > 1 || (has && self.blanks > KEPT)
     }
 }
 
-impl Blanks {
-    fn has(&mut self, character: char, is_blank: impl Fn(char) -> bool) -> bool {
-        if let Some((_, blank)) = self.known.iter().find(|(known, _)| *known == character) {
-            return *blank;
-        }
-        let blank = is_blank(character);
-        self.known.push((character, blank));
-        blank
+/// What adding a character to a long run of a text does. `words` gives those of a short text.
+pub(super) fn blank(
+    character: char,
+    rules: &Rules,
+    words: impl Fn(&str) -> Option<Vec<String>>,
+) -> Blank {
+    match () {
+        () if rules.deletes(character) => Blank::Deleted,
+        () if may_be_blank(character) && is_blank(character, words) => Blank::Again,
+        () => Blank::No,
     }
 }
 
-/// Characters that some tokenizers leave out or take together: white space, controls, formats, combining marks.
+/// Characters that some tokenizers take together: white space, controls, formats, combining marks.
 fn may_be_blank(character: char) -> bool {
     let code = character as u32;
     let other = matches!(code, 0xAD | 0x300..=0x36F | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x206F
@@ -167,7 +235,7 @@ fn may_be_blank(character: char) -> bool {
 }
 
 /// Whether a long run of a character gives the same words as one that is longer by one, wherever it stands.
-pub(super) fn is_blank(character: char, words: impl Fn(&str) -> Option<Vec<String>>) -> bool {
+fn is_blank(character: char, words: impl Fn(&str) -> Option<Vec<String>>) -> bool {
     let run = |length: usize| character.to_string().repeat(length);
     let same = |(before, after): (&str, &str)| {
         let of = |length: usize| words(&[before, &run(length), after].concat());
@@ -184,7 +252,7 @@ mod tests {
     #[test]
     fn a_lead_and_a_text_are_read_as_one() {
         let source = Source { lead: "añb", text: "cdef" };
-        let fill = |at, size| source.fill(at, size, "H", None, |_| false);
+        let fill = |at, size| source.fill(at, size, "H", None, |_| Blank::No, None);
         assert_eq!(fill(0, 5).text, "Hañbc");
         assert_eq!((fill(1, 3).text.as_str(), fill(1, 3).end), ("Hñb", 4));
         assert_eq!((fill(5, 9).text.as_str(), fill(5, 9).end), ("Hdef", 8));
@@ -196,15 +264,25 @@ mod tests {
         let text =
             ["ab", &" ".repeat(1000), "\n", &" \n".repeat(500), "cd", &"-".repeat(100)].concat();
         let source = Source { lead: "", text: &text };
-        let piece = source.fill(0, 200, "", Some(&mut Blanks::default()), |c| c != '-');
-        let expected = ["ab", &" ".repeat(64), "\ncd", &"-".repeat(100)].concat();
+        let piece = source.fill(
+            0,
+            300,
+            "",
+            Some(&mut Blanks::default()),
+            |c| match c {
+                '-' => Blank::No,
+                _ => Blank::Again,
+            },
+            None,
+        );
+        let expected = ["ab", &" ".repeat(2 * KEPT), "\ncd", &"-".repeat(100)].concat();
         assert_eq!(piece.text, expected);
         assert_eq!(piece.end, text.len());
         for part in ["ab", "\n", "cd", "d-"] {
             let at = piece.in_source(piece.text.find(part).unwrap());
             assert_eq!(at, text.find(part).unwrap(), "{part:?}");
         }
-        let whole = source.fill(0, 9999, "", Some(&mut Blanks::default()), |_| false);
+        let whole = source.fill(0, 9999, "", Some(&mut Blanks::default()), |_| Blank::No, None);
         assert_eq!(whole.text, text);
     }
 }

@@ -1,10 +1,16 @@
-//! Characters that stand for themselves whatever is beside them.
+//! What is known of characters by themselves, and of pairs: whether they combine, or are one to a reader.
+
+use unicode_normalization_alignments::char::{
+    canonical_combining_class, decompose_canonical, decompose_compatible,
+};
+use unicode_normalization_alignments::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+use unicode_segmentation::UnicodeSegmentation;
 
 /// Whether a character neither combines with one beside it, nor is left out by a normalizer, nor belongs to what is
 /// one character to a reader (UAX 29) with another such.
 ///
 /// A list of what texts are made of, not of all there is; a character that is missing costs time at most.
-pub(super) fn is_simple(character: char) -> bool {
+pub(in crate::tokenize) fn is_simple(character: char) -> bool {
     let code = character as u32;
     match code {
         0x20..=0x7E | 0x09 | 0x0A | 0x0D => true,
@@ -45,4 +51,91 @@ fn is_assigned(code: u32) -> bool {
             | 0x9B1 | 0x9B3..=0x9B5 | 0xB8B..=0xB8D | 0xB91 | 0xB96..=0xB98 | 0xB9B | 0xB9D
             | 0xBA0..=0xBA2 | 0xBA5..=0xBA7 | 0xBAB..=0xBAD
     )
+}
+
+/// How a normalizer decomposes and composes (UAX 15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::tokenize) struct Form {
+    pub(in crate::tokenize) composes: bool,
+    pub(in crate::tokenize) compatible: bool,
+}
+
+/// The canonical combining class of what a character begins with once it is decomposed; 0 for a starter.
+pub(in crate::tokenize) fn first_class(character: char, form: Form) -> u8 {
+    canonical_combining_class(first_of(character, form))
+}
+
+pub(in crate::tokenize) fn is_starter(character: char, form: Form) -> bool {
+    first_class(character, form) == 0
+}
+
+/// What a character is decomposed into.
+pub(in crate::tokenize) fn decomposed(character: char, form: Form) -> impl Iterator<Item = char> {
+    // Letters and marks have four at most, compatible ones up to 18.
+    let mut all = Vec::new();
+    match form.compatible {
+        true => decompose_compatible(character, |c| all.push(c)),
+        false => decompose_canonical(character, |c| all.push(c)),
+    }
+    all.into_iter()
+}
+
+fn first_of(character: char, form: Form) -> char {
+    let mut first = None;
+    let mut take = |c| {
+        first.get_or_insert(c);
+    };
+    match form.compatible {
+        true => decompose_compatible(character, &mut take),
+        false => decompose_canonical(character, &mut take),
+    }
+    first.unwrap_or(character)
+}
+
+/// A text in a normal form.
+pub(in crate::tokenize) fn normal_form(text: &str, form: Form) -> String {
+    match (form.composes, form.compatible) {
+        (true, true) => text.nfkc().map(|(c, _)| c).collect(),
+        (true, false) => text.nfc().map(|(c, _)| c).collect(),
+        (false, true) => text.nfkd().map(|(c, _)| c).collect(),
+        (false, false) => text.nfd().map(|(c, _)| c).collect(),
+    }
+}
+
+/// Whether a character becomes one with nothing before it.
+pub(super) fn follows_nothing(character: char, form: Form) -> bool {
+    let may = |c: char| matches!(is_nfc_quick(std::iter::once(c)), IsNormalized::Maybe);
+    !may(character) && !may(first_of(character, form))
+}
+
+/// Whether two characters in a row belong to different graphemes (UAX 29), whatever stands around them.
+pub(super) fn breaks(before: char, after: char) -> bool {
+    // What goes on after these depends on what precedes them.
+    let open = extends(before) || is_regional(before);
+    is_simple(before) && is_simple(after) && (before, after) != ('\r', '\n')
+        || !open && are_two(before, after)
+}
+
+/// Whether a character is a grapheme by itself among others of which that is true, too.
+pub(super) fn is_apart(character: char) -> bool {
+    let alone = || {
+        !extends(character)
+            && are_two(character, 'x')
+            && are_two(character, character)
+            && !is_regional(character)
+    };
+    character != '\r' && (is_simple(character) || alone())
+}
+
+fn extends(character: char) -> bool {
+    !are_two('x', character)
+}
+
+fn are_two(before: char, after: char) -> bool {
+    String::from_iter([before, after]).graphemes(true).nth(1).is_some()
+}
+
+/// Letters of which two in a row are a flag.
+fn is_regional(character: char) -> bool {
+    matches!(character, '\u{1F1E6}'..='\u{1F1FF}')
 }

@@ -5,7 +5,12 @@
 //! these have come together, the pieces are certain. The score so far goes on with the rest of the word, so that sums
 //! are rounded as in one go.
 
+use std::ops::Range;
+
 use super::{Step, UNKNOWN_PENALTY, Unigram};
+
+/// Places that are tried from the end of a run of unknown characters.
+const PLACES: usize = 64;
 
 /// What the rest of a word begins with.
 #[derive(Clone, Copy, Debug, Default)]
@@ -76,14 +81,24 @@ impl Unigram {
         let known = &word[from..end];
         let best = self.best(&word[..end], from, carry.score)?;
         let way = self.way(&best, self.meeting(&best, known)?)?;
-        let pieces = way.iter().rposition(|(range, id)| {
-            let ends = Some(*id) != self.unknown || self.is_open(&known[range.clone()]);
-            ends && may_cut(from + range.end)
-        });
-        let Some(last) = pieces else { return Ok(None) };
-        let way = &way[..=last];
-        self.push(known, way, *carry, out);
-        let end = way[last].0.end;
+        let cut = |(range, id): &(Range<usize>, u32)| match Some(*id) == self.unknown {
+            // A run of unknown characters is one token wherever it is cut.
+            true => {
+                let places = (range.start + 1..=range.end).rev();
+                let places = places.filter(|&at| known.is_char_boundary(at)).take(PLACES);
+                let is_open = |at: usize| self.is_open(&known[range.start..at]);
+                places.filter(|&at| is_open(at)).find(|&at| may_cut(from + at))
+            }
+            false => Some(range.end).filter(|&at| may_cut(from + at)),
+        };
+        let pieces = way.iter().enumerate().rev();
+        let Some((last, end)) = pieces.filter_map(|(n, piece)| Some((n, cut(piece)?))).next()
+        else {
+            return Ok(None);
+        };
+        let mut way = way[..=last].to_vec();
+        way[last].0.end = end;
+        self.push(known, &way, *carry, out);
         let in_unknown = Some(way[last].1) == self.unknown;
         *carry = Carry { score: best[end].score, in_unknown };
         Ok(Some(from + end))
@@ -112,13 +127,7 @@ impl Unigram {
         run.len() > self.longest && (!self.byte_fallback || bytes())
     }
 
-    fn push(
-        &self,
-        text: &str,
-        way: &[(std::ops::Range<usize>, u32)],
-        carry: Carry,
-        out: &mut Vec<u32>,
-    ) {
+    fn push(&self, text: &str, way: &[(Range<usize>, u32)], carry: Carry, out: &mut Vec<u32>) {
         for (range, id) in way {
             let goes_on = range.start == 0 && carry.in_unknown && Some(*id) == self.unknown;
             match goes_on {
