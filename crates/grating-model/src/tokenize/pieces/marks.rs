@@ -163,19 +163,22 @@ fn base(source: Source<'_>, start: usize) -> String {
 impl Census {
     fn of(all: impl Iterator<Item = char>, form: Form) -> Self {
         let (mut marks, mut bytes) = (Box::new([0; 256]), Box::new([0; 256]));
-        let (mut first, mut sorted, mut simple, mut last) = (Vec::new(), true, true, 0);
+        let (mut first, mut sorted, mut simple) = (Vec::new(), true, true);
+        let mut last = (0, '\0');
         for mark in all {
-            let class = first_class(mark, form);
+            // Most long runs are of one mark.
+            let class = if mark == last.1 { last.0 } else { first_class(mark, form) };
             let place = usize::from(class);
             if marks[place] < OF_A_CLASS {
                 first.push((class, mark));
             }
             // Classes other than the first one's are those of a few Tibetan vowels.
-            simple &= class == 0 || decomposed(mark, form).all(|c| first_class(c, form) == class);
+            let known = class == 0 || mark == last.1;
+            simple &= known || decomposed(mark, form).all(|c| first_class(c, form) == class);
             marks[place] += 1;
             bytes[place] += mark.len_utf8();
-            sorted &= last <= class;
-            last = class;
+            sorted &= last.0 <= class;
+            last = (class, mark);
         }
         first.sort_by_key(|(class, _)| *class);
         Census { marks, bytes, first, sorted, simple }

@@ -8,11 +8,12 @@ use tokenizers::ModelWrapper;
 
 use super::per_character::PerCharacter;
 use super::{Reader, words};
+use crate::tokenize::rules::is_starter;
 use crate::tokenize::vocabulary::Vocabulary;
 
 /// Different characters that are looked at in a text; one more ends a run. (Letters and digits of ASCII are looked at
 /// together.)
-const DIFFERENT: usize = 4096;
+const DIFFERENT: usize = 1 << 14;
 
 /// Characters that are tried from where a run would be taken up again.
 const PLACES: usize = 64;
@@ -83,7 +84,12 @@ impl Run<'_, '_> {
     /// out. Nothing where it is short or an added token may be in it.
     fn skipped(&mut self, first: char) -> Option<(usize, usize)> {
         // What is known holds for words of the same kind.
-        if self.members.first.is_none() || self.member(first).is_none() {
+        let other = self.members.first.is_none() || self.member(first).is_none();
+        // With many different characters finding them out again each time would take longer than reading them.
+        if other && self.members.known.len() >= DIFFERENT {
+            return None;
+        }
+        if other {
             self.members = Members { first: Some(first), ..Members::default() };
         }
         self.ascii = self.have_ascii();
@@ -142,8 +148,12 @@ impl Run<'_, '_> {
 
     fn of(&mut self, character: char) -> Option<u8> {
         let (reader, first) = (self.reader, self.members.first?);
-        let deleted = reader.rules.deletes(character);
-        if character.is_whitespace() || !(deleted || reader.rules.is_apart(character)) {
+        let (model, deleted) = (reader.tokenizer.get_model(), reader.rules.deletes(character));
+        // Marks may change places with each other: for WordPiece that is the same word.
+        let order = reader.rules.orders_marks.filter(|_| matches!(model, Vocabulary::Other(_)));
+        let is_mark = order.is_some_and(|form| !is_starter(character, form));
+        let alone = deleted || is_mark || reader.rules.is_apart(character);
+        if character.is_whitespace() || !alone {
             return None;
         }
         let one = |characters: &[char]| -> Option<String> {

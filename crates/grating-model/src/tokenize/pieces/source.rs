@@ -171,9 +171,10 @@ impl Source<'_> {
             gap = dropped;
             // What is left out once is left out each time that it follows itself.
             let moves = marks.as_ref().is_some_and(|(marks, ..)| marks.moves(end));
-            end += match dropped && !moves {
-                true => self.repeated(end, character, usize::MAX),
-                false => character.len_utf8(),
+            let next = end + character.len_utf8();
+            end = match dropped && !moves && self.char_at(next) == Some(character) {
+                true => end + self.repeated(end, character, usize::MAX),
+                false => next,
             };
         }
         Filled { text, end, stretches, settled }
