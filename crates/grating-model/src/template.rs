@@ -35,7 +35,10 @@ pub enum Template {
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a template: an object with `body`, `yes` and `no`, or the name of one"
+)]
 pub struct YesNoTemplate {
     /// Before the body; its control tokens are control tokens.
     #[serde(default)]
@@ -57,7 +60,7 @@ pub struct YesNoTemplate {
 
 /// An answer of a language model; one token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "an answer is a word or the id of a token")]
 pub enum Answer {
     /// By the token's id.
     Id(u32),
@@ -122,7 +125,7 @@ impl Template {
 
 /// The file `grating.json` beside a model's weights.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object with `template`")]
 #[non_exhaustive]
 pub struct GratingJson {
     /// The model's prompt: spelled, or the name of a built-in one.
@@ -222,6 +225,22 @@ impl YesNoTemplate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_of_another_form_is_told_what_is_expected() {
+        for (json, expected) in [
+            ("3", "an object with `template`"),
+            ("[]", "`template`"),
+            (r#"{"template": 3}"#, "an object with `body`, `yes` and `no`, or the name of one"),
+            (
+                r#"{"template": {"body": "", "yes": [], "no": null}}"#,
+                "an answer is a word or the id",
+            ),
+        ] {
+            let error = GratingJson::parse(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected) && !error.contains("struct"), "{json}: {error}");
+        }
+    }
 
     #[test]
     fn the_body_is_cut_at_its_places() {
