@@ -6,7 +6,8 @@
 //! the marks of a run are read in that order, one class after the other, without keeping it: first those that the base
 //! is composed with, then the others.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 
 use super::per_character::PerCharacter;
 use super::source::Source;
@@ -16,6 +17,10 @@ use crate::tokenize::rules::{
 
 /// Marks of each class that are looked at for what the base composes with; more never do.
 const OF_A_CLASS: usize = 8;
+
+/// Bytes between places of a sorted run that are known, and how many of them are.
+const SPACING: usize = 64;
+const KNOWN: usize = 256;
 
 /// Characters before a run that its base may be composed of.
 const BASE: usize = 8;
@@ -42,8 +47,10 @@ struct Order {
     first: Vec<char>,
     /// The classes of the others: where each begins in the run as it is read, and of how many marks it is less.
     classes: Vec<Class>,
-    /// A place in the run as it is read, and where that mark is in the source.
-    cursor: Cell<(usize, usize)>,
+    /// The last place in the run as it is read, and where its mark is in the source; and some before it: a piece begins
+    /// within the one before it.
+    last: Cell<(usize, usize)>,
+    known: RefCell<VecDeque<(usize, usize)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -236,7 +243,7 @@ impl Order {
             start += census.bytes[place] - gone.sum::<usize>();
         }
         let first = first.into_iter().map(|(_, mark)| mark).collect();
-        Order { first, classes, cursor: Cell::new((usize::MAX, 0)) }
+        Order { first, classes, last: Cell::new((usize::MAX, 0)), known: RefCell::default() }
     }
 
     /// The mark at a place of the run as it is read; `start` is where the run begins in the source.
@@ -250,15 +257,25 @@ impl Order {
         }
         let next = self.classes.partition_point(|class| class.start <= place);
         let Class { class, start: from, skipped } = self.classes[next - 1];
-        let (mut read, mut at, mut skip) = match self.cursor.get() {
-            (read, at) if (from..=place).contains(&read) => (read, at, 0),
-            _ => (from, start, skipped),
+        let mut known = self.known.borrow_mut();
+        let last = self.last.get();
+        let mut places = std::iter::once(&last).chain(known.iter().rev());
+        let near = places.find(|(read, _)| (from..=place).contains(read));
+        let (mut read, mut at, mut skip) = match near {
+            Some((read, at)) => (*read, *at, 0),
+            None => (from, start, skipped),
         };
         for mark in source.chars_at(at) {
             if first_class(mark, form) == class {
                 match skip {
                     0 if read == place => {
-                        self.cursor.set((read, at));
+                        self.last.set((read, at));
+                        if known.back().is_none_or(|(last, _)| read.abs_diff(*last) >= SPACING) {
+                            known.push_back((read, at));
+                        }
+                        if known.len() > KNOWN {
+                            known.pop_front();
+                        }
                         return mark;
                     }
                     0 => read += mark.len_utf8(),
