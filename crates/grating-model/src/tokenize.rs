@@ -113,8 +113,9 @@ impl EncodedQuery {
     }
 }
 
-/// Whether an answer is still wanted; false ends what is being done for it.
-pub type Wanted<'a> = &'a dyn Fn() -> bool;
+/// Whether a text is to be read on: asked before each piece, with the bytes by which that is longer than usual pieces. Only
+/// where a text cannot be cut they are not 0; reading takes some 400 bytes of memory for each.
+pub type Wanted<'a> = &'a dyn Fn(usize) -> bool;
 
 /// Turns queries and texts into ids under one model's template. `Send + Sync`; texts may be encoded in parallel.
 ///
@@ -305,7 +306,7 @@ impl TextEncoder {
         query: &str,
         instruction: Option<&str>,
     ) -> Result<EncodedQuery, TokenizeError> {
-        self.encode_query_while(query, instruction, &|| true)
+        self.encode_query_while(query, instruction, &|_| true)
     }
 
     /// As [`Self::encode_query`], as long as the answer is `wanted`, which is asked before each piece of a long query.
@@ -355,7 +356,7 @@ impl TextEncoder {
     /// [`TokenizeError::Encode`] or [`TokenizeError::Panicked`] if the tokenizer fails, [`TokenizeError::QueryTooLong`]
     /// where the options refuse to cut the query.
     pub fn encode(&self, query: &EncodedQuery, text: &str) -> Result<Encoding, TokenizeError> {
-        self.encode_while(query, text, &|| true)
+        self.encode_while(query, text, &|_| true)
     }
 
     /// As [`Self::encode`], as long as the answer is `wanted`, which is asked before each piece of a long text.
@@ -464,12 +465,12 @@ impl TextEncoder {
         let (template, least) = match &self.form {
             Form::Prompt(prompt) => {
                 let (certain, lead) = prompt.before_text(
-                    &|text| self.all_ids(text, &|| true),
+                    &|text| self.all_ids(text, &|_| true),
                     &prompt.default_instruction,
                     "",
                 )?;
                 let body =
-                    certain.len() - prompt.prefix.len() + self.all_ids(&lead, &|| true)?.len();
+                    certain.len() - prompt.prefix.len() + self.all_ids(&lead, &|_| true)?.len();
                 (prompt.frame() + body, prompt.frame() + body + 2)
             }
             Form::Pair(pair) => (pair.frame.len(), pair.frame.len() + 2),

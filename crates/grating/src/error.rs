@@ -30,6 +30,23 @@ pub enum Error {
         /// What was given.
         found: String,
     },
+    /// The memory budget has no room to tokenize a text that cannot be cut: its tokenizer may read all of it as one word.
+    #[error(
+        "a budget of {:.1} MiB is too small for a text that its tokenizer cannot read piece by piece: {} KiB of it have to \
+         be read at once, for which about {:.1} MiB are needed; put spaces or line ends into the text, shorten it, or raise \
+         the budget",
+        *budget as f64 / f64::from(1 << 20),
+        bytes >> 10,
+        *about as f64 / f64::from(1 << 20)
+    )]
+    TextOverBudget {
+        /// The budget, bytes.
+        budget: u64,
+        /// Of the text, bytes.
+        bytes: usize,
+        /// What reading it and the rest of the process take, bytes.
+        about: u64,
+    },
     /// The memory budget has no room for the request's texts and their tokens, before any is computed.
     #[error(
         "a budget of {:.1} MiB is too small: {texts} different texts with their tokens and the process take about {:.1} \

@@ -1,6 +1,6 @@
 //! The handle that users hold: one model, one compute thread, any number of callers.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use grating_backend::Precision;
@@ -208,9 +208,20 @@ impl Reranker {
         let reserve = |texts, bytes| room.reserve(texts, bytes, wanted);
         let (first, places) = distinct(texts, self.savings.equal_texts, reserve)?;
         reserve(first.len(), first.len() * size_of::<Encoding>())?;
-        let is_wanted = || wanted().is_ok();
+        let threads = self.pool.current_num_threads();
+        let no_room = Mutex::new(None);
+        let is_wanted = |bytes| match room.read(bytes, threads) {
+            Ok(()) => wanted().is_ok(),
+            Err(error) => {
+                *no_room.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                false
+            }
+        };
         // Why an answer is not wanted tells more than that a text was left.
-        let failed = |error| wanted().err().unwrap_or(Error::from(error));
+        let failed = |error| {
+            let no_room = no_room.lock().unwrap_or_else(PoisonError::into_inner).take();
+            no_room.or_else(|| wanted().err()).unwrap_or(Error::from(error))
+        };
         let query = self.encoder.encode_query_while(query, instruction, &is_wanted);
         let query = query.map_err(failed)?;
         let encode = |&index: &u32| {
@@ -241,7 +252,7 @@ impl Reranker {
             audited,
             auditor: Arc::clone(&self.auditor),
             layers: self.info.layers,
-            threads: self.pool.current_num_threads(),
+            threads,
             tokenize,
             before: called.elapsed(),
         };

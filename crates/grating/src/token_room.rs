@@ -19,6 +19,8 @@ const TEXT_BYTES: u64 = 72;
 const ALLOCATION: u64 = 16;
 /// Tokens and types of a short text, where none has been seen.
 const SHORT: u64 = 80;
+/// What reading takes for each byte of a piece, where it takes most: each character a word.
+const READING_BYTES: u64 = 400;
 /// How often one that waits for room looks again.
 const INTERVAL: Duration = Duration::from_millis(5);
 
@@ -72,6 +74,22 @@ impl<'r> TokenRoom<'r> {
         self.encoded.fetch_add(1, Ordering::Relaxed);
         self.encoded_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.add(bytes, 0, wanted)
+    }
+
+    /// Whether a text may be read on, of which the next piece is so many bytes longer than usual, on one of `threads`
+    /// threads that may all be at such a text.
+    ///
+    /// # Errors
+    /// [`Error::TextOverBudget`].
+    pub(crate) fn read(&self, bytes: usize, threads: usize) -> Result<()> {
+        let Some(budget) = self.budget.filter(|_| bytes > 0) else { return Ok(()) };
+        let resident = current_rss_bytes().unwrap_or(0);
+        let takes = READING_BYTES.saturating_mul(bytes as u64).saturating_mul(threads as u64);
+        let about = resident.saturating_add(takes);
+        match about <= budget {
+            true => Ok(()),
+            false => Err(Error::TextOverBudget { budget, bytes, about }),
+        }
     }
 
     /// `ahead` of the bytes are not taken yet.

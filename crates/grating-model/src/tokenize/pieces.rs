@@ -28,6 +28,8 @@ use super::{TokenizeError, Wanted, failed};
 
 /// Bytes of a piece; a step takes some hundred times as much while it runs (300 where each character is a word).
 const PIECE: usize = 2048;
+/// Pieces up to this size are usual: what is read of each text beside the others.
+const USUAL: usize = 2 * PIECE;
 /// Bytes of the first piece for each token of room: more than words of any language take on average.
 const BYTES_PER_TOKEN: usize = 8;
 /// Words behind a seam that make it certain: no known step looks further.
@@ -58,7 +60,7 @@ fn read_first(
 ) -> Result<(Vec<u32>, bool), TokenizeError> {
     let mut ids = Vec::new();
     while ids.len() <= room && !reader.is_done() {
-        if !wanted() {
+        if !wanted(reader.beyond_usual()) {
             return Err(TokenizeError::Unwanted);
         }
         reader.read(room, &mut ids)?;
@@ -79,7 +81,7 @@ pub(super) fn count_ids(
     let (mut ids, mut count) = (Vec::new(), 0);
     let mut reader = Reader::new(tokenizer, rules, Source { lead: "", text }, PIECE, PIECE);
     while !reader.is_done() {
-        if !wanted() {
+        if !wanted(reader.beyond_usual()) {
             return Err(TokenizeError::Unwanted);
         }
         reader.read(usize::MAX, &mut ids)?;
@@ -157,6 +159,12 @@ impl<'a> Reader<'a> {
 
     fn is_done(&self) -> bool {
         self.at == self.source.len() && self.head.is_empty()
+    }
+
+    /// Bytes by which the next piece is longer than usual ones.
+    fn beyond_usual(&self) -> usize {
+        let left = self.source.len().saturating_sub(self.at);
+        self.size.min(left).saturating_sub(USUAL)
     }
 
     /// Reads a piece, and appends the ids of it that are certain. Stops at `room` ids and one, or soon after.

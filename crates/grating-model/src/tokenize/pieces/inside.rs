@@ -95,6 +95,10 @@ impl Reader<'_> {
         let seams = (start + 1..last).rev().filter(|&at| self.is_seam_in(piece, at));
         let known = seams.take(SEAMS).find_map(|at| Some((at, giant.model_place(at)?)));
         let Some((end, known)) = known else { return Ok(None) };
+        // What is certain may end within what has been given: of a run of marks whose order later ones change.
+        if known <= self.given {
+            return Ok(None);
+        }
         giant.end = end;
         match self.tokenizer.get_model() {
             Vocabulary::Bpe(model) => {

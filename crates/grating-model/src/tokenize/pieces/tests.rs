@@ -147,7 +147,7 @@ fn in_pieces(tokenizer: &Tokenizer, text: &str, room: usize, piece: usize) -> (V
     let rules = Rules::of(tokenizer);
     let lead = text.char_indices().nth(7).map_or(0, |(at, _)| at);
     let source = Source { lead: &text[..lead], text: &text[lead..] };
-    read_first(Reader::new(tokenizer, &rules, source, room, piece), room, &|| true).unwrap()
+    read_first(Reader::new(tokenizer, &rules, source, room, piece), room, &|_| true).unwrap()
 }
 
 /// A stretch of one kind of text; long ones have words longer than any piece.
@@ -227,7 +227,7 @@ proptest! {
                 let found = in_pieces(&tokenizer, &text, room, piece);
                 prop_assert_eq!(found, (first, all.len() > room), "{}", kind);
             }
-            let count = count_ids(&plain, &Rules::of(&plain), &text, &|| true).unwrap();
+            let count = count_ids(&plain, &Rules::of(&plain), &text, &|_| true).unwrap();
             prop_assert_eq!(count, whole(&plain, &text).len(), "{}", kind);
         }
     }
@@ -414,19 +414,42 @@ fn steps_that_are_not_known_are_tokenized_from_the_start() {
 }
 
 #[test]
+fn pieces_that_grow_are_asked_for_by_their_size() {
+    let asked = std::cell::RefCell::new(Vec::new());
+    let wanted = |bytes| {
+        asked.borrow_mut().push(bytes);
+        bytes < 100_000
+    };
+    let ask = |tokenizer: &Tokenizer, text: &str| {
+        asked.borrow_mut().clear();
+        let rules = Rules::of(tokenizer);
+        let found = first_ids(tokenizer, &rules, Source { lead: "", text }, 30, &wanted);
+        (found.map(|(ids, more)| (ids.len(), more)), asked.borrow().iter().copied().max())
+    };
+    let tokenizer = plain(&file("byte-level-bpe"));
+    let text = "a window keeps the warmth inside ".repeat(40_000);
+    assert_eq!(ask(&tokenizer, &text), (Ok((30, true)), Some(0)));
+    // Each of these is two marks in the normal form, and which of them come first no part of the run tells.
+    let marks = "\u{f73}".repeat(400_000);
+    let (found, most) = ask(&tokenizer, &marks);
+    assert_eq!(found, Err(TokenizeError::Unwanted));
+    assert!((100_000..400_000).contains(&most.unwrap()), "{most:?}");
+}
+
+#[test]
 fn a_text_is_left_where_its_answer_is_no_longer_wanted() {
     let tokenizer = plain(&file("wordpiece"));
     let rules = Rules::of(&tokenizer);
     let text = "a window keeps the warmth inside ".repeat(1000);
     let asked = std::cell::Cell::new(0);
-    let wanted = || {
+    let wanted = |_| {
         asked.set(asked.get() + 1);
         asked.get() < 4
     };
     let source = Source { lead: "", text: &text };
     let found = first_ids(&tokenizer, &rules, source, usize::MAX, &wanted);
     assert_eq!((found, asked.get()), (Err(TokenizeError::Unwanted), 4));
-    assert_eq!(count_ids(&tokenizer, &rules, &text, &|| false), Err(TokenizeError::Unwanted));
+    assert_eq!(count_ids(&tokenizer, &rules, &text, &|_| false), Err(TokenizeError::Unwanted));
 }
 
 /// Each takes another way through the pieces, and its end decides on its beginning or on where words begin.
