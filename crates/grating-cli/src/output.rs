@@ -1,6 +1,6 @@
 //! Output as a good Unix tool prints it: tables for people, tabs and JSON for programs.
 
-use std::borrow::Cow;
+use std::fmt;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
 
@@ -62,22 +62,24 @@ pub(crate) fn json_line(out: &mut impl Write, value: &impl Serialize) -> Result<
 }
 
 /// A text as a field between tabs: `\t`, `\n`, `\r` and `\\` stand for tab, line feed, carriage return and backslash, so
-/// that it can be told from its escapes and had back.
-pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(['\t', '\n', '\r', '\\']) {
-        return Cow::Borrowed(text);
-    }
-    let mut escaped = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match c {
-            '\t' => escaped.push_str("\\t"),
-            '\n' => escaped.push_str("\\n"),
-            '\r' => escaped.push_str("\\r"),
-            '\\' => escaped.push_str("\\\\"),
-            c => escaped.push(c),
+/// that it can be told from its escapes and had back. Written as it goes: a text may be as long as memory has room for.
+pub(crate) struct Escaped<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut rest = self.0;
+        while let Some(at) = rest.find(['\t', '\n', '\r', '\\']) {
+            f.write_str(&rest[..at])?;
+            f.write_str(match rest.as_bytes()[at] {
+                b'\t' => "\\t",
+                b'\n' => "\\n",
+                b'\r' => "\\r",
+                _ => "\\\\",
+            })?;
+            rest = &rest[at + 1..];
         }
+        f.write_str(rest)
     }
-    Cow::Owned(escaped)
 }
 
 /// On one line and without control characters: a text cannot move the cursor or start a new row.
@@ -157,8 +159,8 @@ mod tests {
 
     #[test]
     fn a_text_between_tabs_can_be_had_back() {
-        assert_eq!(escaped(" a  b \u{7}"), " a  b \u{7}");
-        assert_eq!(escaped("a\tb\nc\r\n\\n"), r"a\tb\nc\r\n\\n");
+        assert_eq!(Escaped(" a  b \u{7}").to_string(), " a  b \u{7}");
+        assert_eq!(Escaped("a\tb\nc\r\n\\n").to_string(), r"a\tb\nc\r\n\\n");
     }
 
     #[test]

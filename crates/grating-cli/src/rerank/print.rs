@@ -260,15 +260,15 @@ impl Answered<'_> {
         for r in self.rows(args) {
             if args.queries.is_some() {
                 let query = id_or_place(self.query.id, self.number);
-                write!(out, "{}\t", output::escaped(&query))?;
+                write!(out, "{}\t", output::Escaped(&query))?;
             }
             let text = self.text(&r);
             let name = id_or_place(text.id, r.index);
-            write!(out, "{}\t{}\t", r.score(self.wanted), output::escaped(&name))?;
+            write!(out, "{}\t{}\t", r.score(self.wanted), output::Escaped(&name))?;
             if let Some(outcome) = &r.outcome {
                 write!(out, "{}\t", outcome.words().join("\t"))?;
             }
-            writeln!(out, "{}", output::escaped(text.text))?;
+            writeln!(out, "{}", output::Escaped(text.text))?;
         }
         Ok(())
     }

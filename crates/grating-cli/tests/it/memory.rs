@@ -148,6 +148,8 @@ fn very_many_tiny_items_stay_within_the_budget() {
             false,
         ),
         ("queries", "a\n".repeat(3 * MANY), &[], true),
+        ("a long line", "word ".repeat(2 * MANY), &["-q", "a"], true),
+        ("a line that is escaped", "\t".repeat(11 << 20), &["-q", "a"], false),
     ] {
         let path = file("input", content);
         let mut args = vec!["-m", model.to_str().unwrap()];

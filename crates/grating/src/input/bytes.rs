@@ -54,8 +54,8 @@ impl<'c, 'm, 'a, R: Read> ByteReader<'c, 'm, 'a, R> {
             self.buffer.drain(..self.at);
         }
         self.at = 0;
-        // As it grows it is in memory twice, and then its text.
-        self.meter.check(2 * self.buffer.len() as u64)?;
+        // As it grows it is in memory twice, and then its text is beside it.
+        self.meter.check_ahead(self.buffer.len() as u64, self.buffer.len() as u64)?;
         let read = self.from.by_ref().take(READ as u64).read_to_end(&mut self.buffer);
         let read = read.map_err(ReadError::Io)?;
         self.ended = read < READ;
@@ -69,7 +69,7 @@ impl<'c, 'm, 'a, R: Read> ByteReader<'c, 'm, 'a, R> {
             InputFormat::Json => return Ok(true),
             InputFormat::Auto => {}
         }
-        // Where the first line that is not blank begins.
+        // Where the first line begins, blanks before it left out.
         let mut begins = 0;
         loop {
             let (text, broken) = valid(&self.rest()[begins..]);
@@ -81,7 +81,7 @@ impl<'c, 'm, 'a, R: Read> ByteReader<'c, 'm, 'a, R> {
             if let Some(json) = json::begins(line.trim(), whole) {
                 return Ok(json);
             }
-            begins += text[..blank].rfind('\n').map_or(0, |end| end + 1);
+            begins += blank;
             self.fill()?;
         }
     }

@@ -128,9 +128,14 @@ impl<'m, 'a> Meter<'m, 'a> {
 
     /// Whether there is room for what is in hand, and `more` beside.
     pub(super) fn check(&self, more: u64) -> Result<(), ReadError> {
+        self.check_ahead(more, 0)
+    }
+
+    /// [`Self::check`] where so much will be taken `later` for what is there.
+    pub(super) fn check_ahead(&self, more: u64, later: u64) -> Result<(), ReadError> {
         let value = self.consumed.get() - self.done.get();
         let held = self.kept.get() + COPIES * value + self.skipped.get() + more;
-        let ahead = AHEAD_OF_TEXT * self.texts.get();
+        let ahead = AHEAD_OF_TEXT * self.texts.get() + later;
         if held + ahead <= self.granted.get() {
             return Ok(());
         }

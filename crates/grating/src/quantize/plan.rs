@@ -34,8 +34,9 @@ pub(super) fn plan(model: &Model, format: WeightFormat) -> Result<Vec<Planned>, 
         .chain((!is_head).then(|| stored_as(embeddings, Dtype::Q8_0)))
         .chain(model.head_parts().iter().map(kept));
     let mut planned: Vec<Planned> = planned.collect();
-    // Of a tensor that holds several matrices each is a part.
-    planned.dedup_by(|a, b| a.from.name == b.from.name);
+    // Of a tensor that holds several matrices, or their biases, each is a part.
+    let mut seen = HashSet::new();
+    planned.retain(|planned| seen.insert(planned.from.name.clone()));
     match planned.iter().find(|p| p.from.dtype.is_quantized()) {
         Some(Planned { from, .. }) => {
             Err(QuantizeError::Already { tensor: from.name.clone(), dtype: from.dtype })

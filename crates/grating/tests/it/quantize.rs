@@ -97,6 +97,16 @@ fn what_fits_no_blocks_stays_and_scores_with_it() {
 }
 
 #[test]
+fn matrices_that_are_stored_as_one_are_written_once() {
+    for case in ["modernbert-f32", "modernbert-biases-bf16"] {
+        let case = golden(case);
+        let (_folder, out) = quantized(&ModelSource::Path(case.clone()), WeightFormat::Q8_0);
+        let run = |path: &Path| scores(model(path).max_length(120));
+        assert_eq!(run(&case), run(&out));
+    }
+}
+
+#[test]
 fn a_grating_json_comes_along_and_a_pruning_profile_does_not() {
     let case = copy_of(&golden("qwen2-f32"));
     std::fs::write(case.path().join("grating-profile.json"), "[]").unwrap();
