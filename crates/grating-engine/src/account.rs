@@ -43,6 +43,8 @@ struct Holdings {
     /// The process without its engines.
     process: u64,
     engines: BTreeMap<u64, Holder>,
+    /// Whether one of them has computed: what that takes of the process is resident then.
+    computed: bool,
     next_id: u64,
     /// Engines that ask for memory, in the order in which they came; the first one is served.
     queue: VecDeque<u64>,
@@ -169,7 +171,9 @@ impl Holdings {
         let own: u64 = self.engines.values().map(|e| e.own).sum();
         let further = self.engines.len().saturating_sub(1) as u64;
         let running = RUNNING_BYTES + RUNNING_BYTES_EACH * further;
-        let base = (self.process + own + running).max(grown);
+        // What has grown beside the engines is texts, and whatever else the program took.
+        let yet = if self.computed { 0 } else { RUNNING_BYTES };
+        let base = (self.process + own + running).max(grown.saturating_add(yet));
         let mut occupied = Occupied { now: base, least: base, idle: false };
         for (_, other) in self.engines.iter().filter(|(other, _)| **other != id) {
             let may_shrink = other.busy || other.gives_back;
@@ -205,6 +209,7 @@ impl Share {
     /// Holds so much while it runs a job, whatever the others hold.
     pub(crate) fn hold(&self, bytes: u64) {
         self.set(bytes, true);
+        self.account.lock().computed = true;
     }
 
     /// Holds so much between jobs.
@@ -350,6 +355,10 @@ mod tests {
                 idle: false
             }
         );
+        // A caller that had 100 more before anything was computed: what computing adds is yet to come, and the floor is held.
+        let claim = only.claim(Some(121 * MIB));
+        assert_eq!(claim.occupied().now, 120 * MIB + RUNNING_BYTES);
+        drop(claim);
         only.hold(50 * MIB);
         assert_eq!(
             only.occupied().now,

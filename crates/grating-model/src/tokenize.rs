@@ -113,8 +113,7 @@ impl EncodedQuery {
     }
 }
 
-/// Whether a text is to be read on: asked before each piece, with the bytes by which that is longer than usual pieces. Only
-/// where a text cannot be cut they are not 0; reading takes some 400 bytes of memory for each.
+/// Whether to read on: asked before each piece, with the bytes by which it is longer than usual, where a text cannot be cut.
 pub type Wanted<'a> = &'a dyn Fn(usize) -> bool;
 
 /// Turns queries and texts into ids under one model's template. `Send + Sync`; texts may be encoded in parallel.
