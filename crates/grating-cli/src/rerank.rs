@@ -5,6 +5,7 @@ mod stats;
 
 use std::io::{IsTerminal, Write};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -58,6 +59,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     });
     // Cheap mistakes come to light before a model is fetched or loaded.
     args.timeline.iter().try_for_each(|file| output::check_file(file))?;
+    refuse_to_overwrite_input(args);
     let work = read(args, &model, deadline)?;
     let reranker = model.get()?;
     let mut truncations = Truncations::default();
@@ -142,6 +144,19 @@ fn both_standard() -> ! {
         "queries and texts cannot both be read from standard input: name a FILE for one of them, or give each query \
          `texts` of its own",
     )
+}
+
+/// A timeline in place of the texts would be their end.
+fn refuse_to_overwrite_input(args: &RerankArgs) {
+    let real = |path: &PathBuf| path.canonicalize().ok();
+    let written = args.timeline.as_ref().and_then(real);
+    let read = args.file.iter().chain(&args.queries);
+    if written.is_some_and(|written| read.filter_map(real).any(|read| read == written)) {
+        wrong_usage(
+            ErrorKind::ArgumentConflict,
+            "--timeline names a file that is read: name another one, which may be written over",
+        )
+    }
 }
 
 /// Told as the parser of the arguments tells it.

@@ -184,6 +184,16 @@ pub enum ModelError {
         /// Its id.
         id: u32,
     },
+    /// A limit of tokens is more than the model has positions.
+    #[error(
+        "a limit of {tokens} tokens is more than this model's {positions} positions; take {positions} or less"
+    )]
+    LimitTooHigh {
+        /// The limit.
+        tokens: usize,
+        /// Of the model.
+        positions: usize,
+    },
     /// A candidate has more tokens than the model has positions.
     #[error(
         "a candidate has {tokens} tokens, the model has {positions} positions; lower the maximum length"

@@ -112,7 +112,7 @@ fn max_tokens(
 ) -> Result<usize> {
     let positions = config.max_positions;
     match wanted {
-        Some(tokens) if tokens > positions => Err(ModelError::TooManyTokens { tokens, positions }),
+        Some(tokens) if tokens > positions => Err(ModelError::LimitTooHigh { tokens, positions }),
         Some(tokens) => Ok(tokens),
         None => {
             let most = if config.family.reads_prompts() { PROMPT_TOKENS } else { positions };

@@ -233,7 +233,9 @@ impl Error {
             Error::Setting { setting: "threads", .. } => Some("threads"),
             Error::Tokenize(error) if length(error) => Some("max_length"),
             Error::Model { reason, .. } => match &**reason {
-                ModelError::TooManyTokens { .. } => Some("max_length"),
+                ModelError::TooManyTokens { .. } | ModelError::LimitTooHigh { .. } => {
+                    Some("max_length")
+                }
                 ModelError::Tokenize(error) if length(error) => Some("max_length"),
                 _ => None,
             },

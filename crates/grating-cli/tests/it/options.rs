@@ -198,7 +198,12 @@ fn wrong_values_are_told_with_their_option() {
         ("--memory-budget", "99999999999999999999G", 2, &["--memory-budget", "200MiB"][..]),
         ("--memory-budget", "0", 2, &["--memory-budget", "at least one byte"]),
         ("--threads", "99999", 1, &["threads is 99999", "(--threads)"]),
-        ("--max-length", "99999", 1, &["99999 tokens", "160 positions", "(--max-length)"]),
+        (
+            "--max-length",
+            "99999",
+            1,
+            &["a limit of 99999 tokens", "160 positions", "(--max-length)"],
+        ),
         ("--max-length", "2", 1, &["leaves no room", "(--max-length)"]),
         ("--text-field", "", 2, &["--text-field"]),
         ("--text-field", "a,", 2, &["--text-field"]),
@@ -211,4 +216,14 @@ fn wrong_values_are_told_with_their_option() {
         fails(&[&rerank[..], &[option, value]].concat(), TEXTS, code, words);
     }
     fails(&[&rerank[..], &[path]].concat(), b"", 1, &["it is a folder"]);
+    let texts = folder.path().join("texts");
+    std::fs::write(&texts, "a river\n").unwrap();
+    let texts = texts.to_str().unwrap();
+    fails(
+        &[&rerank[..], &["--timeline", texts, texts]].concat(),
+        b"",
+        2,
+        &["--timeline", "is read"],
+    );
+    assert_eq!(std::fs::read_to_string(texts).unwrap(), "a river\n");
 }
