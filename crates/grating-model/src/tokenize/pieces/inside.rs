@@ -8,6 +8,7 @@ use tokenizers::{ModelWrapper, NormalizedString, PreTokenizedString};
 
 use super::{Filled, Reader, of, pre_tokenized};
 use crate::tokenize::bpe::Bpe;
+use crate::tokenize::rules::is_starter;
 use crate::tokenize::unigram::Carry;
 use crate::tokenize::vocabulary::Vocabulary;
 use crate::tokenize::{TokenizeError, failed};
@@ -20,6 +21,9 @@ const BEHIND: usize = 40;
 
 /// Bytes of a run of unknown characters that are worth leaving out.
 const LONG_RUN: usize = 128;
+
+/// Different marks of a run of which a part may be left out.
+const FEW_MARKS: usize = 2;
 
 /// Seams that are tried from the end of a word.
 const SEAMS: usize = 64;
@@ -165,6 +169,14 @@ impl Giant<'_, '_> {
         let mut heads = heads.take(SEAMS).filter(|&at| self.reader.is_seam_in(self.piece, at));
         let head = heads.next()?;
         let at = (head + 1..=self.end).rev().take(SEAMS).find(|&at| self.joins(head, at))?;
+        // What is left of a run of many different marks would have another order than the whole run.
+        let is_mark = |c| self.reader.rules.orders_marks.is_some_and(|form| !is_starter(c, form));
+        let mut marks: Vec<char> = self.piece[head..at].chars().filter(|&c| is_mark(c)).collect();
+        marks.sort_unstable();
+        marks.dedup();
+        if marks.len() > FEW_MARKS {
+            return None;
+        }
         let (given, carry) = (self.reader.given, Carry::default());
         Some(Rest { at, head, given, behind: 0, carry })
     }
