@@ -91,7 +91,7 @@ impl<'w, B: Ops> Stem<'w, B> {
             }
             None => Vec::new(),
         };
-        Ok(Stem { norm: Norm::bind_all(weights, &spec.norm)?, token_types })
+        Ok(Stem { norm: Norm::bind_optional(weights, spec.norm.as_ref())?, token_types })
     }
 
     /// Hidden states `[tokens, hidden]` of the tokens of a chunk's candidates, one after the other.

@@ -155,7 +155,7 @@ impl<'w, B: Ops> Head<'w, B> {
             Some(dense) => Some(Dense {
                 linear: Linear::bind_unrounded(weights, &dense.linear)?,
                 activation: dense.activation,
-                norm: Norm::bind_all(weights, &dense.norm)?,
+                norm: Norm::bind_optional(weights, dense.norm.as_ref())?,
             }),
             None => None,
         };
@@ -167,7 +167,7 @@ impl<'w, B: Ops> Head<'w, B> {
                 Output::Answers(weights.bind_unrounded(rows)?, count)
             }
         };
-        Ok(Head { norm: Norm::bind_all(weights, &spec.norm)?, dense, output })
+        Ok(Head { norm: Norm::bind_optional(weights, spec.norm.as_ref())?, dense, output })
     }
 
     /// The head's outputs for every row of `scored` `[s, hidden]`, the scored tokens' hidden states after any layer:

@@ -140,6 +140,11 @@ impl<'s, B: Backend> LayerWeights<'s, B> {
         self.bound(self.index(spec)?, true)
     }
 
+    /// The weight that `spec` calls for, where there is one.
+    pub(crate) fn bind_optional(&self, spec: Option<&TensorSpec>) -> Result<Option<B::Weight<'s>>> {
+        spec.map(|spec| self.bind(spec)).transpose()
+    }
+
     /// Which tensor of the block `spec` calls for; at most a few dozen, so that look-ups are linear.
     pub(crate) fn index(&self, spec: &TensorSpec) -> Result<usize> {
         let index = self.parts.iter().position(|part| part.spec() == spec);

@@ -32,6 +32,35 @@
 //! # Ok::<(), grating::input::InputError>(())
 //! ```
 
+/// Of a visitor of strings and objects: every other value is refused, by its `refuse`, which names what it is.
+macro_rules! refuse_other_values {
+    () => {
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
+            Err(self.refuse("an array"))
+        }
+
+        fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
+            Err(self.refuse("null"))
+        }
+
+        fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<(), E> {
+            Err(self.refuse("a truth value"))
+        }
+
+        fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<(), E> {
+            Err(self.refuse("a number"))
+        }
+
+        fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<(), E> {
+            Err(self.refuse("a number"))
+        }
+
+        fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<(), E> {
+            Err(self.refuse("a number"))
+        }
+    };
+}
+
 mod body;
 mod bytes;
 mod error;

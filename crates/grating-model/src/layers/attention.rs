@@ -31,7 +31,7 @@ impl<'w, B: Ops> Attention<'w, B> {
             None => None,
         };
         Ok(Attention {
-            before: Norm::bind_all(weights, &spec.before)?,
+            before: Norm::bind_optional(weights, spec.before.as_ref())?,
             query: Linear::bind(weights, &spec.query)?,
             key: Linear::bind(weights, &spec.key)?,
             value: Linear::bind(weights, &spec.value)?,
@@ -39,7 +39,7 @@ impl<'w, B: Ops> Attention<'w, B> {
             rotary: spec.rotary,
             attention: spec.attention,
             output: Linear::bind(weights, &spec.output)?,
-            after: Norm::bind_all(weights, &spec.after)?,
+            after: Norm::bind_optional(weights, spec.after.as_ref())?,
         })
     }
 

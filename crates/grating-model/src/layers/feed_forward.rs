@@ -22,12 +22,12 @@ pub struct FeedForward<'w, B: Ops> {
 impl<'w, B: Ops> FeedForward<'w, B> {
     pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &FeedForwardSpec) -> Result<Self> {
         Ok(FeedForward {
-            before: Norm::bind_all(weights, &spec.before)?,
+            before: Norm::bind_optional(weights, spec.before.as_ref())?,
             gate: spec.gate.as_ref().map(|gate| Linear::bind(weights, gate)).transpose()?,
             up: Linear::bind(weights, &spec.up)?,
             activation: spec.activation,
             down: Linear::bind(weights, &spec.down)?,
-            after: Norm::bind_all(weights, &spec.after)?,
+            after: Norm::bind_optional(weights, spec.after.as_ref())?,
         })
     }
 

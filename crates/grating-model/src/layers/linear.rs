@@ -14,13 +14,13 @@ pub(crate) struct Linear<'w, B: Ops> {
 
 impl<'w, B: Ops> Linear<'w, B> {
     pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &LinearSpec) -> Result<Self> {
-        let bias = spec.bias.as_ref().map(|bias| weights.bind(bias)).transpose()?;
+        let bias = weights.bind_optional(spec.bias.as_ref())?;
         Ok(Linear { weight: weights.bind(&spec.weight)?, bias })
     }
 
     /// [`Self::bind`] for the scoring head, whose products are never rounded.
     pub(crate) fn bind_unrounded(weights: &LayerWeights<'w, B>, spec: &LinearSpec) -> Result<Self> {
-        let bias = spec.bias.as_ref().map(|bias| weights.bind(bias)).transpose()?;
+        let bias = weights.bind_optional(spec.bias.as_ref())?;
         Ok(Linear { weight: weights.bind_unrounded(&spec.weight)?, bias })
     }
 

@@ -22,18 +22,16 @@ impl<'w, B: Ops> Norm<'w, B> {
     pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &NormSpec) -> Result<Self> {
         let kind = match &spec.kind {
             NormKind::Rms => Kind::Rms,
-            NormKind::Layer { bias } => {
-                Kind::Layer { bias: bias.as_ref().map(|bias| weights.bind(bias)).transpose()? }
-            }
+            NormKind::Layer { bias } => Kind::Layer { bias: weights.bind_optional(bias.as_ref())? },
         };
         Ok(Norm { kind, weight: weights.bind(&spec.weight)?, eps: spec.eps })
     }
 
-    pub(crate) fn bind_all<'s>(
+    pub(crate) fn bind_optional(
         weights: &LayerWeights<'w, B>,
-        spec: impl IntoIterator<Item = &'s NormSpec>,
+        spec: Option<&NormSpec>,
     ) -> Result<Option<Self>> {
-        spec.into_iter().next().map(|spec| Self::bind(weights, spec)).transpose()
+        spec.map(|spec| Self::bind(weights, spec)).transpose()
     }
 
     /// Of each row of `x`, which stays.

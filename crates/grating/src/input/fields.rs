@@ -170,29 +170,7 @@ impl<'de> Visitor<'de> for TextVisitor<'_, '_, '_, '_, '_> {
         Ok(())
     }
 
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        Err(self.refuse("an array"))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Err(self.refuse("null"))
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Err(self.refuse("a truth value"))
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Err(self.refuse("a number"))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Err(self.refuse("a number"))
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Err(self.refuse("a number"))
-    }
+    refuse_other_values!();
 }
 
 /// Title, space, text, without white space around them (BEIR's `rerank.py`); the text as it is where there is no title.

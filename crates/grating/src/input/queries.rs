@@ -341,29 +341,7 @@ impl<'de> Visitor<'de> for QueryVisitor<'_, '_, '_, '_, '_> {
         reader.keep().map_err(|problem| fail(meter, problem))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        Err(self.refuse("an array"))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<(), E> {
-        Err(self.refuse("null"))
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
-        Err(self.refuse("a truth value"))
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
-        Err(self.refuse("a number"))
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
-        Err(self.refuse("a number"))
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
-        Err(self.refuse("a number"))
-    }
+    refuse_other_values!();
 }
 
 #[cfg(test)]
