@@ -10,19 +10,31 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     BertConfig,
+    CamembertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ElectraConfig,
+    GteConfig,
     LlamaConfig,
     ModernBertConfig,
     Qwen2Config,
     Qwen3Config,
+    RobertaConfig,
     XLMRobertaConfig,
 )
 
 CONFIGS = {
     "bert": BertConfig,
+    "camembert": CamembertConfig,
+    "deberta-v2": DebertaV2Config,
+    "distilbert": DistilBertConfig,
+    "electra": ElectraConfig,
+    "gte": GteConfig,
     "llama": LlamaConfig,
     "modernbert": ModernBertConfig,
     "qwen2": Qwen2Config,
     "qwen3": Qwen3Config,
+    "roberta": RobertaConfig,
     "xlm-roberta": XLMRobertaConfig,
 }
 
@@ -52,7 +64,7 @@ def fresh(name, shape, generator, case):
     head = name in ("lm_head.weight", "score.weight", "classifier.weight", "classifier.out_proj.weight")
     if head or (case.config.get("tie_word_embeddings") and "embed_tokens" in name):
         return normal * case.head_gain / math.sqrt(shape[-1])
-    if "embed" in name:
+    if "embed" in name and "proj" not in name:
         return normal
     return normal * case.gain / math.sqrt(shape[-1])
 
@@ -96,6 +108,24 @@ def rename_as_of_old(path, case):
     save_file(tensors, path, metadata={"format": "pt"})
 
 
+def as_remote_code(folder, fields):
+    """GTE's checkpoint as it was before transformers had the class: other prefix, architecture and rotary fields."""
+    path = folder / "model.safetensors"
+    tensors = {name.replace("gte.", "new.", 1): tensor for name, tensor in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    del config["rope_parameters"]
+    config |= dict(architectures=["NewForSequenceClassification"], model_type="new") | fields
+    config |= dict(position_embedding_type="rope", pack_qkv=True, layer_norm_type="layer_norm", logn_attention_scale=False)
+    path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
+
+
+DECODERS = ("llama", "qwen2", "qwen3")
+# Families whose models get token types.
+TYPED = ("bert", "deberta-v2", "electra")
+
+
 class Reference:
     """The saved checkpoint as transformers reads it, run in f32."""
 
@@ -107,17 +137,18 @@ class Reference:
         )
         assert not report["missing_keys"], report
         self.model.eval()
-        self.decoder = case.family not in ("bert", "modernbert", "xlm-roberta")
+        self.decoder = case.family in DECODERS
 
     def trace(self, ids, type_ids, answers):
         """The score after each layer, and the hidden state of the scored position after each layer."""
         base = getattr(self.model, self.model.base_model_prefix)
-        layers = base.layers if hasattr(base, "layers") else base.encoder.layer
+        encoder = getattr(base, "encoder", getattr(base, "transformer", base))
+        layers = base.layers if hasattr(base, "layers") else encoder.layer
         states = []
         keep = lambda module, inputs, output: states.append(output[0] if isinstance(output, tuple) else output)
         hooks = [layer.register_forward_hook(keep) for layer in layers]
         inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
-        if self.case.family == "bert":
+        if self.case.family in TYPED:
             inputs["token_type_ids"] = torch.tensor([type_ids or [0] * len(ids)])
         with torch.no_grad():
             output = self.model(**inputs).logits
@@ -134,6 +165,9 @@ class Reference:
         position = -1 if self.decoder else 0
         return [float(score) for score in scores], [state[0, position].tolist() for state in states]
 
+    def pooled(self, normed):
+        return normed.mean(dim=1) if self.model.config.classifier_pooling == "mean" else normed[:, 0]
+
     def score(self, base, state, answers):
         if self.decoder:
             normed = base.norm(state[0, -1])
@@ -141,8 +175,12 @@ class Reference:
                 rows = self.model.lm_head.weight
                 return rows[answers[0]] @ normed - rows[answers[1]] @ normed
             return self.model.score(normed)[0]
-        if self.case.family == "bert":
+        if self.case.family in ("bert", "gte"):
             return self.model.classifier(base.pooler(state))[0, 0]
+        if self.case.family == "deberta-v2":
+            return self.model.classifier(self.model.pooler(state))[0, 0]
+        if self.case.family == "distilbert":
+            return self.model.classifier(torch.relu(self.model.pre_classifier(state[:, 0])))[0, 0]
         if self.case.family == "modernbert":
-            return self.model.classifier(self.model.head(base.final_norm(state[:, 0])))[0, 0]
+            return self.model.classifier(self.model.head(self.pooled(base.final_norm(state))))[0, 0]
         return self.model.classifier(state)[0, 0]

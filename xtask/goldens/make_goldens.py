@@ -17,7 +17,7 @@ from transformers.utils import logging
 import texts
 import tokenizer_files
 import vocabularies
-from checkpoints import Reference, build, save
+from checkpoints import TYPED, Reference, as_remote_code, build, save
 from encoding import FilesEncoder, PairEncoder, PromptEncoder, digest
 
 QWEN3 = {
@@ -68,6 +68,7 @@ class Case:
     extra_rows: int = 0  # embedding rows beyond the tokenizer's, as padded vocabularies have
     file: dict = field(default_factory=dict)  # further keys of grating.json
     tokenizer_class: str = None  # in tokenizer_config.json, where the model's own class would not take the file as it is
+    remote_code: dict = None  # fields of the config of a checkpoint that brings its code, in place of `rope_parameters`
     tokenizer_config: dict = None  # with it the tokenizer is what `AutoTokenizer` makes of the folder
     special_pairs: tuple = ()  # further pairs, in which strings of control tokens become control tokens
 
@@ -348,6 +349,118 @@ CASES |= {
         limits=(176, 96),
         old_config=True,
     ),
+    "modernbert-mean-f32": Case(
+        "modernbert",
+        "classification",
+        vocabularies.modernbert,
+        # Windows longer than some texts and shorter than others; the limit is all positions.
+        modernbert(4, 30, 3, 40, 26, classifier_pooling="mean", classifier_bias=True, classifier_activation="silu"),
+        tokenizer_class="PreTrainedTokenizerFast",
+        seed=33,
+        gain=2.5,
+        head_gain=9.0,
+        limits=(192, 72),
+    ),
+}
+
+CASES |= {
+    "electra-f32": Case(
+        "electra",
+        "classification",
+        vocabularies.wordpiece,
+        # Embeddings narrower than the layers.
+        encoder(4, 42, 7, 60, 1e-12, embedding_size=26),
+        seed=41,
+        **ENCODER_GAINS,
+        limits=(160, 72),
+        extra_rows=2,
+    ),
+    "electra-one-width-bf16": Case(
+        "electra",
+        "classification",
+        vocabularies.wordpiece,
+        encoder(3, 36, 3, 50, 1e-6, act="gelu_new", embedding_size=36),
+        seed=42,
+        gain=1.6,
+        head_gain=5.0,
+        dtype=torch.bfloat16,
+        limits=(160, 72),
+        old_config=True,
+    ),
+    "roberta-f32": Case(
+        "roberta",
+        "classification",
+        vocabularies.roberta,
+        encoder(4, 40, 5, 56, 1e-5, positions=162, types=1, pad_token_id=1),
+        seed=43,
+        **ENCODER_GAINS,
+        limits=(160, 72),
+        tokenizer_config=dict(tokenizer_class="RobertaTokenizer", model_max_length=160) | tokenizer_files.XLMR,
+        special_pairs=(
+            ("what is a <mask> window", "a  <mask> window has <pad> two panes"),
+            ("</s>", "<s> panes </s> of <unk> glass"),
+        ),
+    ),
+    "camembert-f32": Case(
+        "camembert",
+        "classification",
+        vocabularies.camembert,
+        encoder(3, 36, 6, 44, 1e-5, positions=162, types=1),
+        seed=44,
+        extra_rows=2,  # `<unk>NOTUSED` is added
+        **ENCODER_GAINS,
+        limits=(160, 72),
+        tokenizer_config=dict(tokenizer_class="CamembertTokenizer", model_max_length=160) | tokenizer_files.XLMR,
+        special_pairs=(
+            ("what is a <mask> window", "a  <mask> window has <pad> two panes"),
+            ("</s>NOTUSED", "<s> panes <unk>NOTUSED of <unk> glass"),
+        ),
+    ),
+    "gte-f32": Case(
+        "gte",
+        "classification",
+        vocabularies.unigram,
+        encoder(4, 40, 5, 52, 1e-5, positions=160, types=1, pad_token_id=1),
+        seed=51,
+        gain=2.0,
+        head_gain=5.0,
+        limits=(160, 72),
+        tokenizer_config=dict(tokenizer_class="XLMRobertaTokenizer", model_max_length=160) | tokenizer_files.XLMR,
+    ),
+    "gte-ntk-f16": Case(
+        "gte",
+        "classification",
+        vocabularies.unigram,
+        encoder(
+            3,
+            42,
+            3,
+            45,
+            1e-12,
+            act="gelu_new",
+            positions=160,
+            types=0,
+            pad_token_id=1,
+            # What `ntk` of factor 8 over a base of 500 comes to.
+            rope_parameters={"rope_type": "linear", "rope_theta": 8 * 500.0, "factor": 8 ** (2 / 14)},
+        ),
+        seed=52,
+        gain=2.0,
+        head_gain=5.0,
+        dtype=torch.float16,
+        limits=(160, 72),
+        tokenizer_config=dict(tokenizer_class="XLMRobertaTokenizer", model_max_length=160) | tokenizer_files.XLMR,
+        remote_code={"rope_theta": 500.0, "rope_scaling": {"type": "ntk", "factor": 8.0}},
+    ),
+    "distilbert-f32": Case(
+        "distilbert",
+        "classification",
+        vocabularies.wordpiece,
+        dict(n_layers=4, dim=40, n_heads=5, hidden_dim=54, max_position_embeddings=160),
+        seed=45,
+        **ENCODER_GAINS,
+        limits=(160, 72),
+    ),
 }
 
 TOKENIZERS = {
@@ -357,6 +470,7 @@ TOKENIZERS = {
     "wordpiece": (vocabularies.wordpiece, None, (8192, 32)),
     "wordpiece-with-settings": (vocabularies.wordpiece_with_settings, None, (512,)),
     "unigram": (vocabularies.unigram, None, (8192, 32)),
+    "byte-level-bpe-roberta": (vocabularies.roberta, None, (8192, 32)),
 }
 
 
@@ -372,7 +486,10 @@ def make_case(name, case, folder):
         write_json(folder / "tokenizer_config.json", {"tokenizer_class": case.tokenizer_class}, indent=1)
     reference = Reference(case, folder)
     if case.tokenizer_config:
-        return make_case_of_files(name, case, folder, reference)
+        make_case_of_files(name, case, folder, reference)
+        if case.remote_code:
+            as_remote_code(folder, case.remote_code)
+        return
     if case.template:
         text_encoder = PromptEncoder(tokenizer, case.template, False)
         answers = [tokenizer.token_to_id(case.template[answer]) for answer in ("yes", "no")]
@@ -386,7 +503,7 @@ def make_case(name, case, folder):
         assert len(ids) <= max_tokens
         scores, hidden = reference.trace(ids, type_ids, answers)
         pair = dict(query=query, document=document, instruction=instruction, max_tokens=max_tokens, ids=ids)
-        pair |= dict(type_ids=type_ids if case.family == "bert" else [], truncated=truncated)
+        pair |= dict(type_ids=type_ids if case.family in TYPED else [], truncated=truncated)
         pair |= {"query_truncated": True} if query_truncated else {}
         pair["logits_after_layer"] = [digits(score) for score in scores]
         if number < 2:

@@ -193,6 +193,41 @@ def unigram(size=520):
     return tokenizer
 
 
+def roberta(size=470):
+    """Like RoBERTa: bytes under GPT-2's pattern, with the control tokens first in the vocabulary."""
+    file = json.loads(byte_level_bpe(size).to_str())
+    names = ["<s>", "<pad>", "</s>", "<unk>"]
+    pieces = names + sorted(file["model"]["vocab"], key=file["model"]["vocab"].get) + ["<mask>"]
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    merges = [tuple(merge) for merge in file["model"]["merges"]]
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    special = [AddedToken(t, special=True, normalized=False) for t in names]
+    tokenizer.add_special_tokens(special + [AddedToken("<mask>", special=True, normalized=False, lstrip=True)])
+    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    return tokenizer
+
+
+def camembert(size=500):
+    """Like CamemBERT: XLM-RoBERTa's kind, with unused names in the vocabulary, and the unknown piece not the fourth."""
+    file = json.loads(unigram(size).to_str())
+    pieces = dict(file["model"]["vocab"])
+    names = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    vocab = [("<s>NOTUSED", 0.0), ("<pad>", 0.0), ("</s>NOTUSED", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    vocab += [(piece, score) for piece, score in pieces.items() if piece not in names] + [("<mask>", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(vocab, unk_id=5, byte_fallback=False))
+    tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    tokenizer.decoder = decoders.Metaspace()
+    special = [AddedToken(t, special=True, normalized=False) for t in names[:4]]
+    tokenizer.add_special_tokens(special + [AddedToken("<mask>", special=True, normalized=False, lstrip=True)])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 3), ("</s>", 4)]
+    )
+    return tokenizer
+
+
 def without_control_tokens(tokenizer):
     """The project's rule for user text: no string becomes a control token. That is `split_special_tokens=True`, and
     two things that it leaves: added tokens which look like markup but are not marked special (`<think>`), and control

@@ -63,7 +63,8 @@ impl AttentionSpec {
 pub enum Rows {
     /// All of them.
     All,
-    /// The scored token of each sequence; tensors have one row for each.
+    /// The scored token of each sequence; tensors have one row for each. Not where the [mean](crate::Scored::Mean) is
+    /// scored.
     Scored,
 }
 
@@ -153,4 +154,7 @@ pub trait Ops: Backend {
 
     /// The rows of the scored tokens: `[tokens, columns] -> [sequences, columns]`.
     fn scored_rows(&self, x: &Self::Tensor, layout: &Self::Layout) -> Result<Self::Tensor>;
+
+    /// The mean of each sequence's rows: `[tokens, columns] -> [sequences, columns]`.
+    fn mean_rows(&self, x: &Self::Tensor, layout: &Self::Layout) -> Result<Self::Tensor>;
 }

@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
-/// Which token of a sequence its score is read from.
+/// What of a sequence its score is read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scored {
-    /// The first, as in encoders (`[CLS]`).
+    /// The first token, as in encoders (`[CLS]`).
     First,
-    /// The last, as in decoders.
+    /// The last token, as in decoders.
     Last,
+    /// The mean of all tokens.
+    Mean,
 }
 
 /// Where each sequence of a chunk begins and ends, in rows of `[tokens, width]` tensors, and the rows' positions.
@@ -92,18 +94,19 @@ impl Ragged {
         self.offsets.windows(2).map(|w| w[0]..w[1])
     }
 
-    /// Which token of each sequence is scored.
+    /// What of each sequence is scored.
     pub fn scored(&self) -> Scored {
         self.scored
     }
 
-    /// The row of each sequence's scored token.
+    /// The row of each sequence's scored token; none where the mean is scored.
     pub fn scored_rows(&self) -> Vec<usize> {
         let row = |sequence: Range<usize>| match self.scored {
-            Scored::First => sequence.start,
-            Scored::Last => sequence.end - 1,
+            Scored::First => Some(sequence.start),
+            Scored::Last => Some(sequence.end - 1),
+            Scored::Mean => None,
         };
-        self.sequences().map(row).collect()
+        self.sequences().filter_map(row).collect()
     }
 
     /// One more than the highest position, prefix included.
@@ -161,5 +164,11 @@ mod tests {
         let ragged = Ragged::new([], 3, Scored::First);
         assert!(ragged.is_empty() && ragged.scored_rows().is_empty());
         assert_eq!((ragged.tokens(), ragged.longest()), (0, 3));
+    }
+
+    #[test]
+    fn a_mean_is_of_no_row() {
+        let ragged = Ragged::new([2, 3], 0, Scored::Mean);
+        assert!(ragged.scored_rows().is_empty() && ragged.scored_positions().is_empty());
     }
 }

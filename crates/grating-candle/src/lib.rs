@@ -283,6 +283,14 @@ impl Ops for CandleOps {
     fn scored_rows(&self, x: &Tensor, layout: &CandleLayout) -> Result<Tensor> {
         run(|| x.index_select(&layout.scored_rows, 0))
     }
+
+    fn mean_rows(&self, x: &Tensor, layout: &CandleLayout) -> Result<Tensor> {
+        run(|| {
+            let mean = |rows: Range<usize>| x.narrow(0, rows.start, rows.len())?.mean_keepdim(0);
+            let means = layout.ragged.sequences().map(mean);
+            Tensor::cat(&means.collect::<candle_core::Result<Vec<_>>>()?, 0)
+        })
+    }
 }
 
 fn affine(x: &Tensor, map: &Affine<'_, Tensor>) -> candle_core::Result<Tensor> {

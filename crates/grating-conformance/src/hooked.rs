@@ -208,4 +208,8 @@ impl<B: Ops> Ops for Hooked<B> {
     fn scored_rows(&self, x: &Self::Tensor, layout: &Self::Layout) -> Result<Self::Tensor> {
         self.inner.scored_rows(x, layout)
     }
+
+    fn mean_rows(&self, x: &Self::Tensor, layout: &Self::Layout) -> Result<Self::Tensor> {
+        self.inner.mean_rows(x, layout)
+    }
 }

@@ -97,7 +97,7 @@ pub fn trace<O: Ops>(
             shared = Some(keys_values);
         }
         let chunk = pass.chunk(&layout, shared.as_ref());
-        if layer + 1 == layers {
+        if layer + 1 == layers && model.scores_one_token() {
             let scored = model.attend_scored(ops, &attention, hidden, &chunk).unwrap();
             let scored = model.feed(ops, &feed_forward, scored).unwrap();
             scores.push(model.scores(ops, &head, &scored).unwrap());
@@ -105,12 +105,12 @@ pub fn trace<O: Ops>(
         }
         hidden = model.attend(ops, &attention, hidden, &chunk).unwrap();
         hidden = model.feed(ops, &feed_forward, hidden).unwrap();
-        let scored = ops.scored_rows(&hidden, layout.rows()).unwrap();
+        let scored = model.pooled(ops, &head, &hidden, &layout).unwrap();
         scores.push(model.scores(ops, &head, &scored).unwrap());
         drop((attention, feed_forward));
         spare = Some(slot);
     }
-    unreachable!("a model has layers")
+    scores
 }
 
 /// Checks every logit of every case against the reference, within `tolerance` × max(1, |reference|).

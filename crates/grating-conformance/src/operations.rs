@@ -195,6 +195,21 @@ impl Work for Packing {
     }
 }
 
+/// The mean of each sequence's rows.
+struct Means {
+    lengths: Vec<usize>,
+    columns: usize,
+}
+
+impl Work for Means {
+    fn run<B: Ops>(&self, ops: &B) -> Result<Vec<f32>> {
+        let ragged = Ragged::new(self.lengths.iter().copied(), 0, Scored::Mean);
+        let x = tensor(ops, 1, ragged.tokens(), self.columns)?;
+        let layout = ops.layout(&ragged)?;
+        download(ops, &ops.mean_rows(&x, &layout)?)
+    }
+}
+
 struct Rotary {
     /// Gaps before each row's position, by sequence.
     gaps: Vec<Vec<u32>>,
@@ -300,6 +315,14 @@ pub fn packing<B: Ops, R: Ops>(ours: &B, reference: &R) {
     });
 }
 
+/// Means of each sequence's rows.
+pub fn means<B: Ops, R: Ops>(ours: &B, reference: &R) {
+    let lengths = prop::collection::vec(1..90usize, 1..6);
+    each((lengths, 1..70usize), |(lengths, columns)| {
+        check(ours, reference, Means { lengths, columns });
+    });
+}
+
 /// Rotary embeddings, at positions with gaps.
 pub fn rotary<B: Ops, R: Ops>(ours: &B, reference: &R) {
     let gaps = prop::collection::vec(prop::collection::vec(0..4u32, 1..9), 1..5);
@@ -333,6 +356,7 @@ pub fn all<B: Ops, R: Ops>(ours: &B, reference: &R) {
     norms(ours, reference);
     pointwise(ours, reference);
     packing(ours, reference);
+    means(ours, reference);
     rotary(ours, reference);
     attention(ours, reference);
 }

@@ -93,9 +93,14 @@ fn assert_near(found: &[f32], expected: &[f32], bound: f32, what: &str) {
 pub fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
     let windows =
         [WindowSize::Slots(1), WindowSize::Slots(2), WindowSize::Slots(3), WindowSize::All];
-    for case in
-        ["bert-gelu-f32", "qwen3-tied-f32", "qwen2-bf16-sharded", "xlm-roberta-f32", "llama-f32"]
-    {
+    for case in [
+        "bert-gelu-f32",
+        "qwen3-tied-f32",
+        "qwen2-bf16-sharded",
+        "xlm-roberta-f32",
+        "llama-f32",
+        "modernbert-mean-f32",
+    ] {
         let subject = Subject::new(case, backend);
         let [expected, again] = subject.scores(|_| ());
         assert_near(&again, &expected, 0.0, "the same request once more");
@@ -122,7 +127,13 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
     backend: &dyn Fn() -> B,
     bound: f32,
 ) {
-    for case in ["qwen3-tied-f32", "qwen3-score-bf16", "bert-gelu-f32", "xlm-roberta-f32"] {
+    for case in [
+        "qwen3-tied-f32",
+        "qwen3-score-bf16",
+        "bert-gelu-f32",
+        "xlm-roberta-f32",
+        "modernbert-mean-f32",
+    ] {
         let subject = Subject::new(case, backend);
         let [expected, _] = subject.scores(|_| ());
         let (mut blocks, mut budget, mut step) = (Vec::new(), 1, STEP);
@@ -159,7 +170,7 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
 
 /// Pruning does what a replay of the full run's trace says, and ranks by the full model's own scores.
 pub fn pruning_is_what_a_replay_says<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
-    for case in ["bert-gelu-f32", "qwen3-tied-f32"] {
+    for case in ["bert-gelu-f32", "qwen3-tied-f32", "modernbert-mean-f32"] {
         let subject = Subject::new(case, backend);
         let (engine, encodings) = subject.engine(|options| {
             options.settings.chunk_tokens = Some(60);

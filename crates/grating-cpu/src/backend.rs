@@ -36,6 +36,7 @@ impl CpuLayout {
             let first_query = match self.0.scored() {
                 Scored::First => 0,
                 Scored::Last => keys.len() - 1,
+                Scored::Mean => unreachable!("no token of a sequence is scored alone"),
             };
             Span { queries: i..i + 1, keys, first_query }
         };

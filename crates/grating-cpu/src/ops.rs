@@ -171,4 +171,21 @@ impl Ops for CpuOps {
         }
         Ok(out)
     }
+
+    /// Summed up in f64: the order of the rows, however many, leaves no trace in an f32.
+    fn mean_rows(&self, x: &CpuTensor, layout: &CpuLayout) -> Result<CpuTensor> {
+        let ragged = layout.ragged();
+        let mut out = self.scratch(ragged.len(), x.columns);
+        let mut sums = vec![0.0_f64; x.columns];
+        for (out, rows) in out.data.chunks_exact_mut(x.columns).zip(ragged.sequences()) {
+            sums.fill(0.0);
+            for row in x.data[rows.start * x.columns..rows.end * x.columns].chunks_exact(x.columns)
+            {
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            }
+            let count = rows.len() as f64;
+            out.iter_mut().zip(&sums).for_each(|(out, sum)| *out = (sum / count) as f32);
+        }
+        Ok(out)
+    }
 }

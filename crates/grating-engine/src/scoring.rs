@@ -65,7 +65,10 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
         let scored = match chunk.scored_alone() {
             true => hidden,
             false => {
-                picked = on.ops.scored_rows(hidden, chunk.layout().rows()).map_err(fail)?;
+                picked = on
+                    .model
+                    .pooled(on.ops, self.head, hidden, chunk.layout())
+                    .map_err(|e| on.fail(e))?;
                 &picked
             }
         };

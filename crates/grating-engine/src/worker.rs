@@ -278,7 +278,7 @@ impl<B: Ops> Worker<B> {
             context: model.context(ops, longest.unwrap_or(0)).map_err(fail)?,
             shares_host_memory: ops.caps().shares_host_memory,
             spare: None,
-            scored_rows: self.options.savings.scored_rows,
+            scored_rows: self.options.savings.scored_rows && model.scores_one_token(),
             chunk_tokens: plan.layout.chunk_tokens,
             jobs: Vec::new(),
             store: HiddenStore::new(on, spill, model.config().hidden, may_fall_back),

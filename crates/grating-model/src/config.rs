@@ -15,6 +15,7 @@ use crate::families::Family;
 use crate::spec::ModelSpec;
 
 pub(crate) use self::raw::{Raw, field};
+pub(crate) use self::rope::RopeReading;
 
 /// How a hidden state becomes a score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,10 +83,11 @@ impl ModelConfig {
     /// # Errors
     /// As [`Self::from_json`].
     pub(crate) fn with_spec(json: &[u8]) -> Result<(Self, ModelSpec)> {
-        let raw: Raw = serde_json::from_slice(json)
+        let mut raw: Raw = serde_json::from_slice(json)
             .map_err(|e| ModelError::Json { file: "config.json", reason: shown(&e.to_string()) })?;
         let (architecture, family, form) = raw.architecture()?;
         raw.refuse_what_is_not_implemented()?;
+        raw.take_sizes(family.definition().size_names)?;
         if form == Form::SequenceClassification {
             raw.one_label()?;
         }

@@ -7,6 +7,7 @@ use grating_io::{Checkpoint, TensorInfo};
 use grating_memory::Allocation;
 
 use crate::error::{ModelError, Result};
+use crate::layers::linear::Linear;
 use crate::layers::norm::Norm;
 use crate::parts::Part;
 use crate::spec::{EmbeddingSpec, PositionSpec, TensorSpec};
@@ -52,18 +53,17 @@ impl RowSource for Checkpoint {
 pub(crate) struct EmbeddingParts {
     pub(crate) tokens: Part,
     pub(crate) positions: Option<Part>,
-    /// Token types and norm.
+    /// Token types, norms and what lies between them.
     pub(crate) stem: Vec<Part>,
 }
 
 impl EmbeddingSpec {
     pub(crate) fn resolve(&self, checkpoint: &Checkpoint) -> Result<EmbeddingParts> {
         let part = |spec: &TensorSpec| spec.resolve(checkpoint);
-        let norm = self.norm.iter().flat_map(|norm| norm.tensors());
         Ok(EmbeddingParts {
             tokens: part(&self.tokens)?,
             positions: self.positions.as_ref().map(|p| part(&p.table)).transpose()?,
-            stem: self.types.iter().chain(norm).map(part).collect::<Result<_>>()?,
+            stem: self.stem_tensors().map(part).collect::<Result<_>>()?,
         })
     }
 }
@@ -71,7 +71,9 @@ impl EmbeddingSpec {
 /// What stands between embedding rows and layer 0, bound: nothing in most decoders.
 pub struct Stem<'w, B: Ops> {
     norm: Option<Norm<'w, B>>,
-    /// `[types, hidden]`
+    project: Option<Linear<'w, B>>,
+    after: Option<Norm<'w, B>>,
+    /// `[types, width]`
     token_types: Vec<f32>,
 }
 
@@ -91,7 +93,13 @@ impl<'w, B: Ops> Stem<'w, B> {
             }
             None => Vec::new(),
         };
-        Ok(Stem { norm: Norm::bind_optional(weights, spec.norm.as_ref())?, token_types })
+        let project = spec.project.as_ref().map(|map| Linear::bind(weights, map)).transpose()?;
+        Ok(Stem {
+            norm: Norm::bind_optional(weights, spec.norm.as_ref())?,
+            project,
+            after: Norm::bind_optional(weights, spec.after.as_ref())?,
+            token_types,
+        })
     }
 
     /// Hidden states `[tokens, hidden]` of the tokens of a chunk's candidates, one after the other.
@@ -102,24 +110,26 @@ impl<'w, B: Ops> Stem<'w, B> {
         rows: &mut dyn RowSource,
         chunk: &[E],
     ) -> Result<B::Tensor> {
-        let [vocab, hidden] = spec.tokens.shape[..] else { unreachable!("a table") };
+        let [vocab, width] = spec.tokens.shape[..] else { unreachable!("a table") };
         let ids: Vec<u32> = chunk.iter().flat_map(|e| e.borrow().ids.iter().copied()).collect();
         if let Some(&id) = ids.iter().find(|&&id| id as usize >= vocab) {
             return Err(ModelError::TokenOutOfRange { id, rows: vocab });
         }
-        let x = ops.written(ids.len(), hidden, |x| -> Result<()> {
+        let x = ops.written(ids.len(), width, |x| -> Result<()> {
             rows.rows(parts.tokens.tensor(), &ids, x)?;
             // In the reference's order: (word + type) + position.
-            self.add_types(chunk, x, hidden);
+            self.add_types(chunk, x, width);
             match (&spec.positions, &parts.positions) {
                 (Some(spec), Some(table)) => add_positions(spec, table, rows, chunk, x),
                 _ => Ok(()),
             }
         })?;
-        match &self.norm {
-            Some(norm) => norm.of_owned(ops, x),
-            None => Ok(x),
-        }
+        let x = Norm::of_optional(self.norm.as_ref(), ops, x)?;
+        let x = match &self.project {
+            Some(project) => project.forward(ops, &x)?, // [tokens, hidden]
+            None => x,
+        };
+        Norm::of_optional(self.after.as_ref(), ops, x)
     }
 
     fn add_types<E: Borrow<Encoding>>(&self, chunk: &[E], x: &mut [f32], hidden: usize) {

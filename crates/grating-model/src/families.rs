@@ -3,11 +3,16 @@
 
 mod bert;
 mod bert_layers;
+mod camembert;
+mod distilbert;
+mod electra;
+mod gte;
 mod llama;
 mod llama_layers;
 mod modernbert;
 mod qwen2;
 mod qwen3;
+mod roberta;
 mod xlm_roberta;
 
 use std::fmt;
@@ -20,13 +25,18 @@ use crate::template::PairTemplate;
 use crate::tokenize::TokenizerClass;
 
 /// Every family, in the order in which messages list their architectures.
-const FAMILIES: [Family; 6] = [
+const FAMILIES: [Family; 11] = [
     Family(&qwen3::FAMILY),
     Family(&xlm_roberta::FAMILY),
     Family(&bert::FAMILY),
     Family(&qwen2::FAMILY),
     Family(&llama::FAMILY),
     Family(&modernbert::FAMILY),
+    Family(&electra::FAMILY),
+    Family(&roberta::FAMILY),
+    Family(&camembert::FAMILY),
+    Family(&distilbert::FAMILY),
+    Family(&gte::FAMILY),
 ];
 
 /// A family of models that differ in sizes and weights only.
@@ -49,6 +59,8 @@ pub(crate) struct Definition {
     pub(crate) free_heads: bool,
     /// Whether llama.cpp stores the rows of query and key matrices so that its rotary embedding turns neighbours.
     pub(crate) neighbours_in_llama_cpp: bool,
+    /// Sizes that this family's `config.json` has under names of its own: the usual name, and the own one.
+    pub(crate) size_names: &'static [(&'static str, &'static str)],
     /// Makes the specs of a model of these sizes, refusing what is not implemented.
     pub(crate) spec: fn(&Raw, &ModelConfig) -> Result<ModelSpec>,
     /// Whether no score depends on a tensor of this name: buffers aside, which are the same everywhere.

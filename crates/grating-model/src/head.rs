@@ -1,6 +1,6 @@
 //! Scoring heads: a hidden state after any layer becomes a logit.
 
-use grating_backend::{Activation, Affine, Ops};
+use grating_backend::{Activation, Affine, Ops, Scored};
 use grating_io::Checkpoint;
 
 use crate::config::ModelConfig;
@@ -133,6 +133,7 @@ fn check_finite(checkpoint: &Checkpoint, parts: &[Part]) -> Result<()> {
 /// A bound head.
 pub struct Head<'w, B: Ops> {
     norm: Option<Norm<'w, B>>,
+    scored: Scored,
     dense: Option<Dense<'w, B>>,
     output: Output<'w, B>,
 }
@@ -150,7 +151,11 @@ enum Output<'w, B: Ops> {
 }
 
 impl<'w, B: Ops> Head<'w, B> {
-    pub(crate) fn bind(spec: &HeadSpec, weights: &LayerWeights<'w, B>) -> Result<Self> {
+    pub(crate) fn bind(
+        spec: &HeadSpec,
+        scored: Scored,
+        weights: &LayerWeights<'w, B>,
+    ) -> Result<Self> {
         let dense = match &spec.dense {
             Some(dense) => Some(Dense {
                 linear: Linear::bind_unrounded(weights, &dense.linear)?,
@@ -167,13 +172,25 @@ impl<'w, B: Ops> Head<'w, B> {
                 Output::Answers(weights.bind_unrounded(rows)?, count)
             }
         };
-        Ok(Head { norm: Norm::bind_optional(weights, spec.norm.as_ref())?, dense, output })
+        let norm = Norm::bind_optional(weights, spec.norm.as_ref())?;
+        Ok(Head { norm, scored, dense, output })
     }
 
-    /// The head's outputs for every row of `scored` `[s, hidden]`, the scored tokens' hidden states after any layer:
-    /// `[s, 1]`, or `[s, 2]` of two answers.
+    /// What the head reads of each sequence, from the hidden states of all of its tokens after any layer: the scored
+    /// token's, or the mean of all, each normalised. `[tokens, hidden] -> [s, hidden]`
+    pub(crate) fn pooled(&self, ops: &B, x: &B::Tensor, layout: &B::Layout) -> Result<B::Tensor> {
+        if self.scored != Scored::Mean {
+            return Ok(ops.scored_rows(x, layout)?);
+        }
+        let normed = self.norm.as_ref().map(|norm| norm.of(ops, x)).transpose()?; // [tokens, hidden]
+        Ok(ops.mean_rows(normed.as_ref().unwrap_or(x), layout)?)
+    }
+
+    /// The head's outputs for every row of `scored` `[s, hidden]`, which is [pooled](Self::pooled): `[s, 1]`, or `[s, 2]`
+    /// of two answers.
     pub(crate) fn outputs(&self, ops: &B, scored: &B::Tensor) -> Result<B::Tensor> {
-        let normed = self.norm.as_ref().map(|norm| norm.of(ops, scored)).transpose()?; // [s, hidden]
+        let norm = self.norm.as_ref().filter(|_| self.scored != Scored::Mean);
+        let normed = norm.map(|norm| norm.of(ops, scored)).transpose()?; // [s, hidden]
         let x = normed.as_ref().unwrap_or(scored);
         let dense = self.dense.as_ref().map(|dense| dense.forward(ops, x)).transpose()?; // [s, hidden]
         let x = dense.as_ref().unwrap_or(x);
@@ -199,9 +216,6 @@ impl<B: Ops> Dense<'_, B> {
     /// `[s, hidden] -> [s, hidden]`
     fn forward(&self, ops: &B, x: &B::Tensor) -> Result<B::Tensor> {
         let x = ops.activate(self.linear.forward(ops, x)?, self.activation)?;
-        match &self.norm {
-            Some(norm) => norm.of_owned(ops, x),
-            None => Ok(x),
-        }
+        Norm::of_optional(self.norm.as_ref(), ops, x)
     }
 }

@@ -51,7 +51,7 @@
 //!     hidden = model.attend(&ops, &model.attention(layer, &weights)?, hidden, &chunk)?;
 //!     hidden = model.feed(&ops, &model.feed_forward(layer, &weights)?, hidden)?;
 //! }
-//! let scored = ops.scored_rows(&hidden, layout.rows())?;
+//! let scored = model.pooled(&ops, &head, &hidden, &layout)?;
 //! for score in model.scores(&ops, &head, &scored)? {
 //!     println!("{score} {}", score.probability());
 //! }

@@ -3,11 +3,11 @@
 use std::borrow::Borrow;
 use std::collections::HashSet;
 
-use grating_backend::{Format, HostBlock, Ops, Ragged, Widths};
+use grating_backend::{Format, HostBlock, Ops, Ragged, Scored, Widths};
 use grating_io::Checkpoint;
 
 use crate::config::{Form, ModelConfig};
-use crate::context::{ChunkContext, KeysValues, PassContext};
+use crate::context::{ChunkContext, ChunkLayout, KeysValues, PassContext};
 use crate::embedding::{EmbeddingParts, RowSource, Stem};
 use crate::error::{ModelError, Result};
 use crate::head::{self, Answers, Head};
@@ -165,7 +165,7 @@ impl Model {
     /// # Errors
     /// If a part is missing, or the backend fails.
     pub fn head<'w, B: Ops>(&self, weights: &LayerWeights<'w, B>) -> Result<Head<'w, B>> {
-        Head::bind(&self.spec.head, weights)
+        Head::bind(&self.spec.head, self.spec.scored, weights)
     }
 
     /// What the chunks of a pass share; `longest` is its longest candidate in tokens.
@@ -206,6 +206,11 @@ impl Model {
         self.spec.is_causal()
     }
 
+    /// Whether scores are read from one token of each sequence, so that the last layer can leave out the others.
+    pub fn scores_one_token(&self) -> bool {
+        self.spec.scored != Scored::Mean
+    }
+
     /// Runs one attention block over a chunk: `[tokens, hidden] -> [tokens, hidden]`.
     ///
     /// # Errors
@@ -225,6 +230,9 @@ impl Model {
     ///
     /// # Errors
     /// The backend's.
+    ///
+    /// # Panics
+    /// If the model [scores more than one token](Self::scores_one_token).
     pub fn attend_scored<B: Ops>(
         &self,
         ops: &B,
@@ -232,6 +240,7 @@ impl Model {
         hidden: B::Tensor,
         chunk: &ChunkContext<'_, B>,
     ) -> Result<B::Tensor> {
+        assert!(self.scores_one_token(), "the mean of all tokens is not one token's state");
         block.forward_scored(ops, hidden, chunk)
     }
 
@@ -284,7 +293,7 @@ impl Model {
         block.forward(ops, hidden)
     }
 
-    /// What rows sequences of such lengths make that continue a prefix of `prefix` tokens, and which of them are scored.
+    /// What rows sequences of such lengths make that continue a prefix of `prefix` tokens, and what of them is scored.
     ///
     /// # Panics
     /// If a sequence is empty.
@@ -292,8 +301,23 @@ impl Model {
         Ragged::new(lengths, prefix, self.spec.scored)
     }
 
-    /// What the head makes of the scored tokens' hidden states after any layer, `[sequences, hidden]`; on the host
-    /// [`Head::logits`] are the scores.
+    /// What the head reads of each sequence of a chunk, from the hidden states of all of its tokens after any layer:
+    /// `[tokens, hidden] -> [sequences, hidden]`. After [`Self::attend_scored`] nothing is left to pool.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn pooled<B: Ops>(
+        &self,
+        ops: &B,
+        head: &Head<'_, B>,
+        hidden: &B::Tensor,
+        layout: &ChunkLayout<B>,
+    ) -> Result<B::Tensor> {
+        head.pooled(ops, hidden, layout.rows())
+    }
+
+    /// What the head makes of [pooled](Self::pooled) hidden states, `[sequences, hidden]`; on the host [`Head::logits`]
+    /// are the scores.
     ///
     /// # Errors
     /// The backend's.

@@ -20,6 +20,12 @@ pub(crate) enum RopeScaling {
         /// The divisor.
         factor: f64,
     },
+    /// The base grows by a factor, which leaves high frequencies nearly as they are (`NTKScalingRotaryEmbedding` in the code
+    /// that GTE's checkpoints bring).
+    Ntk {
+        /// Of the base.
+        factor: f64,
+    },
     /// Llama 3.1's rule (`_compute_llama3_parameters` in transformers).
     Llama3 {
         /// Divisor of low frequencies.
@@ -37,8 +43,12 @@ impl RopeSpec {
     /// The embedding's frequencies.
     pub(crate) fn frequencies(&self) -> Frequencies {
         let frequency = |i| {
-            let frequency = 1.0 / self.theta.powf((2 * i) as f64 / self.width as f64);
-            scale(frequency, self.scaling) as f32
+            let theta = match self.scaling {
+                RopeScaling::Ntk { factor } => self.theta * factor,
+                _ => self.theta,
+            };
+            let frequency = 1.0 / theta.powf((2 * i) as f64 / self.width as f64);
+            scale(frequency, self.scaling, self.width) as f32
         };
         Frequencies { inverse: (0..self.width / 2).map(frequency).collect() }
     }
@@ -63,10 +73,11 @@ impl Frequencies {
     }
 }
 
-fn scale(frequency: f64, scaling: RopeScaling) -> f64 {
+fn scale(frequency: f64, scaling: RopeScaling, width: usize) -> f64 {
     match scaling {
         RopeScaling::None => frequency,
         RopeScaling::Linear { factor } => frequency / factor,
+        RopeScaling::Ntk { factor } => frequency / factor.powf(2.0 / width as f64),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
             let wavelength = std::f64::consts::TAU / frequency;
             if wavelength < original / high_freq_factor {
@@ -106,7 +117,14 @@ mod tests {
             high_freq_factor: 4.0,
             original: 8192.0,
         };
-        assert_eq!(scale(1.0, scaling), 1.0);
-        assert_eq!(scale(1e-5, scaling), 1e-5 / 8.0);
+        assert_eq!(scale(1.0, scaling, 64), 1.0);
+        assert_eq!(scale(1e-5, scaling, 64), 1e-5 / 8.0);
+    }
+
+    #[test]
+    fn ntk_grows_the_base_and_divides_all_frequencies_alike() {
+        let spec = RopeSpec { theta: 100.0, scaling: RopeScaling::Ntk { factor: 16.0 }, width: 4 };
+        // Base 1600, all divided by 16 ^ (2 / 4).
+        assert_eq!(spec.frequencies().inverse, [0.25, 0.25 / 40.0]);
     }
 }

@@ -16,27 +16,32 @@ pub(crate) struct ModelSpec {
     /// From the first to the last; they may differ.
     pub(crate) layers: Vec<LayerSpec>,
     pub(crate) head: HeadSpec,
-    /// Which token of a candidate the head reads.
+    /// What of a candidate the head reads.
     pub(crate) scored: Scored,
     /// A token that no candidate may end with, because the reference would read another token's state then.
     pub(crate) never_last: Option<u32>,
 }
 
-/// From token ids to the hidden states before layer 0: rows of tables are added up, then normalised.
+/// From token ids to the hidden states before layer 0: rows of tables are added up, normalised, brought to the hidden
+/// width, and normalised there. What is not there is the identity.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct EmbeddingSpec {
-    /// `[vocab, hidden]`
+    /// `[vocab, width]`
     pub(crate) tokens: TensorSpec,
     pub(crate) positions: Option<PositionSpec>,
-    /// `[types, hidden]`
+    /// `[types, width]`
     pub(crate) types: Option<TensorSpec>,
     pub(crate) norm: Option<NormSpec>,
+    /// `[hidden, width]`
+    pub(crate) project: Option<LinearSpec>,
+    /// Over the hidden width.
+    pub(crate) after: Option<NormSpec>,
 }
 
 /// A learned embedding of positions.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct PositionSpec {
-    /// `[first + positions, hidden]`
+    /// `[first + positions, width]`
     pub(crate) table: TensorSpec,
     /// Row of a candidate's first token.
     pub(crate) first: usize,
@@ -87,7 +92,8 @@ pub(crate) struct FeedForwardSpec {
     pub(crate) after: Option<NormSpec>,
 }
 
-/// From the scored token's hidden state after any layer to the score: `norm`, `dense`, then a row for each output.
+/// From hidden states after any layer to the score: `norm` of the scored token, or the mean of the `norm` of all of them,
+/// then `dense`, then a row for each output.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct HeadSpec {
     pub(crate) norm: Option<NormSpec>,
@@ -272,6 +278,16 @@ impl NormSpec {
             NormKind::Layer { bias: None } | NormKind::Rms => None,
         };
         std::iter::once(&self.weight).chain(bias)
+    }
+}
+
+impl EmbeddingSpec {
+    /// Tensors that are resident: all but the tables of tokens and positions.
+    pub(crate) fn stem_tensors(&self) -> impl Iterator<Item = &TensorSpec> {
+        let norm = self.norm.iter().flat_map(NormSpec::tensors);
+        let project = self.project.iter().flat_map(LinearSpec::tensors);
+        let after = self.after.iter().flat_map(NormSpec::tensors);
+        self.types.iter().chain(norm).chain(project).chain(after)
     }
 }
 

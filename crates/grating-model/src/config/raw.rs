@@ -74,6 +74,22 @@ impl Raw {
         Err(ModelError::UnknownArchitecture { found: shown(&found), supported: supported() })
     }
 
+    /// Sizes under a family's own names; the usual name counts where both are there.
+    pub(super) fn take_sizes(&mut self, names: &[(&'static str, &'static str)]) -> Result<()> {
+        for &(usual, own) in names {
+            let size = self.own(own)?;
+            let place = match usual {
+                "num_hidden_layers" => &mut self.num_hidden_layers,
+                "hidden_size" => &mut self.hidden_size,
+                "num_attention_heads" => &mut self.num_attention_heads,
+                "intermediate_size" => &mut self.intermediate_size,
+                _ => unreachable!("families rename these sizes alone"),
+            };
+            *place = place.or(size);
+        }
+        Ok(())
+    }
+
     pub(super) fn refuse_what_is_not_implemented(&self) -> Result<()> {
         if let Some(quantization) = self.quantization_config.as_ref().filter(|q| !q.is_null()) {
             let method = quantization.get("quant_method").and_then(|m| m.as_str());
@@ -157,10 +173,23 @@ impl Raw {
         epsilon(name, self.own(name)?.unwrap_or(default))
     }
 
+    /// A width that a field of the family's own names.
+    pub(crate) fn width(&self, name: &'static str, default: usize) -> Result<usize> {
+        self.size(name, Some(self.own(name)?.unwrap_or(default)), MAX_WIDTH)
+    }
+
     /// `type_vocab_size`.
     pub(crate) fn type_vocab(&self, default: usize) -> Result<usize> {
         let rows = self.type_vocab_size.unwrap_or(default);
         self.size("type_vocab_size", Some(rows), MAX_ROWS)
+    }
+
+    /// `type_vocab_size`, which may be 0.
+    pub(crate) fn type_vocab_or_none(&self, default: usize) -> Result<Option<usize>> {
+        match self.type_vocab_size.unwrap_or(default) {
+            0 => Ok(None),
+            rows => self.size("type_vocab_size", Some(rows), MAX_ROWS).map(Some),
+        }
     }
 
     /// `pad_token_id`, as far as it is one.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::rope::{RopeScaling, RopeSpec};
+use grating_backend::Scored;
 
 fn with(changes: &str) -> Result<ModelConfig> {
     Ok(with_spec(changes)?.0)
@@ -86,6 +87,42 @@ fn unknown_architectures_are_refused_with_the_list() {
 }
 
 #[test]
+fn gte_is_read_as_its_own_code_has_it_and_other_variants_are_named() {
+    let gte = |changes: &str| {
+        let base = r#"{"architectures":["NewForSequenceClassification"],"num_labels":1,"num_attention_heads":4,
+            "num_key_value_heads":null,"head_dim":null,"rope_theta":null,"position_embedding_type":"rope""#;
+        with_spec(&format!("{base}\"{changes}}}"))
+    };
+    let ntk = r#","rope_theta":2e4,"rope_scaling":{"type":"ntk","factor":8.0}"#;
+    let rope = RopeSpec { theta: 2e4, scaling: RopeScaling::Ntk { factor: 8.0 }, width: 6 };
+    assert_eq!(gte(ntk).unwrap().1.ropes, [rope]);
+    assert_eq!(gte("").unwrap().1.ropes[0].theta, 1e4);
+    for (change, name) in [
+        (r#","pack_qkv":false"#, "pack_qkv"),
+        (r#","logn_attention_scale":true"#, "logn_attention_scale"),
+        (r#","layer_norm_type":"rms_norm""#, "layer_norm_type"),
+        (r#","position_embedding_type":"absolute""#, "position_embedding_type"),
+        (r#","rope_scaling":{"type":"ntk","factor":8.0,"mixed_b":0.2}"#, "rope_scaling.mixed_b"),
+    ] {
+        match gte(change) {
+            Err(ModelError::Config { field, .. }) => assert_eq!(field, name),
+            other => panic!("{change}: {other:?}"),
+        }
+    }
+    let other = with(r#"{"rope_scaling":{"rope_type":"ntk","factor":4.0}}"#);
+    assert!(matches!(other, Err(ModelError::Config { field: "rope_scaling.rope_type", .. })));
+}
+
+#[test]
+fn sizes_are_read_under_a_familys_own_names() {
+    let json = r#"{"architectures":["DistilBertForSequenceClassification"],"num_labels":1,"n_layers":3,"dim":24,
+        "n_heads":2,"hidden_dim":50,"vocab_size":9,"max_position_embeddings":16}"#;
+    let config = ModelConfig::from_json(json.as_bytes()).unwrap();
+    let ModelConfig { layers, hidden, heads, intermediate, .. } = config;
+    assert_eq!((layers, hidden, heads, intermediate), (3, 24, 2, 50));
+}
+
+#[test]
 fn a_family_reads_fields_of_its_own_and_refuses_what_it_cannot_run() {
     let modern = |changes: &str| {
         let base = r#"{"architectures":["ModernBertForSequenceClassification"],"num_labels":1,"num_attention_heads":4,
@@ -97,8 +134,11 @@ fn a_family_reads_fields_of_its_own_and_refuses_what_it_cannot_run() {
     assert_eq!(windows.collect::<Vec<_>>(), [None, Some(5), Some(5), None]);
     assert_eq!(spec.ropes.iter().map(|rope| rope.theta).collect::<Vec<_>>(), [160_000.0, 10_000.0]);
     assert!(spec.layers[0].attention.before.is_none() && spec.layers[1].attention.before.is_some());
+    assert_eq!(spec.scored, Scored::First);
+    let (_, spec) = modern(r#","classifier_pooling":"mean""#).unwrap();
+    assert_eq!(spec.scored, Scored::Mean);
     for (change, name) in [
-        (r#","classifier_pooling":"mean""#, "classifier_pooling"),
+        (r#","classifier_pooling":"max""#, "classifier_pooling"),
         (r#","layer_types":["full_attention"]"#, "layer_types"),
         (r#","layer_types":["linear_attention","full_attention"]"#, "layer_types"),
         (r#","hidden_activation":"mish""#, "hidden_activation"),

@@ -13,16 +13,8 @@ pub(super) const FAMILY: Definition = Definition {
     tokenizer: TokenizerClass::Bert,
     always_that_tokenizer: false,
     free_heads: false,
+    size_names: &[],
     neighbours_in_llama_cpp: false,
-    spec: |raw, config| {
-        let line = Line {
-            prefix: "bert.",
-            first_position: 0,
-            padding: None,
-            dense: "bert.pooler.dense",
-            label: "classifier",
-        };
-        bert_layers::spec(raw, config, line)
-    },
+    spec: |raw, config| bert_layers::spec(raw, config, &Line::bert(raw, config)?),
     is_unused: bert_layers::is_unused,
 };

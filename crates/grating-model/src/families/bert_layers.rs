@@ -1,111 +1,199 @@
 //! What encoders in the line of BERT share: layers that see the whole text, normalised after each block, with learned
-//! positions and biases everywhere; a head of a dense layer with `tanh` on the first token.
+//! positions and biases everywhere; a head of a dense layer on the first token.
 
 use grating_backend::{Activation, AttentionSpec, Scored};
 
 use crate::config::{ModelConfig, Raw, field};
 use crate::error::Result;
 use crate::spec::{
-    AttentionBlockSpec, DenseSpec, EmbeddingSpec, FeedForwardSpec, HeadSpec, LayerSpec, ModelSpec,
-    Names, OutputSpec, PositionSpec,
+    AttentionBlockSpec, DenseSpec, EmbeddingSpec, FeedForwardSpec, HeadSpec, LayerSpec, LinearSpec,
+    ModelSpec, Names, OutputSpec, PositionSpec,
 };
 
 /// In what the families differ.
 pub(super) struct Line {
     /// Before all names but the head's.
     pub(super) prefix: &'static str,
-    /// Row of the position table that is the first token's.
-    pub(super) first_position: usize,
+    pub(super) parts: &'static Parts,
+    /// Columns of the embedding tables.
+    pub(super) width: usize,
+    /// None: tokens have no position but that of the layers.
+    pub(super) positions: Option<Positions>,
+    /// Rows of the table of token types; 0 where there is none.
+    pub(super) types: usize,
+    pub(super) eps: f32,
+    pub(super) activation: Activation,
+    pub(super) head: Head,
+}
+
+/// What the layers' tensors are called.
+pub(super) struct Parts {
+    /// Before a layer's number.
+    pub(super) layers: &'static str,
+    pub(super) query: &'static str,
+    pub(super) key: &'static str,
+    pub(super) value: &'static str,
+    pub(super) output: &'static str,
+    pub(super) attention_norm: &'static str,
+    pub(super) up: &'static str,
+    pub(super) down: &'static str,
+    pub(super) norm: &'static str,
+}
+
+/// BERT's own.
+pub(super) const PARTS: Parts = Parts {
+    layers: "encoder.layer.",
+    query: "attention.self.query",
+    key: "attention.self.key",
+    value: "attention.self.value",
+    output: "attention.output.dense",
+    attention_norm: "attention.output.LayerNorm",
+    up: "intermediate.dense",
+    down: "output.dense",
+    norm: "output.LayerNorm",
+};
+
+/// Learned positions.
+pub(super) struct Positions {
+    /// Row of the table that is the first token's.
+    pub(super) first: usize,
     /// A token that has the row before the first, wherever it stands.
     pub(super) padding: Option<u32>,
-    /// The head's dense layer.
+}
+
+/// Names of the head's two layers, and what is between them.
+pub(super) struct Head {
     pub(super) dense: &'static str,
-    /// The head's last row.
+    pub(super) activation: Activation,
     pub(super) label: &'static str,
 }
 
-pub(super) fn spec(raw: &Raw, config: &ModelConfig, line: Line) -> Result<ModelSpec> {
+impl Positions {
+    /// RoBERTa's: from the row after the padding token's, which is 1 where the file does not say.
+    pub(super) fn after_padding(raw: &Raw) -> Result<Self> {
+        let padding = raw.pad_token_id.unwrap_or(1);
+        let first = usize::try_from(padding.saturating_add(1))
+            .map_err(|_| field("pad_token_id", "a token id", padding))?;
+        Ok(Positions { first, padding: u32::try_from(padding).ok() })
+    }
+}
+
+/// RoBERTa's line: the head brings its own dense layer.
+pub(super) fn roberta(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
+    let line = Line {
+        prefix: "roberta.",
+        positions: Some(Positions::after_padding(raw)?),
+        head: Head {
+            dense: "classifier.dense",
+            activation: Activation::Tanh,
+            label: "classifier.out_proj",
+        },
+        ..Line::bert(raw, config)?
+    };
+    spec(raw, config, &line)
+}
+
+impl Line {
+    /// BERT's.
+    pub(super) fn bert(raw: &Raw, config: &ModelConfig) -> Result<Self> {
+        Ok(Line {
+            prefix: "bert.",
+            parts: &PARTS,
+            width: config.hidden,
+            positions: Some(Positions { first: 0, padding: None }),
+            types: raw.type_vocab(2)?,
+            eps: raw.layer_norm_eps()?,
+            activation: raw.activation("gelu")?,
+            head: Head {
+                dense: "bert.pooler.dense",
+                activation: Activation::Tanh,
+                label: "classifier",
+            },
+        })
+    }
+
+    fn embedding(&self, config: &ModelConfig) -> EmbeddingSpec {
+        let names = Names::of_model(self.prefix);
+        let table = |name: &str, llama_cpp, rows| {
+            let name = format!("embeddings.{name}_embeddings.weight");
+            names.tensor(&name, llama_cpp, [rows, self.width])
+        };
+        let positions = self.positions.as_ref().map(|positions| PositionSpec {
+            table: table("position", "position_embd.weight", config.max_positions),
+            first: positions.first,
+            padding: positions.padding,
+        });
+        let norm =
+            names.layer_norm("embeddings.LayerNorm", "token_embd_norm", self.width, self.eps);
+        EmbeddingSpec {
+            tokens: table("word", "token_embd.weight", config.vocab),
+            positions,
+            types: (self.types > 0).then(|| table("token_type", "token_types.weight", self.types)),
+            norm: Some(norm),
+            project: None,
+            after: None,
+        }
+    }
+
+    fn layer(&self, config: &ModelConfig, layer: usize) -> LayerSpec {
+        let names = Names::of_layer(&format!("{}{}", self.prefix, self.parts.layers), layer);
+        let ModelConfig { hidden: h, intermediate: f, heads, head_dim, .. } = *config;
+        let Parts { query, key, value, output, attention_norm, up, down, norm, .. } = *self.parts;
+        let after = |name: &str, llama_cpp| Some(names.layer_norm(name, llama_cpp, h, self.eps));
+        let linear = |name: &str, llama_cpp, shape| -> LinearSpec {
+            names.linear(name, llama_cpp, shape, true)
+        };
+        LayerSpec {
+            attention: AttentionBlockSpec {
+                before: None,
+                query: linear(query, "attn_q", [h, h]),
+                key: linear(key, "attn_k", [h, h]),
+                value: linear(value, "attn_v", [h, h]),
+                head_norms: None,
+                rotary: None,
+                attention: AttentionSpec::new(heads, heads, head_dim, false),
+                output: linear(output, "attn_output", [h, h]),
+                after: after(attention_norm, "attn_output_norm"),
+            },
+            feed_forward: FeedForwardSpec {
+                before: None,
+                gate: None,
+                up: linear(up, "ffn_up", [f, h]),
+                activation: self.activation,
+                down: linear(down, "ffn_down", [h, f]),
+                after: after(norm, "layer_output_norm"),
+            },
+        }
+    }
+}
+
+pub(super) fn spec(raw: &Raw, config: &ModelConfig, line: &Line) -> Result<ModelSpec> {
     if let Some(kind) = &raw.position_embedding_type
         && kind != "absolute"
     {
         return Err(field("position_embedding_type", "absolute", kind));
     }
-    let positions = config.max_positions.saturating_sub(line.first_position);
-    if positions == 0 {
+    let first = line.positions.as_ref().map_or(0, |positions| positions.first);
+    if config.max_positions <= first {
         return Err(field("max_position_embeddings", "room for one token", config.max_positions));
     }
-    let eps = raw.layer_norm_eps()?;
-    let activation = raw.activation("gelu")?;
-    let layer = |layer| {
-        let names = Names::of_layer(&format!("{}encoder.layer.", line.prefix), layer);
-        LayerSpec {
-            attention: attention(config, &names, eps),
-            feed_forward: feed_forward(config, &names, activation, eps),
-        }
-    };
-    let h = config.hidden;
-    let names = Names::of_model(line.prefix);
-    let table = |name: &str, llama_cpp, rows| {
-        names.tensor(&format!("embeddings.{name}_embeddings.weight"), llama_cpp, [rows, h])
-    };
-    let head = Names::of_model("");
+    let (h, names) = (config.hidden, Names::of_model(""));
     Ok(ModelSpec {
-        embedding: EmbeddingSpec {
-            tokens: table("word", "token_embd.weight", config.vocab),
-            positions: Some(PositionSpec {
-                table: table("position", "position_embd.weight", config.max_positions),
-                first: line.first_position,
-                padding: line.padding,
-            }),
-            types: Some(table("token_type", "token_types.weight", raw.type_vocab(2)?)),
-            norm: Some(names.layer_norm("embeddings.LayerNorm", "token_embd_norm", h, eps)),
-        },
+        embedding: line.embedding(config),
         ropes: Vec::new(),
-        layers: (0..config.layers).map(layer).collect(),
+        layers: (0..config.layers).map(|layer| line.layer(config, layer)).collect(),
         head: HeadSpec {
             norm: None,
             dense: Some(DenseSpec {
-                linear: head.linear(line.dense, "cls", [h, h], true),
-                activation: Activation::Tanh,
+                linear: names.linear(line.head.dense, "cls", [h, h], true),
+                activation: line.head.activation,
                 norm: None,
             }),
-            output: OutputSpec::Label(head.linear(line.label, "cls.output", [1, h], true)),
+            output: OutputSpec::Label(names.linear(line.head.label, "cls.output", [1, h], true)),
         },
         scored: Scored::First,
         never_last: None,
     })
-}
-
-fn attention(config: &ModelConfig, names: &Names, eps: f32) -> AttentionBlockSpec {
-    let ModelConfig { hidden: h, heads, head_dim, .. } = *config;
-    AttentionBlockSpec {
-        before: None,
-        query: names.linear("attention.self.query", "attn_q", [h, h], true),
-        key: names.linear("attention.self.key", "attn_k", [h, h], true),
-        value: names.linear("attention.self.value", "attn_v", [h, h], true),
-        head_norms: None,
-        rotary: None,
-        attention: AttentionSpec::new(heads, heads, head_dim, false),
-        output: names.linear("attention.output.dense", "attn_output", [h, h], true),
-        after: Some(names.layer_norm("attention.output.LayerNorm", "attn_output_norm", h, eps)),
-    }
-}
-
-fn feed_forward(
-    config: &ModelConfig,
-    names: &Names,
-    activation: Activation,
-    eps: f32,
-) -> FeedForwardSpec {
-    let (h, f) = (config.hidden, config.intermediate);
-    FeedForwardSpec {
-        before: None,
-        gate: None,
-        up: names.linear("intermediate.dense", "ffn_up", [f, h], true),
-        activation,
-        down: names.linear("output.dense", "ffn_down", [h, f], true),
-        after: Some(names.layer_norm("output.LayerNorm", "layer_output_norm", h, eps)),
-    }
 }
 
 /// Heads of the pre-training, and a pooler beside a head that does not read it.

@@ -16,6 +16,7 @@ pub(super) const FAMILY: Definition = Definition {
     tokenizer: TokenizerClass::AsWritten,
     always_that_tokenizer: false,
     free_heads: true,
+    size_names: &[],
     neighbours_in_llama_cpp: true,
     spec: |raw, config| {
         let attention = raw.attention_bias.unwrap_or(false);

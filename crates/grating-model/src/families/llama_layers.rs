@@ -48,6 +48,8 @@ pub(super) fn spec(raw: &Raw, config: &ModelConfig, variant: Variant) -> Result<
             positions: None,
             types: None,
             norm: None,
+            project: None,
+            after: None,
         },
         ropes: vec![rope],
         layers: (0..config.layers).map(layer).collect(),

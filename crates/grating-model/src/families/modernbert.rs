@@ -23,6 +23,7 @@ pub(super) const FAMILY: Definition = Definition {
     tokenizer: TokenizerClass::AsWritten,
     always_that_tokenizer: false,
     free_heads: false,
+    size_names: &[],
     neighbours_in_llama_cpp: false,
     spec,
     is_unused: |name| name.starts_with("decoder."),
@@ -47,6 +48,8 @@ struct Own {
     activation: Activation,
     classifier_activation: Activation,
     layers: Vec<Reach>,
+    /// What the head reads.
+    pooling: Scored,
     /// Tokens to either side that a layer with a window sees.
     window: usize,
     /// Bases of the rotary frequencies: of layers that see the whole text, and of those with a window.
@@ -58,9 +61,12 @@ impl Own {
         let flag = |name| raw.own(name).map(|flag| flag.unwrap_or(false));
         let activation = |name| raw.activation_of(name, "gelu");
         let pooling: Option<String> = raw.own("classifier_pooling")?;
-        if let Some(pooling) = pooling.filter(|pooling| pooling != "cls") {
-            return Err(field("classifier_pooling", "cls", pooling));
-        }
+        let pooling = match pooling.as_deref() {
+            None | Some("cls") => Scored::First,
+            // Of all tokens: what a tokenizer pads with is no token of a text.
+            Some("mean") => Scored::Mean,
+            Some(other) => return Err(field("classifier_pooling", "cls or mean", other)),
+        };
         let every = raw.own::<usize>("global_attn_every_n_layers")?.unwrap_or(3).max(1);
         let usual = |layer| match layer % every {
             0 => Reach::FullAttention,
@@ -86,6 +92,7 @@ impl Own {
             activation: activation("hidden_activation")?,
             classifier_activation: activation("classifier_activation")?,
             layers,
+            pooling,
             window: raw.own::<usize>("local_attention")?.unwrap_or(128) / 2,
             thetas: thetas(raw)?,
         })
@@ -143,6 +150,8 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
             positions: None,
             types: None,
             norm: Some(norm("model.embeddings.norm")),
+            project: None,
+            after: None,
         },
         ropes: own.thetas.map(rope).to_vec(),
         layers: (0..config.layers).map(|layer| own.layer(config, layer)).collect(),
@@ -155,7 +164,7 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
             }),
             output: OutputSpec::Label(names.linear("classifier", "", [1, h], true)),
         },
-        scored: Scored::First,
+        scored: own.pooling,
         never_last: None,
     })
 }

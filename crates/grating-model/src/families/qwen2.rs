@@ -15,6 +15,7 @@ pub(super) const FAMILY: Definition = Definition {
     tokenizer: TokenizerClass::Qwen2,
     always_that_tokenizer: true,
     free_heads: true,
+    size_names: &[],
     neighbours_in_llama_cpp: false,
     spec: |raw, config| {
         let variant = Variant {

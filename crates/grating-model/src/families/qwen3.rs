@@ -16,6 +16,7 @@ pub(super) const FAMILY: Definition = Definition {
     tokenizer: TokenizerClass::Qwen2,
     always_that_tokenizer: false,
     free_heads: true,
+    size_names: &[],
     neighbours_in_llama_cpp: false,
     spec: |raw, config| {
         let bias = raw.attention_bias.unwrap_or(false);

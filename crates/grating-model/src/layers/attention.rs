@@ -141,10 +141,7 @@ impl<'w, B: Ops> Attention<'w, B> {
         let attended = ops.attention(q, own.tensors(), chunk.prefix(), spec, layout, rows)?; // as q
         let x = self.output.forward_add(ops, x, &attended)?; // as x
         drop(attended);
-        match &self.after {
-            Some(norm) => norm.of_owned(ops, x),
-            None => Ok(x),
-        }
+        Norm::of_optional(self.after.as_ref(), ops, x)
     }
 }
 

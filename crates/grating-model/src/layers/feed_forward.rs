@@ -37,10 +37,7 @@ impl<'w, B: Ops> FeedForward<'w, B> {
         let wide = self.wide(ops, normed.as_ref().unwrap_or(&x))?; // [t, f]
         drop(normed);
         let x = self.down.forward_add(ops, x, &wide)?; // [t, h]
-        match &self.after {
-            Some(norm) => norm.of_owned(ops, x),
-            None => Ok(x),
-        }
+        Norm::of_optional(self.after.as_ref(), ops, x)
     }
 
     /// `[t, h] -> [t, f]`

@@ -50,6 +50,14 @@ impl<'w, B: Ops> Norm<'w, B> {
         }
     }
 
+    /// [`Self::of_owned`], where there is a norm.
+    pub(crate) fn of_optional(norm: Option<&Self>, ops: &B, x: B::Tensor) -> Result<B::Tensor> {
+        match norm {
+            Some(norm) => norm.of_owned(ops, x),
+            None => Ok(x),
+        }
+    }
+
     /// Of each head of each row of `x`, as wide as the weight.
     pub(crate) fn of_heads(&self, ops: &B, x: B::Tensor) -> Result<B::Tensor> {
         match &self.kind {

@@ -28,6 +28,8 @@ pub(crate) enum TokenizerClass {
     DistilBert,
     /// `XLMRobertaTokenizer`.
     XlmRoberta,
+    /// `CamembertTokenizer`.
+    Camembert,
     /// `RobertaTokenizer`.
     Roberta,
     /// `Qwen2Tokenizer`.
@@ -77,6 +79,7 @@ impl TokenizerClass {
             }
             "DistilBertTokenizer" => TokenizerClass::DistilBert,
             "XLMRobertaTokenizer" => TokenizerClass::XlmRoberta,
+            "CamembertTokenizer" => TokenizerClass::Camembert,
             "RobertaTokenizer" => TokenizerClass::Roberta,
             "Qwen2Tokenizer" => TokenizerClass::Qwen2,
             "LlamaTokenizer" => TokenizerClass::Llama,
@@ -91,6 +94,7 @@ impl TokenizerClass {
             TokenizerClass::Bert => "BertTokenizer",
             TokenizerClass::DistilBert => "DistilBertTokenizer",
             TokenizerClass::XlmRoberta => "XLMRobertaTokenizer",
+            TokenizerClass::Camembert => "CamembertTokenizer",
             TokenizerClass::Roberta => "RobertaTokenizer",
             TokenizerClass::Qwen2 => "Qwen2Tokenizer",
             TokenizerClass::Llama => "LlamaTokenizer",
@@ -101,7 +105,7 @@ impl TokenizerClass {
     fn fits(self, model: &Vocabulary) -> bool {
         match self {
             TokenizerClass::AsWritten => true,
-            TokenizerClass::XlmRoberta => model.kind() == "Unigram",
+            TokenizerClass::XlmRoberta | TokenizerClass::Camembert => model.kind() == "Unigram",
             TokenizerClass::Bert | TokenizerClass::DistilBert => model.kind() == "WordPiece",
             TokenizerClass::Qwen2 | TokenizerClass::Roberta | TokenizerClass::Llama => {
                 model.kind() == "BPE"
@@ -116,7 +120,7 @@ impl TokenizerClass {
             TokenizerClass::Bert | TokenizerClass::DistilBert => {
                 ["", "", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"].map(some)
             }
-            TokenizerClass::XlmRoberta | TokenizerClass::Roberta => {
+            TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::Roberta => {
                 ["<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>"].map(some)
             }
             TokenizerClass::Qwen2 => {
@@ -205,7 +209,9 @@ impl TokenizerJson {
         match class {
             TokenizerClass::AsWritten => Ok(()),
             TokenizerClass::Bert | TokenizerClass::DistilBert => self.rebuild_bert(settings),
-            TokenizerClass::XlmRoberta => self.rebuild_xlm_roberta(settings),
+            TokenizerClass::XlmRoberta | TokenizerClass::Camembert => {
+                self.rebuild_xlm_roberta(class, settings)
+            }
             TokenizerClass::Roberta => {
                 let space = settings.flag("add_prefix_space")?.unwrap_or(false);
                 self.normalizer = None;
@@ -246,7 +252,11 @@ impl TokenizerJson {
     }
 
     /// Of the file's normalizer only sentencepiece's own table is kept.
-    fn rebuild_xlm_roberta(&mut self, settings: &Settings) -> Result<(), TokenizeError> {
+    fn rebuild_xlm_roberta(
+        &mut self,
+        class: TokenizerClass,
+        settings: &Settings,
+    ) -> Result<(), TokenizeError> {
         let table = match self.normalizer.take() {
             Some(NormalizerWrapper::Sequence(steps)) => {
                 steps.as_ref().iter().find(|step| is_table(step)).cloned()
@@ -263,8 +273,16 @@ impl TokenizerJson {
         let steps = [json!({"type": "WhitespaceSplit"}), metaspace];
         self.pre_tokenizer = step(json!({"type": "Sequence", "pretokenizers": steps}))?;
         if let Vocabulary::Unigram(model) = &mut self.model {
-            // Fixed in `tokenization_xlm_roberta.py`.
-            model.set_unknown(3, false)?;
+            let unknown = match class {
+                TokenizerClass::Camembert => {
+                    let token = settings.special("unk_token")?;
+                    let token = token.map_or_else(|| "<unk>".into(), |token| token.content);
+                    model.id(&token).unwrap_or(0)
+                }
+                // Fixed in `tokenization_xlm_roberta.py`.
+                _ => 3,
+            };
+            model.set_unknown(unknown, false)?;
         }
         Ok(())
     }
@@ -330,6 +348,9 @@ impl TokenizerJson {
                 specials.push((name, AddedToken::from(default, true)));
             }
         }
+        if class == TokenizerClass::Camembert {
+            as_camembert(settings, &mut specials);
+        }
         for (name, special) in &specials {
             let is_it = |token: &AddedToken| token.content == special.content;
             match further.iter_mut().find(|token| is_it(token)) {
@@ -344,6 +365,20 @@ impl TokenizerJson {
             groups.push(specials.into_iter().map(plain).collect());
         }
         Ok(groups)
+    }
+}
+
+/// What `tokenization_camembert.py` adds where the files do not say: spaces before a mask that is no more than named, and
+/// the names of pieces that nothing uses.
+fn as_camembert<'s>(settings: &'s Settings, specials: &mut Vec<(&'s str, AddedToken)>) {
+    for (name, token) in specials.iter_mut() {
+        if *name == "mask_token" && !settings.spells(name) {
+            token.lstrip = true;
+        }
+    }
+    if !settings.has("additional_special_tokens") {
+        let unused = ["<s>NOTUSED", "</s>NOTUSED", "<unk>NOTUSED"];
+        specials.extend(unused.map(|token| ("", AddedToken::from(token, true))));
     }
 }
 
@@ -377,7 +412,7 @@ fn own_frame(
             let (cls, sep) = (id("cls_token", "[CLS]")?, id("sep_token", "[SEP]")?);
             Some(Frame::typed(&[cls], &[sep], &[sep]))
         }
-        TokenizerClass::XlmRoberta => {
+        TokenizerClass::XlmRoberta | TokenizerClass::Camembert => {
             let (bos, eos) = (id("bos_token", "<s>")?, id("eos_token", "</s>")?);
             Some(Frame::untyped(&[bos], &[eos, eos], &[eos]))
         }

@@ -203,6 +203,16 @@ impl Settings {
         Ok(found)
     }
 
+    /// Whether the files say anything of this name.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.fields.get(name).is_some_and(|value| !value.is_null())
+    }
+
+    /// Whether the files have all of a control token, and not its name alone.
+    pub(super) fn spells(&self, name: &str) -> bool {
+        self.fields.get(name).is_some_and(Value::is_object)
+    }
+
     /// One named control token.
     pub(super) fn special(&self, name: &'static str) -> Result<Option<AddedToken>, TokenizeError> {
         match self.fields.get(name) {

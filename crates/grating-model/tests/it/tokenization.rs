@@ -75,19 +75,22 @@ fn golden(kind: &str) -> (Golden, Template) {
             let file = serde_json::json!({ "template": template }).to_string();
             Template::YesNo(GratingJson::parse(file.as_bytes()).unwrap().template)
         }
-        None if kind == "unigram" => Template::Pair(PairTemplate::XlmRoberta),
+        None if ["unigram", "byte-level-bpe-roberta"].contains(&kind) => {
+            Template::Pair(PairTemplate::XlmRoberta)
+        }
         None => Template::Pair(PairTemplate::Bert),
     };
     (golden, template)
 }
 
-const KINDS: [&str; 6] = [
+const KINDS: [&str; 7] = [
     "byte-level-bpe",
     "byte-level-bpe-control-in-body",
     "byte-level-bpe-llama3",
     "wordpiece",
     "wordpiece-with-settings",
     "unigram",
+    "byte-level-bpe-roberta",
 ];
 
 fn options(max_tokens: usize) -> EncodeOptions {
