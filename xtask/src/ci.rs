@@ -39,6 +39,8 @@ fn steps() -> Vec<Step> {
         ),
         Step { name: "docs", action: Action::Run(docs) },
         run("test", &["test", "--workspace", "--locked"]),
+        run("packaging", &["xtask", "packaging"]),
+        run("clients", &["xtask", "clients"]),
         Step { name: "interleavings", action: Action::Run(interleavings) },
     ]
 }

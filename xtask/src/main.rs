@@ -2,12 +2,15 @@
 //!
 //! `cargo xtask ci` is what a change must pass, `tidy` its checks of the workspace's structure,
 //! `models` writes stand-ins for public checkpoints, `bench` measures the paper's tables, `goldens`
-//! makes the reference outputs.
+//! makes the reference outputs, `clients` has real clients ask the server.
 
 mod bench;
 mod ci;
+mod clients;
 mod goldens;
+mod load;
 mod models;
+mod packaging;
 mod process;
 mod random;
 mod tidy;
@@ -29,6 +32,12 @@ enum Task {
     Models(models::ModelsCommand),
     /// Measure the paper's tables on this machine
     Bench(Box<bench::BenchArgs>),
+    /// Have real clients and a browser ask a running server; installs them into target/clients
+    Clients(clients::ClientsArgs),
+    /// Check the files for packages with their linters; installs them into target/clients
+    Packaging,
+    /// Send a server of this machine requests from many connections and report rates and times
+    Load(load::LoadArgs),
     /// Make the golden checkpoints and outputs with the reference implementation
     Goldens(goldens::GoldensArgs),
 }
@@ -39,6 +48,9 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Models(command) => models::run(command),
         Task::Bench(args) => bench::run(*args),
+        Task::Clients(args) => clients::run(&args),
+        Task::Packaging => packaging::run(),
+        Task::Load(args) => load::run(&args),
         Task::Goldens(args) => goldens::run(&args),
     };
     match done {

@@ -8,6 +8,8 @@ use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValuePa
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use grating::{Isa, ModelSource, Precision, RowCacheSize, WeightFormat, WindowSize};
 
+#[cfg(feature = "serve")]
+use crate::serve::ServeArgs;
 use crate::{model, units};
 
 /// What `grating --help` and `grating -h` end with.
@@ -19,6 +21,7 @@ Examples:
   grating rerank -q TEXT -m Qwen/Qwen3-Reranker-0.6B docs.jsonl  another model, from the hub
   grating plan DIR -n 100 --tokens 512 --memory-budget 300MiB    what it would take
   grating doctor DIR                                             what is wrong with a model
+  grating serve --memory-budget 400MiB                           a server that rerank clients speak to
 
 `grating COMMAND --help` has the options of each command.";
 
@@ -44,6 +47,14 @@ pub(crate) enum Command {
     Quantize(QuantizeArgs),
     /// Check a model's files, head, template and tokenizer, and rank a few pairs that are beyond doubt.
     Doctor(DoctorArgs),
+    /// Answer rerank requests over HTTP, in the shapes of Cohere, Jina, TEI, vLLM and Voyage. Every option is a variable of
+    /// the environment, too: --memory-budget is GRATING_MEMORY_BUDGET.
+    #[cfg(feature = "serve")]
+    Serve(Box<ServeArgs>),
+    /// Print completions for a shell, made of the options.
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands into a folder.
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
@@ -136,6 +147,9 @@ pub(crate) struct RerankArgs {
     pub(crate) engine: EngineArgs,
     #[command(flatten)]
     pub(crate) pruning: PruningArgs,
+    /// Print on stderr who was accepted, dropped and deferred after each layer, and why, and what was planned and moved.
+    #[arg(long, help_heading = "Pruning")]
+    pub(crate) explain: bool,
     /// Most tokens of a text with its query and template; longer texts are cut. By default the model's own limit.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_length: Option<usize>,
@@ -162,7 +176,7 @@ pub(crate) struct RerankArgs {
 }
 
 /// Memory, threads and precision.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Memory and speed")]
 pub(crate) struct EngineArgs {
     /// Most memory that the process may use, e.g. 200MiB or 1GB.
@@ -209,7 +223,7 @@ pub(crate) struct EngineArgs {
 }
 
 /// Who may stop computing early.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Pruning")]
 pub(crate) struct PruningArgs {
     /// Prune by the paper's policy: from this coefficient of variation of the scores on, clusters of candidates that
@@ -233,9 +247,6 @@ pub(crate) struct PruningArgs {
     /// `select` promises membership in the top-K; `rank` also exact scores and order, and saves less.
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
-    /// Print on stderr who was accepted, dropped and deferred after each layer, and why, and what was planned and moved.
-    #[arg(long)]
-    pub(crate) explain: bool,
 }
 
 /// From sample queries to a pruning profile.
@@ -386,6 +397,20 @@ pub(crate) struct QuantizeArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Which shell's.
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// Folder for grating.1, grating-rerank.1 and so on.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
 /// How the file of texts is laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -398,7 +423,7 @@ pub(crate) enum Format {
     Json,
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("it must be at least 1".into()),
         Ok(n) => Ok(n),

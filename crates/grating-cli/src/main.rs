@@ -16,6 +16,7 @@ mod calibrate;
 mod deadline;
 mod doctor;
 mod engine;
+mod generate;
 mod input;
 mod inspect;
 mod interrupt;
@@ -25,17 +26,20 @@ mod output;
 mod plan;
 mod quantize;
 mod rerank;
+#[cfg(feature = "serve")]
+mod serve;
 mod units;
 
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
 
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::try_parse().unwrap_or_else(|error| wrong_usage(error));
+    let matches = command().try_get_matches().unwrap_or_else(|error| wrong_usage(error));
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| wrong_usage(error));
     let result = match cli.command {
         Command::Rerank(args) => rerank::run(&args),
         Command::Calibrate(args) => calibrate::run(&args),
@@ -43,6 +47,10 @@ fn main() -> ExitCode {
         Command::Quantize(args) => quantize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
     };
     match result {
         Ok(code) => code,
@@ -55,6 +63,14 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The command with all of its options.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    #[cfg(feature = "serve")]
+    let command = serve::with_environment(command);
+    command
 }
 
 /// The parser of the arguments does not say which of them is no text.

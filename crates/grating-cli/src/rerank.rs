@@ -75,7 +75,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
         };
         if let Some(selection) = &selection {
             truncations.add(&selection.stats);
-            if args.pruning.explain {
+            if args.explain {
                 stats::explain(selection, !args.stats);
             }
         }

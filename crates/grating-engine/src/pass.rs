@@ -103,6 +103,7 @@ impl<'a, 'w, B: Ops> PassJob<'a, 'w, B> {
     ) -> Result<()> {
         let Some(verdicts) = self.selecting.observe(stats.layer, scores)? else { return Ok(()) };
         stats.decided(&verdicts);
+        self.reporter.decided(stats.accepted.len(), stats.dropped.len());
         let goes_on = self.selecting.running();
         let members = self.chunks.iter().flat_map(|chunk| &chunk.members);
         let ended = members.filter(|member| !goes_on[member.candidate]).count();

@@ -185,7 +185,7 @@ mod tests {
     }
 
     fn done(done: u64) -> Progress {
-        Progress { done, total: 9, layer: 0, layers: 3 }
+        Progress { done, total: 9, layers: 3, ..Progress::default() }
     }
 
     #[test]

@@ -9,7 +9,8 @@
 //! decided. [`Request`] carries the options of one call: an instruction, a [`CancelToken`], a deadline, a progress callback;
 //! [`Reranker::submit`] puts one in the queue and gives a [`Ticket`] to wait on, [`Reranker::rerank_many`] answers several.
 //! [`inspect`] reads a model's shape without loading it, [`doctor`] says what is wrong with one, [`quantize`] writes one
-//! with its matrices in fewer bits. [`mod@input`] reads texts and queries from lines, JSON and request bodies.
+//! with its matrices in fewer bits. [`mod@input`] reads texts and queries from lines, JSON and request bodies, [`wire`] is
+//! what rerank servers and their clients say to each other.
 //!
 //! All candidates go through the model together, layer by layer; weights come from the checkpoint one layer at a
 //! time, so memory holds one layer and the candidates' hidden states, not the model.
@@ -58,6 +59,7 @@ mod stats;
 mod texts;
 mod ticket;
 mod token_room;
+pub mod wire;
 
 pub use audit::{Audit, AuditTotals};
 pub use builder::RerankerBuilder;
@@ -67,7 +69,7 @@ pub use grating_backend::{OperationTimes, Precision};
 pub use grating_cpu::{Isa, IsaError};
 pub use grating_engine::{
     CancelToken, LayerStats, LinkStats, MemoryStats, Progress, Readouts, Savings, Timeline,
-    Waiting, WaitingJob,
+    Waiting, WaitingJob, current_rss_bytes, peak_rss_bytes,
 };
 pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage, shown};
 pub use grating_model::{Logit, Probability};

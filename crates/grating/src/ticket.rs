@@ -98,6 +98,16 @@ impl Ticket {
         self.asked.as_ref().map_or(0, bytes)
     }
 
+    /// Tokens of all candidates, templates and the shared prefix included.
+    pub fn tokens(&self) -> usize {
+        self.asked.as_ref().map_or(0, |asked| asked.tokens)
+    }
+
+    /// Texts that were cut at the maximum length.
+    pub fn truncated(&self) -> usize {
+        self.asked.as_ref().map_or(0, |asked| asked.places.count(&asked.truncated))
+    }
+
     /// How far the request is; nothing while it waits.
     pub fn progress(&mut self) -> Option<Progress> {
         self.job.progress()

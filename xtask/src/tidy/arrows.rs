@@ -34,7 +34,8 @@ const ARROWS: &[(&str, &[&str])] = &[
             "grating-sched",
         ],
     ),
-    ("grating-cli", &["grating"]),
+    ("grating-server", &["grating"]),
+    ("grating-cli", &["grating", "grating-server"]),
 ];
 
 /// Tools of the workspace: they use anything and nothing uses them.
@@ -51,6 +52,8 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("anyhow", "grating-cli"),
     ("clap", "grating-cli"),
     ("indicatif", "grating-cli"),
+    ("axum", "grating-server"),
+    ("tokio", "grating-server"),
 ];
 
 /// What a crate must never be built with, however far down: it would then know of tensors,
@@ -67,6 +70,9 @@ const NEVER: &[(&str, &[&str])] = &[
     ("grating-cpu", &["candle-core", "ndarray", "tokenizers", "crossbeam-channel"]),
     ("grating-model", &["candle-core", "ndarray", "hf-hub", "ureq"]),
     ("grating-engine", &["candle-core", "hf-hub", "ureq"]),
+    // Nothing but the server waits on sockets.
+    ("grating", &["candle-core", "tokio"]),
+    ("grating-server", &["candle-core", "clap"]),
     ("grating-cli", &["candle-core"]),
 ];
 
@@ -205,6 +211,8 @@ mod tests {
         ("grating-quant", ""),
         ("tokenizers", ""),
     ];
+    const CLI: &[(&str, &str)] =
+        &[("grating", ""), ("grating-server", ""), ("clap", ""), ("grating-io", "dev")];
     const GRATING: &[(&str, &str)] = &[
         ("grating-backend", ""),
         ("grating-cpu", ""),
@@ -235,7 +243,8 @@ mod tests {
             ("grating-candle", &[("grating-backend", ""), ("candle-core", "")]),
             ("grating-engine", ENGINE),
             ("grating", GRATING),
-            ("grating-cli", &[("grating", ""), ("clap", ""), ("grating-io", "dev")]),
+            ("grating-server", &[("grating", ""), ("axum", ""), ("tokio", "")]),
+            ("grating-cli", CLI),
             ("xtask", &[("clap", ""), ("grating-io", "dev")]),
         ];
         match crates.iter_mut().find(|(name, _)| *name == changed) {
@@ -257,7 +266,7 @@ mod tests {
         assert!(found[0].starts_with("grating-prune uses grating-sched"), "{found:?}");
         let found = with("grating-model", &[], &[]);
         assert!(found[1].starts_with("grating-model no longer uses grating-io"), "{found:?}");
-        let found = with("grating-cli", &[("grating", ""), ("grating-io", "build")], &[]);
+        let found = with("grating-cli", &[CLI, &[("grating-io", "build")]].concat(), &[]);
         assert!(found[0].starts_with("grating-cli uses grating-io"), "{found:?}");
     }
 

@@ -15,8 +15,17 @@ use super::metadata::Metadata;
 const LISTS_OF_CRATES: [&str; 2] = ["README.md", "docs/architecture.md"];
 
 /// Folders of the repository: a path that begins with one is taken for a path from the root.
-const FOLDERS: [&str; 8] =
-    ["crates/", "docs/", "xtask/", "benches/", "examples/", "models/", "training/", ".ci/"];
+const FOLDERS: [&str; 9] = [
+    "crates/",
+    "docs/",
+    "xtask/",
+    "benches/",
+    "examples/",
+    "models/",
+    "training/",
+    ".ci/",
+    "packaging/",
+];
 
 /// Findings in the documents among `paths`, which git knows. `tools` need not be in the lists of crates.
 pub(super) fn check(

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::grating;
 
-const COMMANDS: [&str; 6] = ["rerank", "plan", "calibrate", "inspect", "doctor", "quantize"];
+const COMMANDS: [&str; 7] =
+    ["rerank", "plan", "calibrate", "inspect", "doctor", "quantize", "serve"];
 
 /// The README, the documents, and the READMEs of the crates.
 fn documents() -> Vec<PathBuf> {

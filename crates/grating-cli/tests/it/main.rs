@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod docs;
+mod generate;
 mod hostile;
 mod input;
 mod memory;
@@ -10,6 +11,8 @@ mod mutations;
 mod options;
 mod queries;
 mod refusals;
+#[cfg(feature = "serve")]
+mod serve;
 #[cfg(unix)]
 mod unix;
 

@@ -308,7 +308,7 @@ fn a_wait_may_be_too_short_and_news_are_in_order() {
     assert!(ticket.wait_timeout(Duration::ZERO, |_| ()).is_none());
     assert_eq!(ticket.progress(), None);
     let taken = take(&queue);
-    let news = |done| crate::Progress { done, total: 9, layer: 0, layers: 3 };
+    let news = |done| crate::Progress { done, total: 9, layers: 3, ..Default::default() };
     [1, 3, 2].into_iter().for_each(|done| taken.answer.progress(news(done)));
     assert_eq!(ticket.progress(), Some(news(3)), "what comes late is no news");
     // More than there is room for: the worker does not wait for a caller who does not listen.

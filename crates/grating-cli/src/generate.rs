@@ -1,0 +1,48 @@
+//! `grating completions` and `grating man`: what packages install beside the binary, made of the options themselves.
+
+use std::fs::File;
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::args::{CompletionsArgs, ManArgs};
+use crate::output;
+
+pub(crate) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {
+    let mut bytes = Vec::new();
+    clap_complete::generate(args.shell, &mut crate::command(), "grating", &mut bytes);
+    write(&bytes)
+}
+
+/// One page, or all of them into a folder.
+pub(crate) fn man(args: &ManArgs) -> Result<ExitCode> {
+    let command = crate::command();
+    let Some(folder) = &args.out else {
+        let mut bytes = Vec::new();
+        clap_mangen::Man::new(command).render(&mut bytes)?;
+        return write(&bytes);
+    };
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    let subcommands = command.get_subcommands().map(|command| {
+        let name = format!("grating-{}", command.get_name());
+        (name.clone(), command.clone().name(name))
+    });
+    for (name, command) in subcommands.chain([("grating".into(), command.clone())]) {
+        let path = folder.join(format!("{name}.1"));
+        let page = File::create(&path).map_err(anyhow::Error::from);
+        page.and_then(|mut file| Ok(clap_mangen::Man::new(command).render(&mut file)?))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(bytes: &[u8]) -> Result<ExitCode> {
+    let mut out = output::stdout();
+    out.write_all(bytes)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
