@@ -1,6 +1,5 @@
 //! `grating completions` and `grating man`: what packages install beside the binary, made of the options themselves.
 
-use std::fs::File;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -25,18 +24,8 @@ pub(crate) fn man(args: &ManArgs) -> Result<ExitCode> {
     };
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    let mut command = command.disable_help_subcommand(true);
-    command.build();
-    let subcommands = command.get_subcommands().map(|command| {
-        let name = format!("grating-{}", command.get_name());
-        (name.clone(), command.clone().name(name))
-    });
-    for (name, command) in subcommands.chain([("grating".into(), command.clone())]) {
-        let path = folder.join(format!("{name}.1"));
-        let page = File::create(&path).map_err(anyhow::Error::from);
-        page.and_then(|mut file| Ok(clap_mangen::Man::new(command).render(&mut file)?))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-    }
+    clap_mangen::generate_to(command.disable_help_subcommand(true), folder)
+        .with_context(|| format!("cannot write the pages into {}", folder.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -71,11 +71,11 @@ impl Model {
     }
 
     pub(crate) fn set_memory(&self, memory: &MemoryStats) {
-        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(memory.clone());
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner) = Some(*memory);
     }
 
     pub(crate) fn memory(&self) -> Option<MemoryStats> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        *self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
