@@ -18,6 +18,8 @@ use crate::state::{Phase, Shared};
 
 /// Threads that read, tokenize and wait for scores: more than requests that wait and are computed.
 const BLOCKING_THREADS: usize = 1024;
+/// How long one of them waits for the next request before it ends.
+const KEEP: Duration = Duration::from_secs(2);
 /// Before the next try where the system has no descriptor for a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -90,6 +92,7 @@ impl Server {
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS)
             .thread_name("grating-request")
+            .thread_keep_alive(KEEP)
             .build()
             .map_err(ServerError::Threads)?;
         let address = options.bind;

@@ -95,7 +95,7 @@ fn what_clients_send_carelessly_is_understood() {
     close(&scored(&answer["results"], "relevance_score"), &expected());
     assert_eq!(answer["results"][0]["document"]["text"], TEXTS[1]);
     // Without a type, and with a mark at the beginning.
-    let body = format!("\u{feff}{{\"query\":\"q\",\"documents\":[\"a\\ud83d\"],\"top_n\":99}}");
+    let body = "\u{feff}{\"query\":\"q\",\"documents\":[\"a\\ud83d\"],\"top_n\":99}";
     assert_eq!(call(server.address, "POST", "/rerank", &[], body.as_bytes()).status, 200);
     let raw = json!({"query": QUERY, "documents": TEXTS, "raw_scores": true, "top_n": 1});
     let raw = post(server.address, "/rerank", &raw.to_string()).json();
