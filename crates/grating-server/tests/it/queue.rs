@@ -91,7 +91,7 @@ fn a_closed_connection_cancels_its_request_queued_or_computed() {
 #[test]
 fn a_deadline_ends_what_waits() {
     let mut options = ServerOptions::default();
-    options.deadline = Some(std::time::Duration::from_millis(40));
+    options.deadline = Some(std::time::Duration::from_millis(10));
     let stuck = Stuck::new(options, 4);
     let (first, second) = (send(&stuck.running), send(&stuck.running));
     // Of two, one waits, and leaves at once; the other one is stuck in a read.
