@@ -22,9 +22,6 @@ const BEHIND: usize = 40;
 /// Bytes of a run of unknown characters that are worth leaving out.
 const LONG_RUN: usize = 128;
 
-/// Different marks of a run of which a part may be left out.
-const FEW_MARKS: usize = 2;
-
 /// Seams that are tried from the end of a word.
 const SEAMS: usize = 64;
 
@@ -168,15 +165,14 @@ impl Giant<'_, '_> {
         let heads = (run + 1..known).filter_map(|place| self.piece_place(place));
         let mut heads = heads.take(SEAMS).filter(|&at| self.reader.is_seam_in(self.piece, at));
         let head = heads.next()?;
-        let at = (head + 1..=self.end).rev().take(SEAMS).find(|&at| self.joins(head, at))?;
-        // What is left of a run of many different marks would have another order than the whole run.
-        let is_mark = |c| self.reader.rules.orders_marks.is_some_and(|form| !is_starter(c, form));
-        let mut marks: Vec<char> = self.piece[head..at].chars().filter(|&c| is_mark(c)).collect();
-        marks.sort_unstable();
-        marks.dedup();
-        if marks.len() > FEW_MARKS {
-            return None;
-        }
+        let places = || (head.max(self.reader.head.len()) + 1..=self.end).rev();
+        // Before a run of marks that is not the head's, where the piece ends with one.
+        let before_marks = |&at: &usize| {
+            let next = self.piece.get(at..).and_then(|rest| rest.chars().next());
+            next.is_some_and(|next| !self.is_mark(next))
+        };
+        let further = places().skip(SEAMS).filter(before_marks).take(SEAMS);
+        let at = places().take(SEAMS).chain(further).find(|&at| self.joins(head, at))?;
         let (given, carry) = (self.reader.given, Carry::default());
         Some(Rest { at, head, given, behind: 0, carry })
     }
@@ -199,7 +195,23 @@ impl Giant<'_, '_> {
             return false;
         }
         let (before, after) = (&self.piece[..head], &self.piece[at..]);
-        self.reader.is_seam(before, after) && !rules.joins(before, after)
+        self.is_within_run(head, at)
+            && self.reader.is_seam(before, after)
+            && !rules.joins(before, after)
+    }
+
+    /// Whether marks that would stand behind those of the head belong to the same run. Its base has been composed with
+    /// what it is composed with of that run, which stands at the run's beginning ([`marks`](super::marks)), and so in the
+    /// head; with the marks of another run it may be composed anew.
+    fn is_within_run(&self, head: usize, at: usize) -> bool {
+        let goes_on = self.piece[at..].chars().next().is_some_and(|next| self.is_mark(next));
+        let of_run = |c: char| self.is_mark(c) || self.reader.rules.deletes_before_marks(c);
+        !goes_on || self.piece[head..at].chars().all(of_run)
+    }
+
+    /// Whether a character is moved among others when marks are ordered.
+    fn is_mark(&self, character: char) -> bool {
+        self.reader.rules.orders_marks.is_some_and(|form| !is_starter(character, form))
     }
 
     /// Whether the head, to so much of the word, and what follows a place are the word less what is between.
@@ -217,21 +229,28 @@ impl Giant<'_, '_> {
     /// A place of the word in the piece, where what the model gets changes there, too. What the model gets nothing of is
     /// before it: the marks of a composed letter, among others.
     fn piece_place(&self, place: usize) -> Option<usize> {
+        let (end, at) = self.gap(place)?;
+        // What is replaced by one character is that of its first or of its last, as it happens.
+        let mut places = [at, end].into_iter();
+        places.find(|&place| end == at || self.reader.is_seam_in(self.piece, place))
+    }
+
+    /// A seam of the piece in the model's terms. Among characters that are left out it may be any.
+    fn model_place(&self, at: usize) -> Option<usize> {
+        let end = at.checked_sub(self.start)?;
+        let place = self.word.convert_offsets(Range::Original(0..end))?.end;
+        let (end, next) = self.gap(place)?;
+        (end..=next).contains(&at).then_some(place)
+    }
+
+    /// Where in the piece ends what is before a place of the word, and where what is behind it begins: between them is what
+    /// the model gets nothing of.
+    fn gap(&self, place: usize) -> Option<(usize, usize)> {
         if place == 0 || !self.word.get().is_char_boundary(place) {
             return None;
         }
         let end = self.word.convert_offsets(Range::Normalized(place - 1..place))?.end;
-        let at = self.word.convert_offsets(Range::Normalized(place..place + 1))?.start;
-        // What is replaced by one character is that of its first or of its last, as it happens.
-        let mut places = [self.start + at, self.start + end].into_iter();
-        let one = end == at;
-        places.find(|&place| at >= end && (one || self.reader.is_seam_in(self.piece, place)))
-    }
-
-    /// A place of the piece in the model's terms.
-    fn model_place(&self, at: usize) -> Option<usize> {
-        let end = at.checked_sub(self.start)?;
-        let place = self.word.convert_offsets(Range::Original(0..end))?.end;
-        (self.piece_place(place) == Some(at)).then_some(place)
+        let next = self.word.convert_offsets(Range::Normalized(place..place + 1))?.start;
+        (end <= next).then_some((self.start + end, self.start + next))
     }
 }

@@ -1,5 +1,7 @@
 //! Texts of all kinds, in pieces and whole.
 
+mod left_out;
+mod marks;
 mod table;
 
 use proptest::prelude::*;
