@@ -87,10 +87,8 @@ impl Marks {
     ) -> Option<char> {
         if self.run(at).is_none() {
             let character = source.char_at(at)?;
-            if is_starter(character, form) {
-                return Some(character);
-            }
             let left_out = &mut self.left_out;
+            // What is left out parts no marks, and a run may begin with it: what stands there in the end is another mark.
             let mut is_mark = |c: &char| {
                 let known = || left_out.get(*c);
                 !is_starter(*c, form)
@@ -100,6 +98,9 @@ impl Marks {
                         left_out_now
                     })
             };
+            if !is_mark(&character) {
+                return Some(character);
+            }
             let run = Run::around(source, at, form, &mut is_mark);
             self.runs.insert(self.place(at), run);
         }

@@ -29,6 +29,15 @@ fn a_run_does_not_go_on_in_another() {
     }
 }
 
+/// What is composed with the base stands before what is left out, where the run was said to begin.
+#[test]
+fn a_run_may_begin_with_what_is_left_out() {
+    for left_out in ["\u{1}", "\u{1}\u{200b}", "\u{feff}"] {
+        let text = ["window g", left_out, &"\u{323}\u{301}".repeat(300), "river"].concat();
+        check(&text, &[150, 400, 900]).unwrap();
+    }
+}
+
 /// Runs of marks of a few classes, each behind a letter that may be composed with some of them.
 fn runs() -> impl Strategy<Value = String> {
     let marks = || {
@@ -56,6 +65,8 @@ fn runs() -> impl Strategy<Value = String> {
         "Ⱥ",
         "東",
         "🙂",
+        "g\u{1}",
+        "o\u{200b}\u{1}",
         "ab",
         "ḗḗḗ",
     ]);
