@@ -15,6 +15,9 @@ from transformers import (
     DistilBertConfig,
     ElectraConfig,
     GteConfig,
+    GemmaConfig,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     ModernBertConfig,
     Qwen2Config,
@@ -30,6 +33,7 @@ CONFIGS = {
     "distilbert": DistilBertConfig,
     "electra": ElectraConfig,
     "gte": GteConfig,
+    "gemma": GemmaConfig,
     "llama": LlamaConfig,
     "modernbert": ModernBertConfig,
     "qwen2": Qwen2Config,
@@ -41,7 +45,10 @@ CONFIGS = {
 
 def build(case, vocab_size):
     """The model in f32 with weights under which scores vary by several units over candidates and layers."""
-    config = CONFIGS[case.family](vocab_size=vocab_size, **case.config)
+    if case.family == "minicpm":
+        config = granite(vocab_size=vocab_size, **case.config)
+    else:
+        config = CONFIGS[case.family](vocab_size=vocab_size, **case.config)
     auto = AutoModelForCausalLM if case.form == "causal" else AutoModelForSequenceClassification
     if case.form == "classification":
         config.num_labels = 1
@@ -55,9 +62,22 @@ def build(case, vocab_size):
     return model
 
 
+def granite(scale_emb, scale_depth, start_layer, **config):
+    """MiniCPM's equations in Granite's terms."""
+    return GraniteConfig(
+        embedding_multiplier=scale_emb,
+        residual_multiplier=scale_depth / math.sqrt(config["num_hidden_layers"]),
+        attention_multiplier=config.pop("head_dim") ** -0.5,
+        logits_scaling=1.0,
+        **config,
+    )
+
+
 def fresh(name, shape, generator, case):
     normal = torch.randn(shape, generator=generator)
     if "norm" in name.lower():
+        if case.family == "gemma":
+            return 0.25 * normal  # one is added to it
         return (1.0 + 0.25 * normal) if name.endswith("weight") else 0.2 * normal
     if name.endswith("bias"):
         return 0.3 * normal
@@ -65,7 +85,7 @@ def fresh(name, shape, generator, case):
     if head or (case.config.get("tie_word_embeddings") and "embed_tokens" in name):
         return normal * case.head_gain / math.sqrt(shape[-1])
     if "embed" in name and "proj" not in name:
-        return normal
+        return normal / case.config.get("scale_emb", 1.0)
     return normal * case.gain / math.sqrt(shape[-1])
 
 
@@ -77,6 +97,8 @@ def save(model, case, folder: Path):
         rename_as_of_old(folder / "model.safetensors", case)
     path = folder / "config.json"
     config = json.loads(path.read_text())
+    if case.family == "minicpm":
+        config = as_layerwise_minicpm(folder / "model.safetensors", config, case)
     if case.old_config:
         config = config_as_of_old(config)
     path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
@@ -92,6 +114,10 @@ def config_as_of_old(config):
     elif rope is not None:
         config["rope_theta"] = rope.pop("rope_theta")
         config["rope_scaling"] = None if rope["rope_type"] == "default" else rope
+    if config["model_type"] == "gemma":
+        # Meant is the approximation by tanh, and the head is the embedding table.
+        config["hidden_act"] = "gelu"
+        del config["tie_word_embeddings"]
     config["torch_dtype"] = config.pop("dtype")
     config["transformers_version"] = "4.40.0"
     return config
@@ -121,9 +147,48 @@ def as_remote_code(folder, fields):
     path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
-DECODERS = ("llama", "qwen2", "qwen3")
+DECODERS = ("gemma", "llama", "qwen2", "qwen3")
 # Families whose models get token types.
 TYPED = ("bert", "deberta-v2", "electra")
+def as_layerwise_minicpm(path, config, case):
+    """The files of bge-reranker-v2-minicpm-layerwise: no head of a language model, but one row for each layer."""
+    own = {key: case.config[key] for key in ("scale_emb", "scale_depth", "start_layer", "num_hidden_layers")}
+    tensors = load_file(path)
+    del tensors["lm_head.weight"]
+    generator = torch.Generator().manual_seed(case.seed + 1000)
+    hidden = config["hidden_size"]
+    for head in range(own["num_hidden_layers"] - own["start_layer"] + 1):
+        row = torch.randn((1, hidden), generator=generator) * case.head_gain / math.sqrt(hidden)
+        tensors[f"lm_head.{head}.linear_head.weight"] = row.to(case.dtype)
+    save_file(tensors, path, metadata={"format": "pt"})
+    kept = "attention_bias hidden_act hidden_size initializer_range intermediate_size max_position_embeddings"
+    kept += " num_attention_heads num_key_value_heads rms_norm_eps vocab_size"
+    return {key: config[key] for key in kept.split()} | own | {
+        "architectures": ["LayerWiseMiniCPMForCausalLM"],
+        "auto_map": {"AutoModelForCausalLM": "modeling_minicpm_reranker.LayerWiseMiniCPMForCausalLM"},
+        "dim_model_base": 256,
+        "head_multi": True,
+        "head_type": "simple",
+        "model_type": "minicpm",
+        "rope_scaling": None,
+        "tie_word_embeddings": False,
+        "torch_dtype": str(case.dtype).removeprefix("torch."),
+        "transformers_version": "4.38.1",
+    }
+
+
+def read_layerwise_minicpm(case, folder):
+    """Granite over those files, and the rows of its heads by layer."""
+    tensors = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
+    vocab_size = tensors["model.embed_tokens.weight"].shape[0]
+    model = GraniteForCausalLM._from_config(
+        granite(vocab_size=vocab_size, **case.config), attn_implementation="eager", dtype=torch.float32
+    )
+    heads = [tensors.pop(f"lm_head.{n}.linear_head.weight")[0] for n in range(sum("linear_head" in t for t in tensors))]
+    report = model.load_state_dict(tensors, strict=False)
+    assert report.missing_keys == ["lm_head.weight"] and not report.unexpected_keys, report
+    # The first head is that of the state after `start_layer` layers.
+    return model, [None] * (case.config["start_layer"] - 1) + heads
 
 
 class Reference:
@@ -131,6 +196,12 @@ class Reference:
 
     def __init__(self, case, folder):
         self.case = case
+        self.heads = None
+        if case.family == "minicpm":
+            self.model, self.heads = read_layerwise_minicpm(case, folder)
+            self.model.eval()
+            self.decoder = True
+            return
         auto = AutoModelForCausalLM if case.form == "causal" else AutoModelForSequenceClassification
         self.model, report = auto.from_pretrained(
             folder, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
@@ -151,11 +222,20 @@ class Reference:
         if self.case.family in TYPED:
             inputs["token_type_ids"] = torch.tensor([type_ids or [0] * len(ids)])
         with torch.no_grad():
-            output = self.model(**inputs).logits
-            scores = [self.score(base, state, answers) for state in states]
+            output = self.model(**inputs, **({"output_hidden_states": True} if self.heads else {}))
+            if self.heads:
+                last = output.hidden_states[-1][0, -1]
+                rows = zip(self.heads, states, strict=True)
+                scores = [None if row is None else row @ base.norm(state[0, -1]) for row, state in rows]
+            output = output.logits
+            scores = scores if self.heads else [self.score(base, state, answers) for state in states]
         for hook in hooks:
             hook.remove()
-        if self.case.form == "causal":
+        if self.heads:
+            expected = self.heads[-1] @ last
+        elif self.case.form == "causal" and answers[1] is None:
+            expected = output[0, -1, answers[0]]
+        elif self.case.form == "causal":
             expected = output[0, -1, answers[0]] - output[0, -1, answers[1]]
         else:
             assert output.shape == (1, 1), output.shape
@@ -163,7 +243,7 @@ class Reference:
         assert len(scores) == len(layers)
         assert abs(scores[-1] - expected) <= 1e-5 * max(1.0, abs(expected)), (scores[-1], expected)
         position = -1 if self.decoder else 0
-        return [float(score) for score in scores], [state[0, position].tolist() for state in states]
+        return [None if score is None else float(score) for score in scores], [state[0, position].tolist() for state in states]
 
     def pooled(self, normed):
         return normed.mean(dim=1) if self.model.config.classifier_pooling == "mean" else normed[:, 0]
@@ -173,6 +253,8 @@ class Reference:
             normed = base.norm(state[0, -1])
             if self.case.form == "causal":
                 rows = self.model.lm_head.weight
+                if answers[1] is None:
+                    return rows[answers[0]] @ normed
                 return rows[answers[0]] @ normed - rows[answers[1]] @ normed
             return self.model.score(normed)[0]
         if self.case.family in ("bert", "gte"):

@@ -69,7 +69,8 @@ class FilesEncoder:
 
 
 class PromptEncoder:
-    """As in Qwen3-Reranker's model card: prefix and suffix apart, the body as one string cut at its end."""
+    """As in Qwen3-Reranker's model card: prefix and suffix apart, the body as one string, or several, of which the document
+    is cut at its end."""
 
     def __init__(self, tokenizer, template, special_tokens_in_text):
         self.whole = load(tokenizer)
@@ -79,33 +80,66 @@ class PromptEncoder:
         self.prefix, self.suffix = (self.ids(template[part], True) for part in ("prefix", "suffix"))
 
     def encode(self, query, document, instruction, max_tokens):
-        body, room = self.body(self.values(query, document, instruction)), self.room(max_tokens)
-        before = self.body(self.values(query, "", instruction))
-        ids = self.prefix + body[:room] + self.suffix
-        return ids, [], len(body) > room and document != "", len(before) > room
+        """None where what stands behind the document leaves no room: that is never cut."""
+        runs = self.runs(self.values(query, document, instruction))
+        at = next(n for n, run in enumerate(runs) if isinstance(run, dict))
+        before, after = self.all(runs[:at]), self.all(runs[at + 1 :])
+        run, special = runs[at], self.special_tokens_in_text
+        lead, tail = run["lead"], run["tail"]
+        room = max_tokens - len(self.prefix) - len(self.suffix)
+        behind = len(self.ids(tail, special)) + len(after)
+        over = len(before) + len(self.ids(lead, special)) + behind > room
+        if over and self.asks_behind:
+            return None
+        whole = self.ids(lead + document + tail, special)
+        if len(before) + len(whole) + len(after) <= room:
+            return self.prefix + before + whole + after + self.suffix, [], False, over
+        own = self.ids(lead + document, special)
+        kept = (before + own)[: max(0, room - behind)]
+        ids = self.prefix + kept + self.ids(tail, special) + after + self.suffix
+        return ids, [], len(kept) < len(before + own) and document != "", over
 
     def values(self, query, document, instruction):
         if instruction is None:
             instruction = self.template["default_instruction"]
         return dict(zip(PLACES, (instruction, query, document)))
 
-    def room(self, max_tokens):
-        return max_tokens - len(self.prefix) - len(self.suffix)
+    @property
+    def asks_behind(self):
+        behind = "".join(self.strings).split("{document}")[1]
+        return "{query}" in behind or "{instruction}" in behind
 
-    def body(self, values):
-        """One string; where user text is plain, control tokens of the template's own words are hard seams in it."""
-        if self.special_tokens_in_text:
-            return self.ids("".join(text for text, _ in pieces(self.template["body"], values)), True)
-        ids, run = [], ""
+    @property
+    def strings(self):
+        """What is tokenized one by one."""
+        body = self.template["body"]
+        return [body] if isinstance(body, str) else body
+
+    def runs(self, values):
+        """Strings that are tokenized one by one, ids of control tokens between them, and the run of the document.
+        Where user text is plain, control tokens of the template's own words are hard seams in it."""
         control = [t.content for t in self.whole.added_tokens_decoder.values() if is_markup(t)]
-        for piece, own in pieces(self.template["body"], values):
-            while own and (found := [(piece.find(t), -len(t), t) for t in control if t in piece]):
-                at, _, token = min(found)
-                ids += self.ids(run + piece[:at], False)
-                ids.append(self.whole.convert_tokens_to_ids(token))
-                run, piece = "", piece[at + len(token) :]
-            run += piece
-        return ids + self.ids(run, False)
+        runs = []
+        for string in self.strings:
+            run = Run()
+            for piece, own in pieces(string, values):
+                own = own is None  # the template's
+                while own and not self.special_tokens_in_text and (
+                    found := [(piece.find(t), -len(t), t) for t in control if t in piece]
+                ):
+                    at, _, token = min(found)
+                    run.add(piece[:at])
+                    runs += [run.end(), self.whole.convert_tokens_to_ids(token)]
+                    run, piece = Run(), piece[at + len(token) :]
+                run.add(piece)
+            runs.append(run.end())
+        return [run for run in runs if run != ""]
+
+    def all(self, runs):
+        ids = []
+        for run in runs:
+            ids += [run] if isinstance(run, int) else self.ids(run, self.special_tokens_in_text)
+        return ids
 
     def ids(self, text, special):
         reference = self.whole(text, add_special_tokens=False, split_special_tokens=not special)["input_ids"]
@@ -117,16 +151,37 @@ class PromptEncoder:
         return plain
 
 
+class Run:
+    """Text that is tokenized as one string; a dict of what is before and behind the document, if that is in it."""
+
+    def __init__(self):
+        self.lead, self.tail = "", None
+
+    def add(self, text):
+        if text is DOCUMENT:
+            self.tail = ""
+        elif self.tail is None:
+            self.lead += text
+        else:
+            self.tail += text
+
+    def end(self):
+        return self.lead if self.tail is None else {"lead": self.lead, "tail": self.tail}
+
+
+DOCUMENT = object()
+
+
 def pieces(body, values):
-    """The body's own words and what is put into its places."""
+    """The body's own words (with None) and what is put into its places (with the place)."""
     while body:
         found = [(body.find(place), place) for place in PLACES if place in body]
         if not found:
-            yield body, True
+            yield body, None
             return
         at, place = min(found)
-        yield body[:at], True
-        yield values[place], False
+        yield body[:at], None
+        yield DOCUMENT if place == "{document}" else values[place], place
         body = body[at + len(place) :]
 
 

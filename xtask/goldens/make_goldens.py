@@ -12,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+import transformers
 from transformers.utils import logging
 
 import texts
@@ -37,6 +38,35 @@ QWEN2 = {
     "yes": "true",
     "no": "false",
 }
+# The query behind the document, and nothing but words around them.
+CTXL = {
+    "body": "Check whether a given document contains information helpful to answer the query.\n"
+    "<Document> {document}\n<Query> {query}{instruction} ??",
+    "prefix": "",
+    "suffix": "",
+    "default_instruction": "",
+    "yes": 0,
+    "no": None,
+}
+# The task behind the document.
+MXBAI = {
+    "prefix": "<|im_start|>user\n",
+    "body": "{instruction}query: {query}\ndocument: {document}\nYou are an expert. <think>Is it relevant?</think>\nRelevance:",
+    "suffix": "<|im_end|>\n<|im_start|>assistant\n",
+    "default_instruction": "",
+    "yes": "true",
+    "no": "false",
+}
+BGE = {
+    "body": ["A: {query}", "\n", "B: {document}", "\n", "{instruction}"],
+    "suffix": "",
+    "default_instruction": "Given a query A and a passage B, determine whether the passage contains an answer to the "
+    "query by providing a prediction of either 'Yes' or 'No'.",
+    "yes": "Yes",
+    "no": None,
+}
+GEMMA = {"prefix": "<bos>"} | BGE
+MINICPM = {"prefix": "<s>"} | BGE
 LLAMA3 = {
     "prefix": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
     "body": "Query: {query}\nPassage: {document}",
@@ -67,6 +97,8 @@ class Case:
     legacy_names: bool = False
     extra_rows: int = 0  # embedding rows beyond the tokenizer's, as padded vocabularies have
     file: dict = field(default_factory=dict)  # further keys of grating.json
+    no_grating: bool = False  # the architecture says the prompt
+    legacy: bool = None  # of `LlamaTokenizer`
     tokenizer_class: str = None  # in tokenizer_config.json, where the model's own class would not take the file as it is
     remote_code: dict = None  # fields of the config of a checkpoint that brings its code, in place of `rope_parameters`
     tokenizer_config: dict = None  # with it the tokenizer is what `AutoTokenizer` makes of the folder
@@ -463,10 +495,86 @@ CASES |= {
     ),
 }
 
+
+
+def minicpm(layers, hidden, heads, kv_heads, feed_forward, start, **more):
+    return dict(
+        num_hidden_layers=layers,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=hidden // heads,
+        intermediate_size=feed_forward,
+        tie_word_embeddings=False,
+        max_position_embeddings=512,
+        start_layer=start,
+        scale_depth=1.4,
+        **more,
+    )
+
+
+CASES |= {
+    "minicpm-layerwise-f32": Case(
+        "minicpm",
+        "causal",
+        vocabularies.minicpm,
+        minicpm(6, 40, 5, 5, 60, 3, scale_emb=12, rms_norm_eps=1e-5),
+        seed=41,
+        template=MINICPM,
+        no_grating=True,
+        limits=(256, 144),
+        gain=1.8,
+        head_gain=3.0,
+        extra_rows=2,
+        tokenizer_class="LlamaTokenizer",
+        legacy=True,
+    ),
+    "minicpm-layerwise-bf16": Case(
+        "minicpm",
+        "causal",
+        vocabularies.minicpm,
+        minicpm(4, 36, 6, 2, 50, 1, scale_emb=3),
+        seed=42,
+        template=MINICPM,
+        no_grating=True,
+        limits=(256, 144),
+        gain=1.8,
+        head_gain=3.0,
+        dtype=torch.bfloat16,
+        tokenizer_class="LlamaTokenizer",
+        legacy=False,
+    ),
+    "gemma-f32": Case(
+        "gemma",
+        "causal",
+        vocabularies.gemma,
+        decoder(4, 40, 5, 1, 12, 64, True, theta=1e4, hidden_activation="gelu_pytorch_tanh"),
+        seed=43,
+        template=GEMMA,
+        limits=(256, 144),
+        extra_rows=3,
+        tokenizer_class="GemmaTokenizer",
+    ),
+    "gemma-bf16": Case(
+        "gemma",
+        "causal",
+        vocabularies.gemma,
+        decoder(3, 36, 4, 2, 6, 50, True, theta=1e4, eps=1e-5, hidden_act="gelu"),
+        seed=44,
+        template=GEMMA,
+        limits=(256, 144),
+        dtype=torch.bfloat16,
+        old_config=True,
+        tokenizer_class="GemmaTokenizer",
+    ),
+}
+
 TOKENIZERS = {
     "byte-level-bpe": (vocabularies.qwen, QWEN3, (8192, 128)),
     "byte-level-bpe-control-in-body": (vocabularies.qwen, QWEN2, (8192, 96)),
     "byte-level-bpe-llama3": (vocabularies.llama, LLAMA3, (8192, 96)),
+    "byte-level-bpe-text-first": (vocabularies.qwen, CTXL, (96,)),
+    "byte-level-bpe-text-in-the-middle": (vocabularies.qwen, MXBAI, (112,)),
     "wordpiece": (vocabularies.wordpiece, None, (8192, 32)),
     "wordpiece-with-settings": (vocabularies.wordpiece_with_settings, None, (512,)),
     "unigram": (vocabularies.unigram, None, (8192, 32)),
@@ -479,33 +587,47 @@ def make_case(name, case, folder):
     tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
     vocab_size = tokenizer.get_vocab_size() + case.extra_rows
     save(build(case, vocab_size), case, folder)
-    if case.template:
-        template = case.template if case.own_template else "qwen3-reranker"
+    if case.template and not case.no_grating:
+        named = "bge-reranker-v2-gemma" if case.template is GEMMA else "qwen3-reranker"
+        template = case.template if case.own_template else named
         write_json(folder / "grating.json", {"template": template} | case.file, indent=1)
     if case.tokenizer_class:
-        write_json(folder / "tokenizer_config.json", {"tokenizer_class": case.tokenizer_class}, indent=1)
+        settings = {"tokenizer_class": case.tokenizer_class}
+        settings |= {} if case.legacy is None else {"legacy": case.legacy}
+        write_json(folder / "tokenizer_config.json", settings, indent=1)
     reference = Reference(case, folder)
     if case.tokenizer_config:
         make_case_of_files(name, case, folder, reference)
         if case.remote_code:
             as_remote_code(folder, case.remote_code)
         return
+        return make_case_of_files(name, case, folder, reference)
+    if case.tokenizer_class in ("LlamaTokenizer", "GemmaTokenizer"):
+        own = getattr(transformers, case.tokenizer_class).from_pretrained(folder).backend_tokenizer
+        # The class sets up what a text becomes, whatever the file says.
+        own.post_processor = None
+        tokenizer = own
     if case.template:
         text_encoder = PromptEncoder(tokenizer, case.template, False)
-        answers = [tokenizer.token_to_id(case.template[answer]) for answer in ("yes", "no")]
-        assert None not in answers
+        words = [case.template[answer] for answer in ("yes", "no")]
+        answers = [None if word is None else tokenizer.token_to_id(word) for word in words]
+        assert words[1] is None or None not in answers
+        answers = None if case.family == "minicpm" else answers
     else:
         text_encoder, answers = PairEncoder(tokenizer, False), None
     pairs = []
     for number, (query, document, instruction) in enumerate(texts.PAIRS):
         max_tokens = case.limits[number % len(case.limits)]
-        ids, type_ids, truncated, query_truncated = text_encoder.encode(query, document, instruction, max_tokens)
+        encoded = text_encoder.encode(query, document, instruction, max_tokens)
+        if encoded is None:
+            continue
+        ids, type_ids, truncated, query_truncated = encoded
         assert len(ids) <= max_tokens
         scores, hidden = reference.trace(ids, type_ids, answers)
         pair = dict(query=query, document=document, instruction=instruction, max_tokens=max_tokens, ids=ids)
         pair |= dict(type_ids=type_ids if case.family in TYPED else [], truncated=truncated)
         pair |= {"query_truncated": True} if query_truncated else {}
-        pair["logits_after_layer"] = [digits(score) for score in scores]
+        pair["logits_after_layer"] = [None if score is None else digits(score) for score in scores]
         if number < 2:
             pair["hidden_after_layer"] = [[digits(x) for x in state] for state in hidden]
         pairs.append(pair)
@@ -540,8 +662,9 @@ def make_case_of_files(name, case, folder, reference):
 def check(name, pairs):
     """A golden that tells nothing apart would test nothing."""
     last = [pair["logits_after_layer"][-1] for pair in pairs]
-    spread = [max(column) - min(column) for column in zip(*(pair["logits_after_layer"] for pair in pairs))]
-    largest = max(abs(score) for pair in pairs for score in pair["logits_after_layer"])
+    columns = [c for c in zip(*(pair["logits_after_layer"] for pair in pairs)) if None not in c]
+    spread = [max(column) - min(column) for column in columns]
+    largest = max(abs(score) for column in columns for score in column)
     cut = sum(pair["truncated"] for pair in pairs)
     print(f"{name:28} last {min(last):6.2f} to {max(last):6.2f}, spread {[round(s, 1) for s in spread]}, {cut} cut")
     assert max(last) - min(last) > 2 and min(spread) > 1 and largest < 20, name
@@ -565,8 +688,11 @@ def make_tokenization(name, build_tokenizer, template, limits, folder):
             entry |= {"generated": generated} if generated else {"document": document}
             for mode, encoder in encoders.items():
                 result = encoder.encode(query, document, instruction, max_tokens)
+                if result is None:
+                    entry[mode] = "too long"
+                    continue
                 if mode == "plain":
-                    own = encoder.encode("", "", "", max_tokens)[0]
+                    own = encoder.encode("", "", "", 8192)[0]
                     unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "<unk>")
                     count = lambda ids: sum(i in control and i != unknown for i in ids)
                     cut = result[3] and template  # then the body's own control tokens may be cut, too

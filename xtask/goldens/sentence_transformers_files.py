@@ -46,6 +46,29 @@ SYSTEM_AND_USER = (
     + PICK % ("d", "document", "")
     + '{{- "<|im_start|>system\n" + q + "<|im_end|>\n<|im_start|>user\n" + d + "<|im_end|>\n<|im_start|>assistant\n" -}}'
 )
+# ctxl-rerank-v2's shape: the text first, then the query, the instruction and no control token.
+TEXT_FIRST = (
+    PICK % ("i", "system", ' | default("")')
+    + PICK % ("q", "query", "")
+    + PICK % ("d", "document", "")
+    + '{{- "Check whether a given document contains information helpful to answer the query.\n<Document> " + d'
+    + ' + "\n<Query> " + q + i + " ??" -}}'
+)
+# mxbai-rerank-v2's shape: the task behind the text.
+TASK_BEHIND = (
+    PICK % ("i", "system", ' | default("")')
+    + PICK % ("q", "query", "")
+    + PICK % ("d", "document", "")
+    + '{{- "<|im_start|>system\nYou are helpful.<|im_end|>\n<|im_start|>user\n" -}}'
+    + '{{- ("instruction: " + i + "\n" if i else "") + "query: " + q + "\ndocument: " + d -}}'
+    + '{{- "\nYou are a search relevance expert. Is it relevant (1) or not (0)?\nRelevance:" -}}'
+    + '{{- "<|im_end|>\n<|im_start|>assistant\n" -}}'
+)
+LONG = [
+    (query, (document + " ") * times)
+    for query, document in (PAIRS[0], PAIRS[4])
+    for times in (4, 9, 40)
+]
 # Contents as lists of parts, an optional instruction with words around it, and the assistant only where asked for.
 STRUCTURED = """{%- for message in messages -%}
 {%- if message.role == "system" -%}
@@ -100,6 +123,10 @@ def causal(yes, no, template, prompts=None, default=None, **more):
     return files
 
 
+def limit(tokens):
+    return {"tokenizer_config.json": {"model_max_length": tokens}}
+
+
 def cases():
     """Name, checkpoint, files, rule for the weights."""
     yield "lone token", "qwen3-kv-all-f32", causal(257, None, SYSTEM_AND_USER), None
@@ -124,6 +151,11 @@ def cases():
         "sentence_bert_config.json": {"transformer_task": "sequence-classification", "module_output_name": "scores"},
     }
     yield "encoder", "bert-gelu-f32", pairs, None
+    yield "text first", "qwen3-untied-bf16-sharded", causal(0, None, TEXT_FIRST), None
+    yield "text first, default prompt", "qwen3-kv-all-f32", causal(0, None, TEXT_FIRST, prompts, "rerank"), None
+    yield "task behind the text", "qwen2-bf16-sharded", causal(16, 15, TASK_BEHIND), None
+    yield "task behind the text, cut", "qwen2-bf16-sharded", causal(16, 15, TASK_BEHIND) | limit(120), None
+    yield "lone token, cut", "qwen3-kv-all-f32", causal(257, None, SYSTEM_AND_USER) | limit(64), None
     for rule in ("lm_head of its own", "lm_head equal", "lm_head alone"):
         yield rule, "qwen3-tied-f32", causal(257, 258, QWEN3), rule
 
@@ -139,11 +171,13 @@ def change_weights(folder, rule):
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def scores(folder):
+def scores(folder, pairs):
+    """Raw scores, and what `predict` makes of them by default."""
     # The reference computes in f32 on the stored weights, as in the other goldens.
     model = CrossEncoder(str(folder), local_files_only=True, device="cpu", model_kwargs={"torch_dtype": torch.float32})
-    predicted = model.predict(PAIRS, activation_fn=torch.nn.Identity(), batch_size=1, show_progress_bar=False)
-    return [float(f"{score:.9g}") for score in predicted]
+    predict = lambda **more: model.predict(pairs, batch_size=1, show_progress_bar=False, **more)
+    predicted = predict(activation_fn=torch.nn.Identity()), predict()
+    return [[float(f"{score:.9g}") for score in scores] for scores in predicted]
 
 
 def main():
@@ -160,13 +194,18 @@ def main():
             pad = next(token for token in ("<|endoftext|>", "[PAD]") if known.token_to_id(token) is not None)
             kind = "BertTokenizer" if pad == "[PAD]" else "PreTrainedTokenizerFast"
             special = {"tokenizer_class": kind, "pad_token": pad, "model_max_length": 512}
-            files = {"tokenizer_config.json": special} | files
+            cut = files.get("tokenizer_config.json", {})
+            files = files | {"tokenizer_config.json": special | cut}
+            pairs = PAIRS + LONG if cut else PAIRS
             for path, content in files.items():
                 content = content if isinstance(content, str) else json.dumps(content, indent=1) + "\n"
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_text(content)
                 files[path] = content
-            result = dict(name=name, checkpoint=checkpoint, weights=rule, files=files, scores=scores(folder))
+            raw, predicted = scores(folder, pairs)
+            result = dict(name=name, checkpoint=checkpoint, weights=rule, files=files)
+            result |= dict(pairs=pairs) if cut else {}
+            result |= dict(scores=raw, predicted=predicted)
         print(name, result["scores"])
         assert max(result["scores"]) - min(result["scores"]) > 0.5, name
         results.append(result)

@@ -24,6 +24,7 @@ from texts import corpus
 
 CASES = {
     "llama-f32": gguf.MODEL_ARCH.LLAMA,
+    "gemma-f32": gguf.MODEL_ARCH.GEMMA,
     "qwen3-tied-f32": gguf.MODEL_ARCH.QWEN3,
     "xlm-roberta-f32": gguf.MODEL_ARCH.BERT,
     "bert-gelu-f32": gguf.MODEL_ARCH.BERT,
@@ -113,6 +114,27 @@ def add_unigram(writer, file, size):
         getattr(writer, f"add_{name}_token_id")(id)
 
 
+def add_gemma(writer, file, size):
+    """As from `tokenizer.model`, whose scores fall from piece to piece."""
+    vocab = sorted(file["model"]["vocab"], key=file["model"]["vocab"].get)
+    special = {token["content"] for token in file["added_tokens"]}
+    kind = lambda token: (
+        TokenType.UNKNOWN if token == "<unk>"
+        else TokenType.CONTROL if token in special
+        else TokenType.BYTE if token.startswith("<0x")
+        else TokenType.NORMAL
+    )
+    types = [kind(token) for token in vocab] + [TokenType.UNUSED] * (size - len(vocab))
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(vocab + [f"[PAD{i}]" for i in range(len(vocab), size)])
+    writer.add_token_scores([-float(i) for i in range(size)])
+    writer.add_token_types(types)
+    writer.add_add_space_prefix(False)
+    for name, token in {"pad": "<pad>", "eos": "<eos>", "bos": "<bos>", "unk": "<unk>"}.items():
+        getattr(writer, f"add_{name}_token_id")(vocab.index(token))
+
+
 def ligature_table():
     """sentencepiece's form of a table (a length, a double array, texts) that makes fi of U+FB01 and nothing else."""
     units = numpy.zeros(0x400, dtype="<u4")
@@ -129,6 +151,8 @@ def add_tokenizer(writer, file, size):
         add_wordpiece(writer, file, size)
     elif kind == "Unigram":
         add_unigram(writer, file, size)
+    elif file["model"]["byte_fallback"]:
+        add_gemma(writer, file, size)
     else:
         add_byte_level(writer, file, size, "llama-bpe" if file["model"]["ignore_merges"] else "qwen2")
 
@@ -171,6 +195,8 @@ def convert(folder, out, arch):
         if arch == gguf.MODEL_ARCH.QWEN3 and "embed_tokens" in name:
             rows = [file["model"]["vocab"][answer] for answer in ("yes", "no")]
             writer.add_tensor("cls.output.weight", numpy.ascontiguousarray(values[rows]))
+        if arch == gguf.MODEL_ARCH.GEMMA and name.endswith("norm.weight"):
+            values = values + 1
         name = name.removeprefix("roberta.").removeprefix("bert.")
         if arch == gguf.MODEL_ARCH.LLAMA and ".q_proj." in name:
             values = neighbours(values, config["num_attention_heads"])

@@ -6,6 +6,7 @@ from collections import Counter
 
 from tokenizers import AddedToken, Regex, Tokenizer
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from transformers.convert_slow_tokenizer import generate_merges
 
 from texts import corpus
 
@@ -47,12 +48,15 @@ def words(pre, normalizer):
     return sorted(counts.items())
 
 
-def bpe_merges(pre, normalizer, wanted):
+ANSWERS = [("y", "e"), ("ye", "s"), ("n", "o"), ("t", "r"), ("tr", "u"), ("tru", "e")]
+ANSWERS += [("f", "a"), ("fa", "l"), ("fal", "s"), ("fals", "e")]
+
+
+def bpe_merges(pre, normalizer, wanted, first=ANSWERS):
     """Plain byte-pair encoding; ties go to the pair that sorts first, so that every run gives the same merges.
     The answers are single tokens, so theirs come first."""
     corpus_words = [[list(word), count] for word, count in words(pre, normalizer)]
-    merges = [("y", "e"), ("ye", "s"), ("n", "o"), ("t", "r"), ("tr", "u"), ("tru", "e")]
-    merges += [("f", "a"), ("fa", "l"), ("fal", "s"), ("fals", "e")]
+    merges = list(first)
     for pair in merges:
         apply_merge(corpus_words, pair)
     while len(merges) < wanted:
@@ -108,6 +112,38 @@ def llama(size=500):
         ]
     )
     return tokenizer
+
+
+def sentencepiece_bpe(special, normalizer, pre_tokenizer, prefix, size):
+    """sentencepiece's BPE: spaces are U+2581, and bytes stand for what the vocabulary lacks."""
+    pre = pre_tokenizers.Metaspace(prepend_scheme=prefix)
+    plain = normalizers.Sequence([])
+    letters = sorted({letter for word, _ in words(pre, plain) for letter in word} | set("Yes"))
+    vocab = special + [f"<0x{byte:02X}>" for byte in range(256)] + letters
+    merges = bpe_merges(pre, plain, size - len(vocab), [("Y", "e"), ("Ye", "s")])
+    vocab += ["".join(pair) for pair in merges]
+    vocab = {token: i for i, token in enumerate(vocab)}
+    # A piece is made of any two others, in the order of scores, which fall from piece to piece.
+    normal = {token: -float(i) for token, i in vocab.items() if i >= len(special) + 256}
+    merges = generate_merges(vocab, normal)
+    tokenizer = Tokenizer(models.BPE(vocab, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, pre_tokenizer
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special])
+    return tokenizer
+
+
+def minicpm(size=640):
+    """Like Llama 2 and MiniCPM, as `LlamaTokenizer` sets it up: a space before each text."""
+    pre = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    return sentencepiece_bpe(["<unk>", "<s>", "</s>"], None, pre, "always", size)
+
+
+def gemma(size=640):
+    """Like Gemma, as `GemmaTokenizer` sets it up."""
+    pre = pre_tokenizers.Split(" ", "merged_with_previous")
+    special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
+    return sentencepiece_bpe(special, normalizers.Replace(" ", "\u2581"), pre, "never", size)
 
 
 def modernbert(size=540):

@@ -86,6 +86,9 @@ pub trait Ops: Backend {
         map: Affine<'_, Self::Weight<'_>>,
     ) -> Result<Self::Tensor>;
 
+    /// `factor * x`, element by element.
+    fn scaled(&self, x: Self::Tensor, factor: f32) -> Result<Self::Tensor>;
+
     /// `activation(gate) * up`, element by element.
     fn gate(
         &self,

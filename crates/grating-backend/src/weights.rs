@@ -31,17 +31,25 @@ pub struct TensorRef<'a> {
     pub shape: &'a [usize],
     /// Whether products with it are taken in f32 whatever the backend's precision: the scoring head's.
     pub unrounded: bool,
+    /// Whether a vector's elements are stored less one, which is added in f32: norms that begin at the identity.
+    pub one_added: bool,
 }
 
 impl<'a> TensorRef<'a> {
     /// Tensor `index` of its block.
     pub const fn new(index: usize, format: Format, shape: &'a [usize]) -> Self {
-        TensorRef { index, format, shape, unrounded: false }
+        TensorRef { index, format, shape, unrounded: false, one_added: false }
     }
 
     /// With products in f32 whatever the backend's precision, or not.
     #[must_use]
     pub const fn with_unrounded(self, unrounded: bool) -> Self {
         TensorRef { unrounded, ..self }
+    }
+
+    /// With one added to the elements of a vector, or not.
+    #[must_use]
+    pub const fn with_one_added(self, one_added: bool) -> Self {
+        TensorRef { one_added, ..self }
     }
 }

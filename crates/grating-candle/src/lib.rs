@@ -102,7 +102,10 @@ impl Backend for CandleOps {
 
     fn bind(&self, slot: &Self::Slot, tensor: TensorRef<'_>) -> Result<Tensor> {
         let bytes = slot.bytes(tensor.index);
-        run(|| weights::decode(tensor.format, tensor.shape, bytes, &self.device))
+        run(|| {
+            let elements = weights::decode(tensor.format, tensor.shape, bytes, &self.device)?;
+            if tensor.one_added { elements + 1.0 } else { Ok(elements) }
+        })
     }
 
     fn layout(&self, rows: &Ragged) -> Result<CandleLayout> {
@@ -193,6 +196,10 @@ impl Ops for CandleOps {
 
     fn linear_add(&self, sum: Tensor, x: &Tensor, map: Affine<'_, Tensor>) -> Result<Tensor> {
         run(|| sum + affine(x, &map)?)
+    }
+
+    fn scaled(&self, x: Tensor, factor: f32) -> Result<Tensor> {
+        run(|| x.affine(f64::from(factor), 0.0))
     }
 
     fn gate(&self, gate: Tensor, up: &Tensor, activation: Activation) -> Result<Tensor> {

@@ -179,6 +179,10 @@ pub(crate) struct RerankArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Memory and speed")]
 pub(crate) struct EngineArgs {
+    /// Run only so many layers and take the score of the head after them: for models with a head for each of the later
+    /// layers (bge-reranker-v2-minicpm-layerwise).
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) cutoff_layers: Option<usize>,
     /// Most memory that the process may use, e.g. 200MiB or 1GB.
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) memory_budget: Option<u64>,

@@ -36,6 +36,9 @@ pub(crate) fn builder(source: ModelSource, args: &EngineArgs) -> RerankerBuilder
     if let Some(bytes) = args.memory_budget {
         builder = builder.memory_budget(bytes);
     }
+    if let Some(layers) = args.cutoff_layers {
+        builder = builder.cutoff_layers(layers);
+    }
     if let Some(tokens) = args.chunk_tokens {
         builder = builder.chunk_tokens(tokens);
     }

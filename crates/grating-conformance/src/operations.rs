@@ -137,7 +137,10 @@ impl Work for Norms {
             1 => ops.copied(&layer)?,
             _ => ops.layer_norm(x, &whole, None, 1e-3)?,
         };
-        let all = [rms, heads, layer, plain].map(|x| download(ops, &x));
+        let shape = [columns];
+        let from_one = TensorRef::new(0, Format::F32, &shape).with_one_added(true);
+        let from_one = ops.rms_norm(&layer, &ops.bind(&slot, from_one)?, 1e-5)?;
+        let all = [rms, heads, layer, plain, from_one].map(|x| download(ops, &x));
         Ok(all.into_iter().collect::<Result<Vec<_>>>()?.concat())
     }
 }
@@ -150,7 +153,7 @@ struct Pointwise {
 impl Work for Pointwise {
     fn run<B: Ops>(&self, ops: &B) -> Result<Vec<f32>> {
         let Pointwise { rows, columns } = *self;
-        let mut all = Vec::new();
+        let mut all = download(ops, &ops.scaled(tensor(ops, 5, rows, columns)?, -0.375)?)?;
         for activation in [
             Activation::Silu,
             Activation::GeluErf,

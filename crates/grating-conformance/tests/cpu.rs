@@ -62,7 +62,8 @@ fn a_candidate_scores_the_same_to_the_bit_alone_in_company_and_after_a_shared_pr
             let text = std::slice::from_ref(text);
             let alone = pool.install(|| trace(&ops, &loaded, &checkpoint, text, 0));
             for (layer, scores) in alone.iter().enumerate() {
-                assert_eq!(scores[0].0, together[layer][candidate].0, "{candidate} after {layer}");
+                let score = together[layer].get(candidate);
+                assert_eq!(scores.first(), score, "{candidate} after {layer}");
             }
         }
         if loaded.model.can_share_prefix() {

@@ -71,10 +71,14 @@ impl Backend for CpuOps {
     }
 
     fn bind<'s>(&self, slot: &'s Self::Slot, tensor: TensorRef<'_>) -> Result<CpuWeight<'s>> {
-        let TensorRef { index, format, shape, unrounded, .. } = tensor;
+        let TensorRef { index, format, shape, unrounded, one_added, .. } = tensor;
         let bytes = slot.bytes(index);
         let [rows, columns] = *shape else {
-            return Ok(CpuWeight::Vector(elements(format, shape, bytes)?));
+            let mut vector = elements(format, shape, bytes)?;
+            if one_added {
+                vector.iter_mut().for_each(|x| *x += 1.0);
+            }
+            return Ok(CpuWeight::Vector(vector));
         };
         let matrix = Matrix::new(format, rows, columns, bytes).map_err(BackendError::failed)?;
         let precision = if unrounded { Precision::Full } else { self.precision };

@@ -50,6 +50,11 @@ impl Ops for CpuOps {
         Ok(sum)
     }
 
+    fn scaled(&self, mut x: CpuTensor, factor: f32) -> Result<CpuTensor> {
+        self.clock.time(Operation::Activation, || kernels::scale(&mut x.data, factor));
+        Ok(x)
+    }
+
     fn gate(
         &self,
         mut gate: CpuTensor,

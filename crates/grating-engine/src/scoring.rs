@@ -1,4 +1,7 @@
 //! Scores of a chunk's candidates from their hidden states: by a readout where there is one, else by the model's head.
+//!
+//! After a layer that has neither, all candidates score 0: equal scores decide nothing, whatever the policy, so that a
+//! pruner and its replay on a trace see the same, and see nothing there.
 
 use grating_backend::Ops;
 use grating_model::{Head, Logit};
@@ -32,6 +35,8 @@ enum InFlight<B: Ops> {
     Outputs(B::Pending),
     /// Hidden states, `[candidates, hidden]`, and the head's outputs where no readout makes scores of them.
     States(B::Pending, Option<B::Pending>),
+    /// Nothing scores there.
+    Nothing,
 }
 
 /// Normalised hidden states of the scored tokens, `[layer][candidate * hidden]`.
@@ -82,14 +87,15 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
         let outputs = match by_readout {
             true => None,
             false => {
-                let outputs =
-                    on.model.outputs(on.ops, self.head, scored).map_err(|e| on.fail(e))?;
-                Some(on.ops.read(&outputs).map_err(fail)?)
+                let outputs = on.model.outputs(on.ops, self.head, layer, scored);
+                let outputs = outputs.map_err(|e| on.fail(e))?;
+                outputs.map(|outputs| on.ops.read(&outputs)).transpose().map_err(fail)?
             }
         };
         let pending = match (states, outputs) {
             (Some(states), outputs) => InFlight::States(states, outputs),
-            (None, outputs) => InFlight::Outputs(outputs.expect("scores come from somewhere")),
+            (None, Some(outputs)) => InFlight::Outputs(outputs),
+            (None, None) => InFlight::Nothing,
         };
         let candidates = chunk.members.iter().map(|member| member.candidate).collect();
         Ok(Unread { layer, candidates, pending })
@@ -99,7 +105,9 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
     pub(crate) fn wait(&mut self, on: Executor<'_, B>, unread: Unread<B>) -> Result<Vec<Score>> {
         let Unread { layer, candidates, pending } = unread;
         let wait = |pending: B::Pending| on.ops.wait(pending).map_err(|e| on.fail(e));
+        let ties = || vec![Logit(0.0); candidates.len()];
         let logits = match pending {
+            InFlight::Nothing => ties(),
             InFlight::Outputs(outputs) => self.head.logits(wait(outputs)?),
             InFlight::States(states, outputs) => {
                 let states = normalised(wait(states)?, candidates.len());
@@ -110,9 +118,8 @@ impl<'a, 'w, B: Ops> Scoring<'a, 'w, B> {
                     (None, Some(readout)) => {
                         states.iter().map(|s| Logit(readout.score(s))).collect()
                     }
-                    (outputs, _) => {
-                        self.head.logits(wait(outputs.expect("without a readout the head scores"))?)
-                    }
+                    (Some(outputs), _) => self.head.logits(wait(outputs)?),
+                    (None, None) => ties(),
                 }
             }
         };
@@ -209,7 +216,7 @@ mod tests {
         /// What the head says of the scored rows.
         fn by_head(&self) -> Vec<Score> {
             let scored = self.tensor(&SCORED);
-            let logits = self.on.model.scores(self.on.ops, self.head, &scored).unwrap();
+            let logits = self.on.model.scores(self.on.ops, self.head, 0, &scored).unwrap().unwrap();
             MEMBERS.iter().map(|member| member.candidate).zip(logits).collect()
         }
 

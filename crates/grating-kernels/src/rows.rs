@@ -54,6 +54,11 @@ pub fn layer_norm_in_place(
     );
 }
 
+/// `x = factor * x`.
+pub fn scale(x: &mut [f32], factor: f32) {
+    x.par_chunks_mut(TASK).for_each(|x| x.iter_mut().for_each(|x| *x *= factor));
+}
+
 /// `x = activation(x)`.
 pub fn activate(isa: Isa, x: &mut [f32], activation: Activation) {
     x.par_chunks_mut(TASK)

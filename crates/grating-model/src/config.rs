@@ -24,6 +24,8 @@ pub enum Form {
     YesNo,
     /// A classification head with one label.
     SequenceClassification,
+    /// A head with one output for each of the later layers.
+    LayerHeads,
 }
 
 impl Form {
@@ -32,6 +34,7 @@ impl Form {
         match self {
             Form::YesNo => "yes/no language-model head",
             Form::SequenceClassification => "sequence classification, one label",
+            Form::LayerHeads => "a head for each of the later layers",
         }
     }
 }
@@ -109,7 +112,7 @@ impl ModelConfig {
                 raw.max_position_embeddings,
                 MAX_ROWS,
             )?,
-            tied: raw.tie_word_embeddings.unwrap_or(false),
+            tied: raw.tie_word_embeddings.unwrap_or(family.definition().tied),
             tokenizer_class: raw.tokenizer_class.clone(),
         };
         let spec = (family.definition().spec)(&raw, &config)?;

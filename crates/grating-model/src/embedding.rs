@@ -117,6 +117,9 @@ impl<'w, B: Ops> Stem<'w, B> {
         }
         let x = ops.written(ids.len(), width, |x| -> Result<()> {
             rows.rows(parts.tokens.tensor(), &ids, x)?;
+            if let Some(factor) = spec.factor {
+                x.iter_mut().for_each(|x| *x *= factor);
+            }
             // In the reference's order: (word + type) + position.
             self.add_types(chunk, x, width);
             match (&spec.positions, &parts.positions) {

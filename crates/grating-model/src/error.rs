@@ -29,6 +29,16 @@ pub enum ModelError {
         /// What the file says.
         found: String,
     },
+    /// The model cannot be cut to so many layers.
+    #[error(
+        "a model cannot end after {layers} layers: there is no head to score with; expected {expected}"
+    )]
+    Cutoff {
+        /// As asked for.
+        layers: usize,
+        /// Layers after which there is a head.
+        expected: String,
+    },
     /// The architecture is none of the families here.
     #[error(
         "architecture `{found}` is not supported; supported are {supported}. \

@@ -6,9 +6,11 @@ mod bert_layers;
 mod camembert;
 mod distilbert;
 mod electra;
+mod gemma;
 mod gte;
 mod llama;
 mod llama_layers;
+mod minicpm;
 mod modernbert;
 mod qwen2;
 mod qwen3;
@@ -25,7 +27,7 @@ use crate::template::PairTemplate;
 use crate::tokenize::TokenizerClass;
 
 /// Every family, in the order in which messages list their architectures.
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 13] = [
     Family(&qwen3::FAMILY),
     Family(&xlm_roberta::FAMILY),
     Family(&bert::FAMILY),
@@ -37,6 +39,8 @@ const FAMILIES: [Family; 11] = [
     Family(&camembert::FAMILY),
     Family(&distilbert::FAMILY),
     Family(&gte::FAMILY),
+    Family(&minicpm::FAMILY),
+    Family(&gemma::FAMILY),
 ];
 
 /// A family of models that differ in sizes and weights only.
@@ -57,6 +61,8 @@ pub(crate) struct Definition {
     pub(crate) always_that_tokenizer: bool,
     /// Whether there may be fewer heads of keys than of queries, and of a width that `hidden_size` does not give.
     pub(crate) free_heads: bool,
+    /// Whether the language-model head is the embedding table where `config.json` does not say.
+    pub(crate) tied: bool,
     /// Whether llama.cpp stores the rows of query and key matrices so that its rotary embedding turns neighbours.
     pub(crate) neighbours_in_llama_cpp: bool,
     /// Sizes that this family's `config.json` has under names of its own: the usual name, and the own one.
@@ -72,11 +78,41 @@ pub(crate) struct Definition {
 pub(crate) enum Input {
     /// In the words of a prompt, which is the model's own.
     Prompt {
-        /// Whether Qwen3-Reranker is of this family.
-        qwen3_reranker: bool,
+        /// The family's published reranker, whose files do not say its prompt.
+        known: Option<Known>,
     },
     /// As a pair, with control tokens around them.
     Pair(PairTemplate),
+}
+
+/// A published reranker that is known by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Its prompt among [`Template::NAMES`](crate::template::Template::NAMES), which is also how the model is called.
+    pub(crate) template: &'static str,
+    /// As its authors write it.
+    pub(crate) title: &'static str,
+    /// What checkpoints that go by no name are.
+    pub(crate) unnamed: Unnamed,
+}
+
+/// What checkpoints of a family are that go by no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unnamed {
+    /// The published reranker, as far as anybody knows.
+    Assumed,
+    /// The published reranker: nothing else is of this architecture.
+    Certain,
+    /// Anything.
+    Unknown,
+}
+
+impl Known {
+    /// Whether a name is of this reranker, or of a model made from it: `qwen3_reranker_8b.Q8_0`, `Qwen3 Reranker 4B`;
+    /// not `Qwen3-VL-Reranker-2B`.
+    pub(crate) fn is_named(&self, name: &str) -> bool {
+        name.to_lowercase().replace(['_', ' '], "-").contains(self.template)
+    }
 }
 
 impl Family {
@@ -98,6 +134,14 @@ impl Family {
     /// How a query and a text become one sequence.
     pub(crate) fn input(self) -> Input {
         self.0.input
+    }
+
+    /// The published reranker of a family that reads prompts.
+    pub(crate) fn known(self) -> Option<Known> {
+        match self.0.input {
+            Input::Prompt { known } => known,
+            Input::Pair(_) => None,
+        }
     }
 
     /// Whether query and text are put into a prompt rather than read as a pair.

@@ -146,6 +146,8 @@ struct Dense<'w, B: Ops> {
 
 enum Output<'w, B: Ops> {
     Label(Linear<'w, B>),
+    /// The row of each layer, where it has one.
+    LayerLabels(Vec<Option<Linear<'w, B>>>),
     /// Rows of one or two answers.
     Answers(B::Weight<'w>, usize),
 }
@@ -166,6 +168,12 @@ impl<'w, B: Ops> Head<'w, B> {
         };
         let output = match &spec.output {
             OutputSpec::Label(label) => Output::Label(Linear::bind_unrounded(weights, label)?),
+            OutputSpec::LayerLabels(labels) => {
+                let bind = |label: &Option<_>| {
+                    label.as_ref().map(|label| Linear::bind_unrounded(weights, label)).transpose()
+                };
+                Output::LayerLabels(labels.iter().map(bind).collect::<Result<_>>()?)
+            }
             OutputSpec::Answers(rows) => {
                 let rows = rows.as_ref().expect("the rows are known once a model is loaded");
                 let count = weights.part(weights.index(rows)?).shape()[0];
@@ -186,20 +194,33 @@ impl<'w, B: Ops> Head<'w, B> {
         Ok(ops.mean_rows(normed.as_ref().unwrap_or(x), layout)?)
     }
 
-    /// The head's outputs for every row of `scored` `[s, hidden]`, which is [pooled](Self::pooled): `[s, 1]`, or `[s, 2]`
-    /// of two answers.
-    pub(crate) fn outputs(&self, ops: &B, scored: &B::Tensor) -> Result<B::Tensor> {
+    /// The head's outputs for every row of `scored` `[s, hidden]`, which is [pooled](Self::pooled) after a layer: `[s, 1]`,
+    /// or `[s, 2]` of two answers; `None` after a layer that has no head.
+    pub(crate) fn outputs(
+        &self,
+        ops: &B,
+        layer: usize,
+        scored: &B::Tensor,
+    ) -> Result<Option<B::Tensor>> {
+        let label = match &self.output {
+            Output::Label(label) => Some(label),
+            Output::LayerLabels(labels) => match &labels[layer] {
+                Some(label) => Some(label),
+                None => return Ok(None),
+            },
+            Output::Answers(..) => None,
+        };
         let norm = self.norm.as_ref().filter(|_| self.scored != Scored::Mean);
         let normed = norm.map(|norm| norm.of(ops, scored)).transpose()?; // [s, hidden]
         let x = normed.as_ref().unwrap_or(scored);
         let dense = self.dense.as_ref().map(|dense| dense.forward(ops, x)).transpose()?; // [s, hidden]
         let x = dense.as_ref().unwrap_or(x);
-        match &self.output {
-            Output::Label(label) => label.forward(ops, x),
-            Output::Answers(rows, _) => {
+        match (label, &self.output) {
+            (None, Output::Answers(rows, _)) => {
                 let [outputs] = ops.linear(x, [Affine { weight: rows, bias: None }])?;
-                Ok(outputs)
+                Ok(Some(outputs))
             }
+            (label, _) => label.map(|label| label.forward(ops, x)).transpose(),
         }
     }
 

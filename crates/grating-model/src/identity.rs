@@ -13,7 +13,7 @@ use self::names::Named;
 use self::sentence_transformers::{Input, Modules, Settings, other_model};
 use crate::config::{Form, ModelConfig};
 use crate::error::{ModelError, Result};
-use crate::families::Input as ModelInput;
+use crate::families::{Input as ModelInput, Known, Unnamed};
 use crate::side_files::{ADAPTER, MODULES, ModelName, SideFiles};
 use crate::template::{Answer, GratingJson, PairTemplate, Template, YesNoTemplate};
 
@@ -129,7 +129,8 @@ impl Evidence<'_> {
     }
 
     fn of_prompt(&self, settings: &Settings, config: &Value) -> Result<PromptChoice> {
-        let named = names::named(self.side_files, config, self.checkpoint);
+        let known = self.config.family.known();
+        let named = names::named(known, self.side_files, config, self.checkpoint);
         let gguf_template = match self.checkpoint.metadata().get("tokenizer.chat_template") {
             Some(GgufValue::Text(text)) => Some(text.as_str()),
             _ => None,
@@ -143,7 +144,7 @@ impl Evidence<'_> {
         let template = input.chat_template(self.side_files, gguf_template)?;
         match self.config.form {
             Form::YesNo => self.of_logit_score(&modules, settings, &input, template, &named),
-            Form::SequenceClassification => {
+            Form::SequenceClassification | Form::LayerHeads => {
                 self.of_classifier(&modules, settings, &input, template, named)
             }
         }
@@ -193,12 +194,14 @@ impl Evidence<'_> {
             }
         };
         // Older copies of Qwen3-Reranker have a chat's template beside the new files.
-        let Named::Qwen3Reranker(name) = named else { return Err(why) };
+        let (Named::Known(name), Some(known)) = (named, self.config.family.known()) else {
+            return Err(why);
+        };
         if template.is_some_and(|template| template.is_for_pairs()) {
             return Err(why);
         }
         let reason = format!("{asks}, and {} is `{}`", name.stated_by, name.name);
-        let mut choice = PromptChoice::by_name(reason);
+        let mut choice = PromptChoice::by_name(known, reason);
         if let Template::YesNo(template) = &mut choice.template {
             (template.yes, template.no) = (yes, no);
             let grating_json = serde_json::json!({ "template": template }).to_string();
@@ -246,6 +249,11 @@ impl Evidence<'_> {
         template: Option<ChatTemplate>,
     ) -> Result<PromptChoice> {
         let classifier = self.config.form == Form::SequenceClassification;
+        let architecture = &self.config.architecture;
+        let known = self.config.family.known();
+        if let Some(known) = known.filter(|known| known.unnamed == Unnamed::Certain) {
+            return Ok(PromptChoice::certain(known, architecture));
+        }
         if let Some(template) = template.as_ref().filter(|template| template.is_for_pairs()) {
             let settings = Settings::default();
             let own = self.own_template(template, &settings, "yes".into(), Some("no".into()));
@@ -259,30 +267,36 @@ impl Evidence<'_> {
             let reason = format!("{} makes it", template.file);
             return Ok(PromptChoice::of_files(own, prompt, reason));
         }
-        if self.config.family.input() != (ModelInput::Prompt { qwen3_reranker: true }) {
-            return Err(ModelError::NoTemplate { architecture: self.config.architecture.clone() });
-        }
+        let no_template = || ModelError::NoTemplate { architecture: architecture.clone() };
+        let known = known.ok_or_else(no_template)?;
         let another = |name: &ModelName| format!("{} is {}", name.stated_by, quoted(&name.name));
         match (named, template) {
-            (Named::Qwen3Reranker(name), _) => Ok(PromptChoice::by_name(another(&name))),
-            (Named::Nothing, None) => Ok(PromptChoice::assumed()),
+            (Named::Known(name), _) => Ok(PromptChoice::by_name(known, another(&name))),
+            (Named::Nothing, None) if known.unnamed == Unnamed::Assumed => {
+                Ok(PromptChoice::assumed(known))
+            }
+            (Named::Nothing, None) => Err(no_template()),
             (named, template) => {
                 let (file, says) = match (&named, &template) {
                     (Named::Otherwise(name), _) => (
                         name.stated_by.clone(),
-                        format!("is {}, not a Qwen3-Reranker", quoted(&name.name)),
+                        format!("is {}, not a {}", quoted(&name.name), known.title),
                     ),
                     (_, Some(template)) => {
                         (template.file.clone(), "is for chats and not for pairs".into())
                     }
                     (_, None) => unreachable!("silence is above"),
                 };
-                if classifier {
-                    return Ok(PromptChoice::of_classifier_by_guess(&file, &says));
+                if classifier && known.unnamed == Unnamed::Assumed {
+                    return Ok(PromptChoice::of_classifier_by_guess(
+                        known,
+                        architecture,
+                        &file,
+                        &says,
+                    ));
                 }
                 let says = format!(
-                    "{says}: which prompt makes this {} a reranker is not known",
-                    self.config.architecture
+                    "{says}: which prompt makes this {architecture} a reranker is not known"
                 );
                 Err(other_model(&file, &says, GRATING_JSON))
             }
@@ -319,38 +333,54 @@ impl PromptChoice {
         }
     }
 
-    fn by_name(reason: String) -> Self {
+    fn by_name(known: Known, reason: String) -> Self {
         PromptChoice {
-            template: Template::qwen3_reranker(),
-            prompt: QWEN3_RERANKER.into(),
+            template: Template::named(known.template)
+                .expect("families name templates that are there"),
+            prompt: prompt_of(known),
             reason,
             source: PromptSource::Name {
-                grating_json: serde_json::json!({ "template": Template::NAMES[0] }).to_string(),
+                grating_json: serde_json::json!({ "template": known.template }).to_string(),
             },
             warnings: Vec::new(),
         }
     }
 
-    /// No name, no card, no chat template, no modules: bare weights, of which published ones are Qwen3-Reranker's.
-    fn assumed() -> Self {
+    /// Of an architecture that nothing but the known reranker has.
+    fn certain(known: Known, architecture: &str) -> Self {
+        let reason = format!("a {architecture} is a {}", known.title);
+        PromptChoice { source: PromptSource::Architecture, ..PromptChoice::by_name(known, reason) }
+    }
+
+    /// No name, no card, no chat template, no modules: bare weights.
+    fn assumed(known: Known) -> Self {
         let reason = "no file says anything else";
-        let warning = "no file of the model says which prompt is its own; Qwen3-Reranker's is taken. If that is right, \
-                       put a grating.json beside the weights: {\"template\": \"qwen3-reranker\"}";
-        let warnings = vec![warning.to_string()];
+        let warning = format!(
+            "no file of the model says which prompt is its own; {}'s is taken. If that is right, put a grating.json \
+             beside the weights: {{\"template\": \"{}\"}}",
+            known.title, known.template
+        );
+        let warnings = vec![warning];
         let source = PromptSource::Nothing;
-        PromptChoice { source, warnings, ..PromptChoice::by_name(reason.into()) }
+        PromptChoice { source, warnings, ..PromptChoice::by_name(known, reason.into()) }
     }
 
     /// The head of a classifier is certain; its prompt is not.
-    fn of_classifier_by_guess(file: &str, says: &str) -> Self {
+    fn of_classifier_by_guess(known: Known, architecture: &str, file: &str, says: &str) -> Self {
         let warning = format!(
-            "{file} {says}, and no file says which prompt its classification head was trained with; Qwen3-Reranker's \
-             is taken. {GRATING_JSON}"
+            "{file} {says}, and no file says which prompt its classification head was trained with; {}'s is taken. \
+             {GRATING_JSON}",
+            known.title
         );
-        let reason = "it is the only known prompt of a Qwen3ForSequenceClassification".to_string();
+        let reason = format!("it is the only known prompt of a {architecture}");
         let source = PromptSource::Nothing;
-        PromptChoice { source, warnings: vec![warning], ..PromptChoice::by_name(reason) }
+        PromptChoice { source, warnings: vec![warning], ..PromptChoice::by_name(known, reason) }
     }
+}
+
+/// What a known reranker's prompt is called.
+fn prompt_of(known: Known) -> String {
+    format!("{}'s prompt", known.title)
 }
 
 /// A LoRA adapter changes the weights that lie beside it: transformers loads it along with them.

@@ -52,7 +52,7 @@
 //!     hidden = model.feed(&ops, &model.feed_forward(layer, &weights)?, hidden)?;
 //! }
 //! let scored = model.pooled(&ops, &head, &hidden, &layout)?;
-//! for score in model.scores(&ops, &head, &scored)? {
+//! for score in model.scores(&ops, &head, model.config().layers - 1, &scored)?.expect("the last layer scores") {
 //!     println!("{score} {}", score.probability());
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -94,7 +94,7 @@ pub use model::Model;
 pub use parts::{Part, PartBuffer};
 pub use score::{Logit, Probability};
 pub use side_files::{ModelName, SideFiles};
-pub use template::{Answer, GratingJson, PairTemplate, Template, YesNoTemplate};
+pub use template::{Answer, GratingJson, PairTemplate, Template, Words, YesNoTemplate};
 pub use tokenize::{
     EncodeOptions, EncodedQuery, Encoding, TextEncoder, TokenizeError, TokenizerFiles, Wanted,
     tokenizer_differences, wordpiece_json,

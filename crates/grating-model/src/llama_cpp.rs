@@ -4,7 +4,7 @@
 use grating_io::Checkpoint;
 
 use crate::config::ModelConfig;
-use crate::spec::ModelSpec;
+use crate::spec::{ModelSpec, NormKind};
 
 /// Whether tensors go by llama.cpp's names; checkpoints of our own making keep the original ones.
 pub(crate) fn are_used(checkpoint: &Checkpoint) -> bool {
@@ -16,9 +16,19 @@ pub(crate) fn is_unused(name: &str) -> bool {
     ["rope_freqs.weight", "output.weight", "cls.output.weight"].contains(&name)
 }
 
-/// Where the conversion changes weights: the rows of some families' queries and keys go by neighbours, and the rows of
-/// the position table that no token has are gone.
+/// Where the conversion changes weights: the rows of some families' queries and keys go by neighbours, the rows of the
+/// position table that no token has are gone, and norms that count from one do not.
 pub(crate) fn follow(spec: &mut ModelSpec, config: &ModelConfig) {
+    let norms = spec
+        .layers
+        .iter_mut()
+        .flat_map(|layer| layer.attention.before.iter_mut().chain(&mut layer.feed_forward.before));
+    for norm in norms.chain(&mut spec.head.norm) {
+        // One is added there.
+        if norm.kind == NormKind::RmsFromOne {
+            norm.kind = NormKind::Rms;
+        }
+    }
     for layer in &mut spec.layers {
         if let Some(rotary) = &mut layer.attention.rotary {
             rotary.neighbours = config.family.definition().neighbours_in_llama_cpp;

@@ -21,6 +21,9 @@ pub struct LoadOptions {
     pub special_tokens_in_text: bool,
     /// Refuses a query that would have to be cut instead of cutting it.
     pub refuse_long_query: bool,
+    /// Runs only so many layers and takes the score of the head after them (`cutoff_layers` of FlagEmbedding): for models
+    /// with a head for each layer. By default all.
+    pub cutoff_layers: Option<usize>,
 }
 
 impl LoadOptions {
@@ -44,6 +47,13 @@ impl LoadOptions {
         self.refuse_long_query = refuse;
         self
     }
+
+    /// Replaces [`LoadOptions::cutoff_layers`].
+    #[must_use]
+    pub fn cutoff_layers(mut self, layers: Option<usize>) -> Self {
+        self.cutoff_layers = layers;
+        self
+    }
 }
 
 /// A model and the encoder of its texts.
@@ -56,6 +66,8 @@ pub struct LoadedModel {
     pub encoder: TextEncoder,
     /// What it was taken for, and why.
     pub identity: Identity,
+    /// What scores are divided by before they become [probabilities](crate::Logit::probability_at); as a rule 1.
+    pub temperature: f32,
 }
 
 /// As the cards of language models say, which have more positions than anyone trained them to rank with.
@@ -88,6 +100,7 @@ impl LoadedModel {
             side_files,
             checkpoint,
         };
+        let temperature = grating.as_ref().and_then(|file| file.temperature).unwrap_or(1.0);
         let (template, identity) = evidence.identify(grating)?;
         let encode = EncodeOptions {
             max_tokens,
@@ -97,10 +110,10 @@ impl LoadedModel {
         let encoder = TextEncoder::of_model(&files, &config, template, encode)?;
         let answers = match config.form {
             Form::YesNo => Some(encoder.answers()?),
-            Form::SequenceClassification => None,
+            Form::SequenceClassification | Form::LayerHeads => None,
         };
-        let model = Model::load((config, spec), checkpoint, answers)?;
-        Ok(LoadedModel { model, encoder, identity })
+        let model = Model::load((config, spec), checkpoint, answers, options.cutoff_layers)?;
+        Ok(LoadedModel { model, encoder, identity, temperature })
     }
 }
 

@@ -30,6 +30,8 @@ pub struct Model {
     embedding: EmbeddingParts,
     layers: Vec<LayerParts>,
     head: Vec<Part>,
+    /// Tensors of layers that are left out.
+    left_out: HashSet<String>,
 }
 
 /// The parts of one layer.
@@ -52,7 +54,8 @@ impl LayerParts {
 impl Model {
     /// Checks `checkpoint` against a configuration and the specs made of it: every tensor there, of the right shape and
     /// a type that can be computed on, none too many, a finite head. `answers` are the tokens of a yes/no model. A stored
-    /// head that differs from the table that `config` ties it to counts, as in transformers.
+    /// head that differs from the table that `config` ties it to counts, as in transformers. With a `cutoff` only so many
+    /// layers are the model's.
     ///
     /// # Errors
     /// A [`ModelError`] naming the tensor, what was expected and what was found.
@@ -60,7 +63,13 @@ impl Model {
         (mut config, mut spec): (ModelConfig, ModelSpec),
         checkpoint: &Checkpoint,
         answers: Option<Answers>,
+        cutoff: Option<usize>,
     ) -> Result<Self> {
+        let left_out = match cutoff {
+            Some(layers) => spec.cut(layers)?,
+            None => HashSet::new(),
+        };
+        config.layers = spec.layers.len();
         if llama_cpp::are_used(checkpoint) {
             llama_cpp::follow(&mut spec, &config);
         }
@@ -77,6 +86,7 @@ impl Model {
             embedding,
             config,
             spec,
+            left_out,
         };
         model.refuse_extra_tensors(checkpoint)?;
         Ok(model)
@@ -316,8 +326,14 @@ impl Model {
         head.pooled(ops, hidden, layout.rows())
     }
 
-    /// What the head makes of [pooled](Self::pooled) hidden states, `[sequences, hidden]`; on the host [`Head::logits`]
-    /// are the scores.
+    /// Whether there is a score after layer `layer`: most heads read every layer's hidden states, some models have one
+    /// for each of the later layers. There always is after the last one.
+    pub fn scores_after(&self, layer: usize) -> bool {
+        self.spec.head.output.scores_after(layer)
+    }
+
+    /// What the head makes of [pooled](Self::pooled) hidden states after layer `layer`, `[sequences, hidden]`; on the
+    /// host [`Head::logits`] are the scores. `None` where [there is no score](Self::scores_after).
     ///
     /// # Errors
     /// The backend's.
@@ -325,12 +341,13 @@ impl Model {
         &self,
         ops: &B,
         head: &Head<'_, B>,
+        layer: usize,
         scored: &B::Tensor,
-    ) -> Result<B::Tensor> {
-        head.outputs(ops, scored)
+    ) -> Result<Option<B::Tensor>> {
+        head.outputs(ops, layer, scored)
     }
 
-    /// The model's own score of every sequence: [`Self::outputs`], waited for.
+    /// The model's own score of every sequence after layer `layer`: [`Self::outputs`], waited for.
     ///
     /// # Errors
     /// The backend's.
@@ -338,10 +355,11 @@ impl Model {
         &self,
         ops: &B,
         head: &Head<'_, B>,
+        layer: usize,
         scored: &B::Tensor,
-    ) -> Result<Vec<Logit>> {
-        let outputs = self.outputs(ops, head, scored)?;
-        Ok(head.logits(ops.wait(ops.read(&outputs)?)?))
+    ) -> Result<Option<Vec<Logit>>> {
+        let Some(outputs) = self.outputs(ops, head, layer, scored)? else { return Ok(None) };
+        Ok(Some(head.logits(ops.wait(ops.read(&outputs)?)?)))
     }
 
     /// How the matrices of the layers are stored, one for each matrix.
@@ -370,10 +388,10 @@ impl Model {
             .chain(self.layers.iter().flat_map(|layer| &layer.parts))
             .chain(&self.head);
         let known: HashSet<&str> = parts.map(|part| part.tensor().name.as_str()).collect();
-        match checkpoint
-            .tensors()
-            .find(|t| !known.contains(t.name.as_str()) && !self.is_unused(&t.name))
-        {
+        match checkpoint.tensors().find(|t| {
+            let name = t.name.as_str();
+            !known.contains(name) && !self.left_out.contains(name) && !self.is_unused(name)
+        }) {
             Some(extra) => Err(ModelError::ExtraTensor { tensor: extra.name.clone() }),
             None => Ok(()),
         }

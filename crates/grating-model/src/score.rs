@@ -24,6 +24,11 @@ impl Logit {
         let e = (-self.0.abs()).exp();
         Probability(if self.0 >= 0.0 { 1.0 / (1.0 + e) } else { e / (1.0 + e) })
     }
+
+    /// The sigmoid of the logit divided by a temperature above 0, which models may have (zerank's is 5).
+    pub fn probability_at(self, temperature: f32) -> Probability {
+        Logit(self.0 / temperature).probability()
+    }
 }
 
 impl fmt::Display for Logit {

@@ -1,10 +1,12 @@
 //! What a model is made of, as data: its tensors, and the equation of each layer and of the head. A family's file makes
 //! it of `config.json`; nothing here runs.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use grating_backend::{Activation, AttentionSpec, Scored};
 
+use crate::error::{ModelError, Result};
 use crate::rope::RopeSpec;
 
 /// A whole model.
@@ -31,6 +33,8 @@ pub(crate) struct EmbeddingSpec {
     pub(crate) positions: Option<PositionSpec>,
     /// `[types, width]`
     pub(crate) types: Option<TensorSpec>,
+    /// What rows of tokens are multiplied by.
+    pub(crate) factor: Option<f32>,
     pub(crate) norm: Option<NormSpec>,
     /// `[hidden, width]`
     pub(crate) project: Option<LinearSpec>,
@@ -114,6 +118,8 @@ pub(crate) struct DenseSpec {
 pub(crate) enum OutputSpec {
     /// One row: the score is its product.
     Label(LinearSpec),
+    /// A row for each layer, whose product is the score after it; after some there is none.
+    LayerLabels(Vec<Option<LinearSpec>>),
     /// The rows of one or two answers of a language-model head: `logit(yes) - logit(no)`, or `logit(yes)`. Which rows of
     /// which table they are is known when answers and checkpoint are.
     Answers(Option<TensorSpec>),
@@ -132,6 +138,8 @@ pub(crate) struct NormSpec {
 pub(crate) enum NormKind {
     /// `x / sqrt(mean(x^2) + eps) * weight`
     Rms,
+    /// `x / sqrt(mean(x^2) + eps) * (1 + weight)`
+    RmsFromOne,
     /// `(x - mean(x)) / sqrt(variance(x) + eps) * weight + bias`
     Layer {
         /// None: zeros.
@@ -145,6 +153,8 @@ pub(crate) struct LinearSpec {
     /// `[out, in]`
     pub(crate) weight: TensorSpec,
     pub(crate) bias: Option<TensorSpec>,
+    /// What the product is multiplied by where it is added to a residual connection; there is no bias then.
+    pub(crate) factor: Option<f32>,
 }
 
 /// A tensor that a configuration calls for, or some rows of one.
@@ -219,7 +229,11 @@ impl Names {
         bias: bool,
     ) -> LinearSpec {
         let bias = bias.then(|| self.kind(name, llama_cpp, "bias", [out]));
-        LinearSpec { weight: self.kind(name, llama_cpp, "weight", [out, inputs]), bias }
+        LinearSpec {
+            weight: self.kind(name, llama_cpp, "weight", [out, inputs]),
+            bias,
+            factor: None,
+        }
     }
 
     /// Root mean square norm over `width` columns.
@@ -263,7 +277,8 @@ impl LinearSpec {
     /// The rows `rows` of a linear layer: one of several that are stored as one.
     pub(crate) fn rows(&self, rows: Range<usize>) -> Self {
         let part = |spec: &TensorSpec| spec.clone().rows([rows.clone()]);
-        LinearSpec { weight: part(&self.weight), bias: self.bias.as_ref().map(part) }
+        let (weight, bias) = (part(&self.weight), self.bias.as_ref().map(part));
+        LinearSpec { weight, bias, factor: self.factor }
     }
 
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &TensorSpec> {
@@ -275,7 +290,7 @@ impl NormSpec {
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &TensorSpec> {
         let bias = match &self.kind {
             NormKind::Layer { bias: Some(bias) } => Some(bias),
-            NormKind::Layer { bias: None } | NormKind::Rms => None,
+            NormKind::Layer { bias: None } | NormKind::Rms | NormKind::RmsFromOne => None,
         };
         std::iter::once(&self.weight).chain(bias)
     }
@@ -315,16 +330,53 @@ impl HeadSpec {
         let dense = self.dense.iter().flat_map(|dense| {
             dense.linear.tensors().chain(dense.norm.iter().flat_map(NormSpec::tensors))
         });
-        let (label, answers) = match &self.output {
-            OutputSpec::Label(label) => (Some(label), None),
-            OutputSpec::Answers(answers) => (None, answers.as_ref()),
+        let (labels, answers) = match &self.output {
+            OutputSpec::Label(label) => (vec![label], None),
+            OutputSpec::LayerLabels(labels) => (labels.iter().flatten().collect(), None),
+            OutputSpec::Answers(answers) => (Vec::new(), answers.as_ref()),
         };
-        let output = label.into_iter().flat_map(LinearSpec::tensors).chain(answers);
+        let output = labels.into_iter().flat_map(LinearSpec::tensors).chain(answers);
         self.norm.iter().flat_map(NormSpec::tensors).chain(dense).chain(output)
     }
 }
 
+impl OutputSpec {
+    /// Whether there is a score after a layer.
+    pub(crate) fn scores_after(&self, layer: usize) -> bool {
+        match self {
+            OutputSpec::Label(_) | OutputSpec::Answers(_) => true,
+            OutputSpec::LayerLabels(labels) => labels.get(layer).is_some_and(Option::is_some),
+        }
+    }
+}
+
 impl ModelSpec {
+    /// Leaves out what comes after the first `layers` layers, whose own head then makes the score; returns the names of
+    /// the tensors that are not needed any more.
+    ///
+    /// # Errors
+    /// [`ModelError::Cutoff`] where there is no head after so many layers.
+    pub(crate) fn cut(&mut self, layers: usize) -> Result<HashSet<String>> {
+        let all = self.layers.len();
+        let OutputSpec::LayerLabels(labels) = &mut self.head.output else {
+            return Err(ModelError::Cutoff {
+                layers,
+                expected: format!("{all}, which has the only head"),
+            });
+        };
+        if layers.checked_sub(1).and_then(|last| labels.get(last)?.as_ref()).is_none() {
+            let heads = (1..=all).filter(|n| labels[n - 1].is_some());
+            let heads = heads.map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+            return Err(ModelError::Cutoff { layers, expected: format!("one of {heads}") });
+        }
+        let heads = labels.split_off(layers);
+        let cut = self.layers.split_off(layers);
+        let layers = cut.iter().flat_map(|l| l.attention.tensors().chain(l.feed_forward.tensors()));
+        let heads = heads.iter().flatten().flat_map(LinearSpec::tensors);
+        let names = layers.chain(heads).flat_map(|t| std::iter::once(&t.name).chain(&t.aliases));
+        Ok(names.cloned().collect())
+    }
+
     /// Whether no token sees those that come after it.
     pub(crate) fn is_causal(&self) -> bool {
         self.layers.iter().all(|layer| layer.attention.attention.causal)

@@ -16,7 +16,8 @@ pub enum Template {
     Pair(PairTemplate),
 }
 
-/// A prompt of three parts that are tokenized separately and concatenated, as the reference does.
+/// A prompt of three parts that are tokenized separately and concatenated, as the reference does. Of a text that is too
+/// long the end is cut; what stands behind its place is kept.
 ///
 /// This is also the content of `template` in a `grating.json`, which lies beside the weights and makes a reranker of
 /// any supported decoder (a name in its place, `"template": "qwen3-reranker"`, is a template of [`Template::named`]):
@@ -43,8 +44,8 @@ pub struct YesNoTemplate {
     /// Before the body; its control tokens are control tokens.
     #[serde(default)]
     pub prefix: String,
-    /// With the places `{instruction}` (may be absent), `{query}` and, at its end, `{document}`.
-    pub body: String,
+    /// With the places `{query}` and `{document}`, in any order, and `{instruction}`, which may be absent.
+    pub body: Words,
     /// After the body.
     #[serde(default)]
     pub suffix: String,
@@ -56,6 +57,48 @@ pub struct YesNoTemplate {
     /// The answer that means not; `null` where the score is the logit of `yes` alone.
     #[serde(deserialize_with = "answer_or_null")]
     pub no: Option<Answer>,
+}
+
+/// Words of a template: one string, or several that are tokenized one by one, so that no token spans two of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a body is a string, or a list of strings that are tokenized one by one"
+)]
+pub enum Words {
+    /// Tokenized as one.
+    One(String),
+    /// Tokenized one by one.
+    Several(Vec<String>),
+}
+
+impl Words {
+    /// The strings that are tokenized one by one.
+    pub fn strings(&self) -> &[String] {
+        match self {
+            Words::One(words) => std::slice::from_ref(words),
+            Words::Several(strings) => strings,
+        }
+    }
+}
+
+impl From<&str> for Words {
+    fn from(words: &str) -> Self {
+        Words::One(words.into())
+    }
+}
+
+impl From<String> for Words {
+    fn from(words: String) -> Self {
+        Words::One(words)
+    }
+}
+
+/// As one text.
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.strings().iter().try_for_each(|words| f.write_str(words))
+    }
 }
 
 /// An answer of a language model; one token.
@@ -114,17 +157,41 @@ impl Template {
         })
     }
 
+    /// The prompt of bge-reranker-v2-gemma and bge-reranker-v2-minicpm-layerwise (`compute_score` of FlagEmbedding, which
+    /// tokenizes its parts one by one); what it calls the prompt is the instruction here. `start` is the token that
+    /// begins a text.
+    pub fn bge_reranker_v2(start: &str) -> Self {
+        let body = ["A: {query}", "\n", "B: {document}", "\n", "{instruction}"];
+        Template::YesNo(YesNoTemplate {
+            prefix: start.into(),
+            body: Words::Several(body.map(String::from).to_vec()),
+            suffix: String::new(),
+            default_instruction:
+                "Given a query A and a passage B, determine whether the passage contains an answer \
+                                  to the query by providing a prediction of either 'Yes' or 'No'."
+                    .into(),
+            yes: "Yes".into(),
+            no: None,
+        })
+    }
+
     /// Names of built-in templates, as a `grating.json` may give one.
-    pub const NAMES: [&str; 1] = ["qwen3-reranker"];
+    pub const NAMES: [&str; 3] =
+        ["qwen3-reranker", "bge-reranker-v2-gemma", "bge-reranker-v2-minicpm-layerwise"];
 
     /// The built-in template of this name.
     pub fn named(name: &str) -> Option<Self> {
-        (name == Template::NAMES[0]).then(Template::qwen3_reranker)
+        match name {
+            "qwen3-reranker" => Some(Template::qwen3_reranker()),
+            "bge-reranker-v2-gemma" => Some(Template::bge_reranker_v2("<bos>")),
+            "bge-reranker-v2-minicpm-layerwise" => Some(Template::bge_reranker_v2("<s>")),
+            _ => None,
+        }
     }
 }
 
 /// The file `grating.json` beside a model's weights.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with `template`")]
 #[non_exhaustive]
 pub struct GratingJson {
@@ -134,6 +201,9 @@ pub struct GratingJson {
     /// Most tokens of a candidate where the caller sets none.
     #[serde(default)]
     pub max_tokens: Option<usize>,
+    /// What scores are divided by before they become probabilities; 1 where it is absent.
+    #[serde(default)]
+    pub temperature: Option<f32>,
 }
 
 impl GratingJson {
@@ -150,6 +220,9 @@ impl GratingJson {
         let empty = |answer: &Answer| *answer == Answer::from("");
         if empty(yes) || no.as_ref().is_some_and(|no| empty(no) || yes == no) {
             return Err(fail("`yes` and `no` must be two different words".into()));
+        }
+        if file.temperature.is_some_and(|t| !(t.is_finite() && t > 0.0)) {
+            return Err(fail("`temperature` must be a number above 0".into()));
         }
         if file.max_tokens == Some(0) {
             return Err(fail("`max_tokens` must be at least 1".into()));
@@ -186,40 +259,52 @@ pub(crate) enum BodyPart {
 }
 
 impl YesNoTemplate {
-    /// The body cut at its places.
-    pub(crate) fn body_parts(&self) -> Result<Vec<BodyPart>, TokenizeError> {
-        const PLACES: [(&str, BodyPart); 3] = [
-            ("{instruction}", BodyPart::Instruction),
-            ("{query}", BodyPart::Query),
-            ("{document}", BodyPart::Document),
-        ];
-        let mut parts = Vec::new();
-        let mut rest = self.body.as_str();
-        while !rest.is_empty() {
-            let next = PLACES
-                .iter()
-                .filter_map(|(text, part)| Some((rest.find(text)?, text, part)))
-                .min_by_key(|p| p.0);
-            let Some((at, text, part)) = next else {
-                parts.push(BodyPart::Literal(rest.to_string()));
-                break;
-            };
-            if at > 0 {
-                parts.push(BodyPart::Literal(rest[..at].to_string()));
-            }
-            parts.push(part.clone());
-            rest = &rest[at + text.len()..];
-        }
-        let count = |part: &BodyPart| parts.iter().filter(|p| *p == part).count();
-        let reason = if count(&BodyPart::Query) != 1 || count(&BodyPart::Document) != 1 {
+    /// All of it as one text.
+    pub(crate) fn spelled(&self) -> String {
+        [self.prefix.as_str(), &self.body.to_string(), &self.suffix].concat()
+    }
+
+    /// The body cut at its places, string by string.
+    pub(crate) fn body_parts(&self) -> Result<Vec<Vec<BodyPart>>, TokenizeError> {
+        let strings: Vec<Vec<BodyPart>> =
+            self.body.strings().iter().map(|words| cut_at_places(words)).collect();
+        let count = |part: BodyPart| strings.iter().flatten().filter(|p| **p == part).count();
+        let reason = if count(BodyPart::Query) != 1 || count(BodyPart::Document) != 1 {
             "`body` must hold {query} and {document} once each"
-        } else if parts.last() != Some(&BodyPart::Document) {
-            "`body` must end with {document} (texts are cut at their end); put what follows into `suffix`"
+        } else if count(BodyPart::Instruction) > 1 {
+            "`body` may hold {instruction} once"
         } else {
-            return Ok(parts);
+            return Ok(strings);
         };
         Err(TokenizeError::GratingJson { reason: reason.into() })
     }
+}
+
+/// Words and places in the order in which they stand.
+fn cut_at_places(words: &str) -> Vec<BodyPart> {
+    const PLACES: [(&str, BodyPart); 3] = [
+        ("{instruction}", BodyPart::Instruction),
+        ("{query}", BodyPart::Query),
+        ("{document}", BodyPart::Document),
+    ];
+    let mut parts = Vec::new();
+    let mut rest = words;
+    while !rest.is_empty() {
+        let next = PLACES
+            .iter()
+            .filter_map(|(text, part)| Some((rest.find(text)?, text, part)))
+            .min_by_key(|p| p.0);
+        let Some((at, text, part)) = next else {
+            parts.push(BodyPart::Literal(rest.to_string()));
+            break;
+        };
+        if at > 0 {
+            parts.push(BodyPart::Literal(rest[..at].to_string()));
+        }
+        parts.push(part.clone());
+        rest = &rest[at + text.len()..];
+    }
+    parts
 }
 
 #[cfg(test)]
@@ -248,15 +333,21 @@ mod tests {
         let literal = |text: &str| BodyPart::Literal(text.into());
         assert_eq!(
             template.body_parts().unwrap(),
-            [
+            [[
                 literal("<Instruct>: "),
                 BodyPart::Instruction,
                 literal("\n<Query>: "),
                 BodyPart::Query,
                 literal("\n<Document>: "),
                 BodyPart::Document,
-            ]
+            ]]
         );
+        let several = r#"{"template":{"body":["{document}\n","{query}{x}"],"yes":"y","no":null}}"#;
+        let template = GratingJson::parse(several.as_bytes()).unwrap().template;
+        assert_eq!(template.body.to_string(), "{document}\n{query}{x}");
+        let expected =
+            [vec![BodyPart::Document, literal("\n")], vec![BodyPart::Query, literal("{x}")]];
+        assert_eq!(template.body_parts().unwrap(), expected);
     }
 
     #[test]
@@ -265,13 +356,19 @@ mod tests {
         let error = |json: &str| GratingJson::parse(json.as_bytes()).unwrap_err().to_string();
         assert!(GratingJson::parse(with("{query} {document}").as_bytes()).is_ok());
         assert!(error(&with("{query}")).contains("once each"));
-        assert!(error(&with("{query} {document} ?")).contains("suffix"));
+        assert!(GratingJson::parse(with("{document} {query} ?").as_bytes()).is_ok());
+        assert!(error(&with("{query}{document}{instruction}{instruction}")).contains("once"));
+        assert!(
+            error(&with("{query} {document}").replace("\"{query} {document}\"", "3"))
+                .contains("a list of strings")
+        );
         assert!(error("{").contains("grating.json"));
         assert!(error(r#"{"template":{"body":"{query}{document}","yes":"y"}}"#).contains("`no`"));
         let same = r#"{"template":{"body":"{query}{document}","yes":"y","no":"y"}}"#;
         assert!(error(same).contains("different"));
         assert!(error(&with("{query} {document}").replace("\"no\"", "\"No\"")).contains("`No`"));
         assert!(error(r#"{"template":"qwen4-reranker"}"#).contains("qwen3-reranker"));
+        assert!(error(r#"{"template":"qwen3-reranker","temperature":0}"#).contains("temperature"));
     }
 
     #[test]
@@ -279,7 +376,14 @@ mod tests {
         let parse = |json: &str| GratingJson::parse(json.as_bytes()).unwrap();
         let named = parse(r#"{"template":"qwen3-reranker","max_tokens":99}"#);
         assert_eq!(Template::YesNo(named.template), Template::qwen3_reranker());
-        assert_eq!(named.max_tokens, Some(99));
+        assert_eq!((named.max_tokens, named.temperature), (Some(99), None));
+        let zerank = parse(r#"{"template":"qwen3-reranker","temperature":5}"#);
+        assert_eq!(zerank.temperature, Some(5.0));
+        for name in Template::NAMES {
+            assert!(
+                matches!(Template::named(name), Some(Template::YesNo(t)) if t.body_parts().is_ok())
+            );
+        }
         let lone = parse(r#"{"template":{"body":"{query}{document}","yes":9454,"no":null}}"#);
         assert_eq!((lone.template.yes, lone.template.no), (Answer::Id(9454), None));
     }

@@ -11,6 +11,7 @@ mod differences;
 mod error;
 mod frame;
 mod guard;
+mod options;
 mod pair;
 mod pieces;
 mod prompt;
@@ -27,6 +28,7 @@ pub use self::differences::tokenizer_differences;
 pub use self::error::TokenizeError;
 use self::frame::Frame;
 use self::guard::guarded;
+pub use self::options::EncodeOptions;
 use self::pair::{Pair, PairQuery};
 use self::pieces::Source;
 use self::prompt::{Prompt, PromptQuery};
@@ -51,41 +53,6 @@ pub struct Encoding {
     pub truncated: bool,
     /// Whether the query was cut.
     pub query_truncated: bool,
-}
-
-/// What a caller may decide about texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EncodeOptions {
-    /// Most tokens of a candidate, control tokens and template included.
-    pub max_tokens: usize,
-    /// Lets names of control tokens in user text become control tokens, as the reference does by default. For
-    /// comparisons: with it a text can rewrite the prompt.
-    pub special_tokens_in_text: bool,
-    /// Refuses a query that would have to be cut ([`TokenizeError::QueryTooLong`]) instead of cutting it as the
-    /// reference does.
-    pub refuse_long_query: bool,
-}
-
-impl EncodeOptions {
-    /// At most so many tokens; names of control tokens are text, and long queries are cut.
-    pub fn new(max_tokens: usize) -> Self {
-        EncodeOptions { max_tokens, special_tokens_in_text: false, refuse_long_query: false }
-    }
-
-    /// Replaces [`EncodeOptions::special_tokens_in_text`].
-    #[must_use]
-    pub fn special_tokens_in_text(mut self, allowed: bool) -> Self {
-        self.special_tokens_in_text = allowed;
-        self
-    }
-
-    /// Replaces [`EncodeOptions::refuse_long_query`].
-    #[must_use]
-    pub fn refuse_long_query(mut self, refuse: bool) -> Self {
-        self.refuse_long_query = refuse;
-        self
-    }
 }
 
 /// A query with its instruction, encoded as far as that does not depend on the text.
@@ -299,7 +266,8 @@ impl TextEncoder {
     /// it.
     ///
     /// # Errors
-    /// [`TokenizeError::QueryTooLong`] where the options refuse a query that fills a prompt without any text.
+    /// [`TokenizeError::QueryTooLong`] where the options refuse a query that fills a prompt without any text, or the
+    /// prompt has its place behind the text, where it is never cut.
     pub fn encode_query(
         &self,
         query: &str,
@@ -326,13 +294,16 @@ impl TextEncoder {
                 let all = |text: &str| self.all_ids(text, wanted);
                 let instruction = self.beginning(instruction, 2 * room + 64, wanted)?;
                 let mut encoded = prompt.query(&all, instruction, known, room)?;
-                if known.len() < query.len() && self.options.refuse_long_query {
+                let refuses = self.options.refuse_long_query || prompt.asks_behind_text();
+                if known.len() < query.len() && refuses {
                     let count = |text| self.count(text, wanted);
                     encoded.tokens += count(query)?.saturating_sub(count(known)?);
                 }
-                let query = encoded;
-                self.refuse(query.truncated, query.tokens, room)?;
-                Ok(EncodedQuery(Before::Prompt(query)))
+                if encoded.truncated && refuses {
+                    let tokens = encoded.tokens;
+                    return Err(TokenizeError::QueryTooLong { tokens, limit: room });
+                }
+                Ok(EncodedQuery(Before::Prompt(encoded)))
             }
             Form::Pair(pair) => {
                 let (mut first, more) = self.first_ids("", query, PairQuery::most(room), wanted)?;
@@ -378,12 +349,19 @@ impl TextEncoder {
         wanted: Wanted<'_>,
     ) -> Result<Encoding, TokenizeError> {
         match (&self.form, &query.0) {
-            (Form::Prompt(prompt), Before::Prompt(query)) => {
-                let (text_ids, more) = self.first_ids(&query.lead, text, query.room, wanted)?;
+            (Form::Prompt(_), Before::Prompt(query)) => {
+                let most = query.room.saturating_add(PromptQuery::MARGIN);
+                let text_ids = self.first_ids(&query.lead, text, most, wanted)?;
+                let whole = |room| {
+                    let text = [text, &query.tail].concat();
+                    let (ids, more) = self.first_ids(&query.lead, &text, room, wanted)?;
+                    Ok((!more).then_some(ids))
+                };
+                let (ids, cut) = query.candidate(text_ids, whole)?;
                 Ok(Encoding {
-                    ids: [&query.certain, text_ids.as_slice(), &prompt.suffix].concat(),
+                    ids,
                     type_ids: Vec::new(),
-                    truncated: more && !text.is_empty(),
+                    truncated: cut && !text.is_empty(),
                     query_truncated: query.truncated,
                 })
             }
@@ -463,13 +441,8 @@ impl TextEncoder {
     fn check_limit(&self) -> Result<(), TokenizeError> {
         let (template, least) = match &self.form {
             Form::Prompt(prompt) => {
-                let (certain, lead) = prompt.before_text(
-                    &|text| self.all_ids(text, &|_| true),
-                    &prompt.default_instruction,
-                    "",
-                )?;
-                let body =
-                    certain.len() - prompt.prefix.len() + self.all_ids(&lead, &|_| true)?.len();
+                let ids = |text: &str| self.all_ids(text, &|_| true);
+                let body = prompt.query(&ids, &prompt.default_instruction, "", usize::MAX)?.tokens;
                 (prompt.frame() + body, prompt.frame() + body + 2)
             }
             Form::Pair(pair) => (pair.frame.len(), pair.frame.len() + 2),

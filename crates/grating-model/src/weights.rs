@@ -132,12 +132,17 @@ impl<'s, B: Backend> LayerWeights<'s, B> {
 
     /// The weight that `spec` calls for.
     pub(crate) fn bind(&self, spec: &TensorSpec) -> Result<B::Weight<'s>> {
-        self.bound(self.index(spec)?, false)
+        self.bound(self.index(spec)?, |tensor| tensor)
+    }
+
+    /// [`Self::bind`] for a vector that is stored less one.
+    pub(crate) fn bind_from_one(&self, spec: &TensorSpec) -> Result<B::Weight<'s>> {
+        self.bound(self.index(spec)?, |tensor| tensor.with_one_added(true))
     }
 
     /// [`Self::bind`] for the scoring head, whose products are never rounded.
     pub(crate) fn bind_unrounded(&self, spec: &TensorSpec) -> Result<B::Weight<'s>> {
-        self.bound(self.index(spec)?, true)
+        self.bound(self.index(spec)?, |tensor| tensor.with_unrounded(true))
     }
 
     /// The weight that `spec` calls for, where there is one.
@@ -159,14 +164,18 @@ impl<'s, B: Backend> LayerWeights<'s, B> {
         &self.parts[index]
     }
 
-    fn bound(&self, index: usize, unrounded: bool) -> Result<B::Weight<'s>> {
+    fn bound(
+        &self,
+        index: usize,
+        with: impl FnOnce(TensorRef<'s>) -> TensorRef<'s>,
+    ) -> Result<B::Weight<'s>> {
         let part = &self.parts[index];
         let found = part.dtype();
         let format = format_of(found).ok_or_else(|| ModelError::UnsupportedDtype {
             tensor: part.tensor().name.clone(),
             found,
         })?;
-        let tensor = TensorRef::new(index, format, part.shape()).with_unrounded(unrounded);
+        let tensor = with(TensorRef::new(index, format, part.shape()));
         Ok(self.backend.bind(self.slot, tensor)?)
     }
 }

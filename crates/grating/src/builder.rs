@@ -30,6 +30,7 @@ pub struct RerankerBuilder {
     revision: Option<String>,
     threads: Option<usize>,
     max_length: Option<usize>,
+    cutoff_layers: Option<usize>,
     instruction: Option<String>,
     settings: Settings,
     machine: Machine,
@@ -116,6 +117,13 @@ impl RerankerBuilder {
     /// and never more than the model's positions.
     pub fn max_length(mut self, tokens: usize) -> Self {
         self.max_length = Some(tokens);
+        self
+    }
+
+    /// Runs only so many layers and takes the score of the head after them, for models that have a head for each of the
+    /// later layers (bge-reranker-v2-minicpm-layerwise); others are refused. By default all.
+    pub fn cutoff_layers(mut self, layers: usize) -> Self {
+        self.cutoff_layers = Some(layers);
         self
     }
 
@@ -284,12 +292,13 @@ impl RerankerBuilder {
         let options = grating_model::LoadOptions::default()
             .max_tokens(self.max_length)
             .special_tokens_in_text(self.special_tokens_in_text)
-            .refuse_long_query(self.refuse_long_query);
-        let LoadedModel { model, encoder, identity, .. } =
-            files.load(options).map_err(|source| Error::of_model(&files.name, source))?;
-        let fingerprint = Fingerprint::new(&files, &identity);
+            .refuse_long_query(self.refuse_long_query)
+            .cutoff_layers(self.cutoff_layers);
+        let loaded = files.load(options).map_err(|source| Error::of_model(&files.name, source))?;
+        let fingerprint = Fingerprint::new(&files, &loaded.identity);
         let ModelFiles { name, checkpoint, profile: shipped, .. } = files;
-        let info = ModelInfo::new(&name, &model, &checkpoint, &encoder, identity);
+        let info = ModelInfo::new(&name, &checkpoint, &loaded);
+        let LoadedModel { model, encoder, .. } = loaded;
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
             .thread_name(|i| format!("grating-worker-{i}"))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use grating_io::{Checkpoint, TensorInfo};
-use grating_model::{Identity, LoadOptions, LoadedModel, Model, Part, TextEncoder};
+use grating_model::{Identity, LoadOptions, LoadedModel, Part};
 use serde::Serialize;
 
 use crate::error::{Error, Result};
@@ -33,6 +33,8 @@ pub struct ModelInfo {
     /// What `CrossEncoder.predict` of sentence-transformers makes of a score, where the files say it: `Sigmoid`
     /// (which is [`Ranked::score`](crate::Ranked::score)), `Identity` (which is its raw score) or another.
     pub activation: Option<String>,
+    /// What scores are divided by before they become probabilities (`temperature` in `grating.json`); as a rule 1.
+    pub temperature: f32,
     /// What to look at in the model's files.
     pub warnings: Vec<String>,
     /// Transformer blocks.
@@ -70,13 +72,9 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
-    pub(crate) fn new(
-        name: &str,
-        model: &Model,
-        checkpoint: &Checkpoint,
-        encoder: &TextEncoder,
-        identity: Identity,
-    ) -> Self {
+    pub(crate) fn new(name: &str, checkpoint: &Checkpoint, loaded: &LoadedModel) -> Self {
+        let LoadedModel { model, encoder, identity, temperature, .. } = loaded;
+        let identity: Identity = identity.clone();
         let config = model.config();
         let bytes = |parts: &[Part]| parts.iter().map(|p| p.byte_len() as u64).sum::<u64>();
         let dtypes: BTreeSet<String> = checkpoint.tensors().map(|t| t.dtype.to_string()).collect();
@@ -90,6 +88,7 @@ impl ModelInfo {
             prompt: identity.prompt,
             prompt_reason: identity.reason,
             activation: identity.activation,
+            temperature: *temperature,
             warnings: identity.warnings,
             layers: config.layers,
             hidden: config.hidden,
@@ -162,10 +161,7 @@ pub fn inspect(source: &ModelSource) -> Result<ModelReport> {
     let files = files::open(source, crate::builder::fetch_quietly)?;
     let loaded = files.load(LoadOptions::default());
     let (info, problem) = match loaded {
-        Ok(LoadedModel { model, encoder, identity, .. }) => {
-            let info = ModelInfo::new(&files.name, &model, &files.checkpoint, &encoder, identity);
-            (Some(info), None)
-        }
+        Ok(loaded) => (Some(ModelInfo::new(&files.name, &files.checkpoint, &loaded)), None),
         Err(source) => (None, Some(Error::of_model(&files.name, source).to_string())),
     };
     let tensors =

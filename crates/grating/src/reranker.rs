@@ -252,6 +252,7 @@ impl Reranker {
             audited,
             auditor: Arc::clone(&self.auditor),
             layers: self.info.layers,
+            temperature: self.info.temperature,
             threads,
             tokenize,
             before: called.elapsed(),

@@ -16,7 +16,7 @@ use crate::selection::Ranked;
 pub struct LastScore {
     /// Index of the text in the request.
     pub index: usize,
-    /// Probability that the text is relevant: the sigmoid of `raw_score`.
+    /// Probability that the text is relevant: the sigmoid of `raw_score` over the model's temperature.
     pub score: Probability,
     /// The model's own output; in a [ranking](crate::Selection::ranking) it may be `altered`.
     pub raw_score: Logit,
@@ -51,16 +51,19 @@ pub(crate) struct Scores {
     pub(crate) k: usize,
     /// The model's last layer.
     pub(crate) last: usize,
+    /// What scores are divided by before they become probabilities.
+    pub(crate) temperature: f32,
 }
 
 impl Scores {
-    /// Of a model of so many layers.
+    /// Of a model of so many layers and this temperature.
     pub(crate) fn new(
         scored: &mut JobOutput,
         places: DistinctMap,
         truncated: Vec<bool>,
         k: usize,
         layers: usize,
+        temperature: f32,
     ) -> Self {
         let (accepted, nobody_dropped) = match &scored.selected {
             Some(selected) => (places.expand(selected), false),
@@ -76,6 +79,7 @@ impl Scores {
             nobody_dropped,
             k,
             last: layers - 1,
+            temperature,
         }
     }
 
@@ -127,11 +131,13 @@ impl Scores {
         let accepted = accepted.len();
         for at in (1..accepted).rev() {
             let floor = ranking[at].raw_score;
-            ranking[at - 1].alter(|own| if own.0 < floor.0 { floor } else { own });
+            ranking[at - 1]
+                .alter(self.temperature, |own| if own.0 < floor.0 { floor } else { own });
         }
         for at in accepted.max(1)..ranking.len() {
             let ceiling = ranking[at - 1].raw_score;
-            ranking[at].alter(|own| if own.0 > ceiling.0 { ceiling } else { own });
+            ranking[at]
+                .alter(self.temperature, |own| if own.0 > ceiling.0 { ceiling } else { own });
         }
         ranking
     }
@@ -141,7 +147,7 @@ impl Scores {
         let (raw_score, layer) = (self.logits[of], self.layers[of]);
         LastScore {
             index,
-            score: raw_score.probability(),
+            score: raw_score.probability_at(self.temperature),
             raw_score,
             layer,
             is_final: layer == self.last,
@@ -154,10 +160,10 @@ impl Scores {
 }
 
 impl LastScore {
-    fn alter(&mut self, to: impl FnOnce(Logit) -> Logit) {
+    fn alter(&mut self, temperature: f32, to: impl FnOnce(Logit) -> Logit) {
         let raw_score = to(self.raw_score);
         self.altered |= raw_score != self.raw_score;
-        (self.raw_score, self.score) = (raw_score, raw_score.probability());
+        (self.raw_score, self.score) = (raw_score, raw_score.probability_at(temperature));
     }
 }
 
@@ -218,6 +224,7 @@ mod tests {
             nobody_dropped: false,
             k,
             last: 2,
+            temperature: 1.0,
         }
     }
 
@@ -281,6 +288,7 @@ mod tests {
             nobody_dropped: false,
             k,
             last: layers - 1,
+            temperature: 1.0,
         }
     }
 

@@ -40,6 +40,7 @@ pub(crate) struct Asked {
     pub(crate) audited: Option<Policy>,
     pub(crate) auditor: Arc<Auditor>,
     pub(crate) layers: usize,
+    pub(crate) temperature: f32,
     pub(crate) threads: usize,
     /// Texts to tokens.
     pub(crate) tokenize: Duration,
@@ -149,7 +150,8 @@ impl Asked {
         let computed = self.before + scored.costs.total;
         let mut stats = Stats { audit, ..self.stats(&mut scored) };
         let trace = self.trace.then(|| self.places.trace(&trace));
-        let scores = Scores::new(&mut scored, self.places, self.truncated, self.k, self.layers);
+        let (k, layers, temperature) = (self.k, self.layers, self.temperature);
+        let scores = Scores::new(&mut scored, self.places, self.truncated, k, layers, temperature);
         let results = scores.results();
         let JobOutput { plan, states, timeline, .. } = scored;
         // Large pools take a while: what the caller waits for is measured last.

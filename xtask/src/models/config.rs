@@ -2,12 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::shapes::{Dtype, Family, Shape};
+use super::shapes::{Dtype, Family, START_LAYER, Shape};
 
 /// config.json.
 pub(crate) fn config(shape: &Shape, dtype: Dtype) -> Value {
     let mut config = match shape.family {
-        Family::Qwen3 | Family::Qwen2 | Family::Llama => decoder(shape),
+        Family::Qwen3 | Family::Qwen2 | Family::Llama | Family::MiniCpm | Family::Gemma => {
+            decoder(shape)
+        }
         Family::XlmRoberta | Family::Bert => encoder(shape),
     };
     config["torch_dtype"] = json!(dtype.torch());
@@ -54,6 +56,33 @@ fn decoder(shape: &Shape) -> Value {
             "max_window_layers": shape.layers,
             "sliding_window": null,
             "use_sliding_window": false,
+        }),
+        Family::MiniCpm => json!({
+            "architectures": ["LayerWiseMiniCPMForCausalLM"],
+            "model_type": "minicpm",
+            "auto_map": {
+                "AutoConfig": "configuration_minicpm_reranker.LayerWiseMiniCPMConfig",
+                "AutoModelForCausalLM": "modeling_minicpm_reranker.LayerWiseMiniCPMForCausalLM",
+            },
+            "bos_token_id": 1,
+            "dim_model_base": 256,
+            "eos_token_id": 2,
+            "head_multi": true,
+            "head_type": "simple",
+            "rope_scaling": null,
+            "scale_depth": 1.4,
+            "scale_emb": 12,
+            "start_layer": START_LAYER.min(shape.layers),
+        }),
+        Family::Gemma => json!({
+            "architectures": ["GemmaForCausalLM"],
+            "model_type": "gemma",
+            "attention_bias": false,
+            "bos_token_id": 2,
+            "eos_token_id": 1,
+            "head_dim": shape.head_dim,
+            "hidden_act": "gelu_pytorch_tanh",
+            "pad_token_id": 0,
         }),
         _ => json!({
             "architectures": ["LlamaForCausalLM"],
@@ -150,6 +179,26 @@ pub(crate) fn tokenizer_config(shape: &Shape) -> Value {
             "tokenizer_class": "GPT2Tokenizer",
             "unk_token": "<|endoftext|>",
         }),
+        Family::MiniCpm => json!({
+            "add_bos_token": true,
+            "add_eos_token": false,
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "legacy": true,
+            "model_max_length": shape.positions,
+            "tokenizer_class": "LlamaTokenizer",
+            "unk_token": "<unk>",
+        }),
+        Family::Gemma => json!({
+            "add_bos_token": true,
+            "add_eos_token": false,
+            "bos_token": "<bos>",
+            "eos_token": "<eos>",
+            "model_max_length": shape.positions,
+            "pad_token": "<pad>",
+            "tokenizer_class": "GemmaTokenizer",
+            "unk_token": "<unk>",
+        }),
         Family::XlmRoberta => json!({
             "bos_token": "<s>",
             "clean_up_tokenization_spaces": true,
@@ -186,8 +235,10 @@ pub(crate) fn tokenizer_config(shape: &Shape) -> Value {
 pub(crate) fn grating(shape: &Shape) -> Option<Value> {
     match shape.family {
         Family::Qwen3 => return Some(json!({ "template": "qwen3-reranker" })),
+        Family::Gemma => return Some(json!({ "template": "bge-reranker-v2-gemma" })),
         Family::Qwen2 | Family::Llama => {}
-        Family::XlmRoberta | Family::Bert => return None,
+        // The architecture says it.
+        Family::MiniCpm | Family::XlmRoberta | Family::Bert => return None,
     }
     Some(json!({
         "template": {

@@ -18,7 +18,7 @@ use anyhow::{Result, ensure};
 use clap::builder::PossibleValuesParser;
 use serde::{Deserialize, Serialize};
 
-use super::shapes::{Dtype, SHAPES, Shape};
+use super::shapes::{Dtype, Family, SHAPES, Shape};
 use super::{Weights, tokenizer, write_checkpoint};
 pub(crate) use construct::{CONSTRUCTION, MARKER_SHARE, MOST_RELEVANT, TOPIC_WORDS, Tokens};
 pub(crate) use patch::Patch;
@@ -110,6 +110,11 @@ pub(crate) fn run(args: &PlantedArgs, interrupted: &AtomicBool) -> Result<()> {
         Some(path) => Profile::load(path)?,
         None => Profile::default_model(),
     };
+    ensure!(
+        !matches!(shape.family, Family::MiniCpm | Family::Gemma),
+        "nothing is planted in {} yet, whose embeddings and blocks have factors; `random` writes it",
+        shape.name
+    );
     let (description, tokens) = describe(&shape, args.seed, profile)?;
     let construction = construct::construct(&shape, &description.profile, &tokens);
     let weights = Weights {

@@ -1,6 +1,6 @@
 //! The tensors of a shape, in the order of the model's own `state_dict`.
 
-use super::shapes::{Family, Shape};
+use super::shapes::{Family, START_LAYER, Shape};
 
 /// Standard deviation of the random weights: `initializer_range` of every public config here.
 const STD: f32 = 0.02;
@@ -35,7 +35,9 @@ impl TensorSpec {
 pub(crate) fn tensors(shape: &Shape) -> Vec<TensorSpec> {
     let mut list = List(Vec::new());
     match shape.family {
-        Family::Qwen3 | Family::Qwen2 | Family::Llama => decoder(&mut list, shape),
+        Family::Qwen3 | Family::Qwen2 | Family::Llama | Family::MiniCpm | Family::Gemma => {
+            decoder(&mut list, shape);
+        }
         Family::XlmRoberta => {
             encoder(&mut list, shape, "roberta", 1);
             list.linear("classifier.dense", shape.hidden, shape.hidden);
@@ -75,8 +77,20 @@ fn decoder(list: &mut List, shape: &Shape) {
         list.ones(&at("post_attention_layernorm"), hidden);
     }
     list.ones("model.norm", hidden);
-    if !shape.tied {
-        list.weight("lm_head", &[shape.vocab, hidden]);
+    match shape.family {
+        Family::MiniCpm => {
+            // A checkpoint of fewer layers has its only head after the last of them.
+            let heads = (shape.layers + 1).saturating_sub(START_LAYER).max(1);
+            for head in 0..heads {
+                list.weight(&format!("lm_head.{head}.linear_head"), &[1, hidden]);
+            }
+        }
+        _ if shape.tied => {}
+        _ => list.weight("lm_head", &[shape.vocab, hidden]),
+    }
+    if shape.family == Family::Gemma {
+        let norms = list.0.iter_mut().filter(|spec| spec.fill == Fill::Constant(1.0));
+        norms.for_each(|spec| spec.fill = Fill::Constant(0.0));
     }
 }
 
@@ -144,6 +158,8 @@ mod tests {
             ("qwen3-8b", 8_190_735_360 - 2 * 267 * 4096),
             ("qwen2.5-0.5b", 494_032_768),
             ("smollm2-135m", 134_515_008),
+            ("bge-v2-minicpm", 2_724_880_896 + 33 * 2304),
+            ("bge-v2-gemma", 2_506_172_416),
             ("bge-v2-m3", 567_755_777),
             ("bge-base", 278_044_417),
             ("bge-large", 559_891_457),

@@ -4,6 +4,7 @@
 //! They do not depend on the seed: the same shape and vocabulary size give the same file.
 
 mod bpe;
+mod sentencepiece;
 mod unigram;
 mod wordpiece;
 mod words;
@@ -31,6 +32,7 @@ pub(crate) fn write(shape: &Shape, out: &mut impl Write) -> Result<()> {
 fn tokenizer(shape: &Shape) -> Result<TokenizerFile> {
     match shape.family {
         Family::Qwen3 | Family::Qwen2 | Family::Llama => bpe::tokenizer(shape),
+        Family::MiniCpm | Family::Gemma => sentencepiece::tokenizer(shape),
         Family::XlmRoberta => unigram::tokenizer(shape),
         Family::Bert => wordpiece::tokenizer(shape),
     }
@@ -52,6 +54,7 @@ pub(crate) struct KnownWords {
 /// Finds the common words in the shape's vocabulary.
 pub(crate) fn known_words(shape: &Shape) -> Result<KnownWords> {
     let (tokens, start): (Vec<String>, &str) = match tokenizer(shape)?.model {
+        Model::Bpe { vocab, byte_fallback: true, .. } => (vocab.0, "\u{2581}"),
         Model::Bpe { vocab, .. } => (vocab.0, "\u{120}"),
         Model::WordPiece { vocab, .. } => (vocab.0, ""),
         Model::Unigram { vocab, .. } => {

@@ -14,6 +14,7 @@ pub(super) const FAMILY: Definition = Definition {
     always_that_tokenizer: false,
     free_heads: false,
     size_names: &[],
+    tied: false,
     neighbours_in_llama_cpp: false,
     spec: |raw, config| bert_layers::spec(raw, config, &Line::bert(raw, config)?),
     is_unused: bert_layers::is_unused,

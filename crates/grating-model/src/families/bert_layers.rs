@@ -128,6 +128,7 @@ impl Line {
         EmbeddingSpec {
             tokens: table("word", "token_embd.weight", config.vocab),
             positions,
+            factor: None,
             types: (self.types > 0).then(|| table("token_type", "token_types.weight", self.types)),
             norm: Some(norm),
             project: None,

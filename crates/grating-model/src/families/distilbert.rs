@@ -16,6 +16,7 @@ pub(super) const FAMILY: Definition = Definition {
     tokenizer: TokenizerClass::Bert,
     always_that_tokenizer: false,
     free_heads: false,
+    tied: false,
     size_names: &[
         ("num_hidden_layers", "n_layers"),
         ("hidden_size", "dim"),

@@ -17,6 +17,7 @@ pub(super) const FAMILY: Definition = Definition {
     tokenizer: TokenizerClass::Bert,
     always_that_tokenizer: false,
     free_heads: false,
+    tied: false,
     size_names: &[],
     neighbours_in_llama_cpp: false,
     spec: |raw, config| {

@@ -27,6 +27,7 @@ pub(super) const FAMILY: Definition = Definition {
     tokenizer: TokenizerClass::XlmRoberta,
     always_that_tokenizer: false,
     free_heads: false,
+    tied: false,
     size_names: &[],
     neighbours_in_llama_cpp: false,
     spec,
@@ -75,6 +76,7 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
         embedding: EmbeddingSpec {
             tokens: table("word", vocab),
             positions: None,
+            factor: None,
             types: types.map(|rows| table("token_type", rows)),
             norm: Some(names.layer_norm("embeddings.LayerNorm", "", h, eps)),
             project: None,

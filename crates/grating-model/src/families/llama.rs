@@ -12,11 +12,12 @@ pub(super) const FAMILY: Definition = Definition {
         ("LlamaForCausalLM", Form::YesNo),
         ("LlamaForSequenceClassification", Form::SequenceClassification),
     ],
-    input: Input::Prompt { qwen3_reranker: false },
+    input: Input::Prompt { known: None },
     tokenizer: TokenizerClass::AsWritten,
     always_that_tokenizer: false,
     free_heads: true,
     size_names: &[],
+    tied: false,
     neighbours_in_llama_cpp: true,
     spec: |raw, config| {
         let attention = raw.attention_bias.unwrap_or(false);

@@ -35,7 +35,8 @@ pub(super) fn spec(raw: &Raw, config: &ModelConfig, variant: Variant) -> Result<
     let tokens = names.tensor("model.embed_tokens.weight", "token_embd.weight", [config.vocab, h]);
     let tied = config.tied && config.form == Form::YesNo;
     let (output, never_last) = match config.form {
-        Form::YesNo => (OutputSpec::Answers(None), None),
+        // Heads of layers are put in by their family.
+        Form::YesNo | Form::LayerHeads => (OutputSpec::Answers(None), None),
         // transformers scores the last token that is not padding.
         Form::SequenceClassification => {
             (OutputSpec::Label(names.linear("score", "cls.output", [1, h], false)), raw.padding())
@@ -47,6 +48,7 @@ pub(super) fn spec(raw: &Raw, config: &ModelConfig, variant: Variant) -> Result<
             tokens: if tied { tokens.or("lm_head.weight") } else { tokens },
             positions: None,
             types: None,
+            factor: None,
             norm: None,
             project: None,
             after: None,

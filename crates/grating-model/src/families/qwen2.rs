@@ -11,11 +11,12 @@ pub(super) const FAMILY: Definition = Definition {
         ("Qwen2ForCausalLM", Form::YesNo),
         ("Qwen2ForSequenceClassification", Form::SequenceClassification),
     ],
-    input: Input::Prompt { qwen3_reranker: false },
+    input: Input::Prompt { known: None },
     tokenizer: TokenizerClass::Qwen2,
     always_that_tokenizer: true,
     free_heads: true,
     size_names: &[],
+    tied: false,
     neighbours_in_llama_cpp: false,
     spec: |raw, config| {
         let variant = Variant {

@@ -2,9 +2,16 @@
 //! attention, and the feed-forward block has none.
 
 use super::llama_layers::{self, Variant};
-use super::{Definition, Input};
+use super::{Definition, Input, Known, Unnamed};
 use crate::config::Form;
 use crate::tokenize::TokenizerClass;
+
+const QWEN3_RERANKER: Known = Known {
+    template: "qwen3-reranker",
+    title: "Qwen3-Reranker",
+    // Of bare weights the published ones are its.
+    unnamed: Unnamed::Assumed,
+};
 
 pub(super) const FAMILY: Definition = Definition {
     name: "Qwen3",
@@ -12,11 +19,12 @@ pub(super) const FAMILY: Definition = Definition {
         ("Qwen3ForCausalLM", Form::YesNo),
         ("Qwen3ForSequenceClassification", Form::SequenceClassification),
     ],
-    input: Input::Prompt { qwen3_reranker: true },
+    input: Input::Prompt { known: Some(QWEN3_RERANKER) },
     tokenizer: TokenizerClass::Qwen2,
     always_that_tokenizer: false,
     free_heads: true,
     size_names: &[],
+    tied: false,
     neighbours_in_llama_cpp: false,
     spec: |raw, config| {
         let bias = raw.attention_bias.unwrap_or(false);

@@ -14,6 +14,7 @@ pub(super) const FAMILY: Definition = Definition {
     tokenizer: TokenizerClass::Roberta,
     always_that_tokenizer: false,
     free_heads: false,
+    tied: false,
     size_names: &[],
     neighbours_in_llama_cpp: false,
     spec: bert_layers::roberta,

@@ -21,8 +21,10 @@ pub(super) fn write(files: &GgufFiles<'_>) -> Result<Vec<u8>> {
         "qwen3" => decoder(files, "Qwen3", &mut config)?,
         "qwen2" => decoder(files, "Qwen2", &mut config)?,
         "llama" => decoder(files, "Llama", &mut config)?,
+        "gemma" => decoder(files, "Gemma", &mut config)?,
         other => {
-            let problem = format!("is `{other}`, supported are bert, llama, qwen2 and qwen3");
+            let problem =
+                format!("is `{other}`, supported are bert, gemma, llama, qwen2 and qwen3");
             return Err(unusable("general.architecture", problem));
         }
     }

@@ -21,20 +21,14 @@ pub(super) fn write(files: &GgufFiles<'_>) -> Result<Option<Vec<u8>>> {
             "default_instruction": default_instruction, "yes": "yes", "no": "no"});
         return Ok(Some(json!({ "template": template }).to_string().into_bytes()));
     }
-    let (body, suffix) = match (text.find(QUERY), text.find(DOCUMENT)) {
-        (Some(query), Some(document)) if query < document => {
-            text.split_at(document + DOCUMENT.len())
-        }
-        _ => {
-            let problem = format!("has no {QUERY} with a {DOCUMENT} after it");
-            return Err(unusable(KEY, problem));
-        }
-    };
-    let template = json!({"body": body, "suffix": suffix, "yes": "yes", "no": "no"});
+    if ![QUERY, DOCUMENT].iter().all(|place| text.contains(place)) {
+        return Err(unusable(KEY, format!("has no {QUERY} with a {DOCUMENT}")));
+    }
+    let template = json!({"body": text, "yes": "yes", "no": "no"});
     Ok(Some(json!({ "template": template }).to_string().into_bytes()))
 }
 
 fn spelled(template: &YesNoTemplate) -> String {
-    let body = template.body.replace("{instruction}", &template.default_instruction);
+    let body = template.body.to_string().replace("{instruction}", &template.default_instruction);
     [template.prefix.as_str(), &body, &template.suffix].concat()
 }

@@ -5,7 +5,7 @@ use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind};
 use serde_json::{Map, Value, json};
 
-use crate::template::{Answer, BodyPart, Template, YesNoTemplate};
+use crate::template::{Answer, Template, YesNoTemplate};
 
 /// Instructions of the template engine until a template is taken for one that does not end.
 const FUEL: u64 = 200_000;
@@ -165,38 +165,29 @@ impl Prompt {
             unreachable!("the template of a decoder")
         };
         let default_instruction = self.default_instruction.clone();
-        if self.words == [&*known.prefix, &*known.body, &*known.suffix].concat() {
+        if self.words == known.spelled() {
             return Ok(YesNoTemplate { default_instruction, yes, no, ..known });
         }
-        let (before, suffix) =
+        let (before, behind) =
             self.words.split_once("{document}").ok_or("has no place for the text")?;
-        if suffix.contains("{query}") || suffix.contains("{instruction}") {
-            return Err("puts the query or the instruction after the text".into());
-        }
-        if !suffix.is_empty() && !control.iter().any(|token| suffix.starts_with(token.as_str())) {
-            return Err(format!(
-                "goes on after the text with {:?}, no control token",
-                head(suffix)
-            ));
-        }
-        // Up to the last control token before any place: a seam that costs nothing.
+        // Up to the last control token before any place, and from the first one behind all of them: seams that cost
+        // nothing.
         let fixed = before.find('{').map_or(before, |at| &before[..at]);
-        let seam =
+        let prefix =
             control.iter().filter_map(|token| fixed.rfind(token.as_str())).max().unwrap_or(0);
+        let asked = behind.rfind('}').map_or(0, |at| at + 1);
+        let first = control.iter().filter_map(|token| behind[asked..].find(token.as_str())).min();
+        let suffix = first.map_or(behind.len(), |at| asked + at);
         let template = YesNoTemplate {
-            prefix: before[..seam].into(),
-            body: format!("{}{{document}}", &before[seam..]),
-            suffix: suffix.into(),
+            prefix: before[..prefix].into(),
+            body: format!("{}{{document}}{}", &before[prefix..], &behind[..suffix]).into(),
+            suffix: behind[suffix..].into(),
             default_instruction,
             yes,
             no,
         };
-        let parts = template.body_parts().map_err(|_| "has braces that are no places")?;
-        let instructions = parts.iter().filter(|part| **part == BodyPart::Instruction).count();
-        match instructions {
-            0 | 1 => Ok(template),
-            _ => Err("puts the instruction into the prompt more than once".into()),
-        }
+        template.body_parts().map_err(|_| "has braces that are no places")?;
+        Ok(template)
     }
 
     /// Whether this is the prompt of Qwen3-Reranker, whatever its default instruction.
@@ -204,13 +195,8 @@ impl Prompt {
         let Template::YesNo(known) = Template::qwen3_reranker() else {
             unreachable!("the template of a decoder")
         };
-        self.words == [&*known.prefix, &*known.body, &*known.suffix].concat()
+        self.words == known.spelled()
     }
-}
-
-/// The first few characters.
-fn head(text: &str) -> String {
-    text.chars().take(20).collect()
 }
 
 #[cfg(test)]
@@ -270,9 +256,37 @@ Judge whether the Document meets the requirements based on the Query and the Ins
         let got = prompt.template(&control(), Answer::Id(7), None).unwrap();
         assert_eq!(got.prefix, "");
         // A break before `{%-` and one after `%}` are not part of the prompt.
-        assert_eq!(got.body, "<|im_start|>system\n{query}<|im_end|><|im_start|>user\n{document}");
+        let body = "<|im_start|>system\n{query}<|im_end|><|im_start|>user\n{document}";
+        assert_eq!(got.body, body.into());
         assert_eq!(got.suffix, "<|im_end|>\n<|im_start|>assistant\n");
         assert_eq!((got.yes, got.no), (Answer::Id(7), None));
+    }
+
+    #[test]
+    fn what_stands_behind_the_text_is_the_bodys_up_to_a_control_token() {
+        let cut = |words: &str| {
+            let prompt = Prompt { words: words.into(), default_instruction: String::new() };
+            let cut = prompt.template(&control(), Answer::Id(0), None).unwrap();
+            (cut.prefix, cut.body.to_string(), cut.suffix)
+        };
+        let expected = |parts: [&str; 3]| {
+            let [prefix, body, suffix] = parts.map(String::from);
+            (prefix, body, suffix)
+        };
+        assert_eq!(
+            cut("Check.\n<Document> {document}\n<Query> {query} {instruction} ??"),
+            expected(["", "Check.\n<Document> {document}\n<Query> {query} {instruction} ??", ""])
+        );
+        assert_eq!(
+            cut(
+                "a<|im_start|>b {query}<|im_end|>{document}\nc<|im_end|>{instruction} d<|im_end|>e<|im_end|>"
+            ),
+            expected([
+                "a",
+                "<|im_start|>b {query}<|im_end|>{document}\nc<|im_end|>{instruction} d",
+                "<|im_end|>e<|im_end|>"
+            ])
+        );
     }
 
     #[test]
@@ -293,8 +307,6 @@ Judge whether the Document meets the requirements based on the Query and the Ins
             (q, "text of a pair"),
             (&*format!("{q}{d}{d}"), "more than once"),
             (&*format!("{q}{trimmed}"), "changes the text"),
-            (&*format!("{d}{q}"), "after the text"),
-            (&*format!("{q}{d} ??"), "no control token"),
             (
                 &*format!(
                     "{q}{{{{ messages | length }}}}{d}{{{{ {}|length }}}}",

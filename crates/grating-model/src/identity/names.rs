@@ -1,15 +1,16 @@
-//! Whether the names that a model goes by say that it is a Qwen3-Reranker, or made from one.
+//! Whether the names that a model goes by say that it is its family's published reranker, or made from it.
 
 use grating_io::{Checkpoint, GgufValue};
 use serde_json::Value;
 
+use crate::families::Known;
 use crate::side_files::{ModelName, SideFiles};
 
 /// What the names say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Named {
-    /// This one names Qwen3-Reranker.
-    Qwen3Reranker(ModelName),
+    /// This one names the reranker that was asked for.
+    Known(ModelName),
     /// The author named the model, and by another name.
     Otherwise(ModelName),
     /// Nobody named it, but for a folder that may have any name.
@@ -17,7 +18,12 @@ pub(super) enum Named {
 }
 
 /// All names: those the caller knows, the model card's, `config.json`'s and the GGUF file's.
-pub(super) fn named(files: &SideFiles, config: &Value, checkpoint: &Checkpoint) -> Named {
+pub(super) fn named(
+    known: Option<Known>,
+    files: &SideFiles,
+    config: &Value,
+    checkpoint: &Checkpoint,
+) -> Named {
     let mut names = files.names().to_vec();
     names.extend(card_names(&files.text("README.md").unwrap_or_default()));
     if files.get("README.md").is_some() {
@@ -34,16 +40,12 @@ pub(super) fn named(files: &SideFiles, config: &Value, checkpoint: &Checkpoint) 
     let file = checkpoint.name().rsplit(['/', '\\']).next().unwrap_or_default();
     let stated_by = "the file of the weights".into();
     names.push(ModelName { stated_by, name: file.into(), by_author: false });
-    if let Some(name) = names.iter().find(|name| is_qwen3_reranker(&name.name)) {
-        return Named::Qwen3Reranker(name.clone());
+    let is_known = |name: &&ModelName| known.is_some_and(|known| known.is_named(&name.name));
+    if let Some(name) = names.iter().find(is_known) {
+        return Named::Known(name.clone());
     }
     let by_author = names.into_iter().find(|name| name.by_author);
     by_author.map_or(Named::Nothing, Named::Otherwise)
-}
-
-/// `Qwen/Qwen3-Reranker-0.6B`, `qwen3_reranker_8b.Q8_0`, `Qwen3 Reranker 4B`; not `Qwen3-VL-Reranker-2B`.
-fn is_qwen3_reranker(name: &str) -> bool {
-    name.to_lowercase().replace(['_', ' '], "-").contains("qwen3-reranker")
 }
 
 /// The base models of a model card's front matter, and its title.
@@ -97,6 +99,12 @@ mod tests {
 
     #[test]
     fn names_of_the_reranker_and_of_others() {
+        let qwen3 = Known {
+            template: "qwen3-reranker",
+            title: "Qwen3-Reranker",
+            unnamed: crate::families::Unnamed::Assumed,
+        };
+        let is_qwen3_reranker = |name: &str| qwen3.is_named(name);
         for name in
             ["Qwen/Qwen3-Reranker-0.6B", "qwen3_reranker_8b-q8_0", "my-Qwen3-Reranker-4B-seq-cls"]
         {

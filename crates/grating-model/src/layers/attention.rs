@@ -139,8 +139,7 @@ impl<'w, B: Ops> Attention<'w, B> {
     ) -> Result<B::Tensor> {
         let (spec, layout) = (&self.attention, chunk.rows());
         let attended = ops.attention(q, own.tensors(), chunk.prefix(), spec, layout, rows)?; // as q
-        let x = self.output.forward_add(ops, x, &attended)?; // as x
-        drop(attended);
+        let x = self.output.forward_add(ops, x, attended)?; // as x
         Norm::of_optional(self.after.as_ref(), ops, x)
     }
 }

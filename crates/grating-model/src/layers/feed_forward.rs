@@ -36,7 +36,7 @@ impl<'w, B: Ops> FeedForward<'w, B> {
         let normed = self.before.as_ref().map(|norm| norm.of(ops, &x)).transpose()?; // [t, h]
         let wide = self.wide(ops, normed.as_ref().unwrap_or(&x))?; // [t, f]
         drop(normed);
-        let x = self.down.forward_add(ops, x, &wide)?; // [t, h]
+        let x = self.down.forward_add(ops, x, wide)?; // [t, h]
         Norm::of_optional(self.after.as_ref(), ops, x)
     }
 

@@ -10,18 +10,20 @@ use crate::weights::LayerWeights;
 pub(crate) struct Linear<'w, B: Ops> {
     weight: B::Weight<'w>,
     bias: Option<B::Weight<'w>>,
+    factor: Option<f32>,
 }
 
 impl<'w, B: Ops> Linear<'w, B> {
     pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &LinearSpec) -> Result<Self> {
         let bias = weights.bind_optional(spec.bias.as_ref())?;
-        Ok(Linear { weight: weights.bind(&spec.weight)?, bias })
+        Ok(Linear { weight: weights.bind(&spec.weight)?, bias, factor: spec.factor })
     }
 
     /// [`Self::bind`] for the scoring head, whose products are never rounded.
     pub(crate) fn bind_unrounded(weights: &LayerWeights<'w, B>, spec: &LinearSpec) -> Result<Self> {
         let bias = weights.bind_optional(spec.bias.as_ref())?;
-        Ok(Linear { weight: weights.bind_unrounded(&spec.weight)?, bias })
+        let weight = weights.bind_unrounded(&spec.weight)?;
+        Ok(Linear { weight, bias, factor: spec.factor })
     }
 
     /// For [`Ops::linear`].
@@ -35,8 +37,12 @@ impl<'w, B: Ops> Linear<'w, B> {
         Ok(y)
     }
 
-    /// `sum + self(x)`, `sum` `[t, out]`, `x` `[t, in]`
-    pub(crate) fn forward_add(&self, ops: &B, sum: B::Tensor, x: &B::Tensor) -> Result<B::Tensor> {
-        Ok(ops.linear_add(sum, x, self.map())?)
+    /// `sum + factor * self(x)`, `sum` `[t, out]`, `x` `[t, in]`
+    pub(crate) fn forward_add(&self, ops: &B, sum: B::Tensor, x: B::Tensor) -> Result<B::Tensor> {
+        let x = match self.factor {
+            Some(factor) => ops.scaled(x, factor)?,
+            None => x,
+        };
+        Ok(ops.linear_add(sum, &x, self.map())?)
     }
 }

@@ -21,10 +21,14 @@ enum Kind<'w, B: Ops> {
 impl<'w, B: Ops> Norm<'w, B> {
     pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &NormSpec) -> Result<Self> {
         let kind = match &spec.kind {
-            NormKind::Rms => Kind::Rms,
+            NormKind::Rms | NormKind::RmsFromOne => Kind::Rms,
             NormKind::Layer { bias } => Kind::Layer { bias: weights.bind_optional(bias.as_ref())? },
         };
-        Ok(Norm { kind, weight: weights.bind(&spec.weight)?, eps: spec.eps })
+        let weight = match &spec.kind {
+            NormKind::RmsFromOne => weights.bind_from_one(&spec.weight)?,
+            _ => weights.bind(&spec.weight)?,
+        };
+        Ok(Norm { kind, weight, eps: spec.eps })
     }
 
     pub(crate) fn bind_optional(

@@ -36,6 +36,8 @@ pub(crate) enum TokenizerClass {
     Qwen2,
     /// `LlamaTokenizer`.
     Llama,
+    /// `GemmaTokenizer`.
+    Gemma,
 }
 
 /// Qwen's pattern (`PRETOKENIZE_REGEX` in `tokenization_qwen2.py`).
@@ -83,6 +85,7 @@ impl TokenizerClass {
             "RobertaTokenizer" => TokenizerClass::Roberta,
             "Qwen2Tokenizer" => TokenizerClass::Qwen2,
             "LlamaTokenizer" => TokenizerClass::Llama,
+            "GemmaTokenizer" => TokenizerClass::Gemma,
             _ => TokenizerClass::AsWritten,
         }
     }
@@ -98,6 +101,7 @@ impl TokenizerClass {
             TokenizerClass::Roberta => "RobertaTokenizer",
             TokenizerClass::Qwen2 => "Qwen2Tokenizer",
             TokenizerClass::Llama => "LlamaTokenizer",
+            TokenizerClass::Gemma => "GemmaTokenizer",
         }
     }
 
@@ -107,9 +111,10 @@ impl TokenizerClass {
             TokenizerClass::AsWritten => true,
             TokenizerClass::XlmRoberta | TokenizerClass::Camembert => model.kind() == "Unigram",
             TokenizerClass::Bert | TokenizerClass::DistilBert => model.kind() == "WordPiece",
-            TokenizerClass::Qwen2 | TokenizerClass::Roberta | TokenizerClass::Llama => {
-                model.kind() == "BPE"
-            }
+            TokenizerClass::Qwen2
+            | TokenizerClass::Roberta
+            | TokenizerClass::Llama
+            | TokenizerClass::Gemma => model.kind() == "BPE",
         }
     }
 
@@ -128,6 +133,9 @@ impl TokenizerClass {
                 ["", end, end, "", end, "", ""].map(some)
             }
             TokenizerClass::Llama => ["<s>", "</s>", "<unk>", "", "", "", ""].map(some),
+            TokenizerClass::Gemma => {
+                ["<bos>", "<eos>", "<unk>", "", "<pad>", "", "<mask>"].map(some)
+            }
         }
     }
 
@@ -230,6 +238,14 @@ impl TokenizerJson {
                 Ok(())
             }
             TokenizerClass::Llama => self.rebuild_llama(settings),
+            TokenizerClass::Gemma => {
+                self.normalizer = step(json!({"type": "Replace", "pattern": {"String": " "},
+                    "content": "\u{2581}"}))?;
+                self.pre_tokenizer = step(json!({"type": "Split", "pattern": {"String": " "},
+                    "behavior": "MergedWithPrevious", "invert": false}))?;
+                self.rebuild_bpe(true, true);
+                Ok(())
+            }
         }
     }
 
@@ -420,7 +436,10 @@ fn own_frame(
             let (cls, sep) = (id("cls_token", "<s>")?, id("sep_token", "</s>")?);
             Some(Frame::untyped(&[cls], &[sep, sep], &[sep]))
         }
-        TokenizerClass::AsWritten | TokenizerClass::Qwen2 | TokenizerClass::Llama => None,
+        TokenizerClass::AsWritten
+        | TokenizerClass::Qwen2
+        | TokenizerClass::Llama
+        | TokenizerClass::Gemma => None,
     })
 }
 

@@ -1,4 +1,6 @@
-//! Prompts of decoders: prefix and suffix as ids, the body as one string per text.
+//! Prompts of decoders: prefix and suffix as ids, the body as a string or several per text.
+
+use tokenizers::AddedToken;
 
 use super::control::control_tokens;
 use super::vocabulary::Tokenizer;
@@ -14,10 +16,14 @@ pub(super) struct Prompt {
     pub(super) default_instruction: String,
     /// Looked at only where the model's head needs them.
     pub(super) answers: Result<Answers, TokenizeError>,
-    /// Up to the run that ends with the text.
-    pieces: Vec<Piece>,
-    /// That run, less the text.
+    /// Up to the run that holds the text.
+    before: Vec<Piece>,
+    /// Of that run what stands before the text.
     lead: Vec<BodyPart>,
+    /// And what stands behind it.
+    tail: Vec<BodyPart>,
+    /// From there to the suffix.
+    after: Vec<Piece>,
 }
 
 /// Instruction and query in their places, encoded as far as that does not depend on the text.
@@ -29,6 +35,12 @@ pub(super) struct PromptQuery {
     pub(super) lead: String,
     /// Tokens that are left for `lead` and the text.
     pub(super) room: usize,
+    /// Words behind the text, tokenized together with it.
+    pub(super) tail: String,
+    /// Their ids by themselves: behind a text that is cut.
+    pub(super) tail_ids: Vec<u32>,
+    /// Ids with which every candidate ends, the suffix among them.
+    pub(super) after: Vec<u32>,
     /// Tokens of the body without any text.
     pub(super) tokens: usize,
     /// Whether those are too many, so that of no text anything is left.
@@ -55,19 +67,28 @@ impl Prompt {
         template: YesNoTemplate,
         seams: bool,
     ) -> Result<Self, TokenizeError> {
-        for part in [&template.prefix, &template.body, &template.suffix] {
-            check_control_tokens(whole, part)?;
-        }
-        let mut parts = template.body_parts()?;
-        parts.pop(); // the text, which `body_parts` guarantees to be the last
-        let (pieces, lead) = if seams { cut_at_control(whole, parts) } else { (Vec::new(), parts) };
+        let parts = template.body_parts()?;
+        let own = template.body.strings().iter().chain([&template.prefix, &template.suffix]);
+        own.into_iter().try_for_each(|words| check_control_tokens(whole, words))?;
+        let control = if seams { control_tokens(whole) } else { Vec::new() };
+        let mut before = parts.into_iter().fold(Vec::new(), |mut pieces, parts| {
+            cut_at_control(&control, parts, &mut pieces);
+            pieces
+        });
+        let (at, place) = place_of_text(&before).expect("a body with a place for the text");
+        let after = before.split_off(at + 1);
+        let Some(Piece::Run(mut lead)) = before.pop() else { unreachable!("the text is in a run") };
+        let tail = lead.split_off(place + 1);
+        lead.pop();
         Ok(Prompt {
             prefix: ids(whole, &template.prefix)?,
             suffix: ids(whole, &template.suffix)?,
             answers: answers(whole, &template),
             default_instruction: template.default_instruction,
-            pieces,
+            before,
             lead,
+            tail,
+            after,
         })
     }
 
@@ -78,14 +99,21 @@ impl Prompt {
 
     /// Whether there is a place for an instruction.
     pub(super) fn has_instruction(&self) -> bool {
-        let of_pieces = self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Run(parts) => Some(parts),
-            Piece::Control(_) => None,
-        });
-        of_pieces.chain([&self.lead]).flatten().any(|part| *part == BodyPart::Instruction)
+        let is_it = |part: &BodyPart| *part == BodyPart::Instruction;
+        of_runs(&self.before).chain(&self.lead).any(is_it) || self.behind().any(is_it)
     }
 
-    /// The body up to the text, of which `room` tokens are kept at most.
+    /// Whether what a request asks stands behind the text, so that it cannot be cut without losing what follows it.
+    pub(super) fn asks_behind_text(&self) -> bool {
+        self.behind().any(|part| matches!(part, BodyPart::Query | BodyPart::Instruction))
+    }
+
+    /// The body's parts behind the text.
+    fn behind(&self) -> impl Iterator<Item = &BodyPart> {
+        self.tail.iter().chain(of_runs(&self.after))
+    }
+
+    /// The body less the text, of which with it `room` tokens are kept at most.
     pub(super) fn query(
         &self,
         ids: Ids<'_>,
@@ -93,33 +121,89 @@ impl Prompt {
         query: &str,
         room: usize,
     ) -> Result<PromptQuery, TokenizeError> {
-        let (mut certain, lead) = self.before_text(ids, instruction, query)?;
-        let body = certain.len() - self.prefix.len();
-        let tokens = body + ids(&lead)?.len();
-        certain.truncate(self.prefix.len() + room);
-        let room_left = room.saturating_sub(body);
-        Ok(PromptQuery { certain, lead, room: room_left, tokens, truncated: tokens > room })
+        let of_body = |pieces| of_pieces(ids, pieces, instruction, query);
+        let (lead, tail) =
+            (fill(&self.lead, instruction, query), fill(&self.tail, instruction, query));
+        let (before, after, tail_ids) =
+            (of_body(&self.before)?, of_body(&self.after)?, ids(&tail)?);
+        let behind = tail_ids.len() + after.len();
+        let tokens = before.len() + ids(&lead)?.len() + behind;
+        let room_before = room.saturating_sub(behind);
+        let room_left = room_before.saturating_sub(before.len());
+        let kept = &before[..before.len().min(room_before)];
+        Ok(PromptQuery {
+            certain: [&self.prefix, kept].concat(),
+            lead,
+            room: room_left,
+            tail,
+            tail_ids,
+            after: [after.as_slice(), &self.suffix].concat(),
+            tokens,
+            truncated: tokens > room,
+        })
+    }
+}
+
+impl PromptQuery {
+    /// The candidate of a text, and whether that was cut. `text_ids` are the first ids of lead and text, [`Self::MARGIN`]
+    /// more than there is room for, if there are so many, and `more` says whether there are others. `whole` gives the
+    /// ids of lead, text and tail as one, where they are at most so many.
+    pub(super) fn candidate(
+        &self,
+        (mut text_ids, more): (Vec<u32>, bool),
+        whole: impl FnOnce(usize) -> Result<Option<Vec<u32>>, TokenizeError>,
+    ) -> Result<(Vec<u32>, bool), TokenizeError> {
+        if !self.tail.is_empty()
+            && !more
+            && let Some(whole) = whole(self.room + self.tail_ids.len())?
+        {
+            return Ok(([&self.certain, whole.as_slice(), &self.after].concat(), false));
+        }
+        let cut = text_ids.len() > self.room;
+        text_ids.truncate(self.room);
+        Ok(([&self.certain, text_ids.as_slice(), &self.tail_ids, &self.after].concat(), cut))
     }
 
-    /// What precedes every text: ids that are certain, and the words that are tokenized together with the text.
-    pub(super) fn before_text(
-        &self,
-        ids: Ids<'_>,
-        instruction: &str,
-        query: &str,
-    ) -> Result<(Vec<u32>, String), TokenizeError> {
-        let fill = |parts: &[BodyPart]| -> String {
-            parts.iter().map(|part| part.fill(instruction, query)).collect()
-        };
-        let mut certain = self.prefix.clone();
-        for piece in &self.pieces {
-            match piece {
-                Piece::Control(id) => certain.push(*id),
-                Piece::Run(parts) => certain.extend(ids(&fill(parts))?),
-            }
+    /// Tokens by which a text may be longer than its room by itself, and yet fit with what follows it: the last ones
+    /// may merge with the first ones behind.
+    pub(super) const MARGIN: usize = 8;
+}
+
+/// Where the text is: the number of its run, and its place in that.
+fn place_of_text(pieces: &[Piece]) -> Option<(usize, usize)> {
+    pieces.iter().enumerate().find_map(|(at, piece)| match piece {
+        Piece::Run(parts) => Some((at, parts.iter().position(|p| *p == BodyPart::Document)?)),
+        Piece::Control(_) => None,
+    })
+}
+
+fn of_runs(pieces: &[Piece]) -> impl Iterator<Item = &BodyPart> {
+    let runs = pieces.iter().filter_map(|piece| match piece {
+        Piece::Run(parts) => Some(parts),
+        Piece::Control(_) => None,
+    });
+    runs.flatten()
+}
+
+/// Ids of pieces with instruction and query in their places.
+fn of_pieces(
+    ids: Ids<'_>,
+    pieces: &[Piece],
+    instruction: &str,
+    query: &str,
+) -> Result<Vec<u32>, TokenizeError> {
+    let mut found = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Control(id) => found.push(*id),
+            Piece::Run(parts) => found.extend(ids(&fill(parts, instruction, query))?),
         }
-        Ok((certain, fill(&self.lead)))
     }
+    Ok(found)
+}
+
+fn fill(parts: &[BodyPart], instruction: &str, query: &str) -> String {
+    parts.iter().map(|part| part.fill(instruction, query)).collect()
 }
 
 impl BodyPart {
@@ -165,6 +249,13 @@ pub(super) fn answer_id(tokenizer: &Tokenizer, answer: &str) -> Result<u32, Toke
 /// `<|name|>` in a template is a control token; a tokenizer that does not know it belongs to another model and would
 /// take it for text without a word.
 fn check_control_tokens(whole: &Tokenizer, words: &str) -> Result<(), TokenizeError> {
+    // `<s>`, `<bos>`: a string that is one.
+    let is_one = words.starts_with('<')
+        && words.ends_with('>')
+        && words.chars().all(|c| c.is_alphanumeric() || matches!(c, '<' | '>' | '_'));
+    if is_one && whole.token_to_id(words).is_none() {
+        return Err(TokenizeError::MissingToken { token: words.into() });
+    }
     let mut rest = words;
     while let Some(start) = rest.find("<|") {
         let Some(end) = rest[start..].find("|>") else { return Ok(()) };
@@ -177,10 +268,9 @@ fn check_control_tokens(whole: &Tokenizer, words: &str) -> Result<(), TokenizeEr
     Ok(())
 }
 
-/// The body's own words cut at control tokens, and the run after the last of them.
-fn cut_at_control(whole: &Tokenizer, parts: Vec<BodyPart>) -> (Vec<Piece>, Vec<BodyPart>) {
-    let control = control_tokens(whole);
-    let (mut pieces, mut run) = (Vec::new(), Vec::new());
+/// Appends a string of the body, its own words cut at these control tokens.
+fn cut_at_control(control: &[(u32, AddedToken)], parts: Vec<BodyPart>, pieces: &mut Vec<Piece>) {
+    let mut run = Vec::new();
     for part in parts {
         let BodyPart::Literal(words) = part else {
             run.push(part);
@@ -204,7 +294,9 @@ fn cut_at_control(whole: &Tokenizer, parts: Vec<BodyPart>) -> (Vec<Piece>, Vec<B
         }
         push_literal(&mut run, rest);
     }
-    (pieces, run)
+    if !run.is_empty() {
+        pieces.push(Piece::Run(run));
+    }
 }
 
 fn push_literal(run: &mut Vec<BodyPart>, words: &str) {
@@ -215,7 +307,6 @@ fn push_literal(run: &mut Vec<BodyPart>, words: &str) {
 
 #[cfg(test)]
 mod tests {
-    use tokenizers::AddedToken;
     use tokenizers::models::wordlevel::WordLevel;
 
     use super::super::vocabulary::Vocabulary;
@@ -235,12 +326,18 @@ mod tests {
         tokenizer.add_special_tokens(tokens).unwrap();
         let id = |name: &str| Piece::Control(tokenizer.token_to_id(name).unwrap());
         let literal = |words: &str| BodyPart::Literal(words.into());
-        let cut = |words: &str| cut_at_control(&tokenizer, vec![literal(words), BodyPart::Query]);
+        let cut = |words: &str| {
+            let mut pieces = Vec::new();
+            let parts = vec![literal(words), BodyPart::Query];
+            cut_at_control(&control_tokens(&tokenizer), parts, &mut pieces);
+            pieces
+        };
 
-        assert_eq!(cut("a word "), (vec![], vec![literal("a word "), BodyPart::Query]));
-        let (pieces, lead) = cut("x<a><b>y <l><r> z");
-        let run = |words| Piece::Run(vec![literal(words)]);
-        assert_eq!(pieces, [run("x"), id("<a><b>"), run("y"), id("<l>"), id("<r>")]);
-        assert_eq!(lead, [literal("z"), BodyPart::Query]);
+        let run = |parts: &[BodyPart]| Piece::Run(parts.to_vec());
+        assert_eq!(cut("a word "), [run(&[literal("a word "), BodyPart::Query])]);
+        let pieces = cut("x<a><b>y <l><r> z");
+        let own = |words| run(&[literal(words)]);
+        let last = run(&[literal("z"), BodyPart::Query]);
+        assert_eq!(pieces, [own("x"), id("<a><b>"), own("y"), id("<l>"), id("<r>"), last]);
     }
 }

@@ -73,8 +73,15 @@ struct Settings {
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let cases =
-        ["bert-gelu-f32", "qwen3-tied-f32", "qwen2-bf16-sharded", "xlm-roberta-f32", "llama-f32"];
+    let cases = [
+        "bert-gelu-f32",
+        "qwen3-tied-f32",
+        "qwen2-bf16-sharded",
+        "xlm-roberta-f32",
+        "llama-f32",
+        "minicpm-layerwise-bf16",
+        "gemma-bf16",
+    ];
     let savings = (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |(shared_prefix, scored_rows, equal_texts)| {
             Savings::default()
@@ -156,7 +163,7 @@ proptest! {
 
     #[test]
     fn pruning_does_what_a_replay_of_the_trace_says(
-        case in select(vec!["bert-gelu-f32", "qwen3-tied-f32"]),
+        case in select(vec!["bert-gelu-f32", "qwen3-tied-f32", "minicpm-layerwise-f32"]),
         threshold in 0.0..0.5f64,
         k in 1..8usize,
         chunk in 30..300usize,
@@ -184,6 +191,10 @@ proptest! {
                 prop_assert_eq!(Some(result.decided_after_layer), decided);
             }
             prop_assert_eq!(pruned.stats.candidate_layers, expected.candidate_layers);
+            if case == "minicpm-layerwise-f32" {
+                // Its first head comes after three layers.
+                prop_assert!(pruned.results.iter().all(|r| r.decided_after_layer >= 2));
+            }
             let mut selected = expected.selected;
             if mode == Mode::Rank {
                 // The full model's own scores and order.
@@ -196,6 +207,36 @@ proptest! {
             prop_assert_eq!(found, selected);
         }
     }
+}
+
+#[test]
+fn a_cutoff_takes_the_score_of_that_layers_own_head() {
+    const CASE: &str = "minicpm-layerwise-f32";
+    let (texts, query) = (texts(6), "which window slides");
+    let request = Request::new(query, &texts, 6).trace(true);
+    let trace = builder(CASE).build().unwrap().run(request).unwrap().trace.unwrap();
+    assert_eq!(trace.len(), 6);
+    // Layers before the first head tell nobody apart.
+    assert!(trace[..2].iter().flatten().all(|score| *score == 0.0));
+    for layers in 3..=6 {
+        let reranker = builder(CASE).cutoff_layers(layers).build().unwrap();
+        assert_eq!(reranker.info().layers, layers);
+        let mut found = scores(&full_of(&reranker, &texts));
+        found.sort_unstable();
+        let expected = trace[layers - 1].iter().enumerate();
+        let expected: Vec<_> = expected.map(|(index, score)| (index, score.to_bits())).collect();
+        assert_eq!(found, expected, "{layers}");
+    }
+    let refused = |case: &str, layers| match builder(case).cutoff_layers(layers).build() {
+        Ok(_) => panic!("{case} was cut to {layers}"),
+        Err(error) => error.to_string(),
+    };
+    for layers in [0, 1, 2, 7] {
+        let error = refused(CASE, layers);
+        assert!(error.contains("one of 3, 4, 5, 6"), "{error}");
+    }
+    let error = refused("qwen3-tied-f32", 2);
+    assert!(error.contains("the only head"), "{error}");
 }
 
 fn full_of(reranker: &Reranker, texts: &[String]) -> Selection {

@@ -26,7 +26,11 @@ struct Case {
     checkpoint: String,
     weights: Option<String>,
     files: std::collections::BTreeMap<String, String>,
+    /// Others than usual.
+    pairs: Option<Vec<(String, String)>>,
     scores: Vec<f32>,
+    /// What `predict` returns where nothing is asked of it.
+    predicted: Vec<f32>,
 }
 
 fn goldens() -> Goldens {
@@ -124,13 +128,65 @@ fn assert_scores(name: &str, folder: &Path, pairs: &[(String, String)], expected
 #[test]
 fn scores_are_those_of_the_models_own_files() {
     let Goldens { pairs, cases } = goldens();
-    assert!(cases.len() >= 11);
+    assert!(cases.len() >= 16);
     for case in cases {
         let folder = case.folder();
-        assert_scores(&case.name, folder.path(), &pairs, &case.scores);
+        let pairs = case.pairs.as_ref().unwrap_or(&pairs);
+        assert_eq!(pairs.len(), case.scores.len());
+        assert_scores(&case.name, folder.path(), pairs, &case.scores);
         let reranker = build(folder.path()).unwrap();
         assert_eq!(reranker.info().warnings, [""; 0], "{}", case.name);
+        // The file names the default activation, and so which of the two scores `predict` returns.
+        for ((query, document), expected) in pairs.iter().zip(&case.predicted) {
+            let found = reranker.rerank(query, &[document], 1).unwrap().results[0];
+            let found = match reranker.info().activation.as_deref() {
+                Some("Sigmoid") => found.score.0,
+                Some("Identity") => found.raw_score.0,
+                other => panic!("{other:?}"),
+            };
+            let error = (found - expected).abs() / expected.abs().max(1.0);
+            assert!(error <= TOLERANCE, "{}: {found}, expected {expected}", case.name);
+        }
     }
+}
+
+#[test]
+fn a_temperature_makes_probabilities_and_leaves_scores() {
+    let query = "what is a window";
+    let texts = ["an opening in a wall", "cats"];
+    let with = |more: &str| {
+        let grating = format!(r#"{{"template":"qwen3-reranker"{more}}}"#);
+        let folder = published("qwen3-kv-all-f32", &[("grating.json", &grating)]);
+        let reranker = build(folder.path()).unwrap();
+        let results = reranker.rerank(query, &texts, 2).unwrap().results;
+        let pairs = results.iter().map(|r| (r.raw_score.0, r.score.0)).collect::<Vec<_>>();
+        (reranker.info().temperature, pairs)
+    };
+    let (one, plain) = with("");
+    let (five, cooled) = with(r#","temperature":5"#);
+    assert_eq!((one, five), (1.0, 5.0));
+    for ((raw, score), (same, probability)) in plain.into_iter().zip(cooled) {
+        assert_eq!(raw, same);
+        let sigmoid = |x: f32| 1.0 / (1.0 + (-x).exp());
+        assert!(
+            (score - sigmoid(raw)).abs() < 1e-6 && (probability - sigmoid(raw / 5.0)).abs() < 1e-6
+        );
+    }
+}
+
+#[test]
+fn a_query_behind_the_text_is_never_cut() {
+    let folder = case("text first").folder();
+    let reranker = build(folder.path()).unwrap();
+    let long = "what is a window ".repeat(200);
+    let error = reranker.rerank(&long, &["an opening in a wall"], 1).unwrap_err().to_string();
+    assert!(error.contains("shorten"), "{error}");
+    // Of the text only the end is lost.
+    let text = "an opening in a wall ".repeat(400);
+    let found = reranker.rerank("what is a window", &[&text], 1).unwrap().results[0];
+    assert!(found.truncated);
+    let other = reranker.rerank("how do plants live?", &[&text], 1).unwrap().results[0];
+    assert_ne!(found.raw_score.0, other.raw_score.0, "the query is still there");
 }
 
 #[test]
@@ -224,6 +280,25 @@ fn a_language_model_is_a_qwen3_reranker_only_where_something_says_so() {
 }
 
 #[test]
+fn bges_decoders_are_known_by_name_or_by_architecture() {
+    // Most models of Gemma's architecture are for chats.
+    let error = refusal(published("gemma-f32", &[]).path());
+    assert!(error.contains("GemmaForCausalLM") && error.contains("grating.json"), "{error}");
+    let parent = tempfile::tempdir().unwrap();
+    let named = parent.path().join("bge-reranker-v2-gemma");
+    fs::rename(published("gemma-f32", &[]).path(), &named).unwrap();
+    let (named, expected) = (build(&named).unwrap(), build(&golden("gemma-f32")).unwrap());
+    let pair = &goldens().pairs[0];
+    assert_eq!(score(&named, pair), score(&expected, pair));
+    assert!(named.info().prompt_reason.contains("bge-reranker-v2-gemma"));
+    // Nothing else has this one, whatever its folder and chat template are called.
+    let folder = published("minicpm-layerwise-f32", &[("chat_template.jinja", "{{ messages }}")]);
+    let found = build(folder.path()).unwrap();
+    assert_eq!(found.info().prompt, "bge-reranker-v2-minicpm-layerwise's prompt");
+    assert_eq!((found.info().warnings.len(), found.info().family), (0, "MiniCPM"));
+}
+
+#[test]
 fn bare_weights_are_taken_for_qwen3_rerankers_with_a_warning() {
     let (_parent, folder) = named("model", &[]);
     assert_scores("bare", &folder, &goldens().pairs, &case("qwen3-reranker").scores);
@@ -280,8 +355,8 @@ fn files_that_describe_something_else_are_named() {
         ("chat_template.jinja", "{% if".into(), ["chat_template.jinja", "rendered"]),
         (
             "chat_template.jinja",
-            lone["chat_template.jinja"].replace("+ d +", "+ d + \" ??\" +"),
-            ["chat_template.jinja", "no control token"],
+            lone["chat_template.jinja"].replace("+ d +", "+ (d | trim) +"),
+            ["chat_template.jinja", "changes the text"],
         ),
     ] {
         let error = with(path, &content);

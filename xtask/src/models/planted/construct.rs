@@ -298,6 +298,6 @@ fn layer_of(name: &str) -> Option<(usize, &str)> {
 impl Family {
     /// Whether its layers are causal and its head reads the last token.
     pub(crate) fn is_decoder(self) -> bool {
-        matches!(self, Self::Qwen3 | Self::Qwen2 | Self::Llama)
+        matches!(self, Self::Qwen3 | Self::Qwen2 | Self::Llama | Self::MiniCpm | Self::Gemma)
     }
 }

@@ -99,8 +99,28 @@ fn control_tokens(shape: &Shape) -> Vec<(&'static str, bool)> {
             let added = QWEN_ADDED[..QWEN2_ADDED].iter().copied().map(added);
             QWEN_SPECIAL.map(special).into_iter().chain(added).collect()
         }
+        Family::MiniCpm | Family::Gemma => Vec::new(),
         _ => QWEN_SPECIAL.map(special).into_iter().chain(QWEN_ADDED.map(added)).collect(),
     }
+}
+
+/// Words and the merges that make them, of printable characters alone, `\u{120}` standing for a space: at most `size`,
+/// `first` among them.
+pub(super) fn printable(size: usize, first: &[&str]) -> (Vec<String>, Vec<(String, String)>) {
+    let mut grown = Builder::default();
+    for word in first {
+        let places = word.bytes().map(|byte| grown.bytes[usize::from(byte)]).collect::<Vec<_>>();
+        places.into_iter().reduce(|head, place| grown.merge(head, place));
+    }
+    grown.train(corpus(), size.min(256 + TRAINED_MERGES));
+    let trained = grown.spelling.len();
+    grown.filler(trained, size);
+    let is_printable = |token: &str| token.chars().all(|c| c.is_ascii_graphic() || c == '\u{120}');
+    let tokens = grown.spelling.iter().filter(|token| is_printable(token)).cloned().collect();
+    let spelled = |&(a, b): &(usize, usize)| (grown.spelling[a].clone(), grown.spelling[b].clone());
+    let merges = grown.merges.iter().map(spelled);
+    let merges = merges.filter(|(a, b)| is_printable(a) && is_printable(b)).collect();
+    (tokens, merges)
 }
 
 /// The tokenizer of a decoder shape.
