@@ -213,7 +213,7 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "NAME", env = "GRATING_ISA", value_parser = Isa::from_name)]
     pub(crate) isa: Option<Isa>,
     /// Threads that compute; by default one for each core.
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = units::threads)]
     pub(crate) threads: Option<usize>,
     /// Compute the tokens that all texts begin with for each of them.
     #[arg(long)]

@@ -2,10 +2,11 @@
 
 use std::cell::{Cell, OnceCell};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use grating::calibrate::Reading;
 use grating::{
-    IoMode, Mode, ModelSource, Policy, Profile, Pruning, Reranker, RerankerBuilder, Savings, Spill,
+    IoMode, Mode, ModelSource, Policy, Profile, ProfileError, Pruning, Reranker, RerankerBuilder,
+    Savings, Spill,
 };
 
 use crate::args::{EngineArgs, IoArg, ModeArg, PruningArgs, ReadoutArg, SpillArg};
@@ -65,10 +66,12 @@ pub(crate) fn warn_of_instruction(instruction: Option<&str>, reranker: &Reranker
 }
 
 /// An error of a setting with the option that sets it.
-fn with_option(error: grating::Error) -> anyhow::Error {
+pub(crate) fn with_option(error: grating::Error) -> anyhow::Error {
     let option = match error.setting() {
         Some("threads") => "--threads",
         Some("max_length") => "--max-length",
+        Some("the number of candidates") => "--candidates",
+        Some("the number of tokens of a candidate") => "--tokens",
         _ => return error.into(),
     };
     anyhow::anyhow!("{error} ({option})")
@@ -124,12 +127,18 @@ pub(crate) fn pruning(builder: RerankerBuilder, args: &PruningArgs) -> Result<Re
     Ok(match (policy, &args.profile) {
         _ if args.no_prune => builder.pruning(Pruning::Off),
         (Some(policy), _) => builder.pruning(Pruning::By(policy)),
-        (None, Some(file)) => {
-            let profile = Profile::read(file).map_err(grating::Error::from);
-            builder.profile(profile.context("--profile")?)
-        }
+        (None, Some(file)) => builder.profile(Profile::read(file).map_err(no_profile)?),
         (None, None) => builder,
     })
+}
+
+fn no_profile(error: ProfileError) -> anyhow::Error {
+    let remedy = match &error {
+        ProfileError::File { .. } => "; name a file that `grating calibrate` has written",
+        // It says what to do.
+        _ => "",
+    };
+    anyhow::anyhow!("--profile: {}{remedy}", grating::Error::from(error))
 }
 
 impl From<ReadoutArg> for Reading {

@@ -159,9 +159,13 @@ fn is_descriptor(path: &Path) -> bool {
 
 /// The options that change what is read.
 fn advice(problem: &InputProblem, options: &InputOptions, several: &str, texts: bool) -> String {
-    use InputProblem::{Ambiguous, NoText, NotAString, NotUtf8, OverBudget, Several};
+    use InputProblem::{
+        Ambiguous, Compressed, NoField, NoText, NotAString, NotUtf8, OverBudget, Several,
+    };
     let mut advice = match problem {
-        NotUtf8 => return String::new(),
+        NotUtf8 | Compressed { .. } => return String::new(),
+        NotAString { field, .. } if field == "query" => String::new(),
+        NoField { .. } => return "; --id-field names the field that is the id".into(),
         OverBudget { .. } => return " (--memory-budget)".into(),
         // A query's field cannot be named.
         NoText { .. } | Ambiguous { .. } | NotAString { .. } if texts => {

@@ -24,7 +24,8 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
             notice::how_to_raise(reranker.info())
         );
     }
-    let plan = reranker.plan(args.candidates, args.tokens.unwrap_or(TOKENS).min(limit))?;
+    let plan = reranker.plan(args.candidates, args.tokens.unwrap_or(TOKENS).min(limit));
+    let plan = plan.map_err(engine::with_option)?;
     let mut out = output::stdout();
     match args.json {
         true => output::json(&mut out, &plan)?,

@@ -13,6 +13,12 @@ pub(crate) fn run(args: &QuantizeArgs) -> Result<ExitCode> {
     let source = args.model.resolve()?;
     let cancel = interrupt::token();
     let report = grating::quantize_cancellable(&source, args.format, &args.out, &cancel)?;
+    if report.in_format == 0 {
+        eprintln!(
+            "grating: nothing is stored as {}: no matrix has rows of whole blocks of it; the list says what became of them",
+            args.format
+        );
+    }
     let mut out = output::stdout();
     match args.json {
         true => output::json(&mut out, &report)?,

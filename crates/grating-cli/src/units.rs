@@ -50,6 +50,14 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Threads that compute.
+pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=grating::MAX_THREADS).contains(&n) => Ok(n),
+        _ => Err(format!("it must be a whole number from 1 to {}", grating::MAX_THREADS)),
+    }
+}
+
 pub(crate) fn window(text: &str) -> Result<WindowSize, String> {
     match text {
         "auto" => Ok(WindowSize::Auto),
@@ -95,17 +103,19 @@ const MAX_POLICY_BYTES: u64 = 1 << 20;
 
 /// A policy as JSON, or a file that holds it.
 pub(crate) fn policy(text: &OsStr) -> Result<Policy, String> {
-    let json = match text.to_str().filter(|text| text.trim_start().starts_with('{')) {
+    let example = || serde_json::to_string(&Policy::paper(0.4)).unwrap_or_default();
+    let json = match text.to_str().filter(|text| text.trim_start().starts_with(['{', '[', '"'])) {
         Some(json) => json.as_bytes().to_vec(),
         None => {
             let mut json = Vec::new();
             let file = input::regular(text.as_ref());
             let read = file.and_then(|file| file.take(MAX_POLICY_BYTES).read_to_end(&mut json));
-            read.map_err(|error| format!("cannot read it: {error}"))?;
+            read.map_err(|error| {
+                format!("it is no JSON object, and no file that can be read ({error}); a policy looks like {}", example())
+            })?;
             json
         }
     };
-    let example = || serde_json::to_string(&Policy::paper(0.4)).unwrap_or_default();
     let policy: Policy = serde_json::from_slice(&json)
         .map_err(|error| grating::shown(&error.to_string()))
         .map_err(|error| format!("{error}; a policy looks like {}", example()))?;
@@ -157,7 +167,9 @@ mod tests {
             policy(r#"{"threshold": 1}"#.as_ref()).unwrap_err().contains("a policy looks like {")
         );
         assert!(policy(json.replace("0.4", "-0.4").as_ref()).unwrap_err().contains("threshold"));
-        assert!(policy("no-such-file".as_ref()).unwrap_err().contains("cannot read it"));
+        let missing = policy("no-such-file".as_ref()).unwrap_err();
+        assert!(missing.contains("no file that can be read") && missing.contains("looks like {"));
+        assert!(policy("[]".as_ref()).unwrap_err().contains("a policy looks like {"));
     }
 
     #[test]
@@ -168,6 +180,14 @@ mod tests {
         assert_eq!(size("1.5 GB"), Ok(1_500_000_000));
         for wrong in ["", "MiB", "0", "-1", "1TBq", "1e3x", "inf"] {
             assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn more_threads_than_any_machine_has_are_refused() {
+        assert_eq!((threads("1"), threads("1024")), (Ok(1), Ok(1024)));
+        for wrong in ["0", "1025", "100000", "-1", "two"] {
+            assert!(threads(wrong).unwrap_err().contains("from 1 to 1024"), "{wrong}");
         }
     }
 

@@ -5,11 +5,14 @@
 //! together. Where they do not, engines that are idle are asked to give back what they keep, and those that run are
 //! waited for; the engines with a budget are served in the order in which they asked.
 
+mod loan;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use self::loan::{Lent, Loan, LoanRequest};
 use crate::cancel::Stop;
 use crate::error::Result;
 
@@ -45,8 +48,10 @@ struct Holdings {
     engines: BTreeMap<u64, Holder>,
     /// Whether one of them has computed: what that takes of the process is resident then.
     computed: bool,
+    /// What is lent beside the engines.
+    lent: u64,
     next_id: u64,
-    /// Engines that ask for memory, in the order in which they came; the first one is served.
+    /// Engines and others that ask for memory, in the order in which they came; the first one is served.
     queue: VecDeque<u64>,
 }
 
@@ -98,7 +103,7 @@ pub(crate) struct Claim<'a> {
 /// What a plan has to take as given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Occupied {
-    /// By the process and by the other engines as they are.
+    /// By the process, by the other engines as they are, and by what is lent.
     pub(crate) now: u64,
     /// When those that can give back or will end have done so.
     pub(crate) least: u64,
@@ -174,7 +179,7 @@ impl Holdings {
         // What has grown beside the engines is texts, and whatever else the program took.
         let yet = if self.computed { 0 } else { RUNNING_BYTES };
         let base = (self.process + own + running).max(grown.saturating_add(yet));
-        let mut occupied = Occupied { now: base, least: base, idle: false };
+        let mut occupied = Occupied { now: base + self.lent, least: base, idle: false };
         for (_, other) in self.engines.iter().filter(|(other, _)| **other != id) {
             let may_shrink = other.busy || other.gives_back;
             occupied.now += other.held;
@@ -197,7 +202,7 @@ impl Share {
     pub(crate) fn claim(&self, resident: Option<u64>) -> Claim<'_> {
         let mut state = self.account.lock();
         state.queue.push_back(self.id);
-        let held: u64 = state.engines.values().map(|e| e.held).sum();
+        let held: u64 = state.engines.values().map(|e| e.held).sum::<u64>() + state.lent;
         Claim { share: self, grown: resident.unwrap_or(0).saturating_sub(held) }
     }
 

@@ -77,7 +77,7 @@ mod timeline;
 mod window;
 mod worker;
 
-pub use account::settle;
+pub use account::{Lent, Loan, LoanRequest, settle};
 pub use cancel::{CancelToken, Deadline};
 pub use engine::Engine;
 pub use error::{EngineError, Result, TrySubmitError};

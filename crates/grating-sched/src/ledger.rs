@@ -82,8 +82,14 @@ impl serde::Serialize for Ledger {
     }
 }
 
-/// Bytes for people: MiB, one decimal, rounded up so that what is called enough is enough.
-pub(crate) fn mebibytes(bytes: u64) -> String {
+/// Bytes for people: MiB, one decimal, rounded up so that what is called enough is enough; less than a tenth as KiB, or as
+/// bytes.
+pub fn mebibytes(bytes: u64) -> String {
     let tenths = (u128::from(bytes) * 10).div_ceil(1 << 20);
-    format!("{}.{} MiB", tenths / 10, tenths % 10)
+    match bytes {
+        1 => "1 byte".into(),
+        0 | 2..1024 => format!("{bytes} bytes"),
+        1024..104_858 => format!("{} KiB", bytes.div_ceil(1024)),
+        _ => format!("{}.{} MiB", tenths / 10, tenths % 10),
+    }
 }

@@ -139,7 +139,7 @@ mod workload;
 pub use block::{Block, BlockPart, BlockUnit, WeightLayout};
 pub use error::PlanError;
 pub use layout::{Layout, Staging};
-pub use ledger::Ledger;
+pub use ledger::{Ledger, mebibytes};
 pub use machine::{Device, Link, Machine, Measurement, Memory, Transfer};
 pub use plan::{Plan, PlannedLink, PlannedMemory};
 pub use planner::plan;

@@ -85,7 +85,7 @@ const THREAD_BYTES: u64 = 1 << 20;
 /// written anew), and counts of the system that are brought up to date late.
 const NOISE_BYTES: u64 = 2 << 20;
 /// More threads than any one machine has are a mistake.
-const MAX_THREADS: usize = 1024;
+pub const MAX_THREADS: usize = 1024;
 
 impl RerankerBuilder {
     /// A local folder or file of weights, or a hub id of the form `owner/name` or `owner/name:Q4_K_M`; what exists wins.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use grating_engine::EngineError;
 use grating_io::IoError;
 use grating_model::{ModelError, TokenizeError};
+use grating_sched::mebibytes;
 
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -32,12 +33,11 @@ pub enum Error {
     },
     /// The memory budget has no room to tokenize a text that cannot be cut: its tokenizer may read all of it as one word.
     #[error(
-        "a budget of {:.1} MiB is too small for a text that its tokenizer cannot read piece by piece: {} KiB of it have to \
-         be read at once, for which about {:.1} MiB are needed; put spaces or line ends into the text, shorten it, or raise \
-         the budget",
-        *budget as f64 / f64::from(1 << 20),
+        "a budget of {} is too small for a text that its tokenizer cannot read piece by piece: {} KiB of it have to be read \
+         at once, for which about {} are needed; put spaces or line ends into the text, shorten it, or raise the budget",
+        mebibytes(*budget),
         bytes >> 10,
-        *about as f64 / f64::from(1 << 20)
+        mebibytes(*about)
     )]
     TextOverBudget {
         /// The budget, bytes.
@@ -49,10 +49,10 @@ pub enum Error {
     },
     /// The memory budget has no room for the request's texts and their tokens, before any is computed.
     #[error(
-        "a budget of {:.1} MiB is too small: {texts} different texts with their tokens and the process take about {:.1} \
-         MiB before any is computed; raise the budget, or rank fewer texts at a time",
-        *budget as f64 / f64::from(1 << 20),
-        *about as f64 / f64::from(1 << 20)
+        "a budget of {} is too small: {texts} different texts with their tokens and the process take about {} before any is \
+         computed; raise the budget, or rank fewer texts at a time",
+        mebibytes(*budget),
+        mebibytes(*about)
     )]
     TextsOverBudget {
         /// The budget, bytes.
@@ -230,7 +230,7 @@ impl Error {
     pub fn setting(&self) -> Option<&'static str> {
         let length = |error: &TokenizeError| matches!(error, TokenizeError::LimitTooSmall { .. });
         match self {
-            Error::Setting { setting: "threads", .. } => Some("threads"),
+            Error::Setting { setting, .. } => Some(setting),
             Error::Tokenize(error) if length(error) => Some("max_length"),
             Error::Model { reason, .. } => match &**reason {
                 ModelError::TooManyTokens { .. } | ModelError::LimitTooHigh { .. } => {

@@ -188,7 +188,7 @@ impl Input {
             return Ok(top.input());
         }
         let mut line = |line: &str, _: &Meter<'_, '_>| {
-            fields.texts.push(line, None, None);
+            fields.texts.push(line, None, &[]);
             fields.keep()
         };
         while source.line(&mut line)? {}
@@ -460,6 +460,10 @@ mod tests {
         ] {
             assert_eq!(message(input), expected);
         }
+        for (bytes, word) in [(&b"\x1f\x8b\x08"[..], "gzip"), (b"PK\x03\x04\x14", "zip")] {
+            let error = Input::parse(bytes, &InputOptions::default()).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("line 1: it is compressed ({word})")));
+        }
         let bytes = Input::parse(b"a\nb\xff\n", &InputOptions::default()).unwrap_err();
         assert_eq!((bytes.line, bytes.problem), (2, InputProblem::NotUtf8));
     }
@@ -486,6 +490,7 @@ mod tests {
             "{error}"
         );
         let error = named(input, &["text"], Some("none")).unwrap_err();
-        assert_eq!(error.problem, InputProblem::NoField { field: "none".into() });
+        let fields = ["key", "title", "text", "doc"].map(String::from).to_vec();
+        assert_eq!(error.problem, InputProblem::NoField { field: "none".into(), fields });
     }
 }

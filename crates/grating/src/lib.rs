@@ -62,7 +62,7 @@ mod token_room;
 pub mod wire;
 
 pub use audit::{Audit, AuditTotals};
-pub use builder::RerankerBuilder;
+pub use builder::{MAX_THREADS, RerankerBuilder};
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
 pub use grating_backend::{OperationTimes, Precision};

@@ -74,6 +74,8 @@ impl FromStr for WeightFormat {
 pub struct QuantizeReport {
     /// Tensors by the type that they are stored as, e.g. `Q4_K`, and their bytes; the most bytes first.
     pub stored: Vec<StoredAs>,
+    /// Tensors that are stored in the blocks that were asked for. None where no matrix has rows of whole blocks.
+    pub in_format: usize,
     /// Bytes of the tensors that the model uses, before.
     pub bytes_before: u64,
     /// Bytes of the same tensors now.
@@ -127,5 +129,5 @@ pub fn quantize_cancellable(
         .map_err(|source| Error::of_model(&files.name, source))?;
     let tensors = plan::plan(&model, format)?;
     write::write(&files, &tensors, &identity, format, out, cancel)?;
-    Ok(plan::report(&tensors))
+    Ok(plan::report(&tensors, format))
 }

@@ -1,6 +1,6 @@
 //! The handle that users hold: one model, one compute thread, any number of callers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use grating_backend::Precision;
@@ -24,7 +24,7 @@ use crate::request::{Options, Pruning, Request};
 use crate::selection::Selection;
 use crate::texts::IndexedTexts;
 use crate::ticket::{Asked, Ticket, TrySubmitError};
-use crate::token_room::TokenRoom;
+use crate::token_room::{TokenRoom, Who};
 
 /// A cross-encoder reranker. `Send + Sync`: share it by reference or in an `Arc`; requests queue.
 #[derive(Debug)]
@@ -209,27 +209,17 @@ impl Reranker {
         let (first, places) = distinct(texts, self.savings.equal_texts, reserve)?;
         reserve(first.len(), first.len() * size_of::<Encoding>())?;
         let threads = self.pool.current_num_threads();
-        let no_room = Mutex::new(None);
-        let is_wanted = |bytes| match room.read(bytes, threads) {
-            Ok(()) => wanted().is_ok(),
-            Err(error) => {
-                *no_room.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                false
-            }
-        };
-        // Why an answer is not wanted tells more than that a text was left.
-        let failed = |error| {
-            let no_room = no_room.lock().unwrap_or_else(PoisonError::into_inner).take();
-            no_room.or_else(|| wanted().err()).unwrap_or(Error::from(error))
-        };
-        let query = self.encoder.encode_query_while(query, instruction, &is_wanted);
-        let query = query.map_err(failed)?;
-        let encode = |&index: &u32| {
+        let reading = room.reading(Who::Caller, wanted);
+        let read =
+            self.encoder.encode_query_while(query, instruction, &|bytes| reading.goes_on(bytes));
+        let query = reading.outcome(read)?.expect("a caller waits until there is room");
+        let encode = |&index: &u32, who: Who| {
             wanted()?;
-            let text = texts.text(index as usize);
-            let encoding = self.encoder.encode_while(&query, text, &is_wanted).map_err(failed)?;
-            room.take(&encoding, wanted)?;
-            Ok::<_, Error>(encoding)
+            let (text, reading) = (texts.text(index as usize), room.reading(who, wanted));
+            let read = self.encoder.encode_while(&query, text, &|bytes| reading.goes_on(bytes));
+            let Some(encoding) = reading.outcome(read)? else { return Ok(None) };
+            let fits = room.take(&encoding, who, wanted)?;
+            Ok::<_, Error>(fits.then_some(encoding))
         };
         let encodings = parallel::map(&self.pool, &first, encode)?;
         let mut job = Job::new(encodings, k);

@@ -76,7 +76,12 @@ fn json_that_cannot_be_used_is_never_ranked_as_it_stands() {
     fails(&["rerank", "-q", "x"], b"[]", 1, &["no texts"]);
     let named = ["rerank", "-q", "x", "--text-field", "summary", "--id-field", "key"];
     fails(&named, b"{\"text\":\"a\"}", 1, &["there is no `summary`; the fields are `text`"]);
-    fails(&named, b"{\"summary\":\"a\"}", 1, &["there is no `key`"]);
+    fails(
+        &named,
+        b"{\"summary\":\"a\"}",
+        1,
+        &["there is no `key`; the fields are `summary`; --id-field"],
+    );
 }
 
 #[test]

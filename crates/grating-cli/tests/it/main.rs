@@ -232,3 +232,17 @@ fn a_quantized_model_runs_like_any_other() {
     fails(&["quantize", "--format", "q8_0", "--out", out], b"", 1, &["exists already"]);
     fails(&["quantize", "--format", "q5_k", "--out", "x"], b"", 2, &["q5_k", "q4_k"]);
 }
+
+#[test]
+fn a_model_whose_rows_are_no_whole_blocks_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("q4");
+    // 42 numbers a row.
+    let model = golden("bert-gelu-f32");
+    let quantize = ["quantize", model.to_str().unwrap(), "--format", "q4_k", "--json", "--out"];
+    let output = grating(&[&quantize[..], &[out.to_str().unwrap()]].concat(), b"");
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && words.contains("nothing is stored as q4_k"), "{words}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["in_format"], 0);
+}

@@ -197,7 +197,7 @@ fn wrong_values_are_told_with_their_option() {
     for (option, value, code, words) in [
         ("--memory-budget", "99999999999999999999G", 2, &["--memory-budget", "200MiB"][..]),
         ("--memory-budget", "0", 2, &["--memory-budget", "at least one byte"]),
-        ("--threads", "99999", 1, &["threads is 99999", "(--threads)"]),
+        ("--threads", "99999", 2, &["--threads", "from 1 to 1024"]),
         (
             "--max-length",
             "99999",
@@ -208,8 +208,9 @@ fn wrong_values_are_told_with_their_option() {
         ("--text-field", "", 2, &["--text-field"]),
         ("--text-field", "a,", 2, &["--text-field"]),
         ("--id-field", "", 2, &["--id-field"]),
-        ("--profile", nowhere, 1, &["--profile", nowhere, "No such file"]),
-        ("--policy", path, 2, &["--policy", "a folder"]),
+        ("--profile", nowhere, 1, &["--profile", nowhere, "No such file", "grating calibrate"]),
+        ("--policy", path, 2, &["--policy", "a folder", "a policy looks like {"]),
+        ("--policy", "[]", 2, &["--policy", "a policy looks like {"]),
         ("--timeline", path, 1, &["cannot write", "a folder"]),
         ("--timeline", nowhere, 1, &["cannot write", "there is no folder"]),
     ] {
@@ -226,4 +227,16 @@ fn wrong_values_are_told_with_their_option() {
         &["--timeline", "is read"],
     );
     assert_eq!(std::fs::read_to_string(texts).unwrap(), "a river\n");
+}
+
+#[test]
+fn a_plan_that_cannot_be_names_the_option_and_the_budget() {
+    let model = golden("bert-gelu-f32");
+    let plan = ["plan", model.to_str().unwrap()];
+    let fails_with = |option: [&str; 2], words: &[&str]| {
+        fails(&[&plan[..], &option].concat(), b"", 1, words);
+    };
+    fails_with(["-n", "99999999999"], &["99999999999", "1 to 1048576", "(--candidates)"]);
+    fails_with(["--memory-budget", "1KiB"], &["a budget of 1 KiB is too small"]);
+    fails_with(["--memory-budget", "7"], &["a budget of 7 bytes is too small"]);
 }

@@ -16,6 +16,15 @@ const CHECK: usize = 4096;
 /// Bytes of a line's beginning that tell how it is written.
 const HEAD: usize = 64;
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+/// How compressed files begin, none of which a text does.
+const COMPRESSED: [(&[u8], &str, &str); 4] = [
+    (b"\x1f\x8b", "gzip", "gzip -dc"),
+    (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dc"),
+    (b"\xfd7zXZ\0", "xz", "xz -dc"),
+    (b"PK\x03\x04", "zip", "unzip -p"),
+];
+/// Bytes that tell.
+const MAGIC: usize = 6;
 
 /// What is left of some input.
 pub(super) struct ByteReader<'c, 'm, 'a, R> {
@@ -32,7 +41,12 @@ impl<'c, 'm, 'a, R: Read> ByteReader<'c, 'm, 'a, R> {
     /// After the byte order mark, if there is one.
     pub(super) fn new(from: R, meter: &'c Meter<'m, 'a>) -> Result<Self, ReadError> {
         let mut source = ByteReader { from, meter, buffer: Vec::new(), at: 0, ended: false };
-        while source.rest().len() < BYTE_ORDER_MARK.len() && source.fill()? {}
+        while source.rest().len() < MAGIC && source.fill()? {}
+        for (magic, with, command) in COMPRESSED {
+            if source.rest().starts_with(magic) {
+                return Err(meter.wrong(InputProblem::Compressed { with, command }));
+            }
+        }
         if source.rest().starts_with(BYTE_ORDER_MARK) {
             source.at = BYTE_ORDER_MARK.len();
         }

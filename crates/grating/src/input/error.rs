@@ -1,6 +1,7 @@
 //! What can be wrong with a file of texts or queries.
 
 use grating_io::shown;
+use grating_sched::mebibytes;
 
 /// Which line cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +20,14 @@ pub enum InputProblem {
     /// The bytes are in another encoding.
     #[error("it is not valid UTF-8; convert the file, e.g. with iconv")]
     NotUtf8,
+    /// The file is compressed.
+    #[error("it is compressed ({with}): unpack it first, e.g. with {command}")]
+    Compressed {
+        /// By what.
+        with: &'static str,
+        /// That unpacks it to standard output.
+        command: &'static str,
+    },
     /// It begins as JSON does and is none.
     #[error("it is no JSON: {}", shown(reason))]
     NotJson {
@@ -32,7 +41,7 @@ pub enum InputProblem {
         found: &'static str,
     },
     /// An object has none of the fields that could be its text.
-    #[error("{}", no_text(looked_for, fields))]
+    #[error("{}", none_of(looked_for, fields))]
     NoText {
         /// Fields that were looked for.
         looked_for: Vec<String>,
@@ -54,10 +63,12 @@ pub enum InputProblem {
         found: &'static str,
     },
     /// A field that was asked for is missing.
-    #[error("there is no `{field}`")]
+    #[error("{}", none_of(std::slice::from_ref(field), fields))]
     NoField {
         /// Which.
         field: String,
+        /// Fields that there are.
+        fields: Vec<String>,
     },
     /// An array or a request body is not alone.
     #[error("an array of texts or a request body must be the only value of its file")]
@@ -89,10 +100,11 @@ pub enum InputProblem {
     },
     /// The memory budget has no room for what is read.
     #[error(
-        "a budget of {} is too small: what is read up to here ({texts} texts) takes {} with what is made of it, beside \
-         the rest of the process; raise the budget, or rank fewer or shorter texts at a time",
+        "a budget of {} is too small: what is read up to here ({texts} texts) takes {} with what is made of it, and the \
+         process with that at least {}, without what follows; raise the budget, or rank fewer or shorter texts at a time",
         mebibytes(*budget),
-        mebibytes(*bytes)
+        mebibytes(*bytes),
+        mebibytes(*needed)
     )]
     OverBudget {
         /// The budget, bytes.
@@ -101,6 +113,8 @@ pub enum InputProblem {
         texts: usize,
         /// What they take, and what will be taken for them, bytes.
         bytes: u64,
+        /// The least budget with which they would have been read, bytes; what follows them may need more.
+        needed: u64,
     },
     /// There is not one grade for each text.
     #[error("{grades} grades for {texts} texts")]
@@ -124,16 +138,12 @@ pub enum ReadError {
     Io(std::io::Error),
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
-}
-
 fn list(names: &[String], between: &str) -> String {
     let list: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     shown(&list.join(between))
 }
 
-fn no_text(looked_for: &[String], fields: &[String]) -> String {
+fn none_of(looked_for: &[String], fields: &[String]) -> String {
     let mut message = match looked_for {
         [first, others @ ..] if !others.is_empty() => {
             format!("there is no `{first}` (nor {})", list(others, ", "))

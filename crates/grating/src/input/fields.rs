@@ -29,12 +29,7 @@ impl<'o, 'c, 'm, 'a> Fields<'o, 'c, 'm, 'a> {
     }
 
     /// Keeps a text.
-    fn push<E: Error>(
-        &mut self,
-        text: &str,
-        id: Option<&str>,
-        fields: Option<&str>,
-    ) -> Result<(), E> {
+    fn push<E: Error>(&mut self, text: &str, id: Option<&str>, fields: &[&str]) -> Result<(), E> {
         self.texts.push(text, id, fields);
         self.keep().map_err(|problem| fail(self.meter, problem))
     }
@@ -55,7 +50,7 @@ impl<'o, 'c, 'm, 'a> Fields<'o, 'c, 'm, 'a> {
             };
             object.without(|name| is_text(name) || id_field == Some(name))
         });
-        self.push(&text, id, fields.flatten().as_deref())
+        self.push(&text, id, &fields.unwrap_or_default())
     }
 
     fn text_of<'j>(&mut self, object: &'j Object) -> Result<Cow<'j, str>, InputError> {
@@ -87,7 +82,7 @@ impl<'o, 'c, 'm, 'a> Fields<'o, 'c, 'm, 'a> {
     ) -> Result<(Option<&'j str>, Option<&'o str>), InputError> {
         let some = |value: &'j str| (json::kind(value) != "null").then_some(value);
         if let Some(field) = &self.options.id_field {
-            let problem = || object.wrong(InputProblem::NoField { field: field.clone() });
+            let problem = || object.no_field(field);
             return Ok((some(object.get(field).ok_or_else(problem)?), Some(field)));
         }
         let found = ["id", "_id"].into_iter().find_map(|name| Some((object.get(name)?, name)));
@@ -156,7 +151,7 @@ impl<'de> Visitor<'de> for TextVisitor<'_, '_, '_, '_, '_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.fields.push(text, None, None)
+        self.fields.push(text, None, &[])
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {

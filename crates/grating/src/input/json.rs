@@ -51,6 +51,31 @@ pub(super) fn not_json_in(line: &str, error: &serde_json::Error) -> InputProblem
     }
 }
 
+/// The beginning of a text, at most so many bytes.
+pub(super) fn beginning(mut text: String, bytes: usize) -> String {
+    let end = (0..=bytes.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    text.truncate(end.unwrap_or(0));
+    text.shrink_to_fit();
+    text
+}
+
+/// Adds a string as it is written in JSON, without making it first: names may be as long as all that has been read.
+pub(super) fn quote(text: &str, to: &mut String) {
+    to.reserve(text.len() + 2);
+    to.push('"');
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c < ' ' || matches!(c, '"' | '\\')) {
+        let (before, from) = rest.split_at(at);
+        let (escaped, behind) = from.split_at(1);
+        to.push_str(before);
+        let quoted = serde_json::Value::from(escaped).to_string();
+        to.push_str(&quoted[1..quoted.len() - 1]);
+        rest = behind;
+    }
+    to.push_str(rest);
+    to.push('"');
+}
+
 /// What a value is, in words.
 pub(super) fn kind(value: &str) -> &'static str {
     match value.bytes().next() {
@@ -184,6 +209,15 @@ mod tests {
             }
             prop_assert_eq!(done, bytes.len());
             prop_assert_eq!(String::from_utf8(bytes).unwrap(), whole);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn strings_are_quoted_as_by_serde_json(text in "([a-zé\"\\\\/]|[\0-\u{1f}\u{7f}🙂]){0,20}") {
+            let mut quoted = String::from("x");
+            quote(&text, &mut quoted);
+            prop_assert_eq!(&quoted[1..], serde_json::to_string(&text).unwrap());
         }
     }
 

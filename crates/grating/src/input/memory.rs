@@ -47,14 +47,14 @@ impl<'a> MemoryRoom<'a> {
         self
     }
 
-    /// How much the process may still take, where `ahead` will be taken for what has been read and `held` has been.
-    fn left(&mut self, budget: u64, ahead: u64, held: u64) -> io::Result<u64> {
+    /// What the process takes, where `ahead` will be taken for what has been read and `held` has been.
+    fn taken(&mut self, ahead: u64, held: u64) -> io::Result<u64> {
         if let Some(prepare) = self.prepare.take() {
             prepare()?;
         }
         grating_engine::settle();
         let taken = current_rss_bytes().unwrap_or(UNKNOWN_PROCESS + held);
-        Ok(budget.saturating_sub(taken).saturating_sub(ahead))
+        Ok(taken + ahead)
     }
 }
 
@@ -142,16 +142,13 @@ impl<'m, 'a> Meter<'m, 'a> {
         let mut room = self.room.borrow_mut();
         let Some(budget) = room.budget else { return Ok(()) };
         // What is read of a value is there once, or may be: its copies are yet to be made.
-        let left = room.left(budget, ahead + (COPIES - 1) * value, held).map_err(ReadError::Io)?;
-        if left < LEAST {
-            let texts = self.texts.get() as usize;
-            return Err(self.wrong(InputProblem::OverBudget {
-                budget,
-                texts,
-                bytes: held + ahead,
-            }));
+        let taken = room.taken(ahead + (COPIES - 1) * value, held).map_err(ReadError::Io)?;
+        let needed = taken + LEAST;
+        if needed > budget {
+            let (texts, bytes) = (self.texts.get() as usize, held + ahead);
+            return Err(self.wrong(InputProblem::OverBudget { budget, texts, bytes, needed }));
         }
-        self.granted.set(held + ahead + left);
+        self.granted.set(held + ahead + (budget - taken));
         Ok(())
     }
 
@@ -213,6 +210,7 @@ mod tests {
             ("{\"text\":\"a\",\"n\":[", "1,", false),
             ("{\"text\":\"a\",\"n\":", "[", true),
             ("{\"", "a", true),
+            ("{\"text\":\"a\",\"", "k", true),
             ("{\"text\":\"a\",\"n\":1", ",\"n\":1", false),
         ] {
             let beginning: &[u8] = beginning.as_bytes();
@@ -225,7 +223,9 @@ mod tests {
                     true => QueryList::read(from(), &keep, &mut room).unwrap_err(),
                 };
                 let over = |problem: &InputProblem| match problem {
-                    InputProblem::OverBudget { budget: said, .. } => *said == budget,
+                    InputProblem::OverBudget { budget: said, needed, .. } => {
+                        *said == budget && *needed > budget
+                    }
                     // An array in an array is no text, which is found out first.
                     other => {
                         matches!(other, InputProblem::NotAText { .. }) && pattern.starts_with("[\"")

@@ -9,8 +9,9 @@ use super::error::{InputError, InputProblem, ReadError};
 use super::json;
 use super::memory::Meter;
 
-/// Names that an error lists.
+/// Names that an error lists, and bytes of each.
 const LISTED: usize = 64;
+const LISTED_BYTES: usize = 256;
 /// A larger buffer is given back.
 const KEEP: usize = 256 << 10;
 
@@ -86,7 +87,7 @@ impl Object {
                 Use::Other => _ = meter.skip(|| map.next_value::<IgnoredAny>())?,
             }
             if self.names.len() < LISTED {
-                self.names.push(name);
+                self.names.push(json::beginning(name, LISTED_BYTES));
             }
         }
         Ok(())
@@ -103,7 +104,7 @@ impl Object {
 
     fn add(&mut self, name: &str, value: &str, wanted: bool) {
         let start = self.written.len();
-        self.written += &serde_json::Value::from(name).to_string();
+        json::quote(name, &mut self.written);
         self.written.push(':');
         let from = self.written.len();
         json::compact(value, &mut self.written);
@@ -143,24 +144,34 @@ impl Object {
         }
     }
 
-    /// The kept fields but for those named, as one object on one line; nothing where there are none.
-    pub(super) fn without(&self, named: impl Fn(&str) -> bool) -> Option<String> {
-        let mut object = String::with_capacity(self.written.len() + 1);
-        object.push('{');
+    /// The kept fields but for those named, as the parts of one object on one line; none where there are none. They may be
+    /// as long as all that has been read, so they are not put together here.
+    pub(super) fn without(&self, named: impl Fn(&str) -> bool) -> Vec<&str> {
+        let mut parts = vec!["{"];
         let mut from = 0;
         for field in self.wanted.iter().filter(|field| named(&field.name)) {
-            object += &self.written[from..field.whole.start];
+            parts.push(&self.written[from..field.whole.start]);
             from = field.whole.end;
         }
-        object += &self.written[from..];
+        parts.push(&self.written[from..]);
+        parts.retain(|part| !part.is_empty());
         // The comma behind the last one.
-        object.pop().filter(|&last| last == ',')?;
-        object.push('}');
-        Some(object)
+        match parts
+            .last_mut()
+            .and_then(|last| last.strip_suffix(',').map(|without| *last = without))
+        {
+            Some(()) => parts.push("}"),
+            None => parts.clear(),
+        }
+        parts
     }
 
     pub(super) fn wrong(&self, problem: InputProblem) -> InputError {
         InputError { line: self.line, problem }
+    }
+
+    pub(super) fn no_field(&self, field: &str) -> InputError {
+        self.wrong(InputProblem::NoField { field: field.into(), fields: self.names.clone() })
     }
 
     pub(super) fn no_text(&self, looked_for: &[&str]) -> InputError {

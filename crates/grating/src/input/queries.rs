@@ -208,7 +208,7 @@ impl Reader<'_, '_, '_, '_> {
         let id = ID.into_iter().find_map(|name| object.get(name));
         id.filter(|id| json::kind(id) != "null")
             .into_iter()
-            .for_each(|id| list.ids.push(index, id));
+            .for_each(|id| list.ids.push(index, &[id]));
         if options != BodyOptions::default() {
             list.options.push((index, options));
         }

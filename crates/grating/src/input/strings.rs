@@ -26,8 +26,8 @@ struct Block {
 }
 
 impl Block {
-    fn has_room(&self, string: &str) -> bool {
-        self.bytes.len() + string.len() <= BLOCK && self.starts.len() + 1 < BLOCK_STRINGS
+    fn has_room(&self, bytes: usize) -> bool {
+        self.bytes.len() + bytes <= BLOCK && self.starts.len() + 1 < BLOCK_STRINGS
     }
 
     fn memory_bytes(&self) -> usize {
@@ -37,13 +37,19 @@ impl Block {
 
 impl Strings {
     pub(super) fn push(&mut self, string: &str) {
-        match self.blocks.last_mut().filter(|block| block.has_room(string)) {
+        self.push_parts(&[string]);
+    }
+
+    /// One string, of which there are parts.
+    fn push_parts(&mut self, parts: &[&str]) {
+        let bytes = parts.iter().map(|part| part.len()).sum();
+        match self.blocks.last_mut().filter(|block| block.has_room(bytes)) {
             Some(block) => {
                 // Not beyond what a block holds.
                 block.starts.push(block.bytes.len() as u32);
-                block.bytes.push_str(string);
+                block.bytes.extend(parts.iter().copied());
             }
-            None => self.add_block(string.to_owned()),
+            None => self.add_block(parts.concat()),
         }
         self.len += 1;
     }
@@ -147,10 +153,10 @@ pub(super) struct Sparse {
 }
 
 impl Sparse {
-    /// `of` is beyond those before.
-    pub(super) fn push(&mut self, of: usize, string: &str) {
+    /// `of` is beyond those before. The string is given by its parts.
+    pub(super) fn push(&mut self, of: usize, parts: &[&str]) {
         self.of.push(of);
-        self.strings.push(string);
+        self.strings.push_parts(parts);
     }
 
     pub(super) fn get(&self, of: usize) -> Option<&str> {
@@ -218,7 +224,7 @@ mod tests {
     #[test]
     fn some_entries_have_a_string() {
         let mut sparse = Sparse::default();
-        (0..30_000).filter(|n| n % 3 == 1).for_each(|n| sparse.push(n, &n.to_string()));
+        (0..30_000).filter(|n| n % 3 == 1).for_each(|n| sparse.push(n, &["", &n.to_string()]));
         for n in [0, 1, 2, 24_574, 24_575, 24_576, 29_998, 29_999, 40_000] {
             let expected = (n % 3 == 1 && n < 30_000).then(|| n.to_string());
             assert_eq!(sparse.get(n), expected.as_deref(), "{n}");

@@ -62,12 +62,14 @@ impl TextList {
         (0..self.len()).map(|index| self.get(index))
     }
 
-    /// `id` and `fields` are JSON.
-    pub(super) fn push(&mut self, text: &str, id: Option<&str>, fields: Option<&str>) {
+    /// `id` is JSON, and so are the parts of `fields` together, if there are any.
+    pub(super) fn push(&mut self, text: &str, id: Option<&str>, fields: &[&str]) {
         let index = self.len();
         self.texts.push(text);
-        id.into_iter().for_each(|id| self.ids.push(index, id));
-        fields.into_iter().for_each(|fields| self.fields.push(index, fields));
+        id.into_iter().for_each(|id| self.ids.push(index, &[id]));
+        if !fields.is_empty() {
+            self.fields.push(index, fields);
+        }
     }
 
     /// Forgets all but the first so many.

@@ -59,7 +59,7 @@ fn stored_as(part: &Part, wanted: Dtype) -> Planned {
 }
 
 /// What was written.
-pub(super) fn report(tensors: &[Planned]) -> QuantizeReport {
+pub(super) fn report(tensors: &[Planned], format: WeightFormat) -> QuantizeReport {
     let mut by_type: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
     for tensor in tensors {
         let (count, bytes) = by_type.entry(tensor.to.name()).or_default();
@@ -75,6 +75,7 @@ pub(super) fn report(tensors: &[Planned]) -> QuantizeReport {
     stored.sort_by_key(|row| std::cmp::Reverse(row.bytes));
     QuantizeReport {
         stored,
+        in_format: tensors.iter().filter(|tensor| tensor.to == format.dtype()).count(),
         bytes_before: tensors.iter().map(|t| t.from.byte_len()).sum(),
         bytes_after: tensors.iter().map(Planned::byte_len).sum(),
     }

@@ -218,3 +218,31 @@ fn a_text_that_cannot_be_cut_is_refused_where_reading_it_would_break_the_budget(
         other => panic!("{other:?}"),
     }
 }
+
+/// Texts that are read whole, beside requests that are computed: all are answered, as they are without a budget.
+#[cfg(target_os = "linux")]
+#[test]
+fn texts_that_cannot_be_cut_wait_for_what_is_computed() {
+    let marks = "\u{f73}".repeat(10_000);
+    let plain = "a window keeps the warmth inside ".repeat(20);
+    let texts = [plain.as_str(), marks.as_str(), "a window"];
+    let builder =
+        || Reranker::builder().model(golden("qwen3-tied-f32").to_str().unwrap()).threads(2);
+    let scores = |reranker: &Reranker, texts: &[&str]| {
+        let mut results = reranker.rerank("a window", texts, texts.len()).unwrap().results;
+        results.sort_by_key(|ranked| ranked.index);
+        results.iter().map(|ranked| ranked.raw_score.0.to_bits()).collect::<Vec<_>>()
+    };
+    let free = builder().build().unwrap();
+    let expected = scores(&free, &texts);
+    // Room for one such text at a time. The tests beside this one take memory of the same process.
+    let tight = builder().memory_budget(resident() + (120 << 20)).build().unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..3).for_each(|_| assert_eq!(scores(&tight, &texts), expected)));
+            scope.spawn(|| {
+                (0..6).for_each(|_| assert_eq!(scores(&tight, &texts[..1]), expected[..1]))
+            });
+        }
+    });
+}
