@@ -91,7 +91,7 @@ fn gte_is_read_as_its_own_code_has_it_and_other_variants_are_named() {
     let gte = |changes: &str| {
         let base = r#"{"architectures":["NewForSequenceClassification"],"num_labels":1,"num_attention_heads":4,
             "num_key_value_heads":null,"head_dim":null,"rope_theta":null,"position_embedding_type":"rope""#;
-        with_spec(&format!("{base}\"{changes}}}"))
+        with_spec(&format!("{base}{changes}}}"))
     };
     let ntk = r#","rope_theta":2e4,"rope_scaling":{"type":"ntk","factor":8.0}"#;
     let rope = RopeSpec { theta: 2e4, scaling: RopeScaling::Ntk { factor: 8.0 }, width: 6 };
