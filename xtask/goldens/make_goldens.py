@@ -18,7 +18,7 @@ from transformers.utils import logging
 import texts
 import tokenizer_files
 import vocabularies
-from checkpoints import TYPED, Reference, as_remote_code, build, save
+from checkpoints import TOKENIZED_WITH_TYPES, Reference, as_remote_code, build, save
 from encoding import FilesEncoder, PairEncoder, PromptEncoder, digest
 
 QWEN3 = {
@@ -625,7 +625,7 @@ def make_case(name, case, folder):
         assert len(ids) <= max_tokens
         scores, hidden = reference.trace(ids, type_ids, answers)
         pair = dict(query=query, document=document, instruction=instruction, max_tokens=max_tokens, ids=ids)
-        pair |= dict(type_ids=type_ids if case.family in TYPED else [], truncated=truncated)
+        pair |= dict(type_ids=type_ids if case.family in TOKENIZED_WITH_TYPES else [], truncated=truncated)
         pair |= {"query_truncated": True} if query_truncated else {}
         pair["logits_after_layer"] = [None if score is None else digits(score) for score in scores]
         if number < 2:
