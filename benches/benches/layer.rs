@@ -41,7 +41,7 @@ fn layer_forward(criterion: &mut Criterion) {
         let ragged = model.ragged(pool.iter().map(|e| e.ids.len()), 0);
         let tokens = ragged.tokens();
         group.throughput(Throughput::Elements(tokens as u64));
-        let pass = model.context(&ops, ragged.longest()).expect("within the positions");
+        let pass = model.context(&ops, &stem, ragged.longest()).expect("within the positions");
         let layout = pass.layout(&ops, &ragged).expect("host memory");
         let chunk = pass.chunk(&layout, None);
         let hidden = model.embed(&ops, &stem, &mut rows, &pool).expect("ids of the vocabulary");

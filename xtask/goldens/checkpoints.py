@@ -150,7 +150,7 @@ def as_remote_code(folder, fields):
 DECODERS = ("gemma", "llama", "qwen2", "qwen3")
 # Families whose models get token types.
 TYPED = ("bert", "deberta-v2", "electra")
-# DistilBERT has BERT's tokenizer, whose types the model does not take.
+# DistilBERT's is BERT's tokenizer, whose types the model does not take.
 TOKENIZED_WITH_TYPES = TYPED + ("distilbert",)
 def as_layerwise_minicpm(path, config, case):
     """The files of bge-reranker-v2-minicpm-layerwise: no head of a language model, but one row for each layer."""

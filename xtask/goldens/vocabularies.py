@@ -264,6 +264,27 @@ def camembert(size=500):
     return tokenizer
 
 
+def deberta(size=520):
+    """Like DeBERTa-v3: BERT's names over sentencepiece's pieces, set up as transformers' class does it."""
+    file = json.loads(unigram(size).to_str())
+    names = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+    special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"]
+    vocab = [(name, 0.0) for name in special]
+    vocab += [(piece, score) for piece, score in file["model"]["vocab"] if piece not in names] + [("[MASK]", 0.0)]
+    tokenizer = Tokenizer(models.Unigram(vocab, unk_id=3, byte_fallback=False))
+    blanks = normalizers.Replace(Regex(r"\s{2,}|[\n\r\t]"), " ")
+    tokenizer.normalizer = normalizers.Sequence([blanks, normalizers.NFC(), normalizers.Strip(left=False, right=True)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Metaspace(prepend_scheme="always")])
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in special + ["[MASK]"]])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 1), ("[SEP]", 2)],
+    )
+    return tokenizer
+
+
 def without_control_tokens(tokenizer):
     """The project's rule for user text: no string becomes a control token. That is `split_special_tokens=True`, and
     two things that it leaves: added tokens which look like markup but are not marked special (`<think>`), and control

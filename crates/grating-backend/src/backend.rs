@@ -45,6 +45,8 @@ pub struct Widths {
     pub head_dim: usize,
     /// Whether a query of some layer sees what comes after it.
     pub whole_attention: bool,
+    /// Rows of a table of distances between tokens, for layers that attend by distance.
+    pub distance_rows: usize,
     /// Tables of rotary angles, one of cosines and one of sines each.
     pub angle_tables: usize,
 }
@@ -60,6 +62,7 @@ impl Widths {
             kv_heads: 1,
             head_dim: hidden,
             whole_attention: false,
+            distance_rows: 0,
             angle_tables: 0,
         }
     }
@@ -80,6 +83,12 @@ impl Widths {
     #[must_use]
     pub fn with_whole_attention(self, whole_attention: bool) -> Self {
         Widths { whole_attention, ..self }
+    }
+
+    /// With a table of so many rows of distances.
+    #[must_use]
+    pub fn with_distance_rows(self, distance_rows: usize) -> Self {
+        Widths { distance_rows, ..self }
     }
 
     /// With so many rotary embeddings.

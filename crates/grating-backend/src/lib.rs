@@ -30,6 +30,7 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod distance;
 mod error;
 mod format;
 mod meter;
@@ -39,10 +40,11 @@ mod ragged;
 mod weights;
 
 pub use backend::{Backend, Caps, Source, Widths, Workspace};
+pub use distance::Distances;
 pub use error::{BackendError, Result};
 pub use format::Format;
 pub use meter::{Meter, OperationTimes};
-pub use ops::{Activation, Affine, AttentionSpec, Ops, Rows};
+pub use ops::{Activation, Affine, AttentionSpec, ByDistance, Ops, Rows};
 pub use precision::{Precision, UnknownPrecision};
 pub use ragged::{Ragged, Scored};
 pub use weights::{HostBlock, TensorRef};

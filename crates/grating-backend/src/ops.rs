@@ -1,6 +1,7 @@
 //! The vocabulary of tensor operations that models are written in.
 
 use crate::backend::Backend;
+use crate::distance::Distances;
 use crate::error::Result;
 
 /// A feed-forward non-linearity.
@@ -56,6 +57,17 @@ impl AttentionSpec {
     pub fn with_window(self, rows: usize) -> Self {
         AttentionSpec { window: Some(rows), ..self }
     }
+}
+
+/// What distances between tokens add to attention.
+#[derive(Debug)]
+pub struct ByDistance<'a, T> {
+    /// Which row is that of a distance.
+    pub distances: Distances,
+    /// Keys of distances, `[rows, heads * width]`, which queries of tokens meet.
+    pub keys: Option<&'a T>,
+    /// Queries of distances, `[rows, heads * width]`, which keys of tokens meet.
+    pub queries: Option<&'a T>,
 }
 
 /// Which rows of a chunk ask.
@@ -147,6 +159,20 @@ pub trait Ops: Backend {
         q: Self::Tensor,
         keys_values: (&Self::Tensor, &Self::Tensor),
         prefix: Option<(&Self::Tensor, &Self::Tensor)>,
+        spec: &AttentionSpec,
+        layout: &Self::Layout,
+        rows: Rows,
+    ) -> Result<Self::Tensor>;
+
+    /// [`Self::attention`] in which distances have keys and queries, too (DeBERTa's disentangled attention): before the
+    /// softmax a query `q` at `i` and a key `k` at `j` have `scale * (q . k + q . keys[r] + k . queries[r])`, where `r` is
+    /// the row of `i - j`. There are as many heads of keys as of queries, every token sees all of its sequence, and
+    /// nothing comes before it.
+    fn attention_by_distance(
+        &self,
+        q: Self::Tensor,
+        keys_values: (&Self::Tensor, &Self::Tensor),
+        by_distance: ByDistance<'_, Self::Tensor>,
         spec: &AttentionSpec,
         layout: &Self::Layout,
         rows: Rows,

@@ -5,7 +5,7 @@ use grating_backend::{AttentionSpec, Ragged, Rows};
 
 /// Most elements of one block of attention scores: 64 MiB of f32. The block depends only on the sequence's own
 /// length, never on what else is in the chunk.
-const MAX_SCORE_ELEMENTS: usize = 16 << 20;
+pub(crate) const MAX_SCORE_ELEMENTS: usize = 16 << 20;
 
 /// `q [t, heads * width]` over `k`, `v` `[tokens, kv_heads * width]`, those of `prefix` before every sequence's own.
 pub(crate) fn attention(
@@ -111,7 +111,7 @@ fn mask(
 }
 
 /// Softmax over the last dimension, shifted by the maximum so that no exponent overflows.
-fn softmax(x: &Tensor) -> Result<Tensor> {
+pub(crate) fn softmax(x: &Tensor) -> Result<Tensor> {
     let x = x.broadcast_sub(&x.max_keepdim(D::Minus1)?)?.exp()?;
     x.broadcast_div(&x.sum_keepdim(D::Minus1)?)
 }

@@ -27,6 +27,7 @@
 #![deny(unsafe_code)]
 
 mod attention;
+mod distance;
 mod weights;
 
 use std::ops::Range;
@@ -34,8 +35,8 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
 use grating_backend::{
-    Activation, Affine, AttentionSpec, Backend, BackendError, Caps, HostBlock, Meter, Ops, Ragged,
-    Result, Rows, Source, TensorRef, Widths, Workspace,
+    Activation, Affine, AttentionSpec, Backend, BackendError, ByDistance, Caps, HostBlock, Meter,
+    Ops, Ragged, Result, Rows, Source, TensorRef, Widths, Workspace,
 };
 
 /// Tensor operations through candle on one of its devices.
@@ -171,10 +172,16 @@ impl Backend for CandleOps {
 
     /// The widest tensors of a layer. Candle allocates by itself, so this is an estimate.
     fn workspace(&self, widths: &Widths, longest: usize) -> Workspace {
-        let Widths { hidden, intermediate, heads, kv_heads, head_dim, .. } = *widths;
-        let attention = hidden + 3 * (heads + kv_heads) * head_dim + heads * longest;
+        let Widths { hidden, intermediate, heads, kv_heads, head_dim, distance_rows, .. } = *widths;
+        let scores = match distance_rows {
+            0 => heads * longest,
+            rows => heads * (4 * longest + 2 * rows),
+        };
+        let attention = hidden + 3 * (heads + kv_heads) * head_dim + scores;
         let feed_forward = 2 * hidden + 4 * intermediate;
-        Workspace::new(size_of::<f32>() * attention.max(feed_forward), 1 << 20)
+        let distances = size_of::<f32>() * distance_rows * (2 * hidden + 2 * heads * head_dim);
+        let per_token = size_of::<f32>() * attention.max(feed_forward);
+        Workspace::new(per_token, (1 << 20) + distances)
     }
 
     fn meter(&self) -> Meter {
@@ -280,6 +287,18 @@ impl Ops for CandleOps {
         rows: Rows,
     ) -> Result<Tensor> {
         run(|| attention::attention(&q, keys_values, prefix, spec, &layout.ragged, rows))
+    }
+
+    fn attention_by_distance(
+        &self,
+        q: Tensor,
+        keys_values: (&Tensor, &Tensor),
+        by_distance: ByDistance<'_, Tensor>,
+        spec: &AttentionSpec,
+        layout: &CandleLayout,
+        rows: Rows,
+    ) -> Result<Tensor> {
+        run(|| distance::attention(&q, keys_values, &by_distance, spec, &layout.ragged, rows))
     }
 
     /// Candle's operations leave their input as it is.

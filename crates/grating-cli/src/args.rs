@@ -60,7 +60,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
     /// Folder with config.json, tokenizer.json and safetensors weights, or with a GGUF file; the file of one of several
-    /// models; or a hub id (owner/name, owner/name:Q4_K_M).
+    /// models; or a hub id (owner/name, owner/name:Q4_K_M) or a short name of one (minilm, bge, modernbert, qwen3-0.6b).
     /// Without it, the model that is built in.
     #[arg(long, short, value_name = "DIR|HUB_ID")]
     pub(crate) model: Option<OsString>,
@@ -72,7 +72,7 @@ pub(crate) struct ModelArgs {
 /// A model that is named by its place among the arguments or by an option.
 #[derive(Debug, Args)]
 pub(crate) struct ModelChoice {
-    /// Folder, the file of one of several models there, or hub id; without it, the model that is built in.
+    /// Folder, the file of one of several models there, hub id or a short name of one; without it, the model that is built in.
     #[arg(value_name = "MODEL", group = "model_given")]
     place: Option<OsString>,
     /// The same as MODEL.

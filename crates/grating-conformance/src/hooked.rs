@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grating_backend::{
-    Activation, Affine, AttentionSpec, Backend, BackendError, Caps, HostBlock, Meter, Ops, Ragged,
-    Result, Rows, Source, TensorRef, Widths, Workspace,
+    Activation, Affine, AttentionSpec, Backend, BackendError, ByDistance, Caps, HostBlock, Meter,
+    Ops, Ragged, Result, Rows, Source, TensorRef, Widths, Workspace,
 };
 
 type Hook = Box<dyn FnMut() -> Result<()> + Send>;
@@ -203,6 +203,18 @@ impl<B: Ops> Ops for Hooked<B> {
         rows: Rows,
     ) -> Result<Self::Tensor> {
         self.inner.attention(q, keys_values, prefix, spec, layout, rows)
+    }
+
+    fn attention_by_distance(
+        &self,
+        q: Self::Tensor,
+        keys_values: (&Self::Tensor, &Self::Tensor),
+        by_distance: ByDistance<'_, Self::Tensor>,
+        spec: &AttentionSpec,
+        layout: &Self::Layout,
+        rows: Rows,
+    ) -> Result<Self::Tensor> {
+        self.inner.attention_by_distance(q, keys_values, by_distance, spec, layout, rows)
     }
 
     fn copied(&self, x: &Self::Tensor) -> Result<Self::Tensor> {

@@ -73,7 +73,7 @@ pub fn trace<O: Ops>(
     };
     let own: Vec<Encoding> = texts.iter().map(|t| cut(t, prefix, t.ids.len())).collect();
     let rows = model.ragged(own.iter().map(|t| t.ids.len()), prefix);
-    let pass = model.context(ops, rows.longest()).unwrap();
+    let pass = model.context(ops, &stem, rows.longest()).unwrap();
     let layout = pass.layout(ops, &rows).unwrap();
     let mut hidden = model.embed(ops, &stem, &mut source, &own).unwrap();
     let mut leading = (prefix > 0).then(|| {

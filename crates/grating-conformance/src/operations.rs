@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use grating_backend::{
-    Activation, Affine, AttentionSpec, BackendError, Format, HostBlock, Ops, Ragged, Result, Rows,
-    Scored, Source, TensorRef,
+    Activation, Affine, AttentionSpec, BackendError, ByDistance, Distances, Format, HostBlock, Ops,
+    Ragged, Result, Rows, Scored, Source, TensorRef,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -276,6 +276,39 @@ impl Work for Attends {
     }
 }
 
+struct AttendsByDistance {
+    lengths: Vec<usize>,
+    spec: AttentionSpec,
+    distances: Distances,
+    /// Whether distances have keys, and whether they have queries.
+    parts: [bool; 2],
+    rows: Rows,
+    scored: Scored,
+}
+
+impl Work for AttendsByDistance {
+    fn run<B: Ops>(&self, ops: &B) -> Result<Vec<f32>> {
+        let columns = self.spec.heads * self.spec.width;
+        let ragged = Ragged::new(self.lengths.iter().copied(), 0, self.scored);
+        let asked = if self.rows == Rows::All { ragged.tokens() } else { ragged.len() };
+        let q = tensor(ops, 1, asked, columns)?;
+        let own = |seed| tensor(ops, seed, ragged.tokens(), columns);
+        let (k, v) = (own(2)?, own(3)?);
+        let of_distances = |seed| tensor(ops, seed, self.distances.rows(), columns);
+        let (keys, queries) = (of_distances(4)?, of_distances(5)?);
+        let [has_keys, has_queries] = self.parts;
+        let by_distance = ByDistance {
+            distances: self.distances,
+            keys: has_keys.then_some(&keys),
+            queries: has_queries.then_some(&queries),
+        };
+        let layout = ops.layout(&ragged)?;
+        let spec = &self.spec;
+        let out = ops.attention_by_distance(q, (&k, &v), by_distance, spec, &layout, self.rows)?;
+        download(ops, &out)
+    }
+}
+
 /// Runs `test` on so many draws of `strategy`.
 fn each<S: Strategy>(strategy: S, test: impl Fn(S::Value)) {
     let config = ProptestConfig { cases: 24, failure_persistence: None, ..Default::default() };
@@ -353,6 +386,23 @@ pub fn attention<B: Ops, R: Ops>(ours: &B, reference: &R) {
     });
 }
 
+/// Attention by distance, over tables that are shorter and longer than the sequences.
+pub fn attention_by_distance<B: Ops, R: Ops>(ours: &B, reference: &R) {
+    let lengths = prop::collection::vec(1..220usize, 1..5);
+    let tables = (4..150usize, prop::option::of(1..300usize));
+    let parts = prop::sample::select(vec![[true, true], [true, false], [false, true]]);
+    let asked = (any_rows(), prop::sample::select(vec![Scored::First, Scored::Last]));
+    let draws = (lengths, 1..4usize, 1..34usize, tables, parts, asked);
+    each(draws, |(lengths, heads, width, (span, further), parts, (rows, scored))| {
+        let spec = AttentionSpec::new(heads, heads, width, false);
+        let distances = match further {
+            Some(further) => Distances::logarithmic(span, span / 2 + 1 + further),
+            None => Distances::single(span),
+        };
+        check(ours, reference, AttendsByDistance { lengths, spec, distances, parts, rows, scored });
+    });
+}
+
 /// All of them.
 pub fn all<B: Ops, R: Ops>(ours: &B, reference: &R) {
     linear_layers(ours, reference);
@@ -362,4 +412,5 @@ pub fn all<B: Ops, R: Ops>(ours: &B, reference: &R) {
     means(ours, reference);
     rotary(ours, reference);
     attention(ours, reference);
+    attention_by_distance(ours, reference);
 }

@@ -100,6 +100,7 @@ pub fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(backend: &dyn Fn() -
         "xlm-roberta-f32",
         "llama-f32",
         "modernbert-mean-f32",
+        "deberta-v3-f32",
     ] {
         let subject = Subject::new(case, backend);
         let [expected, again] = subject.scores(|_| ());
@@ -133,6 +134,7 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
         "bert-gelu-f32",
         "xlm-roberta-f32",
         "modernbert-mean-f32",
+        "deberta-v3-f32",
     ] {
         let subject = Subject::new(case, backend);
         let [expected, _] = subject.scores(|_| ());

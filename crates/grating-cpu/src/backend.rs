@@ -140,7 +140,8 @@ impl Backend for CpuOps {
             None => rayon::current_num_threads(),
         };
         let fixed = per_thread(widths, longest).saturating_mul(threads);
-        Workspace::new(per_token(widths), fixed.saturating_add(angle_bytes(widths, longest)))
+        let tables = angle_bytes(widths, longest) + distance_bytes(widths);
+        Workspace::new(per_token(widths), fixed.saturating_add(tables))
     }
 
     fn meter(&self) -> Meter {
@@ -193,11 +194,43 @@ fn per_token(widths: &Widths) -> usize {
 /// Bytes of scratch that each thread takes: packed weights, and attention over sequences of up to `keys` tokens.
 fn per_thread(widths: &Widths, keys: usize) -> usize {
     const PACKED: usize = 1 << 20;
-    let Widths { heads, kv_heads, head_dim, whole_attention, .. } = *widths;
-    PACKED + scratch_bytes(Heads::new(heads, kv_heads, head_dim, !whole_attention), keys)
+    let Widths { heads, kv_heads, head_dim, whole_attention, distance_rows, .. } = *widths;
+    let heads = Heads::new(heads, kv_heads, head_dim, !whole_attention);
+    PACKED + scratch_bytes(heads, keys, distance_rows)
+}
+
+/// Bytes of the table of distances, of its keys and queries in the layer at hand, and of what making them takes.
+fn distance_bytes(widths: &Widths) -> usize {
+    let Widths { hidden: h, heads, head_dim, distance_rows, .. } = *widths;
+    let q = heads * head_dim;
+    distance_rows * (h + 2 * q + h.max(q)) * size_of::<f32>()
 }
 
 /// Bytes of the tables of rotary angles up to `tokens` positions.
 fn angle_bytes(widths: &Widths, tokens: usize) -> usize {
     2 * widths.angle_tables * tokens * (widths.head_dim / 2) * size_of::<f32>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+
+    #[test]
+    fn what_distances_add_counts_for_each_thread_and_once() {
+        let ops = CpuOps::new(Isa::Portable, Precision::Full);
+        let (rows, tokens, head) = (512, 300, 64);
+        let plain = Widths::new(768, 3072).with_heads(12, 12, head).with_whole_attention(true);
+        let fixed = |widths: Widths| ops.workspace(&widths, tokens).fixed;
+        let added = fixed(plain.with_distance_rows(rows)) - fixed(plain);
+        // Of each thread: products of the table's queries with all keys, and of a block's queries with the table.
+        let of_thread = rows * tokens + 64 * rows + 2 * head * rows;
+        // The table, and its keys and queries.
+        let once = rows * 3 * 768;
+        let least = rayon::current_num_threads() * of_thread + once;
+        assert!(added >= 4 * least, "{added} for {}", 4 * least);
+        assert!(added <= 6 * least, "{added} for {}", 4 * least);
+        let short = ops.workspace(&plain.with_distance_rows(rows), 20).fixed;
+        assert!(short < fixed(plain.with_distance_rows(rows)));
+    }
 }

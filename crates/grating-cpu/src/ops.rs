@@ -1,7 +1,7 @@
 //! The operations, each on the kernels.
 
-use grating_backend::{Activation, Affine, AttentionSpec, Ops, Result, Rows};
-use grating_kernels::attention::{Heads, KeysValues, attention};
+use grating_backend::{Activation, Affine, AttentionSpec, ByDistance, Ops, Result, Rows};
+use grating_kernels::attention::{self as kernel, Heads, KeysValues, attention};
 use grating_kernels::rows as kernels;
 
 use crate::backend::CpuLayout;
@@ -158,6 +158,31 @@ impl Ops for CpuOps {
         let spans = layout.spans(rows);
         self.clock.time(Operation::Attention, || {
             attention(isa, heads, &q.data, own, prefix, &spans, &mut out.data);
+        });
+        Ok(out)
+    }
+
+    fn attention_by_distance(
+        &self,
+        q: CpuTensor,
+        (k, v): (&CpuTensor, &CpuTensor),
+        by_distance: ByDistance<'_, CpuTensor>,
+        spec: &AttentionSpec,
+        layout: &CpuLayout,
+        rows: Rows,
+    ) -> Result<CpuTensor> {
+        let AttentionSpec { heads, kv_heads, width, causal, window, scale, .. } = *spec;
+        let heads = Heads { queries: heads, keys: kv_heads, width, causal, window, scale };
+        let own = KeysValues { keys: &k.data, values: &v.data };
+        let ByDistance { distances, keys, queries } = by_distance;
+        let (keys, queries) = (keys.map(CpuTensor::as_slice), queries.map(CpuTensor::as_slice));
+        let by_distance = kernel::ByDistance { distances, keys, queries };
+        let mut out = self.scratch(q.rows, q.columns);
+        let isa = self.kernels.isa();
+        let spans = layout.spans(rows);
+        self.clock.time(Operation::Attention, || {
+            let (q, out) = (&q.data, &mut out.data);
+            kernel::attention_by_distance(isa, heads, q, own, by_distance, &spans, out);
         });
         Ok(out)
     }

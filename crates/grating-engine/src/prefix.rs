@@ -159,7 +159,7 @@ mod tests {
         let stem = model.stem(&weights, &*stem_bytes).unwrap();
         let ids = encoding(&[5, 6, 7]);
         let hidden = model.embed(&ops, &stem, &mut checkpoint.clone(), &[ids]).unwrap();
-        let pass = model.context(&ops, 3).unwrap();
+        let pass = model.context(&ops, &stem, 3).unwrap();
         let mut prefix = Prefix::new(on, &pass, 3, hidden).unwrap();
         let mut found = Vec::new();
         for layer in 0..on.layers() {

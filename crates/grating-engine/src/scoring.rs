@@ -244,7 +244,11 @@ mod tests {
         let bytes = Arc::new(PartBuffer::read(&checkpoint, model.head_parts()).unwrap());
         let slot = ops.admit(bytes, None).unwrap();
         let head = model.head(&LayerWeights::new(&ops, &slot, model.head_parts())).unwrap();
-        let pass = model.context(&ops, 3).unwrap();
+        let bytes = Arc::new(PartBuffer::read(&checkpoint, model.stem_parts()).unwrap());
+        let slot = ops.admit(bytes.clone(), None).unwrap();
+        let weights = LayerWeights::new(&ops, &slot, model.stem_parts());
+        let stem = model.stem(&weights, &*bytes).unwrap();
+        let pass = model.context(&ops, &stem, 3).unwrap();
         let mut store = HiddenStore::new(on, None, model.config().hidden, true);
         let origin = Origin { job: 0, layer: None, chunk: 0 };
         let hidden = ops.empty(4, model.config().hidden).unwrap();

@@ -275,7 +275,7 @@ impl<B: Ops> Worker<B> {
         let longest = pools.iter().map(|pool| pool.prefix_tokens + pool.longest()).max();
         let mut pass = Pass {
             on,
-            context: model.context(ops, longest.unwrap_or(0)).map_err(fail)?,
+            context: model.context(ops, &stem, longest.unwrap_or(0)).map_err(fail)?,
             shares_host_memory: ops.caps().shares_host_memory,
             spare: None,
             scored_rows: self.options.savings.scored_rows && model.scores_one_token(),

@@ -4,6 +4,7 @@
 //! in order, every output a sum over the keys in order, and the softmax of a row runs over that row's own keys alone:
 //! no bit depends on the block, the chunk, the thread, or on whether leading keys are shared or the sequence's own.
 
+mod distance;
 mod product;
 mod softmax;
 #[cfg(test)]
@@ -14,6 +15,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+pub use self::distance::ByDistance;
+use self::distance::{Scratch as DistanceScratch, Table};
 use self::product::{Left, PANEL, Panels, place, product};
 use self::softmax::softmax;
 use crate::simd::{Simd, dispatch};
@@ -81,6 +84,7 @@ struct Scratch {
     inverses: Vec<f32>,
     /// The block's outputs, `[rows, padded width]`.
     out: Numbers,
+    distance: DistanceScratch,
 }
 
 thread_local! {
@@ -92,12 +96,15 @@ pub fn release_scratch() {
     SCRATCH.take();
 }
 
-/// Bytes of scratch that each thread keeps for sequences of up to `keys` keys, those of a shared prefix included.
-pub fn scratch_bytes(heads: Heads, keys: usize) -> usize {
+/// Bytes of scratch that each thread keeps for sequences of up to `keys` keys, those of a shared prefix included, and a
+/// table of `distance_rows` distances.
+pub fn scratch_bytes(heads: Heads, keys: usize, distance_rows: usize) -> usize {
     let padded = keys.next_multiple_of(LANES);
     let width = heads.width.next_multiple_of(LANES);
     let rows = rows_of(heads);
-    size_of::<f32>() * (heads.width * padded + keys * width + rows * (padded + 2 * width + 1))
+    let distance = distance::scratch_numbers(heads.width, keys, distance_rows);
+    let own = heads.width * padded + keys * width + rows * (padded + 2 * width + 1);
+    size_of::<f32>() * (own + distance)
 }
 
 /// Rows are padded to the widest vector of any instruction set.
@@ -128,11 +135,42 @@ pub fn attention(
     spans: &[Span],
     out: &mut [f32],
 ) {
+    let prefix = prefix.unwrap_or(KeysValues { keys: &[], values: &[] });
+    run(isa, heads, queries, (own, prefix), None, spans, out);
+}
+
+/// [`attention`] in which distances between tokens have keys and queries, too; every query sees all keys.
+///
+/// # Panics
+/// As [`attention`], and if `heads` have fewer keys than queries, a window, or are causal.
+pub fn attention_by_distance(
+    isa: Isa,
+    heads: Heads,
+    queries: &[f32],
+    own: KeysValues<'_>,
+    by_distance: ByDistance<'_>,
+    spans: &[Span],
+    out: &mut [f32],
+) {
+    assert!(heads.queries == heads.keys && !heads.causal && heads.window.is_none());
+    let longest = spans.iter().map(|span| span.keys.len()).max().unwrap_or(0);
+    let table = Table::new(by_distance, longest, heads.keys * heads.width);
+    let none = KeysValues { keys: &[], values: &[] };
+    run(isa, heads, queries, (own, none), Some(&table), spans, out);
+}
+
+fn run(
+    isa: Isa,
+    heads: Heads,
+    queries: &[f32],
+    (own, prefix): (KeysValues<'_>, KeysValues<'_>),
+    distance: Option<&Table<'_>>,
+    spans: &[Span],
+    out: &mut [f32],
+) {
     let columns = heads.queries * heads.width;
     let stride = heads.keys * heads.width;
     assert_eq!(queries.len(), out.len(), "queries and output differ in length");
-    let none = KeysValues { keys: &[], values: &[] };
-    let prefix = prefix.unwrap_or(none);
     let mut rest = out;
     let mut end = 0;
     let mut tasks = Vec::new();
@@ -148,7 +186,8 @@ pub fn attention(
         // SAFETY of sharing `out` among the heads: see `Columns`.
         let out = Columns { start: out.as_mut_ptr(), len: out.len() };
         for head in 0..heads.keys {
-            tasks.push(Task { heads, head, queries, own, prefix, first: span.first_query, out });
+            let first = span.first_query;
+            tasks.push(Task { heads, head, queries, own, prefix, distance, first, out });
         }
     }
     assert!(rest.is_empty(), "every query belongs to a span");
@@ -192,6 +231,7 @@ struct Task<'a> {
     queries: &'a [f32],
     own: KeysValues<'a>,
     prefix: KeysValues<'a>,
+    distance: Option<&'a Table<'a>>,
     first: usize,
     out: Columns,
 }
@@ -257,8 +297,14 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
 
     let positions = task.queries.len() / task.columns();
     let block = positions_of(task.heads);
-    let Scratch { queries, keys: transposed, values, scores, inverses, out } = scratch;
+    let Scratch { queries, keys: transposed, values, scores, inverses, out, distance } = scratch;
     let (transposed, values) = (transposed.as_slice(), values.as_slice());
+    let right = Panels { depth: width, columns: padded, elements: transposed };
+    let seen_rows = task.distance.map(|table| {
+        let rows = table.rows(task.first..task.first + positions, keys);
+        distance.gather::<V>(table, task.head, rows.clone(), right);
+        rows
+    });
     for start in (0..positions).step_by(block) {
         let end = (start + block).min(positions);
         let rows = (end - start) * group;
@@ -272,8 +318,16 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
         }
         let scores = scores.room(rows * padded);
         let left = Left { rows, stride: width, elements: queries };
-        let right = Panels { depth: width, columns: padded, elements: transposed };
         product::<V>(left, right, 0..width, all.clone(), scores);
+        if let (Some(table), Some(seen)) = (task.distance, &seen_rows) {
+            distance.add::<V>(
+                table,
+                seen.clone(),
+                left,
+                task.first + start,
+                (scores, right.columns, keys),
+            );
+        }
         inverses.clear();
         for (row, scores) in scores.chunks_exact_mut(padded).enumerate() {
             let seen = task.seen(start + row / group);

@@ -5,6 +5,7 @@ mod raw;
 mod rope;
 #[cfg(test)]
 mod tests;
+pub(crate) mod traps;
 
 use grating_io::shown;
 

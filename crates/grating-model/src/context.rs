@@ -1,15 +1,18 @@
 //! What the layers need to know of a pass and of each of its chunks.
 
+use std::sync::Arc;
+
 use grating_backend::{Backend, Ops, Ragged};
 
 use crate::error::{ModelError, Result};
 use crate::rope::RopeSpec;
 
-/// What all chunks of a pass share: the rotary angles of every position. Made once.
+/// What all chunks of a pass share: the rotary angles of every position, and the table of distances. Made once.
 pub struct PassContext<B: Backend> {
     /// Cosines and sines, `[positions, width / 2]` each, of each of the model's rotary embeddings.
     angles: Vec<(B::Tensor, B::Tensor)>,
     positions: usize,
+    distances: Option<Arc<B::Tensor>>,
 }
 
 /// Keys and values `[tokens, kv_heads * head_dim]` of a prefix that the candidates of a request share, after one
@@ -41,7 +44,12 @@ pub struct ChunkContext<'a, B: Backend> {
 }
 
 impl<B: Ops> PassContext<B> {
-    pub(crate) fn new(ops: &B, ropes: &[RopeSpec], longest: usize) -> Result<Self> {
+    pub(crate) fn new(
+        ops: &B,
+        ropes: &[RopeSpec],
+        distances: Option<Arc<B::Tensor>>,
+        longest: usize,
+    ) -> Result<Self> {
         let angles = ropes.iter().map(|rope| {
             let frequencies = rope.frequencies();
             let table = |function| {
@@ -53,7 +61,7 @@ impl<B: Ops> PassContext<B> {
             Ok((table(f64::cos)?, table(f64::sin)?))
         });
         let angles = angles.collect::<Result<_>>()?;
-        Ok(PassContext { angles, positions: longest })
+        Ok(PassContext { angles, positions: longest, distances })
     }
 
     /// The backend's form of a chunk's rows.
@@ -96,6 +104,11 @@ impl<'a, B: Backend> ChunkContext<'a, B> {
 
     pub(crate) fn prefix(&self) -> Option<(&'a B::Tensor, &'a B::Tensor)> {
         self.prefix.map(KeysValues::tensors)
+    }
+
+    /// The table of distances between tokens, `[rows, hidden]`.
+    pub(crate) fn distances(&self) -> &'a B::Tensor {
+        self.pass.distances.as_ref().expect("a model whose layers attend by distance has a table")
     }
 
     /// Tables of cosines and sines of the model's rotary embedding `rope`.

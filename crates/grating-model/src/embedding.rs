@@ -1,6 +1,7 @@
 //! From token ids to the hidden states before layer 0.
 
 use std::borrow::Borrow;
+use std::sync::Arc;
 
 use grating_backend::{HostBlock, Ops};
 use grating_io::{Checkpoint, TensorInfo};
@@ -10,7 +11,7 @@ use crate::error::{ModelError, Result};
 use crate::layers::linear::Linear;
 use crate::layers::norm::Norm;
 use crate::parts::Part;
-use crate::spec::{EmbeddingSpec, PositionSpec, TensorSpec};
+use crate::spec::{DistanceTableSpec, EmbeddingSpec, PositionSpec, TensorSpec};
 use crate::tokenize::Encoding;
 use crate::weights::{LayerWeights, TensorView, widen};
 
@@ -73,6 +74,8 @@ pub struct Stem<'w, B: Ops> {
     norm: Option<Norm<'w, B>>,
     project: Option<Linear<'w, B>>,
     after: Option<Norm<'w, B>>,
+    /// `[rows, hidden]`, normalised.
+    distances: Option<Arc<B::Tensor>>,
     /// `[types, width]`
     token_types: Vec<f32>,
 }
@@ -84,22 +87,42 @@ impl<'w, B: Ops> Stem<'w, B> {
         weights: &LayerWeights<'w, B>,
         host: &dyn HostBlock,
     ) -> Result<Self> {
+        let on_host = |tensor: &TensorSpec| {
+            let index = weights.index(tensor)?;
+            let part = weights.part(index);
+            TensorView::new(part.dtype(), part.shape(), host.bytes(index))
+        };
         let token_types = match &spec.types {
             // Added on the host, to rows that come from there.
-            Some(types) => {
-                let index = weights.index(types)?;
-                let part = weights.part(index);
-                TensorView::new(part.dtype(), part.shape(), host.bytes(index))?.to_f32()
-            }
+            Some(types) => on_host(types)?.to_f32(),
             None => Vec::new(),
+        };
+        let distances = match &spec.distances {
+            Some(DistanceTableSpec { table, norm }) => {
+                let view = on_host(table)?;
+                let [rows, hidden] = table.shape[..] else { unreachable!("a table") };
+                let x = weights.backend().written(rows, hidden, |x| -> Result<()> {
+                    view.widen_into(x);
+                    Ok(())
+                })?;
+                let norm = Norm::bind_optional(weights, norm.as_ref())?;
+                Some(Arc::new(Norm::of_optional(norm.as_ref(), weights.backend(), x)?))
+            }
+            None => None,
         };
         let project = spec.project.as_ref().map(|map| Linear::bind(weights, map)).transpose()?;
         Ok(Stem {
             norm: Norm::bind_optional(weights, spec.norm.as_ref())?,
             project,
             after: Norm::bind_optional(weights, spec.after.as_ref())?,
+            distances,
             token_types,
         })
+    }
+
+    /// The table of distances between tokens, normalised.
+    pub(crate) fn distances(&self) -> Option<Arc<B::Tensor>> {
+        self.distances.clone()
     }
 
     /// Hidden states `[tokens, hidden]` of the tokens of a chunk's candidates, one after the other.

@@ -50,6 +50,18 @@ pub enum ModelError {
         /// The architectures that are.
         supported: String,
     },
+    /// The architecture is that of another kind of model, which scores no pairs.
+    #[error(
+        "`{found}` is {what}: nothing in it scores a text for a query. Take a reranker instead, for example {instead}"
+    )]
+    NoReranker {
+        /// As in `config.json`.
+        found: String,
+        /// What it is, in words.
+        what: &'static str,
+        /// A reranker in its line, as a hub id.
+        instead: &'static str,
+    },
     /// `config.json` names no architecture.
     #[error(
         "config.json does not say which model this is: `architectures` is missing or empty. Take config.json from the \

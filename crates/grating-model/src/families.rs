@@ -4,6 +4,7 @@
 mod bert;
 mod bert_layers;
 mod camembert;
+mod deberta_v2;
 mod distilbert;
 mod electra;
 mod gemma;
@@ -27,7 +28,7 @@ use crate::template::PairTemplate;
 use crate::tokenize::TokenizerClass;
 
 /// Every family, in the order in which messages list their architectures.
-const FAMILIES: [Family; 13] = [
+const FAMILIES: [Family; 14] = [
     Family(&qwen3::FAMILY),
     Family(&xlm_roberta::FAMILY),
     Family(&bert::FAMILY),
@@ -41,6 +42,7 @@ const FAMILIES: [Family; 13] = [
     Family(&gte::FAMILY),
     Family(&minicpm::FAMILY),
     Family(&gemma::FAMILY),
+    Family(&deberta_v2::FAMILY),
 ];
 
 /// A family of models that differ in sizes and weights only.
@@ -121,9 +123,14 @@ impl Family {
         self.0.name
     }
 
-    /// Every family.
-    pub(crate) fn all() -> impl Iterator<Item = Family> {
+    /// Every family, in the order in which messages list their architectures.
+    pub fn all() -> impl Iterator<Item = Family> {
         FAMILIES.into_iter()
+    }
+
+    /// The `architectures` of `config.json` that are read.
+    pub fn architectures(self) -> impl Iterator<Item = &'static str> {
+        self.0.architectures.iter().map(|(name, _)| *name)
     }
 
     /// What its file says of it.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use self::chat_template::ChatTemplate;
 use self::names::Named;
 use self::sentence_transformers::{Input, Modules, Settings, other_model};
-use crate::config::{Form, ModelConfig};
+use crate::config::{Form, ModelConfig, traps};
 use crate::error::{ModelError, Result};
 use crate::families::{Input as ModelInput, Known, Unnamed};
 use crate::side_files::{ADAPTER, MODULES, ModelName, SideFiles};
@@ -413,8 +413,16 @@ fn is_cross_encoder(settings: &Settings, modules: &Modules) -> bool {
 }
 
 fn other_modules(modules: &Modules, wanted: &str) -> ModelError {
-    let says = format!("lists {}, another kind of model", quoted(&modules.names()));
-    let remedy = format!("{wanted} can be run as its files say; {GRATING_JSON}");
+    let names = modules.names();
+    let (kind, instead) = match names.contains("Pooling") {
+        true => {
+            let instead = format!("take a reranker, for example {}; ", traps::instead("Qwen"));
+            ("an embedding model", instead)
+        }
+        false => ("another kind of model", String::new()),
+    };
+    let says = format!("lists {}, {kind}", quoted(&names));
+    let remedy = format!("{instead}{wanted} can be run as its files say; {GRATING_JSON}");
     other_model(MODULES, &says, &remedy)
 }
 

@@ -2,6 +2,7 @@
 //! embeddings a block has is its spec's to say.
 
 mod attention;
+mod distance;
 mod feed_forward;
 pub(crate) mod linear;
 pub(crate) mod norm;

@@ -41,7 +41,7 @@
 //! let stem = model.stem(&LayerWeights::new(&ops, &stem, model.stem_parts()), &*stem_bytes)?;
 //! let head = model.head(&LayerWeights::new(&ops, &head, model.head_parts()))?;
 //! let rows = model.ragged(texts.iter().map(|t| t.ids.len()), 0);
-//! let pass = model.context(&ops, rows.longest())?;
+//! let pass = model.context(&ops, &stem, rows.longest())?;
 //! let layout = pass.layout(&ops, &rows)?;
 //! let chunk = pass.chunk(&layout, None);
 //! let mut hidden = model.embed(&ops, &stem, &mut checkpoint.clone(), &texts)?;

@@ -178,16 +178,21 @@ impl Model {
         Head::bind(&self.spec.head, self.spec.scored, weights)
     }
 
-    /// What the chunks of a pass share; `longest` is its longest candidate in tokens.
+    /// What the chunks of a pass share, in part the stem's; `longest` is its longest candidate in tokens.
     ///
     /// # Errors
     /// [`ModelError::TooManyTokens`], or the backend's.
-    pub fn context<B: Ops>(&self, ops: &B, longest: usize) -> Result<PassContext<B>> {
+    pub fn context<B: Ops>(
+        &self,
+        ops: &B,
+        stem: &Stem<'_, B>,
+        longest: usize,
+    ) -> Result<PassContext<B>> {
         let positions = self.config.max_positions;
         if longest > positions {
             return Err(ModelError::TooManyTokens { tokens: longest, positions });
         }
-        PassContext::new(ops, &self.spec.ropes, longest)
+        PassContext::new(ops, &self.spec.ropes, stem.distances(), longest)
     }
 
     /// Hidden states `[tokens, hidden]` before layer 0 of a chunk of candidates.
@@ -377,7 +382,15 @@ impl Model {
             .with_heads(config.heads, config.kv_heads, config.head_dim)
             .with_gate(any(|layer| layer.feed_forward.gate.is_some()))
             .with_whole_attention(any(|layer| !layer.attention.attention.causal))
+            .with_distance_rows(self.distance_rows())
             .with_angle_tables(self.spec.ropes.len())
+    }
+
+    fn distance_rows(&self) -> usize {
+        let layers = self.spec.layers.iter();
+        let rows =
+            layers.filter_map(|layer| Some(layer.attention.distance.as_ref()?.distances.rows()));
+        rows.max().unwrap_or(0)
     }
 
     fn refuse_extra_tensors(&self, checkpoint: &Checkpoint) -> Result<()> {

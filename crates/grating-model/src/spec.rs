@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use grating_backend::{Activation, AttentionSpec, Scored};
+use grating_backend::{Activation, AttentionSpec, Distances, Scored};
 
 use crate::error::{ModelError, Result};
 use crate::rope::RopeSpec;
@@ -40,6 +40,16 @@ pub(crate) struct EmbeddingSpec {
     pub(crate) project: Option<LinearSpec>,
     /// Over the hidden width.
     pub(crate) after: Option<NormSpec>,
+    /// For layers that attend by distance.
+    pub(crate) distances: Option<DistanceTableSpec>,
+}
+
+/// A learned embedding of distances between tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DistanceTableSpec {
+    /// `[rows, hidden]`
+    pub(crate) table: TensorSpec,
+    pub(crate) norm: Option<NormSpec>,
 }
 
 /// A learned embedding of positions.
@@ -71,8 +81,25 @@ pub(crate) struct AttentionBlockSpec {
     pub(crate) head_norms: Option<[NormSpec; 2]>,
     pub(crate) rotary: Option<Rotary>,
     pub(crate) attention: AttentionSpec,
+    pub(crate) distance: Option<DistanceSpec>,
     pub(crate) output: LinearSpec,
     pub(crate) after: Option<NormSpec>,
+}
+
+/// What distances between tokens add to a block's attention: keys and queries made of [`EmbeddingSpec::distances`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DistanceSpec {
+    pub(crate) distances: Distances,
+    pub(crate) keys: Option<DistanceMap>,
+    pub(crate) queries: Option<DistanceMap>,
+}
+
+/// The map that makes keys or queries of distances.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum DistanceMap {
+    /// The block's own of keys or queries.
+    Shared,
+    Own(LinearSpec),
 }
 
 /// The rotary embedding of a layer's queries and keys.
@@ -302,7 +329,11 @@ impl EmbeddingSpec {
         let norm = self.norm.iter().flat_map(NormSpec::tensors);
         let project = self.project.iter().flat_map(LinearSpec::tensors);
         let after = self.after.iter().flat_map(NormSpec::tensors);
-        self.types.iter().chain(norm).chain(project).chain(after)
+        let distances = self.distances.iter().flat_map(|distances| {
+            let norm = distances.norm.iter().flat_map(NormSpec::tensors);
+            std::iter::once(&distances.table).chain(norm)
+        });
+        self.types.iter().chain(norm).chain(project).chain(after).chain(distances)
     }
 }
 
@@ -311,7 +342,14 @@ impl AttentionBlockSpec {
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &TensorSpec> {
         let maps = [&self.query, &self.key, &self.value, &self.output];
         let norms = self.before.iter().chain(self.head_norms.iter().flatten()).chain(&self.after);
-        maps.into_iter().flat_map(LinearSpec::tensors).chain(norms.flat_map(NormSpec::tensors))
+        let distance = self.distance.iter();
+        let distance = distance.flat_map(|distance| distance.keys.iter().chain(&distance.queries));
+        let distance = distance.filter_map(|map| match map {
+            DistanceMap::Own(map) => Some(map),
+            DistanceMap::Shared => None,
+        });
+        let maps = maps.into_iter().chain(distance);
+        maps.flat_map(LinearSpec::tensors).chain(norms.flat_map(NormSpec::tensors))
     }
 }
 

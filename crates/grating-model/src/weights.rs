@@ -130,6 +130,11 @@ impl<'s, B: Backend> LayerWeights<'s, B> {
         LayerWeights { backend, slot, parts }
     }
 
+    /// What computes on them.
+    pub(crate) fn backend(&self) -> &'s B {
+        self.backend
+    }
+
     /// The weight that `spec` calls for.
     pub(crate) fn bind(&self, spec: &TensorSpec) -> Result<B::Weight<'s>> {
         self.bound(self.index(spec)?, |tensor| tensor)

@@ -68,7 +68,8 @@ pub enum Error {
     /// The model is neither a folder nor a hub id.
     #[error(
         "no model at `{model}`: it is neither a folder or file of weights nor a hub id of the form owner/name or \
-         owner/name:Q4_K_M"
+         owner/name:Q4_K_M, nor a short name of one ({})",
+        crate::catalog::short_names()
     )]
     NoSuchModel {
         /// As given.

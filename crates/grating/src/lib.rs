@@ -33,6 +33,7 @@
 mod audit;
 mod builder;
 pub mod calibrate;
+mod catalog;
 mod default_model;
 mod default_pruning;
 mod distinct;
@@ -63,6 +64,7 @@ pub mod wire;
 
 pub use audit::{Audit, AuditTotals};
 pub use builder::{MAX_THREADS, RerankerBuilder};
+pub use catalog::{PublishedModel, published_models};
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
 pub use grating_backend::{OperationTimes, Precision};

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::catalog;
 use crate::error::{Error, Result};
 
 /// A model's place.
@@ -27,11 +28,13 @@ pub enum ModelSource {
 }
 
 impl ModelSource {
-    /// Reads what a user typed: an existing folder or file wins, then `owner/name` is a hub id.
+    /// Reads what a user typed: an existing folder or file wins, then `owner/name` is a hub id, and a
+    /// [short name](crate::published_models) stands for one.
     ///
     /// ```
     /// use grating::ModelSource;
     /// assert!(matches!(ModelSource::parse("BAAI/bge-reranker-v2-m3")?, ModelSource::Hub { .. }));
+    /// assert_eq!(ModelSource::parse("bge")?, ModelSource::parse("BAAI/bge-reranker-v2-m3")?);
     /// assert!(ModelSource::parse("./no/such/folder").is_err());
     /// # Ok::<(), grating::Error>(())
     /// ```
@@ -44,7 +47,8 @@ impl ModelSource {
         if path.exists() {
             return Ok(ModelSource::Path(path));
         }
-        match text.to_str().filter(|text| is_hub_id(text)) {
+        let id = text.to_str().map(|text| catalog::id_of(text).unwrap_or(text));
+        match id.filter(|id| is_hub_id(id)) {
             Some(id) => Ok(ModelSource::Hub { id: id.to_string(), revision: None }),
             None => Err(Error::NoSuchModel { model: text.to_string_lossy().into_owned() }),
         }

@@ -10,7 +10,7 @@ pub(crate) fn config(shape: &Shape, dtype: Dtype) -> Value {
         Family::Qwen3 | Family::Qwen2 | Family::Llama | Family::MiniCpm | Family::Gemma => {
             decoder(shape)
         }
-        Family::XlmRoberta | Family::Bert => encoder(shape),
+        _ => encoder(shape),
     };
     config["torch_dtype"] = json!(dtype.torch());
     config
@@ -132,6 +132,62 @@ fn encoder(shape: &Shape) -> Value {
             "type_vocab_size": 1,
             "output_past": true,
         }),
+        Family::Electra => json!({
+            "architectures": ["ElectraForSequenceClassification"],
+            "model_type": "electra",
+            "embedding_size": shape.hidden,
+            "pad_token_id": 0,
+            "type_vocab_size": 2,
+        }),
+        Family::DistilBert => json!({
+            "architectures": ["DistilBertForSequenceClassification"],
+            "model_type": "distilbert",
+            "activation": "gelu",
+            "dim": shape.hidden,
+            "hidden_dim": shape.feed_forward,
+            "n_heads": shape.heads,
+            "n_layers": shape.layers,
+            "pad_token_id": 0,
+        }),
+        Family::ModernBert => json!({
+            "architectures": ["ModernBertForSequenceClassification"],
+            "model_type": "modernbert",
+            "classifier_pooling": "mean",
+            "global_attn_every_n_layers": 3,
+            "global_rope_theta": 160_000.0,
+            "hidden_activation": "gelu",
+            "local_attention": 128,
+            "local_rope_theta": 10_000.0,
+            "norm_eps": shape.norm_eps,
+            "pad_token_id": 0,
+        }),
+        Family::Gte => json!({
+            "architectures": ["NewForSequenceClassification"],
+            "model_type": "new",
+            "layer_norm_type": "layer_norm",
+            "logn_attention_scale": false,
+            "pack_qkv": true,
+            "pad_token_id": 1,
+            "position_embedding_type": "rope",
+            "rope_scaling": {"factor": 8.0, "type": "ntk"},
+            "rope_theta": shape.rope_theta,
+            "type_vocab_size": 1,
+        }),
+        Family::DebertaV2 => json!({
+            "architectures": ["DebertaV2ForSequenceClassification"],
+            "model_type": "deberta-v2",
+            "max_relative_positions": -1,
+            "norm_rel_ebd": "layer_norm",
+            "pad_token_id": 0,
+            "pooler_hidden_act": "gelu",
+            "pooler_hidden_size": shape.hidden,
+            "pos_att_type": ["p2c", "c2p"],
+            "position_biased_input": false,
+            "position_buckets": 256,
+            "relative_attention": true,
+            "share_att_key": true,
+            "type_vocab_size": 0,
+        }),
         _ => json!({
             "architectures": ["BertForSequenceClassification"],
             "model_type": "bert",
@@ -199,20 +255,20 @@ pub(crate) fn tokenizer_config(shape: &Shape) -> Value {
             "tokenizer_class": "GemmaTokenizer",
             "unk_token": "<unk>",
         }),
-        Family::XlmRoberta => json!({
+        Family::XlmRoberta | Family::Gte => json!({
             "bos_token": "<s>",
             "clean_up_tokenization_spaces": true,
             "cls_token": "<s>",
             "eos_token": "</s>",
             "mask_token": "<mask>",
             // XLM-RoBERTa keeps two positions for its padding offset.
-            "model_max_length": shape.positions - 2,
+            "model_max_length": shape.positions - if shape.family == Family::Gte { 0 } else { 2 },
             "pad_token": "<pad>",
             "sep_token": "</s>",
             "tokenizer_class": "PreTrainedTokenizerFast",
             "unk_token": "<unk>",
         }),
-        Family::Bert => json!({
+        Family::Bert | Family::Electra | Family::DistilBert => json!({
             "clean_up_tokenization_spaces": true,
             "cls_token": "[CLS]",
             "do_basic_tokenize": true,
@@ -227,6 +283,16 @@ pub(crate) fn tokenizer_config(shape: &Shape) -> Value {
             "tokenizer_class": "BertTokenizer",
             "unk_token": "[UNK]",
         }),
+        // A stand-in: words as BERT has them, where the public ones have pieces of their own.
+        Family::ModernBert | Family::DebertaV2 => json!({
+            "cls_token": "[CLS]",
+            "mask_token": "[MASK]",
+            "model_max_length": shape.positions,
+            "pad_token": "[PAD]",
+            "sep_token": "[SEP]",
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "unk_token": "[UNK]",
+        }),
     }
 }
 
@@ -237,8 +303,7 @@ pub(crate) fn grating(shape: &Shape) -> Option<Value> {
         Family::Qwen3 => return Some(json!({ "template": "qwen3-reranker" })),
         Family::Gemma => return Some(json!({ "template": "bge-reranker-v2-gemma" })),
         Family::Qwen2 | Family::Llama => {}
-        // The architecture says it.
-        Family::MiniCpm | Family::XlmRoberta | Family::Bert => return None,
+        _ => return None,
     }
     Some(json!({
         "template": {

@@ -106,6 +106,12 @@ pub(crate) struct Description {
 pub(crate) fn run(args: &PlantedArgs, interrupted: &AtomicBool) -> Result<()> {
     let mut shape = Shape::named(&args.shape)?;
     shape.layers = args.layers.map_or(shape.layers, usize::from);
+    ensure!(
+        shape.family.can_be_planted(),
+        "nothing is planted in the family of {}: heads that are not linear near zero, or layers that do not see the whole \
+         text; `random` writes its shape",
+        shape.name
+    );
     let profile = match &args.profile {
         Some(path) => Profile::load(path)?,
         None => Profile::default_model(),

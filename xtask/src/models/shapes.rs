@@ -19,6 +19,16 @@ pub(crate) enum Family {
     XlmRoberta,
     /// `BertForSequenceClassification`.
     Bert,
+    /// `ElectraForSequenceClassification`, embeddings as wide as the layers.
+    Electra,
+    /// `DistilBertForSequenceClassification`.
+    DistilBert,
+    /// `ModernBertForSequenceClassification`, the mean of all tokens scored.
+    ModernBert,
+    /// `NewForSequenceClassification`, as GTE's checkpoints bring it.
+    Gte,
+    /// `DebertaV2ForSequenceClassification`, as v3 has it.
+    DebertaV2,
 }
 
 /// Layers before MiniCPM's first head.
@@ -149,9 +159,19 @@ const BERT: Shape = Shape {
     ..DECODER
 };
 
+/// The base size of BERT's line.
+const BASE: Shape = Shape {
+    layers: 12,
+    hidden: 768,
+    head_dim: 64,
+    feed_forward: 3072,
+    position_ids: false,
+    ..BERT
+};
+
 /// Every shape that `--shape` knows.
 #[rustfmt::skip]
-pub(crate) const SHAPES: [Shape; 15] = [
+pub(crate) const SHAPES: [Shape; 20] = [
     Shape { name: "qwen3-0.6b", of: "Qwen/Qwen3-Reranker-0.6B", layers: 28, hidden: 1024, heads: 16, feed_forward: 3072, ..DECODER },
     Shape { name: "qwen3-4b", of: "Qwen/Qwen3-Reranker-4B", layers: 36, hidden: 2560, heads: 32, feed_forward: 9728, ..DECODER },
     Shape { name: "qwen3-8b", of: "Qwen/Qwen3-Reranker-8B", layers: 36, hidden: 4096, heads: 32, feed_forward: 12288, tied: false, ..DECODER },
@@ -165,6 +185,11 @@ pub(crate) const SHAPES: [Shape; 15] = [
     Shape { name: "minilm-l6", of: "cross-encoder/ms-marco-MiniLM-L-6-v2", layers: 6, ..BERT },
     Shape { name: "minilm-l12", of: "cross-encoder/ms-marco-MiniLM-L-12-v2", layers: 12, ..BERT },
     Shape { name: "tinybert-l2", of: "cross-encoder/ms-marco-TinyBERT-L-2-v2", layers: 2, hidden: 128, heads: 2, kv_heads: 2, head_dim: 64, feed_forward: 512, ..BERT },
+    Shape { name: "electra-base", of: "cross-encoder/ms-marco-electra-base", family: Family::Electra, ..BASE },
+    Shape { name: "distilbert-base", of: "distilbert/distilbert-base-uncased with a head", family: Family::DistilBert, layers: 6, ..BASE },
+    Shape { name: "gte-modernbert", of: "Alibaba-NLP/gte-reranker-modernbert-base", family: Family::ModernBert, layers: 22, feed_forward: 1152, vocab: 50_368, positions: 8192, norm_eps: 1e-5, dtype: Dtype::F16, ..BASE },
+    Shape { name: "gte-multilingual", of: "Alibaba-NLP/gte-multilingual-reranker-base", family: Family::Gte, vocab: 250_048, positions: 8192, rope_theta: 2e4, dtype: Dtype::F16, ..BASE },
+    Shape { name: "mxbai-base-v1", of: "mixedbread-ai/mxbai-rerank-base-v1", family: Family::DebertaV2, vocab: 128_100, norm_eps: 1e-7, dtype: Dtype::F16, ..BASE },
     Shape { name: "qwen3-tiny", of: "smoke tests, a megabyte", layers: 2, hidden: 64, heads: 4, kv_heads: 2, head_dim: 16, feed_forward: 192, vocab: 4096, ..DECODER },
     Shape { name: "bert-tiny", of: "smoke tests, a megabyte", layers: 2, hidden: 64, heads: 4, kv_heads: 4, head_dim: 16, feed_forward: 256, vocab: 4096, ..BERT },
 ];

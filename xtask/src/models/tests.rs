@@ -34,7 +34,7 @@ fn bytes_of(checkpoint: &Checkpoint, name: &str) -> Vec<u8> {
 #[test]
 fn every_family_opens_with_all_its_tensors() {
     let root = tempfile::tempdir().unwrap();
-    for name in [
+    let names = [
         "qwen3-tiny",
         "smollm2-135m",
         "qwen2.5-0.5b",
@@ -42,7 +42,13 @@ fn every_family_opens_with_all_its_tensors() {
         "minilm-l6",
         "bge-v2-minicpm",
         "bge-v2-gemma",
-    ] {
+        "electra-base",
+        "distilbert-base",
+        "gte-modernbert",
+        "gte-multilingual",
+        "mxbai-base-v1",
+    ];
+    for name in names {
         let args = args(name, &root.path().join(name));
         let checkpoint = write(&args);
         let mut shape = Shape::named(name).unwrap();
@@ -59,7 +65,23 @@ fn every_family_opens_with_all_its_tensors() {
         assert_eq!(args.out.join("grating.json").exists(), says_its_prompt, "{name}");
     }
     let left = fs::read_dir(root.path()).unwrap().count();
-    assert_eq!(left, 7, "no partial folders");
+    assert_eq!(left, names.len(), "no partial folders");
+}
+
+/// Encoders whose tensors and configuration the library must agree with.
+#[test]
+fn encoders_of_every_family_rank() {
+    let root = tempfile::tempdir().unwrap();
+    for name in
+        ["electra-base", "distilbert-base", "gte-modernbert", "gte-multilingual", "mxbai-base-v1"]
+    {
+        let args = RandomArgs { vocab: Some(1500), ..args(name, &root.path().join(name)) };
+        write(&args);
+        let model = grating::Reranker::builder().model(args.out.to_str().unwrap());
+        let texts = ["a window of glass", "the cat sat on the mat"];
+        let answer = model.build().unwrap().run(grating::Request::new("what", &texts, 2)).unwrap();
+        assert_eq!(answer.results.len(), 2, "{name}");
+    }
 }
 
 #[test]

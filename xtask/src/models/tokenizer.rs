@@ -33,8 +33,8 @@ fn tokenizer(shape: &Shape) -> Result<TokenizerFile> {
     match shape.family {
         Family::Qwen3 | Family::Qwen2 | Family::Llama => bpe::tokenizer(shape),
         Family::MiniCpm | Family::Gemma => sentencepiece::tokenizer(shape),
-        Family::XlmRoberta => unigram::tokenizer(shape),
-        Family::Bert => wordpiece::tokenizer(shape),
+        Family::XlmRoberta | Family::Gte => unigram::tokenizer(shape),
+        _ => wordpiece::tokenizer(shape),
     }
 }
 

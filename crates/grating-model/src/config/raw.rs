@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Form;
 use super::rope::RawRope;
+use super::traps;
 use crate::error::{ModelError, Result};
 use crate::families::Family;
 
@@ -71,7 +72,10 @@ impl Raw {
                 return Ok((found, family, form));
             }
         }
-        Err(ModelError::UnknownArchitecture { found: shown(&found), supported: supported() })
+        Err(traps::refusal(&found).unwrap_or_else(|| ModelError::UnknownArchitecture {
+            found: shown(&found),
+            supported: supported(),
+        }))
     }
 
     /// Sizes under a family's own names; the usual name counts where both are there.
@@ -154,7 +158,10 @@ impl Raw {
             "gelu" => Ok(Activation::GeluErf),
             "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Ok(Activation::GeluTanh),
             "relu" => Ok(Activation::Relu),
-            other => Err(field(name, "silu, gelu, gelu_new, gelu_pytorch_tanh or relu", other)),
+            "tanh" => Ok(Activation::Tanh),
+            other => {
+                Err(field(name, "silu, gelu, gelu_new, gelu_pytorch_tanh, relu or tanh", other))
+            }
         }
     }
 
@@ -165,7 +172,12 @@ impl Raw {
 
     /// The epsilon of LayerNorm; transformers' default is the encoders' own.
     pub(crate) fn layer_norm_eps(&self) -> Result<f32> {
-        epsilon("layer_norm_eps", self.layer_norm_eps.unwrap_or(1e-12))
+        self.layer_norm_eps_or(1e-12)
+    }
+
+    /// [`Self::layer_norm_eps`] with another default.
+    pub(crate) fn layer_norm_eps_or(&self, default: f64) -> Result<f32> {
+        epsilon("layer_norm_eps", self.layer_norm_eps.unwrap_or(default))
     }
 
     /// The epsilon that a field of the family's own names.

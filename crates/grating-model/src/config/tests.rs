@@ -123,6 +123,25 @@ fn sizes_are_read_under_a_familys_own_names() {
 }
 
 #[test]
+fn other_kinds_of_models_are_refused_with_a_reranker_to_take_instead() {
+    for (architecture, what, instead) in [
+        ("BertModel", "embedding models", "cross-encoder/ms-marco-MiniLM-L6-v2"),
+        ("XLMRobertaModel", "embedding models", "BAAI/bge-reranker-v2-m3"),
+        ("BertForMaskedLM", "fills in words", "cross-encoder/ms-marco-MiniLM-L6-v2"),
+        ("ModernBertForMaskedLM", "fills in words", "Alibaba-NLP/gte-reranker-modernbert-base"),
+        ("NewModel", "embedding models", "Alibaba-NLP/gte-multilingual-reranker-base"),
+        ("Qwen3Model", "embedding models", "Qwen/Qwen3-Reranker-0.6B"),
+        ("DebertaV2ForTokenClassification", "labels words", "mixedbread-ai/mxbai-rerank-base-v1"),
+        ("T5ForConditionalGeneration", "writes text", "cross-encoder/ms-marco-MiniLM-L6-v2"),
+    ] {
+        let error = with(&format!(r#"{{"architectures":["{architecture}"]}}"#)).unwrap_err();
+        assert!(matches!(error, ModelError::NoReranker { .. }), "{architecture}: {error}");
+        let words = error.to_string();
+        assert!([architecture, what, instead].iter().all(|part| words.contains(part)), "{words}");
+    }
+}
+
+#[test]
 fn a_family_reads_fields_of_its_own_and_refuses_what_it_cannot_run() {
     let modern = |changes: &str| {
         let base = r#"{"architectures":["ModernBertForSequenceClassification"],"num_labels":1,"num_attention_heads":4,

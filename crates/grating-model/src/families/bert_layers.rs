@@ -133,6 +133,7 @@ impl Line {
             norm: Some(norm),
             project: None,
             after: None,
+            distances: None,
         }
     }
 
@@ -153,6 +154,7 @@ impl Line {
                 head_norms: None,
                 rotary: None,
                 attention: AttentionSpec::new(heads, heads, head_dim, false),
+                distance: None,
                 output: linear(output, "attn_output", [h, h]),
                 after: after(attention_norm, "attn_output_norm"),
             },

@@ -52,6 +52,7 @@ pub(super) fn spec(raw: &Raw, config: &ModelConfig, variant: Variant) -> Result<
             norm: None,
             project: None,
             after: None,
+            distances: None,
         },
         ropes: vec![rope],
         layers: (0..config.layers).map(layer).collect(),
@@ -86,6 +87,7 @@ fn attention(
         }),
         rotary: Some(Rotary { rope: 0, neighbours: false }),
         attention: AttentionSpec::new(heads, kv_heads, head_dim, true),
+        distance: None,
         output: names.linear("self_attn.o_proj", "attn_output", [h, q], output_bias),
         after: None,
     }

@@ -1,7 +1,8 @@
-//! Attention blocks: causal or not, rotary or not, normalised before, after, or both.
+//! Attention blocks: causal or not, rotary or by distance or neither, normalised before, after, or both.
 
 use grating_backend::{AttentionSpec, Ops, Rows};
 
+use super::distance::Distance;
 use super::linear::Linear;
 use super::norm::Norm;
 use crate::context::{ChunkContext, KeysValues};
@@ -19,6 +20,7 @@ pub struct Attention<'w, B: Ops> {
     head_norms: Option<[Norm<'w, B>; 2]>,
     rotary: Option<Rotary>,
     attention: AttentionSpec,
+    distance: Option<Distance<'w, B>>,
     output: Linear<'w, B>,
     after: Option<Norm<'w, B>>,
 }
@@ -30,6 +32,8 @@ impl<'w, B: Ops> Attention<'w, B> {
             Some([query, key]) => Some([Norm::bind(weights, query)?, Norm::bind(weights, key)?]),
             None => None,
         };
+        let distance =
+            spec.distance.as_ref().map(|distance| Distance::bind(weights, distance)).transpose()?;
         Ok(Attention {
             before: Norm::bind_optional(weights, spec.before.as_ref())?,
             query: Linear::bind(weights, &spec.query)?,
@@ -38,6 +42,7 @@ impl<'w, B: Ops> Attention<'w, B> {
             head_norms,
             rotary: spec.rotary,
             attention: spec.attention,
+            distance,
             output: Linear::bind(weights, &spec.output)?,
             after: Norm::bind_optional(weights, spec.after.as_ref())?,
         })
@@ -138,7 +143,13 @@ impl<'w, B: Ops> Attention<'w, B> {
         rows: Rows,
     ) -> Result<B::Tensor> {
         let (spec, layout) = (&self.attention, chunk.rows());
-        let attended = ops.attention(q, own.tensors(), chunk.prefix(), spec, layout, rows)?; // as q
+        let attended = match &self.distance {
+            None => ops.attention(q, own.tensors(), chunk.prefix(), spec, layout, rows)?,
+            Some(distance) => {
+                let by = distance.of(ops, chunk.distances(), &self.key, &self.query)?;
+                ops.attention_by_distance(q, own.tensors(), by, spec, layout, rows)?
+            }
+        }; // as q
         let x = self.output.forward_add(ops, x, attended)?; // as x
         Norm::of_optional(self.after.as_ref(), ops, x)
     }

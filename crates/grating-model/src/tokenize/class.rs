@@ -30,6 +30,8 @@ pub(crate) enum TokenizerClass {
     XlmRoberta,
     /// `CamembertTokenizer`.
     Camembert,
+    /// `DebertaV2Tokenizer`.
+    DebertaV2,
     /// `RobertaTokenizer`.
     Roberta,
     /// `Qwen2Tokenizer`.
@@ -82,6 +84,7 @@ impl TokenizerClass {
             "DistilBertTokenizer" => TokenizerClass::DistilBert,
             "XLMRobertaTokenizer" => TokenizerClass::XlmRoberta,
             "CamembertTokenizer" => TokenizerClass::Camembert,
+            "DebertaV2Tokenizer" => TokenizerClass::DebertaV2,
             "RobertaTokenizer" => TokenizerClass::Roberta,
             "Qwen2Tokenizer" => TokenizerClass::Qwen2,
             "LlamaTokenizer" => TokenizerClass::Llama,
@@ -98,6 +101,7 @@ impl TokenizerClass {
             TokenizerClass::DistilBert => "DistilBertTokenizer",
             TokenizerClass::XlmRoberta => "XLMRobertaTokenizer",
             TokenizerClass::Camembert => "CamembertTokenizer",
+            TokenizerClass::DebertaV2 => "DebertaV2Tokenizer",
             TokenizerClass::Roberta => "RobertaTokenizer",
             TokenizerClass::Qwen2 => "Qwen2Tokenizer",
             TokenizerClass::Llama => "LlamaTokenizer",
@@ -109,7 +113,9 @@ impl TokenizerClass {
     fn fits(self, model: &Vocabulary) -> bool {
         match self {
             TokenizerClass::AsWritten => true,
-            TokenizerClass::XlmRoberta | TokenizerClass::Camembert => model.kind() == "Unigram",
+            TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::DebertaV2 => {
+                model.kind() == "Unigram"
+            }
             TokenizerClass::Bert | TokenizerClass::DistilBert => model.kind() == "WordPiece",
             TokenizerClass::Qwen2
             | TokenizerClass::Roberta
@@ -128,6 +134,9 @@ impl TokenizerClass {
             TokenizerClass::XlmRoberta | TokenizerClass::Camembert | TokenizerClass::Roberta => {
                 ["<s>", "</s>", "<unk>", "</s>", "<pad>", "<s>", "<mask>"].map(some)
             }
+            TokenizerClass::DebertaV2 => {
+                ["[CLS]", "[SEP]", "[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]"].map(some)
+            }
             TokenizerClass::Qwen2 => {
                 let end = "<|endoftext|>";
                 ["", end, end, "", end, "", ""].map(some)
@@ -141,7 +150,7 @@ impl TokenizerClass {
 
     /// Whether the model gets the post-processor's token types where the files do not say (`model_input_names`).
     pub(super) fn gives_types(self) -> bool {
-        self == TokenizerClass::Bert
+        matches!(self, TokenizerClass::Bert | TokenizerClass::DebertaV2)
     }
 }
 
@@ -220,6 +229,7 @@ impl TokenizerJson {
             TokenizerClass::XlmRoberta | TokenizerClass::Camembert => {
                 self.rebuild_xlm_roberta(class, settings)
             }
+            TokenizerClass::DebertaV2 => self.rebuild_deberta_v2(settings),
             TokenizerClass::Roberta => {
                 let space = settings.flag("add_prefix_space")?.unwrap_or(false);
                 self.normalizer = None;
@@ -299,6 +309,34 @@ impl TokenizerJson {
                 _ => 3,
             };
             model.set_unknown(unknown, false)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing of the file's normalizer is kept, not even sentencepiece's table.
+    fn rebuild_deberta_v2(&mut self, settings: &Settings) -> Result<(), TokenizeError> {
+        let set = |name, default| settings.flag(name).map(|flag| flag.unwrap_or(default));
+        let mut steps = Vec::new();
+        if set("do_lower_case", false)? {
+            steps.push(json!({"type": "Lowercase"}));
+        }
+        let blanks = json!({"Regex": r"\s{2,}|[\n\r\t]"});
+        steps.push(json!({"type": "Replace", "pattern": blanks, "content": " "}));
+        steps.push(json!({"type": "NFC"}));
+        steps.push(json!({"type": "Strip", "strip_left": false, "strip_right": true}));
+        self.normalizer = step(json!({"type": "Sequence", "normalizers": steps}))?;
+        let mut steps = Vec::new();
+        if set("split_by_punct", false)? {
+            steps.push(json!({"type": "Punctuation", "behavior": "Isolated"}));
+        }
+        let scheme = if set("add_prefix_space", true)? { "always" } else { "first" };
+        steps.push(json!({"type": "Metaspace", "replacement": "\u{2581}",
+            "prepend_scheme": scheme, "split": true}));
+        self.pre_tokenizer = step(json!({"type": "Sequence", "pretokenizers": steps}))?;
+        if let Vocabulary::Unigram(model) = &mut self.model {
+            let unknown = settings.special("unk_token")?;
+            let unknown = unknown.map_or_else(|| "[UNK]".into(), |token| token.content);
+            model.set_unknown(model.id(&unknown).unwrap_or(1), false)?;
         }
         Ok(())
     }
@@ -424,7 +462,7 @@ fn own_frame(
         tokenizer.token_to_id(&token).ok_or_else(missing)
     };
     Ok(match class {
-        TokenizerClass::Bert | TokenizerClass::DistilBert => {
+        TokenizerClass::Bert | TokenizerClass::DistilBert | TokenizerClass::DebertaV2 => {
             let (cls, sep) = (id("cls_token", "[CLS]")?, id("sep_token", "[SEP]")?);
             Some(Frame::typed(&[cls], &[sep], &[sep]))
         }

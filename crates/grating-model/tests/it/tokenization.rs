@@ -91,7 +91,7 @@ fn golden(kind: &str) -> (Golden, Template) {
     (golden, template)
 }
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 10] = [
     "byte-level-bpe",
     "byte-level-bpe-control-in-body",
     "byte-level-bpe-llama3",
@@ -100,6 +100,7 @@ const KINDS: [&str; 9] = [
     "wordpiece",
     "wordpiece-with-settings",
     "unigram",
+    "unigram-deberta",
     "byte-level-bpe-roberta",
 ];
 

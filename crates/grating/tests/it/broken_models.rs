@@ -76,7 +76,7 @@ fn config_and_weights_must_belong_together() {
     with_config(
         "bert-gelu-f32",
         |c| c["architectures"][0] = "BertModel".into(),
-        &["BertModel", "not supported"],
+        &["BertModel", "embedding models", "cross-encoder/ms-marco-MiniLM-L6-v2"],
     );
     with_config(
         "qwen3-tied-f32",

@@ -296,6 +296,11 @@ fn layer_of(name: &str) -> Option<(usize, &str)> {
 }
 
 impl Family {
+    /// Whether a layer can average over the whole text and a head read one number of it.
+    pub(crate) fn can_be_planted(self) -> bool {
+        self.is_decoder() || matches!(self, Self::XlmRoberta | Self::Bert)
+    }
+
     /// Whether its layers are causal and its head reads the last token.
     pub(crate) fn is_decoder(self) -> bool {
         matches!(self, Self::Qwen3 | Self::Qwen2 | Self::Llama | Self::MiniCpm | Self::Gemma)

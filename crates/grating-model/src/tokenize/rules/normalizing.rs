@@ -225,7 +225,9 @@ impl Looks {
             (Some(one), _) if one.chars().count() == 1 => Some(Looks::Characters),
             (Some(literal), _) if !literal.is_empty() => Some(Looks::Literal(literal.to_owned())),
             (_, Some(" {2,}" | " +")) => Some(Looks::Spaces),
-            (_, Some(r"\s+" | r"\s{2,}" | r"[\s]+")) => Some(Looks::WhiteSpace),
+            (_, Some(r"\s+" | r"\s{2,}" | r"[\s]+" | r"\s{2,}|[\n\r\t]")) => {
+                Some(Looks::WhiteSpace)
+            }
             _ => None,
         }
     }
