@@ -16,6 +16,7 @@
 //! * [`calibrate`](mod@calibrate) sweeps a [`PolicyFamily`] of policies over the traces of a sample and picks the
 //!   cheapest whose agreement with the full model is certified by a finite-sample bound that holds for the
 //!   winner of the comparison.
+//! * [`online`] learns policies from the traffic, proves them on it at any time, and watches them.
 //! * [`readout`] foretells final scores from hidden states by ridge regression, where the model's own head
 //!   sees them late.
 //! * [`metrics`] measure agreement, quality against judgments, and order.
@@ -71,6 +72,7 @@ mod dispersion;
 mod error;
 mod kmeans1d;
 pub mod metrics;
+pub mod online;
 mod policy;
 mod pruner;
 pub mod readout;

@@ -1,0 +1,41 @@
+//! Pruning that is learned from the traffic itself: proved on it, and watched afterwards.
+//!
+//! Requests run in full at first, and a [`Learner`] is told their score traces. The first ones of a kind (a K) explore:
+//! gaps are [learned](crate::calibrate::learned) on them, and policies are put into one sequence from careful to bold. The
+//! following ones test that sequence, all policies at once, and the first policy is used from the first request on at which
+//! the promise is proved. From then on a share of the requests is audited, that is, run in full: they prove bolder policies,
+//! and they watch. Traffic that has shifted raises an alarm; everything is computed again, and learned anew.
+//!
+//! # The promise
+//! With probability at least C the mean agreement@K with the full model of every policy that is ever used is at least P, as
+//! long as the traffic stays what it was. "The traffic stays" means: given all requests before, the expected loss
+//! (1 - agreement) of a policy on the next one does not change its side of 1 - P. Independence is not asked for.
+//!
+//! # Why it holds at any time
+//! Of policy j let the hypothesis H_j be that its expected loss is always more than α = 1 - P. A gambler who bets against it
+//! has the capital `E_j = Π (1 + λ_i (α - loss_i))` with stakes `0 ≤ λ_i ≤ 1 / (1 - α)` that depend on the past alone. Under
+//! H_j that is a non-negative supermartingale that starts at 1, so it *ever* reaches 1/δ with probability at most δ = 1 - C
+//! (J. Ville, 1939; I. Waudby-Smith, A. Ramdas, "Estimating means of bounded random variables by betting", J. R. Stat. Soc. B
+//! 86, 2024). So it may be looked at after every request, and pruning begins at the first moment that the proof is there
+//! and not at a number of queries fixed beforehand.
+//!
+//! Policies are certified in their sequence: one whose capital has reached 1/δ, once all before it are certified. To certify a
+//! policy that breaks the promise the sequence must certify its first such policy, which happens with probability at
+//! most δ: the policies after it cost nothing. (Fixed-sequence testing, as in [`calibrate`](mod@crate::calibrate); the sequence
+//! depends on the exploring requests alone.) The stakes are those that would have made the most of the exploring requests and
+//! of the tested ones before (Kelly's criterion), with an imagined loss beside them, so that no true loss ruins the gambler.
+//!
+//! # The watch
+//! While a policy is used its audited losses are bet on the other way: for each stake μ,
+//! `R ← (R + 1) (1 + μ (loss - α))`, a Shiryaev-Roberts process. While the promise is kept, `R - n` is a supermartingale after n
+//! audits, so an alarm at `R ≥ A` comes on average not before A audits, whatever the losses are like (J. Shin, A. Ramdas, A.
+//! Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", 2022). Their mean over several stakes has
+//! the same property.
+
+mod contender;
+mod detector;
+mod learner;
+mod stream;
+
+pub use learner::{Decision, Learner, LearnerOptions};
+pub use stream::{Phase, Status};

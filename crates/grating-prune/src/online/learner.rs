@@ -1,0 +1,326 @@
+//! The learning for all K of the traffic, from the same traces.
+
+use std::collections::VecDeque;
+
+use crate::bound::probability;
+use crate::calibrate::Target;
+use crate::error::PruneError;
+use crate::policy::{Mode, Policy};
+use crate::trace::ScoreTrace;
+
+use super::stream::{Status, Stream};
+
+/// Most K that are learned for; the one that was asked for the longest ago gives way.
+const MOST_K: usize = 8;
+
+/// How a [`Learner`] learns.
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct LearnerOptions {
+    /// The promise.
+    pub target: Target,
+    /// What becomes of accepted candidates.
+    pub mode: Mode,
+    /// Requests that explore, at least 2.
+    pub explore: usize,
+    /// Least share of the requests that are audited, 0 to 1.
+    pub audit: f64,
+    /// How slowly the share of audits falls from 1: after n requests with a policy it is this divided by n.
+    pub thin: f64,
+    /// Audits that pass on average between two false alarms, at least.
+    pub audits_between_false_alarms: f64,
+    /// Most bytes of traces that are kept for K that come later.
+    pub trace_bytes: usize,
+}
+
+impl LearnerOptions {
+    /// A promise with the usual settings: 24 requests explore, 2 % are audited, a false alarm in 2000 audits, 4 MiB of traces.
+    pub fn new(target: Target) -> Self {
+        LearnerOptions {
+            target,
+            mode: Mode::Select,
+            explore: 24,
+            audit: 0.02,
+            thin: 20.0,
+            audits_between_false_alarms: 2000.0,
+            trace_bytes: 4 << 20,
+        }
+    }
+
+    /// Replaces [`LearnerOptions::mode`].
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Replaces [`LearnerOptions::audit`].
+    #[must_use]
+    pub fn audit(mut self, share: f64) -> Self {
+        self.audit = share;
+        self
+    }
+
+    /// Replaces [`LearnerOptions::explore`].
+    #[must_use]
+    pub fn explore(mut self, requests: usize) -> Self {
+        self.explore = requests;
+        self
+    }
+}
+
+/// What is to be done with a request.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Decision {
+    /// The policy that is proved to keep the promise; none before that.
+    pub policy: Option<Policy>,
+    /// Whether to run it in full and to tell the learner of its trace.
+    pub full: bool,
+}
+
+/// Learns pruning from the traffic; see [the module](mod@crate::online).
+///
+/// ```
+/// use grating_prune::online::{Learner, LearnerOptions};
+/// use grating_prune::{ScoreTrace, Target};
+///
+/// let mut learner = Learner::new(LearnerOptions::new(Target { agreement: 0.9, confidence: 0.9 }))?;
+/// let mut pruned = 0;
+/// for request in 0..200 {
+///     let decision = learner.decide(2);
+///     if decision.full {
+///         // What the model would have said, layer by layer: scores that are settled after the first.
+///         let last = [3.0, 2.0, -1.0, -2.0, -3.0 - request as f32];
+///         learner.observe(&ScoreTrace::from_vec(2, 5, [last, last].concat())?)?;
+///     } else {
+///         pruned += 1;
+///     }
+/// }
+/// assert!(pruned > 100);
+/// # Ok::<(), grating_prune::PruneError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct Learner {
+    options: LearnerOptions,
+    /// The one that was asked for the longest ago first.
+    streams: Vec<Stream>,
+    /// Of requests that were run in full, the oldest first.
+    traces: VecDeque<ScoreTrace>,
+}
+
+impl Learner {
+    /// Knows nothing yet.
+    ///
+    /// # Errors
+    /// [`PruneError::InvalidProbability`].
+    pub fn new(options: LearnerOptions) -> Result<Self, PruneError> {
+        probability("the agreement", options.target.agreement)?;
+        probability("the confidence", options.target.confidence)?;
+        Ok(Learner { options, streams: Vec::new(), traces: VecDeque::new() })
+    }
+
+    /// The settings.
+    pub fn options(&self) -> &LearnerOptions {
+        &self.options
+    }
+
+    /// What to do with the next request for `k`.
+    pub fn decide(&mut self, k: usize) -> Decision {
+        let options = self.options.clone();
+        let stream = self.stream(k);
+        let full = stream.next_is_full(&options);
+        Decision { policy: stream.policy().cloned(), full }
+    }
+
+    /// A request that was run in full, for whatever K: it teaches all of them.
+    ///
+    /// # Errors
+    /// Where scores cannot be replayed.
+    pub fn observe(&mut self, trace: &ScoreTrace) -> Result<(), PruneError> {
+        let alarms = |streams: &[Stream]| -> u64 {
+            streams.iter().map(|stream| stream.status(&self.options).alarms).sum()
+        };
+        let before = alarms(&self.streams);
+        for stream in &mut self.streams {
+            stream.observe(trace, &self.options)?;
+        }
+        if alarms(&self.streams) > before {
+            // They are of another traffic.
+            self.traces.clear();
+        }
+        self.traces.push_back(trace.clone());
+        let bytes = |trace: &ScoreTrace| size_of::<f32>() * trace.layers() * trace.candidates();
+        let mut held: usize = self.traces.iter().map(bytes).sum();
+        while held > self.options.trace_bytes {
+            held -= self.traces.pop_front().as_ref().map_or(held, bytes);
+        }
+        Ok(())
+    }
+
+    /// What is known for each K, the one asked for last at the end.
+    pub fn status(&self) -> Vec<Status> {
+        self.streams.iter().map(|stream| stream.status(&self.options)).collect()
+    }
+
+    /// The learning for a K, which becomes the one that was asked for last. A new one learns from the traces that are there.
+    fn stream(&mut self, k: usize) -> &mut Stream {
+        let known = self.streams.iter().position(|stream| stream.k == k);
+        let stream = match known {
+            Some(at) => self.streams.remove(at),
+            None => {
+                let mut stream = Stream::new(k, self.options.mode);
+                for trace in &self.traces {
+                    // They were replayed before, for another K.
+                    let replayed = stream.observe(trace, &self.options);
+                    debug_assert!(replayed.is_ok(), "{replayed:?}");
+                }
+                if self.streams.len() == MOST_K {
+                    self.streams.remove(0);
+                }
+                stream
+            }
+        };
+        self.streams.push(stream);
+        self.streams.last_mut().expect("it was just pushed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::agreement_at_k;
+    use crate::replay::replay;
+
+    const LAYERS: usize = 4;
+    const CANDIDATES: usize = 12;
+    const K: usize = 3;
+
+    /// Pools whose scores come near the last ones layer by layer.
+    struct Traffic {
+        state: u64,
+        /// Standard deviation of what scores still change by after layer 0; halved by each layer.
+        noise: f64,
+    }
+
+    impl Traffic {
+        fn uniform(&mut self) -> f64 {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            (self.state >> 11) as f64 / (1_u64 << 53) as f64
+        }
+
+        /// About normal.
+        fn normal(&mut self) -> f64 {
+            (0..6).map(|_| self.uniform()).sum::<f64>() * 2.0_f64.sqrt() - 3.0 * 2.0_f64.sqrt()
+        }
+
+        fn trace(&mut self) -> ScoreTrace {
+            let last: Vec<f64> = (0..CANDIDATES).map(|_| 3.0 * self.normal()).collect();
+            let mut scores = Vec::new();
+            for layer in 0..LAYERS {
+                let left =
+                    if layer + 1 == LAYERS { 0.0 } else { self.noise * 0.5_f64.powi(layer as i32) };
+                scores.extend(last.iter().map(|s| (s + left * self.normal()) as f32));
+            }
+            ScoreTrace::from_vec(LAYERS, CANDIDATES, scores).unwrap()
+        }
+
+        /// Mean agreement of a policy with the full model.
+        fn agreement(&mut self, policy: &Policy) -> f64 {
+            let requests = 400;
+            let one = |trace: ScoreTrace| {
+                let outcome = replay(policy, &trace, K).unwrap();
+                agreement_at_k(&outcome.selected, &trace.final_ranking(), K)
+            };
+            (0..requests).map(|_| one(self.trace())).sum::<f64>() / f64::from(requests)
+        }
+    }
+
+    fn learner(agreement: f64) -> Learner {
+        Learner::new(LearnerOptions::new(Target { agreement, confidence: 0.9 })).unwrap()
+    }
+
+    /// Runs so many requests; those that were run in full.
+    fn run(learner: &mut Learner, traffic: &mut Traffic, requests: usize) -> usize {
+        let mut full = 0;
+        for _ in 0..requests {
+            let trace = traffic.trace();
+            if learner.decide(K).full {
+                full += 1;
+                learner.observe(&trace).unwrap();
+            }
+        }
+        full
+    }
+
+    #[test]
+    fn it_explores_proves_and_then_audits() {
+        let (mut learner, mut traffic) = (learner(0.9), Traffic { state: 7, noise: 1.0 });
+        assert_eq!(run(&mut learner, &mut traffic, 24), 24);
+        assert_eq!(learner.status()[0].phase, crate::online::Phase::Testing);
+        assert_eq!(run(&mut learner, &mut traffic, 10), 10);
+        let full = run(&mut learner, &mut traffic, 1500);
+        assert!((30..300).contains(&full), "{full}");
+        let status = &learner.status()[0];
+        assert_eq!(status.phase, crate::online::Phase::Pruning);
+        assert!(status.cost.unwrap() < 0.8 && status.agreement.unwrap() > 0.9, "{status:?}");
+        assert_eq!(status.alarms, 0);
+    }
+
+    #[test]
+    fn another_k_learns_from_the_same_traces() {
+        let (mut learner, mut traffic) = (learner(0.9), Traffic { state: 9, noise: 1.0 });
+        run(&mut learner, &mut traffic, 300);
+        let decision = learner.decide(2);
+        assert!(decision.policy.is_some());
+        assert!(learner.decide(CANDIDATES + 5).full, "nothing is known of a K that has no pools");
+        assert_eq!(learner.status().len(), 3);
+        (20..40).for_each(|k| _ = learner.decide(k));
+        assert_eq!(learner.status().len(), MOST_K);
+    }
+
+    #[test]
+    fn a_shift_is_noticed_and_learned_anew() {
+        let (mut learner, mut calm) = (learner(0.95), Traffic { state: 3, noise: 0.5 });
+        run(&mut learner, &mut calm, 800);
+        assert_eq!(learner.status()[0].phase, crate::online::Phase::Pruning);
+        let mut wild = Traffic { state: 5, noise: 12.0 };
+        let mut noticed = 0;
+        while learner.status()[0].alarms == 0 {
+            run(&mut learner, &mut wild, 10);
+            noticed += 10;
+            assert!(noticed < 2000, "{:?}", learner.status());
+        }
+        assert_eq!(learner.decide(K).policy, None);
+    }
+
+    /// The promise itself, over many beginnings: whatever policy is used, it agrees enough, but for one beginning in ten.
+    #[test]
+    fn the_promise_is_broken_no_more_often_than_it_may() {
+        let (mut broken, mut used) = (0, 0);
+        for seed in 1..=60 {
+            let mut traffic = Traffic { state: seed * 0x9e37_79b9, noise: 2.0 };
+            let mut learner = learner(0.9);
+            let mut policies: Vec<Policy> = Vec::new();
+            for _ in 0..400 {
+                let trace = traffic.trace();
+                let decision = learner.decide(K);
+                if let Some(policy) = decision.policy.filter(|policy| !policies.contains(policy)) {
+                    policies.push(policy);
+                }
+                if decision.full {
+                    learner.observe(&trace).unwrap();
+                }
+            }
+            used += usize::from(!policies.is_empty());
+            // One hundredth is what 400 requests cannot tell.
+            broken += usize::from(policies.iter().any(|policy| traffic.agreement(policy) < 0.89));
+        }
+        assert!(used > 50, "{used}");
+        assert!(broken <= 9, "{broken} of {used}");
+    }
+}
