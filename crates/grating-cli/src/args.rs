@@ -36,7 +36,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Rank texts by their relevance to a query and print the best.
-    Rerank(RerankArgs),
+    Rerank(Box<RerankArgs>),
     /// Find the cheapest pruning policy that keeps a promise on sample queries.
     Calibrate(CalibrateArgs),
     /// Print how a pool would be run within a memory budget, and why.
@@ -45,6 +45,9 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Write a model with its matrices in blocks of 8 or 4 bits: a folder that runs like any other.
     Quantize(QuantizeArgs),
+    /// Show a pruning profile, or what pruning has learned.
+    #[command(subcommand)]
+    Profile(ProfileCommand),
     /// Check a model's files, head, template and tokenizer, and rank a few pairs that are beyond doubt.
     Doctor(DoctorArgs),
     /// Answer rerank requests over HTTP, in the shapes of Cohere, Jina, TEI, vLLM and Voyage. Every option is a variable of
@@ -242,6 +245,18 @@ pub(crate) struct PruningArgs {
     /// grating-profile.json says, if it has one.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["threshold", "policy"])]
     pub(crate) profile: Option<PathBuf>,
+    /// Learn pruning from the requests: everything is computed until a policy is proved to keep the promise of
+    /// --target-agreement on them. What is learned, no texts, is kept in FILE, from which the next run goes on.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["threshold", "policy", "profile", "no_prune"])]
+    pub(crate) learn: Option<PathBuf>,
+    /// Least mean agreement with the full model's top K that --learn promises, between 0 and 1; 0.95 by default. Without
+    /// --learn what is learned ends with the process.
+    #[arg(long, alias = "target-precision", value_name = "P", value_parser = units::probability,
+        conflicts_with_all = ["threshold", "policy", "profile", "no_prune"])]
+    pub(crate) target_agreement: Option<f64>,
+    /// Probability that the promise of --learn is kept, between 0 and 1.
+    #[arg(long, value_name = "C", default_value_t = 0.95, value_parser = units::probability)]
+    pub(crate) confidence: f64,
     /// Compute every layer for every candidate, whatever the model ships and other options say.
     #[arg(long)]
     pub(crate) no_prune: bool,
@@ -318,6 +333,22 @@ pub(crate) struct PlanArgs {
     pub(crate) max_length: Option<usize>,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileCommand {
+    /// Print the promise, the policies, what proves them, and the model that they are for.
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A file of `grating calibrate --out` or of `--learn`.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,

@@ -1,7 +1,6 @@
 //! `grating calibrate`.
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use grating::calibrate::{
@@ -12,6 +11,7 @@ use grating::{Judged, Measured, Profile, Pruning, Reranker};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::args::CalibrateArgs;
+use crate::exit::ExitCode;
 use crate::{engine, output};
 
 pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
@@ -95,7 +95,7 @@ fn progress_bar() -> ProgressBar {
     ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::hidden()).with_style(style)
 }
 
-fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
+pub(crate) fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
     let (calibration, promise) = (&profile.calibration, profile.promise);
     writeln!(
         out,

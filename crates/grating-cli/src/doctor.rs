@@ -1,12 +1,12 @@
 //! `grating doctor`.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use grating::{CheckStatus, DoctorReport};
 
 use crate::args::DoctorArgs;
+use crate::exit::ExitCode;
 use crate::output;
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {

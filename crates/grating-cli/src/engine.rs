@@ -4,6 +4,7 @@ use std::cell::{Cell, OnceCell};
 
 use anyhow::Result;
 use grating::calibrate::Reading;
+use grating::prune::Target;
 use grating::{
     IoMode, Mode, ModelSource, Policy, Profile, ProfileError, Pruning, Reranker, RerankerBuilder,
     Savings, Spill,
@@ -120,9 +121,21 @@ impl<'a> Opening<'a> {
     }
 }
 
+/// What `--learn` promises where nothing is said.
+const LEARNED_AGREEMENT: f64 = 0.95;
+
 /// With the options of pruning; without any, the model's own profile counts.
 pub(crate) fn pruning(builder: RerankerBuilder, args: &PruningArgs) -> Result<RerankerBuilder> {
     let builder = builder.audit(args.audit);
+    if args.learn.is_some() || args.target_agreement.is_some() {
+        let agreement = args.target_agreement.unwrap_or(LEARNED_AGREEMENT);
+        let builder =
+            builder.pruning(Pruning::Auto(Target { agreement, confidence: args.confidence }));
+        return Ok(match &args.learn {
+            Some(file) => builder.learning_file(file),
+            None => builder,
+        });
+    }
     let policy = args.threshold.map(Policy::paper).or(args.policy.clone());
     Ok(match (policy, &args.profile) {
         _ if args.no_prune => builder.pruning(Pruning::Off),

@@ -1,11 +1,11 @@
 //! `grating completions` and `grating man`: what packages install beside the binary, made of the options themselves.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
 use crate::args::{CompletionsArgs, ManArgs};
+use crate::exit::ExitCode;
 use crate::output;
 
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<ExitCode> {

@@ -1,12 +1,12 @@
 //! `grating inspect`.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use grating::{ModelInfo, ModelReport};
 
 use crate::args::InspectArgs;
+use crate::exit::ExitCode;
 use crate::output;
 
 pub(crate) fn run(args: &InspectArgs) -> Result<ExitCode> {

@@ -1,9 +1,10 @@
 //! Ctrl-c, termination and hang-up: what is half-written goes first, then the process ends.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use grating::CancelToken;
+
+use crate::exit::ExitCode;
 
 /// As shells report a process that ctrl-c has ended.
 const INTERRUPTED: u8 = 130;

@@ -1,11 +1,11 @@
 //! `grating plan`.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use anyhow::Result;
 
 use crate::args::PlanArgs;
+use crate::exit::ExitCode;
 use crate::{engine, notice, output};
 
 /// Of a text, where nobody says.

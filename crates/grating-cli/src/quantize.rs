@@ -1,12 +1,12 @@
 //! `grating quantize`.
 
 use std::io::Write;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use grating::QuantizeReport;
 
 use crate::args::QuantizeArgs;
+use crate::exit::ExitCode;
 use crate::{interrupt, output};
 
 pub(crate) fn run(args: &QuantizeArgs) -> Result<ExitCode> {

@@ -6,7 +6,6 @@ mod stats;
 use std::io::{IsTerminal, Write};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use crate::args::{Cli, RerankArgs};
 use crate::deadline::Deadline;
 use crate::engine::Opening;
+use crate::exit::ExitCode;
 use crate::notice::Truncations;
 use crate::{engine, input, output};
 

@@ -5,13 +5,13 @@ mod log;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use grating::ModelSource;
 use grating_server::{ApiKey, ServedModel, Server, ServerOptions, Stopper};
 
+use crate::exit::ExitCode;
 use crate::{engine, model};
 
 pub(crate) use args::ServeArgs;

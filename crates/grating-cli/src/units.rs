@@ -26,7 +26,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 
 /// Bytes: `200MiB`, `1.5GB`, `64k`, `4096`. Without an `i` or with a bare letter: K, M, G are powers of 1024 when bare,
 /// of 1000 with a `B`.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+/// What can be written, in words.
+pub fn size(text: &str) -> Result<u64, String> {
     let expected = || "write a size such as 200MiB, 1GB or 4096".to_string();
     let text = text.trim();
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -58,7 +61,11 @@ pub(crate) fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
-pub(crate) fn window(text: &str) -> Result<WindowSize, String> {
+/// Layers in memory at one time: a number, `all`, or `auto`.
+///
+/// # Errors
+/// What can be written, in words.
+pub fn window(text: &str) -> Result<WindowSize, String> {
     match text {
         "auto" => Ok(WindowSize::Auto),
         "all" => Ok(WindowSize::All),
@@ -69,7 +76,11 @@ pub(crate) fn window(text: &str) -> Result<WindowSize, String> {
     }
 }
 
-pub(crate) fn row_cache(text: &str) -> Result<RowCacheSize, String> {
+/// Embedding rows to keep: a number, a share such as `10%`, `all`, or `auto`.
+///
+/// # Errors
+/// What can be written, in words.
+pub fn row_cache(text: &str) -> Result<RowCacheSize, String> {
     let expected = || "it must be a number of rows, a share such as 10%, all, or auto".to_string();
     match text {
         "auto" => Ok(RowCacheSize::Auto),

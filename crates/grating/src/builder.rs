@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::files::{self, ModelFiles};
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
+use crate::learning::Learning;
 use crate::profile::{Profile, SHIPPED};
 use crate::request::Pruning;
 use crate::reranker::Reranker;
@@ -43,6 +44,7 @@ pub struct RerankerBuilder {
     pruning: Option<Pruning>,
     profile: Option<Box<Profile>>,
     audit: f64,
+    learning_file: Option<PathBuf>,
     queue_length: Option<usize>,
     separate_passes: bool,
     special_tokens_in_text: bool,
@@ -228,6 +230,14 @@ impl RerankerBuilder {
         self
     }
 
+    /// Where what [`Pruning::Auto`] learns is kept, so that a later process goes on with it: policies with their proofs, and
+    /// traces of scores, but no texts. Written as a whole or not at all, when something changes for users, now and then, and
+    /// when the reranker is dropped. [`build`](Self::build) refuses a file of another model, setting or promise.
+    pub fn learning_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.learning_file = Some(file.into());
+        self
+    }
+
     /// Runs this fraction of the requests that have a policy, 0 to 1, through the full model, and reports how far the
     /// policy would have agreed with it: [`Stats::audit`](crate::Stats::audit) and
     /// [`Reranker::audits`](crate::Reranker::audits). Audited requests return the full model's result.
@@ -336,6 +346,10 @@ impl RerankerBuilder {
             savings: self.savings,
             budget: self.machine.host.budget,
         };
+        if let Some(Pruning::Auto(target)) = self.pruning {
+            let learning = Learning::open(target, reranker.stamp()?, self.learning_file)?;
+            reranker.default_pruning = DefaultPruning::Learned(Arc::new(learning));
+        }
         if self.pruning.is_none() {
             reranker.default_pruning =
                 default_pruning(&reranker, self.profile, shipped.as_deref())?;

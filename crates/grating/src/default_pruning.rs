@@ -1,8 +1,11 @@
 //! How requests prune that do not say it themselves.
 
-use grating_engine::Readouts;
-use grating_prune::Policy;
+use std::sync::Arc;
 
+use grating_engine::Readouts;
+use grating_prune::{Mode, Policy};
+
+use crate::learning::Learning;
 use crate::profile::{Profile, ProfileError};
 use crate::request::Pruning;
 
@@ -23,6 +26,8 @@ pub(crate) enum DefaultPruning {
     Profile(Box<Profile>),
     /// Profiles that came with the model, which the caller may not know of: another K computes everything.
     Shipped(Vec<Profile>),
+    /// Learned from the requests themselves.
+    Learned(Arc<Learning>),
 }
 
 impl DefaultPruning {
@@ -33,7 +38,7 @@ impl DefaultPruning {
             profile.policy.clone().map(|policy| PruningRule { policy, readouts })
         };
         match self {
-            DefaultPruning::Set(Pruning::Off) => Ok(None),
+            DefaultPruning::Set(Pruning::Off | Pruning::Auto(_)) => Ok(None),
             DefaultPruning::Set(Pruning::By(policy)) => Ok(Some(PruningRule::of(policy.clone()))),
             DefaultPruning::Profile(profile) if profile.k != k => {
                 Err(ProfileError::OtherK { expected: profile.k, found: k })
@@ -42,6 +47,8 @@ impl DefaultPruning {
             DefaultPruning::Shipped(profiles) => {
                 Ok(profiles.iter().find(|profile| profile.k == k).and_then(rule))
             }
+            // Each request is decided by itself.
+            DefaultPruning::Learned(_) => Ok(None),
         }
     }
 }
@@ -50,5 +57,11 @@ impl PruningRule {
     /// By scores of the model's own head.
     pub(crate) fn of(policy: Policy) -> Self {
         PruningRule { policy, readouts: None }
+    }
+
+    /// In another mode, where one is asked for: verdicts and promise are the same in both.
+    pub(crate) fn in_mode(mut self, mode: Option<Mode>) -> Self {
+        self.policy.mode = mode.unwrap_or(self.policy.mode);
+        self
     }
 }

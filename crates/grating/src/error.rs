@@ -133,6 +133,9 @@ pub enum Error {
     /// A pruning profile cannot be used here.
     #[error(transparent)]
     Profile(#[from] crate::profile::ProfileError),
+    /// What pruning has learned cannot be read, written or used here.
+    #[error(transparent)]
+    Learning(#[from] crate::learning::LearningError),
     /// The sample queries or their traces are not in order.
     #[error(transparent)]
     Calibrate(#[from] crate::calibrate::CalibrateError),

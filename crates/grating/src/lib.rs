@@ -45,6 +45,7 @@ mod fingerprint;
 pub mod hub;
 pub mod input;
 mod inspect;
+mod learning;
 mod many;
 mod parallel;
 mod profile;
@@ -81,6 +82,7 @@ pub use grating_sched::{
     Ledger, Plan, PlanError, PlannedLink, PlannedMemory, RowCacheSize, Spill, WindowSize,
 };
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
+pub use learning::{LearnedPruning, LearningError};
 pub use many::Selections;
 pub use profile::{
     DataSummary, Judged, LayerAgreement, Measured, ModelStamp, Profile, ProfileError, Quality,

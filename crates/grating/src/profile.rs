@@ -196,6 +196,18 @@ impl Profile {
     /// Of the form that this library writes.
     pub const VERSION: u32 = 1;
 
+    /// A profile from the bytes of its JSON; `name` is what errors call them.
+    ///
+    /// # Errors
+    /// [`ProfileError::Malformed`].
+    pub fn from_json(name: &str, json: &[u8]) -> Result<Self, ProfileError> {
+        let mut profiles = Self::parse(name, json)?;
+        match (profiles.pop(), profiles.is_empty()) {
+            (Some(profile), true) => Ok(profile),
+            _ => Err(malformed(name, "it holds a list, not one")),
+        }
+    }
+
     /// Reads a profile from a file.
     ///
     /// # Errors
@@ -203,11 +215,7 @@ impl Profile {
     pub fn read(path: &Path) -> Result<Self, ProfileError> {
         let bytes = crate::regular::read(path);
         let bytes = bytes.map_err(|reason| ProfileError::File { path: path.into(), reason })?;
-        let mut profiles = Self::parse(&path.display().to_string(), &bytes)?;
-        match (profiles.pop(), profiles.is_empty()) {
-            (Some(profile), true) => Ok(profile),
-            _ => Err(malformed(&path.display().to_string(), "it holds a list, not one")),
-        }
+        Self::from_json(&path.display().to_string(), &bytes)
     }
 
     /// Writes the profile to a file, as JSON.
@@ -311,7 +319,7 @@ impl ModelStamp {
 }
 
 /// Writes a whole file or leaves the one that is there; what is no regular file is written to as it is.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let existing = path.symlink_metadata();
     if existing.as_ref().is_ok_and(|existing| !existing.is_file()) {
         return std::fs::write(path, bytes);

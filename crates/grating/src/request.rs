@@ -4,16 +4,24 @@ use std::fmt;
 use std::time::Duration;
 
 use grating_engine::{CancelToken, Progress};
-use grating_prune::{Mode, Policy};
+use grating_prune::{Mode, Policy, Target};
 
 use crate::texts::Texts;
 
 /// A query, its candidate texts and the options of the call. It owns what it holds, so that it can be sent to another
 /// thread and wait in a queue.
 pub struct Request {
-    pub(crate) query: String,
+    pub(crate) query: Query,
     pub(crate) texts: Texts,
     pub(crate) options: Options,
+}
+
+/// What the texts are scored beside.
+pub(crate) enum Query {
+    /// All beside the same.
+    One(String),
+    /// Each beside its own.
+    Each(Vec<String>),
 }
 
 /// What is asked of a query and its texts.
@@ -38,13 +46,39 @@ pub enum Pruning {
     Off,
     /// By this policy.
     By(Policy),
+    /// By what is learned from the reranker's own requests ([`grating_prune::online`]): everything is computed until a
+    /// policy is proved to keep this promise on them, and a share of the requests is audited from then on. A setting of
+    /// [`RerankerBuilder::pruning`](crate::RerankerBuilder::pruning) alone.
+    Auto(Target),
 }
 
 impl Request {
     /// Asks for the `k` best of `texts`: a `Vec` or an `Arc` of anything that is text, or a borrowed slice, whose texts are
     /// copied once.
     pub fn new(query: impl Into<String>, texts: impl Into<Texts>, k: usize) -> Self {
-        Request { query: query.into(), texts: texts.into(), options: Options::new(k) }
+        let query = Query::One(query.into());
+        Request { query, texts: texts.into(), options: Options::new(k) }
+    }
+
+    /// Asks for the score of each of `texts` beside the query of the same place, by the full model: all pairs go through
+    /// it together, whatever their queries are. Every text is selected, so that
+    /// [`Selection::all_scores`](crate::Selection::all_scores) has the scores in the order of the pairs. Pairs of one
+    /// query are sooner as a request of their own, which shares what they begin with.
+    ///
+    /// ```
+    /// # #[cfg(feature = "default-model")] {
+    /// use grating::{Request, Reranker};
+    ///
+    /// let (queries, texts) = (vec!["Which town?".into(), "Which animal?".into()], vec!["Paris", "A cat"]);
+    /// let scores = Reranker::builder().build()?.run(Request::pairs(queries, texts))?.all_scores();
+    /// assert_eq!(scores.len(), 2);
+    /// # }
+    /// # Ok::<(), grating::Error>(())
+    /// ```
+    pub fn pairs(queries: Vec<String>, texts: impl Into<Texts>) -> Self {
+        let texts = texts.into();
+        let options = Options { pruning: Some(Pruning::Off), ..Options::new(texts.len().max(1)) };
+        Request { query: Query::Each(queries), texts, options }
     }
 
     /// What the query is for; replaces the model's default instruction. Models whose template has no instruction
@@ -128,8 +162,12 @@ impl Options {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { k, instruction, deadline, pruning, mode, .. } = &self.options;
+        let query: &dyn fmt::Debug = match &self.query {
+            Query::One(query) => query,
+            Query::Each(queries) => &format_args!("{} queries", queries.len()),
+        };
         f.debug_struct("Request")
-            .field("query", &self.query)
+            .field("query", query)
             .field("texts", &self.texts)
             .field("k", k)
             .field("instruction", instruction)

@@ -7,6 +7,7 @@ use grating_backend::Precision;
 use grating_engine::{Deadline, Engine, Job, Reservation, Savings, Waiting};
 use grating_model::{Encoding, TextEncoder};
 use grating_prune::Mode;
+use grating_prune::online::Status;
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
 
@@ -17,10 +18,11 @@ use crate::distinct::{MAX_TEXTS, distinct};
 use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
+use crate::learning::Learning;
 use crate::many::Selections;
 use crate::parallel;
 use crate::profile::ModelStamp;
-use crate::request::{Options, Pruning, Request};
+use crate::request::{Options, Pruning, Query, Request};
 use crate::selection::Selection;
 use crate::texts::IndexedTexts;
 use crate::ticket::{Asked, Ticket, TrySubmitError};
@@ -49,6 +51,15 @@ pub struct Reranker {
 const MAX_PLANNED_CANDIDATES: usize = 1 << 20;
 /// Most tokens of a candidate in a plan: more than any model has positions.
 const MAX_PLANNED_TOKENS: usize = 1 << 26;
+
+/// What texts are scored beside.
+#[derive(Clone, Copy)]
+enum Beside<'a> {
+    /// All beside the same query.
+    One(&'a str),
+    /// Each beside the query of its place.
+    Each(&'a [String]),
+}
 
 /// A request that may enter the queue: what is checked before its texts are tokenized.
 struct Entrance {
@@ -91,6 +102,15 @@ impl Reranker {
         self.auditor.totals()
     }
 
+    /// What was learned for each K, where pruning is learned from the requests
+    /// ([`Pruning::Auto`]); nothing elsewhere.
+    pub fn learned(&self) -> Option<Vec<Status>> {
+        match &self.default_pruning {
+            DefaultPruning::Learned(learning) => Some(learning.all()),
+            _ => None,
+        }
+    }
+
     /// Who waits in the queue, and how many wait for a place in it.
     pub fn waiting(&self) -> Waiting {
         self.engine.waiting()
@@ -109,7 +129,7 @@ impl Reranker {
         let entrance = self.entrance(texts.len(), &options)?;
         let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
         let place = self.engine.reserve(&options.cancel, entrance.deadline)?;
-        self.enter(entrance, place, query, &texts, options)?.wait()
+        self.enter(entrance, place, Beside::One(query), &texts, options)?.wait()
     }
 
     /// Answers a request with options, as [`submit`](Self::submit) and [`Ticket::wait`] do.
@@ -126,10 +146,10 @@ impl Reranker {
     /// # Errors
     /// What is wrong with the request, or what ended it before it was in the queue.
     pub fn submit(&self, request: Request) -> Result<Ticket> {
-        let entrance = self.entrance(request.texts.len(), &request.options)?;
+        let entrance = self.entrance_of(&request)?;
         let place = self.engine.reserve(&request.options.cancel, entrance.deadline)?;
         let Request { query, texts, options } = request;
-        self.enter(entrance, place, &query, texts.source(), options)
+        self.enter(entrance, place, query.beside(), texts.source(), options)
     }
 
     /// As [`Self::submit`], where there is a place now.
@@ -137,13 +157,13 @@ impl Reranker {
     /// # Errors
     /// [`TrySubmitError::Full`] gives the request back; nothing has been done for it.
     pub fn try_submit(&self, request: Request) -> Result<Ticket, TrySubmitError> {
-        let entrance = self.entrance(request.texts.len(), &request.options)?;
+        let entrance = self.entrance_of(&request)?;
         let Some(place) = self.engine.try_reserve().map_err(Error::from)? else {
             let length = self.engine.waiting().length;
             return Err(TrySubmitError::Full { request: Box::new(request), length });
         };
         let Request { query, texts, options } = request;
-        Ok(self.enter(entrance, place, &query, texts.source(), options)?)
+        Ok(self.enter(entrance, place, query.beside(), texts.source(), options)?)
     }
 
     /// Answers several requests, in their order; an error of one is its own answer and leaves the others.
@@ -171,6 +191,18 @@ impl Reranker {
         Selections::new(self, requests.into_iter())
     }
 
+    fn entrance_of(&self, request: &Request) -> Result<Entrance> {
+        let texts = request.texts.len();
+        match &request.query {
+            Query::Each(queries) if queries.len() != texts => Err(Error::Setting {
+                setting: "the number of queries",
+                expected: format!("{texts}, one for each text"),
+                found: queries.len().to_string(),
+            }),
+            _ => self.entrance(texts, &request.options),
+        }
+    }
+
     /// Checks what costs nothing to check.
     fn entrance(&self, texts: usize, options: &Options) -> Result<Entrance> {
         match (options.k, texts) {
@@ -192,11 +224,16 @@ impl Reranker {
         &self,
         entrance: Entrance,
         place: Reservation,
-        query: &str,
+        query: Beside<'_>,
         texts: &(dyn IndexedTexts + Sync),
         options: Options,
     ) -> Result<Ticket> {
-        let Entrance { called, deadline, rule } = entrance;
+        let Entrance { called, deadline, mut rule } = entrance;
+        let learning = self.learning(texts.len(), &options).map(|learning| {
+            let decision = learning.decide(options.k);
+            rule = decision.policy.map(|policy| PruningRule::of(policy).in_mode(options.mode));
+            (learning, decision.full)
+        });
         let Options { k, instruction, cancel, on_progress, trace, states, timeline, .. } = options;
         let before = Instant::now();
         let instruction = instruction.as_deref().or(self.instruction.as_deref());
@@ -206,31 +243,21 @@ impl Reranker {
         };
         let room = TokenRoom::new(&self.engine, self.budget);
         let reserve = |texts, bytes| room.reserve(texts, bytes, wanted);
-        let (first, places) = distinct(texts, self.savings.equal_texts, reserve)?;
+        let equal = self.savings.equal_texts && matches!(query, Beside::One(_));
+        let (first, places) = distinct(texts, equal, reserve)?;
         reserve(first.len(), first.len() * size_of::<Encoding>())?;
-        let threads = self.pool.current_num_threads();
-        let reading = room.reading(Who::Caller, wanted);
-        let read =
-            self.encoder.encode_query_while(query, instruction, &|bytes| reading.goes_on(bytes));
-        let query = reading.outcome(read)?.expect("a caller waits until there is room");
-        let encode = |&index: &u32, who: Who| {
-            wanted()?;
-            let (text, reading) = (texts.text(index as usize), room.reading(who, wanted));
-            let read = self.encoder.encode_while(&query, text, &|bytes| reading.goes_on(bytes));
-            let Some(encoding) = reading.outcome(read)? else { return Ok(None) };
-            let fits = room.take(&encoding, who, wanted)?;
-            Ok::<_, Error>(fits.then_some(encoding))
-        };
-        let encodings = parallel::map(&self.pool, &first, encode)?;
-        let mut job = Job::new(encodings, k);
+        let encodings = self.encodings(query, instruction, texts, &first, &room, &wanted)?;
         let tokenize = before.elapsed();
+        let mut job = Job::new(encodings, k);
         let (policy, readouts) = rule.map(|rule| (rule.policy, rule.readouts)).unzip();
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
         let pruned = policy.is_some() && k < first.len() && !trace;
-        let audited = policy.clone().filter(|_| pruned && self.auditor.is_due());
+        let full = learning.as_ref().is_some_and(|(_, full)| *full);
+        let audited = policy.clone().filter(|_| pruned && (full || self.auditor.is_due()));
         (job.cancel, job.deadline) = (cancel, deadline);
         (job.policy, job.readouts) = (policy, readouts.flatten());
-        (job.trace, job.states, job.timeline) = (trace || audited.is_some(), states, timeline);
+        job.trace = trace || full || audited.is_some();
+        (job.states, job.timeline) = (states, timeline);
         let asked = Asked {
             k,
             trace,
@@ -241,13 +268,51 @@ impl Reranker {
             pruned,
             audited,
             auditor: Arc::clone(&self.auditor),
+            learning,
             layers: self.info.layers,
             temperature: self.info.temperature,
-            threads,
+            threads: self.pool.current_num_threads(),
             tokenize,
             before: called.elapsed(),
         };
         Ok(Ticket { job: place.submit(job), on_progress, asked: Some(asked) })
+    }
+
+    /// The tokens of these of the texts, each after its query, by the caller and the pool's threads.
+    fn encodings(
+        &self,
+        query: Beside<'_>,
+        instruction: Option<&str>,
+        texts: &(dyn IndexedTexts + Sync),
+        indices: &[u32],
+        room: &TokenRoom<'_>,
+        wanted: &(impl Fn() -> Result<()> + Sync),
+    ) -> Result<Vec<Encoding>> {
+        // None where a helper finds no room: the caller goes on then.
+        let encode_query = |query: &str, who: Who| {
+            let reading = room.reading(who, wanted);
+            let goes_on = |bytes: usize| reading.goes_on(bytes);
+            let read = self.encoder.encode_query_while(query, instruction, &goes_on);
+            reading.outcome(read)
+        };
+        let shared = match query {
+            Beside::One(query) => encode_query(query, Who::Caller)?,
+            Beside::Each(_) => None,
+        };
+        let encode = |&index: &u32, who: Who| {
+            wanted()?;
+            let own = match query {
+                Beside::One(_) => None,
+                Beside::Each(queries) => encode_query(&queries[index as usize], who)?,
+            };
+            let Some(query) = shared.as_ref().or(own.as_ref()) else { return Ok(None) };
+            let (text, reading) = (texts.text(index as usize), room.reading(who, wanted));
+            let read = self.encoder.encode_while(query, text, &|bytes| reading.goes_on(bytes));
+            let Some(encoding) = reading.outcome(read)? else { return Ok(None) };
+            let fits = room.take(&encoding, who, wanted)?;
+            Ok::<_, Error>(fits.then_some(encoding))
+        };
+        parallel::map(&self.pool, indices, encode)
     }
 
     /// What a request for `k` texts prunes by, and what becomes of accepted ones; none computes everything.
@@ -257,15 +322,31 @@ impl Reranker {
         mode: Option<Mode>,
         k: usize,
     ) -> Result<Option<PruningRule>> {
-        let mut rule = match pruning {
+        let rule = match pruning {
             Some(Pruning::Off) => None,
+            Some(Pruning::Auto(_)) => {
+                return Err(Error::Setting {
+                    setting: "the pruning of a request",
+                    expected: "a policy or none; what is learned is a setting of the builder"
+                        .into(),
+                    found: "auto".into(),
+                });
+            }
             Some(Pruning::By(policy)) => Some(PruningRule::of(policy)),
             None => self.default_pruning.rule(k)?,
         };
-        if let (Some(rule), Some(mode)) = (&mut rule, mode) {
-            rule.policy.mode = mode;
+        Ok(rule.map(|rule| rule.in_mode(mode)))
+    }
+
+    /// Who learns from a request: where it does not say how it prunes, and there is a choice.
+    fn learning(&self, texts: usize, options: &Options) -> Option<Arc<Learning>> {
+        match &self.default_pruning {
+            DefaultPruning::Learned(learning) => {
+                let its_own = options.pruning.is_some() || options.trace;
+                (!its_own && options.k < texts).then(|| Arc::clone(learning))
+            }
+            _ => None,
         }
-        Ok(rule)
     }
 
     /// How a pool of `candidates` texts of `tokens` tokens each (template, query and text) would be run now.
@@ -285,6 +366,15 @@ impl Reranker {
             }
         }
         Ok(self.engine.plan(PoolShape::uniform(candidates, tokens))?)
+    }
+}
+
+impl Query {
+    fn beside(&self) -> Beside<'_> {
+        match self {
+            Query::One(query) => Beside::One(query),
+            Query::Each(queries) => Beside::Each(queries),
+        }
     }
 }
 

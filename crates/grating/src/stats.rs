@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use grating_backend::OperationTimes;
 use grating_engine::{LayerStats, LinkStats, MemoryStats};
+use grating_prune::online::Status;
 use serde::{Serialize, Serializer};
 
 use crate::audit::Audit;
@@ -84,6 +85,8 @@ pub struct Stats {
     pub funnel: Vec<LayerStats>,
     /// What pruning would have done, where the request was audited.
     pub audit: Option<Audit>,
+    /// What is known for this K, where pruning is learned from the requests ([`Pruning::Auto`](crate::Pruning::Auto)).
+    pub learning: Option<Status>,
     /// Who takes how much memory.
     pub memory: MemoryStats,
     /// What passed over each link between memories, and how fast they are.

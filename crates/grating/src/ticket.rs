@@ -10,6 +10,7 @@ use grating_prune::Policy;
 use crate::audit::Auditor;
 use crate::distinct::DistinctMap;
 use crate::error::{Error, Result};
+use crate::learning::Learning;
 use crate::request::Request;
 use crate::scores::Scores;
 use crate::selection::Selection;
@@ -39,6 +40,8 @@ pub(crate) struct Asked {
     /// What would have pruned a request that is audited.
     pub(crate) audited: Option<Policy>,
     pub(crate) auditor: Arc<Auditor>,
+    /// Who learns from the request, and whether it was run in full for that.
+    pub(crate) learning: Option<(Arc<Learning>, bool)>,
     pub(crate) layers: usize,
     pub(crate) temperature: f32,
     pub(crate) threads: usize,
@@ -147,8 +150,13 @@ impl Asked {
             Some(policy) => Some(self.auditor.audit(policy, &trace, self.k)?),
             None => None,
         };
+        let learning = match &self.learning {
+            Some((learning, true)) => learning.observe(&trace, self.k)?,
+            Some((learning, false)) => learning.status(self.k),
+            None => None,
+        };
         let computed = self.before + scored.costs.total;
-        let mut stats = Stats { audit, ..self.stats(&mut scored) };
+        let mut stats = Stats { audit, learning, ..self.stats(&mut scored) };
         let trace = self.trace.then(|| self.places.trace(&trace));
         let (k, layers, temperature) = (self.k, self.layers, self.temperature);
         let scores = Scores::new(&mut scored, self.places, self.truncated, k, layers, temperature);
@@ -201,6 +209,7 @@ impl Asked {
             compute: costs.compute,
             funnel,
             audit: None,
+            learning: None,
             operations: costs.operations,
             memory: scored.memory,
             links: std::mem::take(&mut scored.links),

@@ -39,6 +39,9 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
             audits.audited, audits.requests
         );
     }
+    if let Some(learned) = &stats.learning {
+        eprintln!("learning    {}", crate::profile::words(learned));
+    }
     eprintln!("threads     {}", stats.threads);
     eprintln!("tokenize    {}", ms(stats.tokenize));
     eprintln!(

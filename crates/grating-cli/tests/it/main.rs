@@ -6,6 +6,7 @@ mod docs;
 mod generate;
 mod hostile;
 mod input;
+mod learning;
 mod memory;
 mod mutations;
 mod options;

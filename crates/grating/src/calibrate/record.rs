@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use grating_engine::CancelToken;
 use grating_prune::ScoreTrace;
 
 use super::Dataset;
@@ -24,7 +25,7 @@ pub struct RecordProgress {
 }
 
 /// What is to be recorded, and where.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct RecordOptions<'a> {
     /// A file that each trace is appended to as soon as it is there.
@@ -32,6 +33,8 @@ pub struct RecordOptions<'a> {
     /// Whether to keep the hidden states that readouts are fitted to: two bytes for each candidate, layer and
     /// component, held in memory (60 candidates of a model with 6 layers of 384: 225 KiB a query).
     pub states: bool,
+    /// Ends the recording with [`Error::Cancelled`](crate::Error::Cancelled); what is in the file stays.
+    pub cancel: Option<&'a CancelToken>,
 }
 
 impl<'a> RecordOptions<'a> {
@@ -46,6 +49,13 @@ impl<'a> RecordOptions<'a> {
     #[must_use]
     pub fn states(mut self, keep: bool) -> Self {
         self.states = keep;
+        self
+    }
+
+    /// Replaces [`RecordOptions::cancel`].
+    #[must_use]
+    pub fn cancel(mut self, token: &'a CancelToken) -> Self {
+        self.cancel = Some(token);
         self
     }
 }
@@ -84,7 +94,10 @@ pub fn record(
             continue;
         }
         let request = Request::new(&query.text, &query.texts, 1).trace(true).pruning(Pruning::Off);
-        let request = request.states(options.states);
+        let mut request = request.states(options.states);
+        if let Some(token) = options.cancel {
+            request = request.cancel(token);
+        }
         let selection = reranker.submit(request)?.wait_with(|progress| {
             let query_share = progress.done as f64 / progress.total as f64;
             on_progress(RecordProgress { done, queries, query_share });

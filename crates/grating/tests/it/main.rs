@@ -12,6 +12,7 @@ mod errors;
 mod faults;
 mod golden;
 mod identity;
+mod learning;
 mod llama_cpp;
 mod named_files;
 mod quantize;

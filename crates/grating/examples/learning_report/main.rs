@@ -1,0 +1,74 @@
+//! What `docs/pruning.md` says of pruning that learns from the traffic, simulated on recorded scores.
+//!
+//! `cargo run --release -p grating --example learning_report -- STEP ...`:
+//!
+//! * `record MODEL DATA WORK QUERIES SET...` records the traces that are missing into `WORK/SET.jsonl`, of at most QUERIES of
+//!   a set's queries. MODEL is a folder or `default`, DATA holds the sets in BEIR layout with pools.
+//! * `simulate WORK OUT REPETITIONS SET...` writes `OUT/learning-results.md`: streams of requests drawn from a set's queries
+//!   with replacement, so that what a policy does on the traffic is known exactly: its mean over the set.
+
+mod simulate;
+mod tables;
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+
+use grating::calibrate::{Dataset, RecordOptions, Traces, record};
+use grating::prune::{ScoreTrace, Target};
+use grating::{ModelSource, Pruning, Reranker};
+
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// The promise that is simulated.
+pub(crate) const TARGET: Target = Target { agreement: 0.95, confidence: 0.95 };
+/// How many texts are asked for.
+pub(crate) const KS: [usize; 3] = [1, 5, 10];
+
+fn main() -> Outcome<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    match &args[..] {
+        ["record", model, data, work, queries, sets @ ..] => {
+            let builder = match *model {
+                "default" => Reranker::builder(),
+                folder => Reranker::builder().source(ModelSource::parse(folder)?),
+            };
+            let reranker = builder.pruning(Pruning::Off).build()?;
+            std::fs::create_dir_all(work)?;
+            for set in sets {
+                let data = Dataset::read(&Path::new(data).join(set))?.sample(queries.parse()?);
+                let file = Path::new(work).join(format!("{set}.jsonl"));
+                let options = RecordOptions::default().file(Some(&file));
+                record(&reranker, &data, options, |at| {
+                    if at.done % 20 == 0 && at.query_share == 0.0 {
+                        eprintln!("{set}: {} of {} queries", at.done, at.queries);
+                    }
+                })?;
+            }
+            Ok(())
+        }
+        ["simulate", work, out, repetitions, sets @ ..] => {
+            let sets = sets.iter().map(|set| Set::read(Path::new(work), set));
+            let sets = sets.collect::<Outcome<Vec<Set>>>()?;
+            let text = tables::report(&sets, repetitions.parse()?)?;
+            Ok(std::fs::write(PathBuf::from(out).join("learning-results.md"), text)?)
+        }
+        _ => Err("a step and its arguments: see this example's head".into()),
+    }
+}
+
+/// The traffic: what the full model says of each query's pool.
+pub(crate) struct Set {
+    pub(crate) name: String,
+    pub(crate) traces: Vec<ScoreTrace>,
+}
+
+impl Set {
+    fn read(work: &Path, name: &str) -> Outcome<Self> {
+        let recorded = Traces::read(&work.join(format!("{name}.jsonl")))?;
+        let mut keys: Vec<&str> = recorded.keys().collect();
+        keys.sort_unstable();
+        let traces = keys.iter().filter_map(|key| recorded.get(key).cloned()).collect();
+        Ok(Set { name: name.to_owned(), traces })
+    }
+}
