@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::process::{cargo, command, root, shown};
+use crate::python;
 
 const QUERY: &str = "What is the capital of France?";
 const TEXTS: [&str; 5] = [
@@ -70,23 +71,8 @@ pub(crate) fn venv(
     name: &str,
     requirements: &str,
 ) -> Result<PathBuf> {
-    let (folder, file) = (installed.join(name), scripts.join(requirements));
-    let python = folder.join("bin/python");
-    let wanted = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    let marker = installed.join(format!("{name}.installed"));
-    if fs::read_to_string(&marker).is_ok_and(|there| there == wanted) {
-        return Ok(python);
-    }
-    let mut make = command("python3", &["-m", "venv", "--clear"]);
-    make.arg(&folder);
-    done(make).context("Python 3 with venv is needed to run clients")?;
-    // Most of what is installed is never imported: compiling all of it takes longer than fetching it.
-    let quietly = ["--quiet", "--no-compile", "--disable-pip-version-check", "-r"];
-    let mut pip = command(&python, &["-m", "pip", "install"]);
-    pip.args(quietly).arg(&file);
-    done(pip).context("the Python clients could not be installed: is PyPI reachable?")?;
-    fs::write(marker, wanted)?;
-    Ok(python)
+    let folder = installed.join(name);
+    python::environment("python3".as_ref(), &folder, &scripts.join(requirements))
 }
 
 /// A folder with the scripts of JavaScript and the modules that they need.

@@ -2,7 +2,7 @@
 //!
 //! `cargo xtask ci` is what a change must pass, `tidy` its checks of the workspace's structure,
 //! `models` writes stand-ins for public checkpoints, `bench` measures the paper's tables, `goldens`
-//! makes the reference outputs, `clients` has real clients ask the server.
+//! makes the reference outputs, `clients` has real clients ask the server, `python` builds and tests the Python package.
 
 mod bench;
 mod ci;
@@ -12,6 +12,7 @@ mod load;
 mod models;
 mod packaging;
 mod process;
+mod python;
 mod random;
 mod tidy;
 
@@ -40,6 +41,8 @@ enum Task {
     Load(load::LoadArgs),
     /// Make the golden checkpoints and outputs with the reference implementation
     Goldens(goldens::GoldensArgs),
+    /// Build the Python package's wheel and test it in an environment of its own
+    Python(python::PythonArgs),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Packaging => packaging::run(),
         Task::Load(args) => load::run(&args),
         Task::Goldens(args) => goldens::run(&args),
+        Task::Python(args) => python::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -34,8 +34,14 @@ fn decoder(shape: &Shape) -> Value {
         "use_cache": true,
         "vocab_size": shape.vocab,
     });
+    merge(&mut config, of_decoder(shape));
+    config
+}
+
+/// What a decoder's family has beside the usual fields.
+fn of_decoder(shape: &Shape) -> Value {
     let special = super::tokenizer::special_ids(shape);
-    let own = match shape.family {
+    match shape.family {
         Family::Qwen3 => json!({
             "architectures": ["Qwen3ForCausalLM"],
             "model_type": "qwen3",
@@ -97,9 +103,7 @@ fn decoder(shape: &Shape) -> Value {
             "rope_interleaved": false,
             "rope_scaling": null,
         }),
-    };
-    merge(&mut config, own);
-    config
+    }
 }
 
 fn encoder(shape: &Shape) -> Value {
@@ -122,7 +126,13 @@ fn encoder(shape: &Shape) -> Value {
         "use_cache": true,
         "vocab_size": shape.vocab,
     });
-    let own = match shape.family {
+    merge(&mut config, of_encoder(shape));
+    config
+}
+
+/// What an encoder's config.json says in its family's own words.
+fn of_encoder(shape: &Shape) -> Value {
+    match shape.family {
         Family::XlmRoberta => json!({
             "architectures": ["XLMRobertaForSequenceClassification"],
             "model_type": "xlm-roberta",
@@ -149,6 +159,24 @@ fn encoder(shape: &Shape) -> Value {
             "n_layers": shape.layers,
             "pad_token_id": 0,
         }),
+        Family::ModernBert | Family::Gte | Family::DebertaV2 => of_later_encoder(shape),
+        _ => json!({
+            "architectures": ["BertForSequenceClassification"],
+            "model_type": "bert",
+            "gradient_checkpointing": false,
+            "pad_token_id": 0,
+            "type_vocab_size": 2,
+            "sentence_transformers": {
+                "activation_fn": "torch.nn.modules.linear.Identity",
+                "version": "4.1.0.dev0",
+            },
+        }),
+    }
+}
+
+/// The same of those that know positions by distances.
+fn of_later_encoder(shape: &Shape) -> Value {
+    match shape.family {
         Family::ModernBert => json!({
             "architectures": ["ModernBertForSequenceClassification"],
             "model_type": "modernbert",
@@ -173,7 +201,7 @@ fn encoder(shape: &Shape) -> Value {
             "rope_theta": shape.rope_theta,
             "type_vocab_size": 1,
         }),
-        Family::DebertaV2 => json!({
+        _ => json!({
             "architectures": ["DebertaV2ForSequenceClassification"],
             "model_type": "deberta-v2",
             "max_relative_positions": -1,
@@ -188,20 +216,7 @@ fn encoder(shape: &Shape) -> Value {
             "share_att_key": true,
             "type_vocab_size": 0,
         }),
-        _ => json!({
-            "architectures": ["BertForSequenceClassification"],
-            "model_type": "bert",
-            "gradient_checkpointing": false,
-            "pad_token_id": 0,
-            "type_vocab_size": 2,
-            "sentence_transformers": {
-                "activation_fn": "torch.nn.modules.linear.Identity",
-                "version": "4.1.0.dev0",
-            },
-        }),
-    };
-    merge(&mut config, own);
-    config
+    }
 }
 
 fn merge(into: &mut Value, from: Value) {
@@ -212,6 +227,13 @@ fn merge(into: &mut Value, from: Value) {
 
 /// tokenizer_config.json: what `AutoTokenizer` needs beside tokenizer.json.
 pub(crate) fn tokenizer_config(shape: &Shape) -> Value {
+    match shape.family.is_decoder() {
+        true => tokenizer_of_decoder(shape),
+        false => tokenizer_of_encoder(shape),
+    }
+}
+
+fn tokenizer_of_decoder(shape: &Shape) -> Value {
     match shape.family {
         Family::Qwen3 | Family::Qwen2 => json!({
             "add_prefix_space": false,
@@ -255,6 +277,12 @@ pub(crate) fn tokenizer_config(shape: &Shape) -> Value {
             "tokenizer_class": "GemmaTokenizer",
             "unk_token": "<unk>",
         }),
+        _ => unreachable!("an encoder"),
+    }
+}
+
+fn tokenizer_of_encoder(shape: &Shape) -> Value {
+    match shape.family {
         Family::XlmRoberta | Family::Gte => json!({
             "bos_token": "<s>",
             "clean_up_tokenization_spaces": true,
@@ -284,7 +312,7 @@ pub(crate) fn tokenizer_config(shape: &Shape) -> Value {
             "unk_token": "[UNK]",
         }),
         // A stand-in: words as BERT has them, where the public ones have pieces of their own.
-        Family::ModernBert | Family::DebertaV2 => json!({
+        _ => json!({
             "cls_token": "[CLS]",
             "mask_token": "[MASK]",
             "model_max_length": shape.positions,

@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "grating-sched",
         ],
     ),
+    ("grating-python", &["grating", "grating-cli"]),
     ("grating-server", &["grating"]),
     ("grating-cli", &["grating", "grating-server"]),
 ];
@@ -52,6 +53,7 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("anyhow", "grating-cli"),
     ("clap", "grating-cli"),
     ("indicatif", "grating-cli"),
+    ("pyo3", "grating-python"),
     ("axum", "grating-server"),
     ("tokio", "grating-server"),
 ];
@@ -245,6 +247,7 @@ mod tests {
             ("grating", GRATING),
             ("grating-server", &[("grating", ""), ("axum", ""), ("tokio", "")]),
             ("grating-cli", CLI),
+            ("grating-python", &[("grating", ""), ("grating-cli", ""), ("pyo3", "")]),
             ("xtask", &[("clap", ""), ("grating-io", "dev")]),
         ];
         match crates.iter_mut().find(|(name, _)| *name == changed) {

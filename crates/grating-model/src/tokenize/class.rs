@@ -10,11 +10,9 @@ use serde_json::{Value, json};
 use tokenizers::models::ModelWrapper;
 use tokenizers::{AddedToken, Model, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper};
 
-use super::TokenizeError;
-use super::bpe::Options;
-use super::frame::Frame;
 use super::settings::{NAMED, Settings};
 use super::vocabulary::{Tokenizer, Vocabulary};
+use super::{TokenizeError, bpe::Options, frame::Frame};
 use crate::config::ModelConfig;
 
 /// The classes that are followed. Any other is taken for [`TokenizerClass::AsWritten`].

@@ -1,0 +1,241 @@
+"""The reranker: answers, settings, errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import grating
+import pytest
+from conftest import QUERY, TEXTS, cases
+from grating import errors
+
+
+def test_the_best_come_first(reranker: grating.Reranker) -> None:
+    selection = reranker.rerank(QUERY, TEXTS, k=2)
+    assert [ranked.index for ranked in selection] == [1, 2]
+    assert len(selection) == 2 and selection[0].text == TEXTS[1]
+    assert selection[0].score > selection[1].score
+    assert [r.index for r in selection[:1]] == [1] and selection.results[1] == selection[1]
+
+
+def test_all_scores_and_the_ranking_agree(reranker: grating.Reranker) -> None:
+    selection = reranker.rerank(QUERY, TEXTS, k=1)
+    scores, ranking = selection.all_scores(), selection.ranking()
+    assert [score.index for score in scores] == [0, 1, 2, 3]
+    assert sorted(scores, key=lambda s: -s.raw_score) == ranking
+    assert ranking[0].selected and not ranking[1].selected
+    assert all(score.is_final and not score.altered for score in ranking)
+
+
+def test_figures_have_the_fields_that_the_engine_reports(reranker: grating.Reranker) -> None:
+    selection = reranker.rerank(QUERY, TEXTS, k=1, trace=True, timeline=True)
+    native = selection._native
+    assert native is not None
+    fields = {field.name for field in dataclasses.fields(grating.Stats)}
+    assert fields == set(json.loads(native.stats_json()))
+    layer = {field.name for field in dataclasses.fields(grating.LayerStats)}
+    assert layer == set(json.loads(native.stats_json())["funnel"][0])
+    assert selection.stats.candidates == 4 and selection.stats.layers == 6
+    assert selection.stats.saved == 0.0 and len(selection.stats.funnel) == 6
+    assert selection.trace is not None
+    last = selection.trace[-1]
+    assert last == [score.raw_score for score in selection.all_scores()]
+    assert selection.timeline is not None and selection.timeline["traceEvents"]
+    assert selection.plan["ledger"]["total"] > 0
+
+
+def test_a_selection_prints_and_survives_pickling(reranker: grating.Reranker) -> None:
+    selection = reranker.rerank(QUERY, ["<b>Paris</b> & more", *TEXTS], k=2)
+    assert "2 of 5 texts" in repr(selection)
+    html = selection._repr_html_()
+    assert "<table>" in html and "<b>Paris" not in html
+    copy = pickle.loads(pickle.dumps(selection))
+    assert copy == selection and copy.stats == selection.stats
+    assert copy.ranking() == selection.ranking() and copy.trace is None
+
+
+def test_a_reranker_survives_pickling() -> None:
+    with grating.Reranker(max_length=64, threads=1) as first:
+        second = pickle.loads(pickle.dumps(first))
+        assert second.info["max_length"] == 64
+        assert second.rerank(QUERY, TEXTS) == first.rerank(QUERY, TEXTS)
+
+
+def test_several_queries_over_one_pool_and_over_their_own(reranker: grating.Reranker) -> None:
+    queries = [QUERY, "Which animal?"]
+    shared = reranker.rerank_many(queries, TEXTS, k=1)
+    assert [selection[0].index for selection in shared] == [1, 0]
+    told: list[tuple[int, int]] = []
+    own = reranker.rerank_many(queries, [TEXTS, TEXTS[:1]], k=3, on_answer=lambda *at: told.append(at))
+    assert [len(selection) for selection in own] == [3, 1] and told == [(1, 2), (2, 2)]
+    assert own[0] == reranker.rerank(QUERY, TEXTS, k=3)
+    with pytest.raises(errors.InputError, match="2 queries and 1 lists"):
+        reranker.rerank_many(queries, [TEXTS])
+
+
+def test_pairs_of_any_queries_score_as_they_do_alone(reranker: grating.Reranker) -> None:
+    pairs = [(QUERY, TEXTS[1]), ("Which animal?", TEXTS[0]), (QUERY, TEXTS[0]), (QUERY, TEXTS[1])]
+    scores = reranker.score(pairs)
+    alone = [reranker.rerank(query, [text])[0].raw_score for query, text in pairs]
+    assert scores == pytest.approx(alone, abs=1e-5)
+    assert scores[0] == scores[3]
+    same = reranker.score([(QUERY, text) for text in TEXTS])
+    assert same == [s.raw_score for s in reranker.rerank(QUERY, TEXTS).all_scores()]
+    assert reranker.score([]) == []
+    with pytest.raises(errors.InputError, match="pair 1 is not"):
+        reranker.score([(QUERY, "a"), "bc"])
+
+
+def test_progress_is_told_and_may_end_the_request(reranker: grating.Reranker) -> None:
+    told: list[tuple[int, ...]] = []
+    reranker.rerank(QUERY, TEXTS, on_progress=lambda *at: told.append(at))
+    assert told and told[-1][0] == told[-1][1] == 24
+
+    def stop(*_: int) -> None:
+        raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        reranker.rerank(QUERY, TEXTS * 50, on_progress=stop)
+
+
+def test_pruning_by_number_by_policy_and_not_at_all(reranker: grating.Reranker) -> None:
+    texts = [f"{text} {i}" for i in range(10) for text in TEXTS]
+    pruned = reranker.rerank(QUERY, texts, k=3, pruning=0.2)
+    assert pruned.stats.saved > 0 and len(pruned) == 3
+    assert len(pruned.ranking()) == 40
+    policy = json.loads(grating._native.paper_policy(0.2))
+    assert reranker.rerank(QUERY, texts, k=3, pruning=policy).results == pruned.results
+    full = reranker.rerank(QUERY, texts, k=3, pruning=False)
+    ranked = reranker.rerank(QUERY, texts, k=3, pruning=policy, mode="rank")
+    if {r.index for r in ranked} == {r.index for r in full}:
+        assert [(r.index, r.raw_score) for r in ranked] == [(r.index, r.raw_score) for r in full]
+
+
+def test_calibration_makes_a_profile_that_the_next_reranker_takes(tmp_path: Path) -> None:
+    words = ["river", "window", "engine", "garden", "letter", "music"]
+    data = [
+        (f"about a {word} {n}", [f"a {other} of kind {i} {n}" for other in words for i in range(3)])
+        for n in range(12)
+        for word in words
+    ]
+    told: list[tuple[int, int]] = []
+    with grating.Reranker(max_length=32) as plain:
+        profile = plain.calibrate(data, 3, 0.5, confidence=0.9, readout="head", on_progress=lambda *at: told.append(at))
+    assert profile.k == 3 and profile.promise == {"agreement": 0.5, "confidence": 0.9}
+    assert told[-1] == (72, 72)
+    profile.write(tmp_path / "profile.json")
+    assert grating.Profile.read(tmp_path / "profile.json") == profile
+    with grating.Reranker(max_length=32, profile=tmp_path / "profile.json") as pruning:
+        assert len(pruning.rerank(*data[0], k=3)) == 3
+        if profile.policy:
+            with pytest.raises(errors.ProfileError):
+                pruning.rerank(*data[0], k=4)
+    with pytest.raises(errors.ProfileError):
+        grating.Reranker(profile=profile, max_length=33)
+
+
+def test_pruning_is_learned_from_the_requests_and_kept(tmp_path: Path) -> None:
+    file = tmp_path / "learned.json"
+    settings = {"max_length": 24, "target_agreement": 0.8, "confidence": 0.8, "learning_file": file}
+    with grating.Reranker(**settings) as learning:  # type: ignore[arg-type]
+        for i in range(80):
+            texts = [f"the river {i} is old", *(f"{j} coins for a letter" for j in range(i, i + 9))]
+            selection = learning.rerank(f"how old is the river {i}", texts, k=1)
+        assert selection.stats.learning == (learning.learned or [])[-1]
+        assert selection.stats.learning["phase"] == "pruning"
+    with grating.Reranker(**settings) as again:  # type: ignore[arg-type]
+        assert (again.learned or [])[-1]["requests"] == 80
+    with pytest.raises(grating.GratingError, match="learned with another promise"):
+        grating.Reranker(**{**settings, "confidence": 0.9})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"threads": 0}, "threads is 0"),
+        ({"threads": 5000}, "threads is 5000"),
+        ({"max_length": 1}, "a maximum length of 1"),
+        ({"window": "some"}, "window: it must be"),
+        ({"row_cache": "11x"}, "row_cache: it must be"),
+        ({"memory_budget": "lots"}, "memory_budget: write a size"),
+        ({"precision": "sloppy"}, "precision"),
+        ({"isa": "z80"}, "isa"),
+        ({"spill": "maybe"}, "spill: it must be"),
+        ({"io": "maybe"}, "io: it must be"),
+        ({"audit": 2}, "0 to 1"),
+        ({"queue_length": 0}, "queue_length is 0"),
+        ({"pruning": {"threshold": 1}}, "a policy looks like"),
+        ({"pruning": True}, "says nothing"),
+    ],
+)
+def test_wrong_settings_are_named(setting: dict[str, object], message: str) -> None:
+    with pytest.raises(grating.GratingError, match=message):
+        grating.Reranker(**setting)  # type: ignore[arg-type]
+
+
+def test_wrong_requests_are_named(reranker: grating.Reranker) -> None:
+    with pytest.raises(errors.InputError, match="k is 0"):
+        reranker.rerank(QUERY, TEXTS, k=0)
+    with pytest.raises(ValueError, match="there are no texts"):
+        reranker.rerank(QUERY, [])
+    with pytest.raises(TypeError, match="text 1 is of type int, not str"):
+        reranker.rerank(QUERY, ["a", 1])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="the query is of type"):
+        reranker.rerank(None, TEXTS)  # type: ignore[arg-type]
+    with pytest.raises(errors.InputError, match="text 0 has a lone surrogate"):
+        reranker.rerank(QUERY, ["\ud800"])
+    with pytest.raises(errors.InputError, match="one string"):
+        reranker.rerank(QUERY, "abc")
+    with pytest.raises(errors.DeadlineExceeded):
+        reranker.rerank(QUERY, TEXTS * 100, deadline=1e-9)
+    with pytest.raises(TimeoutError):
+        reranker.rerank(QUERY, TEXTS, deadline=0)
+
+
+def test_models_that_are_not_there() -> None:
+    with pytest.raises(FileNotFoundError, match="neither a folder"):
+        grating.Reranker("./nowhere/at-all/x")
+    with pytest.raises(errors.ModelError):
+        grating.Reranker(Path(__file__))
+    with pytest.raises(errors.ModelError):
+        grating.Reranker("owner/name", local_files_only=True)
+
+
+def test_a_budget_that_is_too_small_names_one_that_is_not() -> None:
+    with grating.Reranker(memory_budget="1MiB") as small, pytest.raises(MemoryError, match="need"):
+        small.rerank(QUERY, TEXTS)
+
+
+def test_a_closed_reranker_says_so() -> None:
+    closed = grating.Reranker()
+    closed.close()
+    closed.close()
+    with pytest.raises(errors.InputError, match="closed"):
+        closed.rerank(QUERY, TEXTS)
+    assert repr(closed) == "Reranker(closed)"
+
+
+def test_what_is_iterable_will_do(reranker: grating.Reranker) -> None:
+    import numpy as np
+
+    expected = reranker.rerank(QUERY, TEXTS)
+    assert reranker.rerank(QUERY, (text for text in TEXTS)) == expected
+    assert reranker.rerank(QUERY, np.array(TEXTS)) == expected
+
+
+def test_plans_and_reports(reranker: grating.Reranker, tmp_path: Path) -> None:
+    assert reranker.plan(100, 128)["ledger"]
+    assert reranker.info["family"] == "BERT" and reranker.waiting == 0
+    assert reranker.audits.audited == 0 and reranker.audits.mean_agreement is None
+    case = cases()[0]
+    assert grating.inspect(case)["tensors"]
+    assert grating.doctor(case)["checks"]
+    written = grating.quantize(None, "q8_0", tmp_path / "smaller")
+    assert written
+    with grating.Reranker(tmp_path / "smaller") as smaller:
+        assert smaller.rerank(QUERY, TEXTS, k=1)[0].index == 1
+    with pytest.raises(errors.ModelError):
+        grating.quantize(None, "q8_0", tmp_path / "smaller")
