@@ -98,7 +98,7 @@ pub struct Decision {
 ///         pruned += 1;
 ///     }
 /// }
-/// assert!(pruned > 100);
+/// assert!(pruned > 50);
 /// # Ok::<(), grating_prune::PruneError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
