@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::process::{cargo, command, root, shown};
+use crate::process::{cargo, command, root, shown, succeed};
 use crate::python;
 
 const QUERY: &str = "What is the capital of France?";
@@ -133,12 +133,7 @@ fn expected(binary: &Path) -> Result<Value> {
 }
 
 pub(crate) fn done(mut command: Command) -> Result<()> {
-    let shown = shown(&command);
-    let status = command.status().with_context(|| format!("cannot run `{shown}`"))?;
-    if !status.success() {
-        bail!("`{shown}`: {status}");
-    }
-    Ok(())
+    succeed(&mut command)
 }
 
 /// A server on a port of its own; it ends with this.

@@ -26,6 +26,15 @@ pub(crate) fn command(program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Co
     command
 }
 
+/// Runs the command, what it prints passes through; an end without success is an error.
+pub(crate) fn succeed(command: &mut Command) -> Result<()> {
+    let shown = shown(command);
+    let status = command.stdin(Stdio::null()).status();
+    let status = status.with_context(|| format!("cannot run `{shown}`"))?;
+    ensure!(status.success(), "`{shown}`: {status}");
+    Ok(())
+}
+
 /// What the command prints on stdout; its stderr passes through.
 pub(crate) fn stdout_of(mut command: Command) -> Result<Vec<u8>> {
     let shown = shown(&command);

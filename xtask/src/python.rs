@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::process::{command, root, shown};
+use crate::process::{command, root, succeed};
 
 /// The package, from the root of the workspace.
 const PACKAGE: &str = "crates/grating-python";
@@ -120,12 +120,4 @@ fn wheel(python: &Path, release: bool) -> Result<PathBuf> {
         (Some(wheel), None) => Ok(wheel),
         _ => bail!("{} does not hold one wheel", out.display()),
     }
-}
-
-fn succeed(command: &mut Command) -> Result<()> {
-    let shown = shown(command);
-    let status = command.stdin(Stdio::null()).status();
-    let status = status.with_context(|| format!("cannot run `{shown}`"))?;
-    ensure!(status.success(), "`{shown}`: {status}");
-    Ok(())
 }
