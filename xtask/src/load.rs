@@ -121,14 +121,14 @@ fn connection(address: &str, until: Instant, bodies: &[Vec<u8>], first: usize) -
         );
         let began = Instant::now();
         (&stream).write_all(&[head.as_bytes(), body].concat())?;
-        let (status, answer) = answer(&mut reader)?;
+        let (status, retry_after, answer) = answer(&mut reader)?;
         let took = began.elapsed();
         match status {
             200 => seen.took.push((took, total_ms(&answer))),
             429 => {
                 seen.refused += 1;
-                // Less than the server asks for, so that the queue stays full.
-                std::thread::sleep(Duration::from_millis(50));
+                // At most a second, less than most are asked to wait, so that the queue stays full.
+                std::thread::sleep(Duration::from_secs(retry_after.unwrap_or(1).min(1)));
             }
             _ => seen.failed += 1,
         }
@@ -136,23 +136,25 @@ fn connection(address: &str, until: Instant, bodies: &[Vec<u8>], first: usize) -
     Ok(seen)
 }
 
-/// Status and body.
-fn answer(reader: &mut impl BufRead) -> Result<(u16, Vec<u8>)> {
+/// Status, `Retry-After` in seconds where there is one, and body.
+fn answer(reader: &mut impl BufRead) -> Result<(u16, Option<u64>, Vec<u8>)> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let mut length = 0;
+    let (mut length, mut retry_after) = (0, None);
     loop {
         let mut header = String::new();
         reader.read_line(&mut header)?;
         let Some((name, value)) = header.split_once(':') else { break };
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse()?;
+        } else if name.eq_ignore_ascii_case("retry-after") {
+            retry_after = value.trim().parse().ok();
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    Ok((status.context("no status")?, body))
+    Ok((status.context("no status")?, retry_after, body))
 }
 
 /// What our server says that the library took.
