@@ -234,4 +234,5 @@ def main():
         print(name, len(rows), counts)
 
 
-main()
+if __name__ == "__main__":
+    main()

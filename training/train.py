@@ -1,9 +1,9 @@
-"""Trains the default reranker: a 6-layer cross-encoder from all-MiniLM-L6-v2, distilled from the same model used as a
-bi-encoder, from BM25 and from what is known to be right, with one head applied after every layer.
+"""Trains the default reranker: a 6-layer cross-encoder from all-MiniLM-L6-v2, distilled from two bi-encoders, BM25 and what is
+known to be right, with one head applied after every layer. On a GPU in bf16, else on the CPU.
 
-usage: train.py MINED_DIR TEACHER_DIR OUT_DIR [--until HH:MM] [--resume]
+usage: train.py TEXTS.json LISTS.npz MINILM_DIR OUT_DIR [--steps N] [--device cuda|cpu]
 """
-import argparse, datetime, json, math, random, time
+import argparse, collections, json, math, random, time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,172 +11,169 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoTokenizer, BertForSequenceClassification
 
-SEED = 20261121
-LISTS = 6                                       # lists of eight pairs in a step
-MAX_TOKENS = 192
-LAYER_WEIGHTS = [0.2, 0.5, 0.7, 0.8, 0.9, 1.2]
-LEXICAL, RIGHT = 0.3, 0.1                       # added to the cosine: BM25's share, and for a passage known to be right
-SCALE, ZERO = 20.0, 0.4                         # logit = SCALE * (target - ZERO)
-DEV = 48                                        # lists
+SEED = 5
+LAYER_WEIGHTS = [0.15, 0.4, 0.6, 0.8, 0.9, 1.6]
+COSINE, E5, LEXICAL, RIGHT = 0.45, 0.55, 0.2, 0.08      # weights in the target
+SCALE, ZERO = 20.0, 0.4                                 # logit = SCALE * (target - ZERO)
+MARGINS, LEVEL = 0.3, 0.05                              # beside the listwise loss
+PASSAGE, QUERY = 224, 30                                # most tokens
+TOKENS = dict(cuda=196_608, cpu=6_000)                  # in a step, padding included
+WINDOW = 8192                                           # lists that are sorted by length at a time
+WARM_UP, LEAST = 200, 0.02                              # steps; share of the learning rate at the end
+DEVELOPMENT = 256                                       # lists that are not trained on
 
 
-def layer_scores(model, ids, types, lengths):
-    """[layers, batch] logits: pooler and classifier on the first token after each layer. ids and types are all texts'
-    tokens in one row, without padding; only attention sees padded sequences. The last layer computes [CLS] alone."""
-    bert, heads = model.bert, model.config.num_attention_heads
-    B, L = len(lengths), int(lengths.max())
-    real = torch.arange(L)[None] < lengths[:, None]
-    at = real.view(-1).nonzero().squeeze(1)
-    first = lengths.cumsum(0) - lengths
-    mask = torch.zeros(B, 1, 1, L).masked_fill(~real[:, None, None], -1e4)
-    e = bert.embeddings
-    h = e.word_embeddings(ids) + e.token_type_embeddings(types) + e.position_embeddings(at % L)
-    h = e.LayerNorm(h)
-    split = lambda t, n: t.view(B, n, heads, -1).transpose(1, 2)
-    padded = lambda t: torch.zeros(B * L, t.shape[1]).index_copy(0, at, t)
-    scores = []
-    for number, layer in enumerate(bert.encoder.layer):
-        s, last = layer.attention.self, number + 1 == len(bert.encoder.layer)
-        k, v = split(padded(s.key(h)), L), split(padded(s.value(h)), L)
-        if last:
-            h = h[first]
-            q = split(s.query(h), 1)
-        else:
-            q = split(padded(s.query(h)), L)
-        p = F.softmax(q @ k.transpose(2, 3) / math.sqrt(q.shape[-1]) + mask, dim=-1)
-        mixed = (p @ v).transpose(1, 2).reshape(-1, h.shape[1])
-        a = layer.attention.output
-        h = a.LayerNorm(a.dense(mixed if last else mixed[at]) + h)
-        h = layer.output.LayerNorm(layer.output.dense(F.gelu(layer.intermediate.dense(h))) + h)
-        scores.append(model.classifier(torch.tanh(bert.pooler.dense(h if last else h[first]))).squeeze(1))
-    return torch.stack(scores)
+def targets(scores):
+    """[lists, 16] logits from the teachers' scores. e5's cosines, all near 0.8, are put on the scale of MiniLM's."""
+    cosine, e5, lexical, right = np.moveaxis(scores, 2, 0)
+    scale = cosine.std(1).mean() / e5.std(1).mean()
+    e5 = (e5 - e5.mean()) * scale + cosine.mean()
+    return SCALE * (COSINE * cosine + E5 * e5 + LEXICAL * lexical + RIGHT * right - ZERO)
 
 
 class Lists:
-    """The training lists as token ids: query and passages apart, joined on use."""
+    """Queries and passages as token ids, joined on use."""
 
-    def __init__(self, folder, tokenizer):
-        texts = json.load(open(f"{folder}/lists.json", encoding="utf-8"))
+    def __init__(self, texts, path, tokenizer):
+        texts, lists = json.load(open(texts, encoding="utf-8")), np.load(path)
         encode = lambda texts, most: tokenizer(texts, add_special_tokens=False, truncation=True, max_length=most)["input_ids"]
-        self.passages, self.queries = encode(texts["passages"], MAX_TOKENS - 32), encode(texts["queries"], 29)
-        data = np.load(f"{folder}/lists.npz")
-        self.chosen = data["passages"]
-        self.target = SCALE * (data["cosine"] + LEXICAL * data["bm25"] + RIGHT * data["right"] - ZERO)
-        self.right = data["right"]
-        self.cls, self.sep = tokenizer.cls_token_id, tokenizer.sep_token_id
-
-    def size(self, i):
-        return max(len(self.passages[p]) for p in self.chosen[i])
+        self.queries, self.passages = encode(texts["queries"], QUERY), encode(texts["passages"], PASSAGE)
+        self.query, self.chosen, self.target = lists["queries"], lists["passages"], targets(lists["scores"])
+        self.begin, self.end = tokenizer.cls_token_id, tokenizer.sep_token_id
+        longest = [max(len(self.passages[p]) for p in row) for row in self.chosen]
+        self.tokens = np.array([len(self.queries[q]) + long + 3 for q, long in zip(self.query, longest)])
 
     def batch(self, rows):
-        ids, types, lengths = [], [], []
-        for i in rows:
-            q = [self.cls, *self.queries[i], self.sep]
-            for p in self.chosen[i]:
-                d = [*self.passages[p], self.sep]
-                ids += q + d
-                types += [0] * len(q) + [1] * len(d)
-                lengths.append(len(q) + len(d))
-        return (torch.tensor(ids), torch.tensor(types), torch.tensor(lengths)), torch.tensor(self.target[rows]).float()
+        """input_ids, token_type_ids, attention_mask [pairs, tokens] and target [lists, 16]."""
+        pairs, longest = len(rows) * self.chosen.shape[1], int(self.tokens[rows].max())
+        ids, types, mask = (np.zeros((pairs, longest), np.int64) for _ in range(3))
+        at = 0
+        for row in rows:
+            query = [self.begin, *self.queries[self.query[row]], self.end]
+            for passage in self.chosen[row]:
+                both = [*query, *self.passages[passage], self.end]
+                ids[at, : len(both)] = both
+                types[at, len(query): len(both)] = 1
+                mask[at, : len(both)] = 1
+                at += 1
+        return *(torch.from_numpy(a) for a in (ids, types, mask)), torch.from_numpy(self.target[rows]).float()
+
+    def batches(self, rows, tokens):
+        """Rows of lists of like length, as many as the tokens allow, in random order, for ever."""
+        while True:
+            shuffled = np.random.permutation(rows)
+            for start in range(0, len(shuffled), WINDOW):
+                window = shuffled[start:start + WINDOW]
+                window = window[np.argsort(self.tokens[window], kind="stable")]
+                parts, part = [], []
+                for row in window:
+                    if part and self.tokens[row] * self.chosen.shape[1] * (len(part) + 1) > tokens:
+                        parts.append(part)
+                        part = []
+                    part.append(row)
+                parts.append(part)
+                random.shuffle(parts)
+                yield from map(np.array, parts)
 
 
-def loss_of(model, lists, rows):
-    x, target = lists.batch(rows)
-    scores = layer_scores(model, *x).view(-1, *target.shape)
-    wanted = F.softmax(target, dim=1)
-    centred = target - target.mean(1, keepdim=True)
-    loss = 0.0
-    for weight, s in zip(LAYER_WEIGHTS, scores):
-        listwise = (wanted * (F.log_softmax(target, dim=1) - F.log_softmax(s, dim=1))).sum(1).mean()
-        margins = F.smooth_l1_loss(s - s.mean(1, keepdim=True), centred)
-        level = F.smooth_l1_loss(s.mean(1), target.mean(1))
-        loss = loss + weight * (listwise + 0.3 * margins + 0.05 * level)
-    best = target.argmax(1)
-    return loss, [(s.argmax(1) == best).float().mean().item() for s in scores]
+def student(folder):
+    """The bi-encoder's layers under a pooler that begins near the identity, and a small classifier."""
+    model = BertForSequenceClassification.from_pretrained(folder, num_labels=1, hidden_dropout_prob=0.0,
+                                                          attention_probs_dropout_prob=0.0)
+    generator, size = torch.Generator().manual_seed(1), model.config.hidden_size
+    pooler, classifier = model.bert.pooler.dense, model.classifier
+    with torch.no_grad():
+        pooler.weight.copy_(torch.eye(size) + 0.02 * torch.randn(size, size, generator=generator))
+        classifier.weight.copy_(0.02 * torch.randn(1, size, generator=generator))
+        pooler.bias.zero_(), classifier.bias.zero_()
+    return model.train()
 
 
-def gradients(model, parameters, lists, rows):
-    """Loss, how often each layer puts the best first, and gradients, over a part of a step's lists."""
-    torch.set_num_threads(1)
-    loss, right = loss_of(model, lists, rows)
-    return loss.item(), right, torch.autograd.grad(loss, parameters)
+def layer_scores(model, ids, types, mask):
+    """[layers, pairs] logits: pooler and classifier on the first token after each layer."""
+    out = model.bert(input_ids=ids, token_type_ids=types, attention_mask=mask, output_hidden_states=True)
+    return torch.stack([model.classifier(model.bert.pooler(h)).squeeze(1).float() for h in out.hidden_states[1:]])
 
 
-def epoch(lists, rows):
-    """Batches of lists of like length, in random order, over all rows."""
-    rows = random.sample(rows, len(rows))
-    batches = []
-    for start in range(0, len(rows), 32 * LISTS):
-        window = sorted(rows[start:start + 32 * LISTS], key=lists.size)
-        part = [window[i:i + LISTS] for i in range(0, len(window), LISTS)]
-        random.shuffle(part)
-        batches += part
-    return batches
+def loss_of(model, batch, device):
+    """The loss, and how often each layer puts the target's best passage first."""
+    ids, types, mask, target = (t.to(device, non_blocking=True) for t in batch)
+    with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+        scores = layer_scores(model, ids, types, mask).view(-1, *target.shape)
+    wanted, centred, loss = F.log_softmax(target, 1), target - target.mean(1, keepdim=True), 0.0
+    for weight, found in zip(LAYER_WEIGHTS, scores):
+        listwise = (wanted.exp() * (wanted - F.log_softmax(found, 1))).sum(1).mean()
+        margins = F.smooth_l1_loss(found - found.mean(1, keepdim=True), centred)
+        level = F.smooth_l1_loss(found.mean(1), target.mean(1))
+        loss = loss + weight * (listwise + MARGINS * margins + LEVEL * level)
+    return loss, (scores.argmax(2) == target.argmax(1)).float().mean(1)
+
+
+def optimizer_of(model, rate, device):
+    """Embeddings learn slower than layers, the head faster."""
+    named = list(model.named_parameters())
+    groups = [(1.0, [p for n, p in named if ".encoder." in n]), (0.2, [p for n, p in named if ".embeddings." in n]),
+              (2.0, [p for n, p in named if ".pooler." in n or n.startswith("classifier")])]
+    groups = [dict(params=parameters, lr=factor * rate, at_first=factor * rate) for factor, parameters in groups]
+    return torch.optim.AdamW(groups, weight_decay=0.01, fused=device == "cuda")
+
+
+def prepared(lists, rows, device, workers):
+    """Batches that threads put together while the device computes."""
+    order = lists.batches(rows, TOKENS[device])
+    pin = (lambda batch: [t.pin_memory() for t in batch]) if device == "cuda" else list
+    make = lambda rows: pin(lists.batch(rows))
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = collections.deque(pool.submit(make, next(order)) for _ in range(2 * workers))
+        while True:
+            yield waiting.popleft().result()
+            waiting.append(pool.submit(make, next(order)))
+
+
+def train(model, lists, args):
+    development = min(DEVELOPMENT, len(lists.query) // 10)
+    rows = np.arange(len(lists.query))
+    optimizer, started, pairs = optimizer_of(model, args.lr, args.device), time.time(), 0
+    batches = prepared(lists, rows[development:], args.device, args.workers)
+    for step in range(args.steps):
+        cosine = 0.5 * (1 + math.cos(math.pi * step / args.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = group["at_first"] * min(1, (step + 1) / WARM_UP) * (LEAST + (1 - LEAST) * cosine)
+        batch = next(batches)
+        loss, hits = loss_of(model, batch, args.device)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimizer.step()
+        pairs += len(batch[0])
+        if (step + 1) % args.report == 0:
+            print(f"step {step + 1} of {args.steps}, {pairs} pairs, loss {loss.item():.3f}, best first by layer "
+                  f"{' '.join(f'{hit:.2f}' for hit in hits.tolist())}, {time.time() - started:.0f} s", flush=True)
+    batches.close()
+    with torch.no_grad():
+        parts = [rows[i:min(i + 16, development)] for i in range(0, development, 16)]
+        found = [loss_of(model, lists.batch(part), args.device) for part in parts]
+    print(f"development loss {np.mean([loss.item() for loss, _ in found]):.3f}, best first by layer "
+          f"{' '.join(f'{hit:.3f}' for hit in torch.stack([hits for _, hits in found]).mean(0).tolist())}")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("mined", "teacher", "out"):
+    for name in ("texts", "lists", "minilm", "out"):
         parser.add_argument(name)
-    parser.add_argument("--until", help="end by this time of day (UTC): the learning rate falls to zero by then")
-    parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--lr", type=float, default=2e-4)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=1738)
+    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--workers", type=int, default=6)
+    parser.add_argument("--report", type=int, default=100, help="steps between two lines")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    random.seed(SEED), np.random.seed(SEED), torch.manual_seed(SEED), torch.set_num_threads(args.threads)
-    # A thread per part of a step: on a machine that is shared they wait for each other once in a step, not at every product.
-    pool = ThreadPoolExecutor(args.threads)
-    tokenizer = AutoTokenizer.from_pretrained(args.teacher)
-    lists = Lists(args.mined, tokenizer)
-    rows = random.sample(range(len(lists.chosen)), len(lists.chosen))
-    dev, rows = sorted(rows[:DEV], key=lists.size), rows[DEV:]
-    batches = [b for _ in range(args.epochs) for b in epoch(lists, rows)]
-    model = BertForSequenceClassification.from_pretrained(args.out if args.resume else args.teacher, num_labels=1).train()
-    # Word embeddings stay: the training texts hold a part of the vocabulary only.
-    model.bert.embeddings.requires_grad_(False)
-    head = [p for n, p in model.named_parameters() if n.startswith(("classifier", "bert.pooler"))]
-    body = [p for n, p in model.named_parameters() if n.startswith("bert.encoder")]
-    parameters = body + head
-    optimizer = torch.optim.AdamW([dict(params=body, lr=args.lr), dict(params=head, lr=3 * args.lr)], weight_decay=0.01)
-    rates = [g["lr"] for g in optimizer.param_groups]
-    step, spent = 0, 0.0
-    if args.resume:
-        state = torch.load(f"{args.out}/state.pt")
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
-    started = time.time() - spent
-    end = math.inf                                  # seconds of training
-    if args.until:
-        now, (h, m) = datetime.datetime.now(datetime.timezone.utc), map(int, args.until.split(":"))
-        end = (now.replace(hour=h, minute=m, second=0) - now).total_seconds() + time.time() - started
-    done, mean, hits = step / len(batches), None, None
-    while done < 1:
-        done = max(step / len(batches), (time.time() - started) / end)
-        for group, rate in zip(optimizer.param_groups, rates):
-            group["lr"] = rate * min(1, (step + 1) / 100) * max(0.0, 1 - done)
-        rows = batches[step]
-        parts = [rows[i::args.threads] for i in range(args.threads)]
-        parts = list(pool.map(lambda part: gradients(model, parameters, lists, part), parts))
-        for parameter, *grads in zip(parameters, *(g for _, _, g in parts)):
-            parameter.grad = sum(grads) / len(grads)
-        loss, right = np.mean([l for l, _, _ in parts]), np.mean([r for _, r, _ in parts], 0)
-        torch.nn.utils.clip_grad_norm_(parameters, 2.0)
-        optimizer.step()
-        step += 1
-        mean = loss if mean is None else 0.98 * mean + 0.02 * loss
-        hits = right if hits is None else 0.98 * hits + 0.02 * right
-        if step % 25 == 0:
-            print(f"step {step}/{len(batches)} loss {mean:.3f} first right by layer {' '.join(f'{h:.2f}' for h in hits)} "
-                  f"done {done:.3f} {time.time() - started:.0f} s", flush=True)
-        if step % 200 == 0 or done >= 1:
-            with torch.no_grad():
-                parts = [loss_of(model, lists, dev[i:i + LISTS]) for i in range(0, DEV, LISTS)]
-            print(f"dev loss {np.mean([l.item() for l, _ in parts]):.3f} first right by layer "
-                  f"{' '.join(f'{h:.2f}' for h in np.mean([r for _, r in parts], 0))}", flush=True)
-            model.save_pretrained(args.out)
-            tokenizer.save_pretrained(args.out)
-            torch.save(dict(optimizer=optimizer.state_dict(), step=step, spent=time.time() - started), f"{args.out}/state.pt")
+    random.seed(SEED), np.random.seed(SEED), torch.manual_seed(SEED)
+    tokenizer = AutoTokenizer.from_pretrained(args.minilm)
+    model = student(args.minilm).to(args.device)
+    train(model, Lists(args.texts, args.lists, tokenizer), args)
+    model.save_pretrained(args.out)
+    tokenizer.save_pretrained(args.out)
 
 
-main()
+if __name__ == "__main__":
+    main()
