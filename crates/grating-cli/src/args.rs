@@ -260,9 +260,10 @@ pub(crate) struct PruningArgs {
     /// Compute every layer for every candidate, whatever the model ships and other options say.
     #[arg(long)]
     pub(crate) no_prune: bool,
-    /// Run this share of the requests, 0 to 1, in full and say what pruning would have done.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = units::share)]
-    pub(crate) audit: f64,
+    /// Run this share of the requests, 0 to 1, in full and say what pruning would have done [default: 0.02 where a profile
+    /// prunes, else 0].
+    #[arg(long, value_name = "SHARE", value_parser = units::share)]
+    pub(crate) audit: Option<f64>,
     /// `select` promises membership in the top-K; `rank` also exact scores and order, and saves less.
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,

@@ -126,7 +126,10 @@ const LEARNED_AGREEMENT: f64 = 0.95;
 
 /// With the options of pruning; without any, the model's own profile counts.
 pub(crate) fn pruning(builder: RerankerBuilder, args: &PruningArgs) -> Result<RerankerBuilder> {
-    let builder = builder.audit(args.audit);
+    let builder = match args.audit {
+        Some(share) => builder.audit(share),
+        None => builder,
+    };
     if args.learn.is_some() || args.target_agreement.is_some() {
         let agreement = args.target_agreement.unwrap_or(LEARNED_AGREEMENT);
         let builder =

@@ -52,9 +52,9 @@ fn print(out: &mut impl Write, learned: &LearnedPruning) -> Result<()> {
 /// What is known for one K, in words.
 pub(crate) fn words(status: &Status) -> String {
     let requests = format!("{} requests, {} of them in full", status.requests, status.full);
-    let alarms = match status.alarms {
+    let alarms = match status.suspicions + status.alarms {
         0 => String::new(),
-        alarms => format!("; the traffic has shifted {alarms} times"),
+        shifts => format!("; the traffic seemed to have shifted {shifts} times"),
     };
     let known = match status.phase {
         Phase::Exploring => "exploring: everything is computed".to_owned(),

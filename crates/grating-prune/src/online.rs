@@ -4,7 +4,8 @@
 //! gaps are [learned](crate::calibrate::learned) on them, and policies are put into one sequence from careful to bold. The
 //! following ones test that sequence, all policies at once, and the first policy is used from the first request on at which
 //! the promise is proved. From then on a share of the requests is audited, that is, run in full: they prove bolder policies,
-//! and they watch. Traffic that has shifted raises an alarm; everything is computed again, and learned anew.
+//! and they watch, beside what is seen of every request. Traffic that seems to have shifted is computed in full again until
+//! the promise is proved on it; where audits prove it broken, everything is learned anew.
 //!
 //! # The promise
 //! With probability at least C the mean agreement@K with the full model of every policy that is ever used is at least P, as
@@ -22,20 +23,38 @@
 //! Policies are certified in their sequence: one whose capital has reached 1/δ, once all before it are certified. To certify a
 //! policy that breaks the promise the sequence must certify its first such policy, which happens with probability at
 //! most δ: the policies after it cost nothing. (Fixed-sequence testing, as in [`calibrate`](mod@crate::calibrate); the sequence
-//! depends on the exploring requests alone.) The stakes are those that would have made the most of the exploring requests and
-//! of the tested ones before (Kelly's criterion), with an imagined loss beside them, so that no true loss ruins the gambler.
+//! depends on requests before its tests alone.) The stakes are those that would have made the most of the exploring requests and
+//! of the tested ones before (Kelly's criterion), with half an imagined loss beside them, so that no true loss ruins the gambler.
+//!
+//! A sequence begins with gaps far wider than what was ever needed, since a policy that broke the promise early in it would be
+//! in the way of all others. One whose next policy has won nothing after 60 requests is left for another that is learned on all
+//! that is known by then (the last 128 requests), and tested on what comes after. The n-th sequence of a traffic has
+//! the error δ_n = 0.8 δ for n = 1, 0.2 δ / (n (n - 1)) after it: `Σ δ_n = δ`, so that by the union bound all sequences together
+//! certify falsely with probability at most δ, however many there are and whenever they are begun.
 //!
 //! # The watch
-//! While a policy is used its audited losses are bet on the other way: for each stake μ,
-//! `R ← (R + 1) (1 + μ (loss - α))`, a Shiryaev-Roberts process. While the promise is kept, `R - n` is a supermartingale after n
-//! audits, so an alarm at `R ≥ A` comes on average not before A audits, whatever the losses are like (J. Shin, A. Ramdas, A.
-//! Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", 2022). Their mean over several stakes has
-//! the same property.
+//! Every request shows [`Signals`], whether it was pruned or not: the size of its pool, the share of it before a decision, the
+//! spread of the scores after the first two layers. As long as requests are exchangeable, the rank of a new one among those
+//! before (ties broken at random) is uniform and independent of the ranks before (V. Vovk, A. Gammerman, G. Shafer,
+//! "Algorithmic Learning in a Random World", 2005). Densities on \[0, 1\] are bets on it: `R ← (R + 1) f(rank)` is a
+//! Shiryaev-Roberts process, one for each signal and each of five kinds of change, and their mean reaches B on average not before
+//! B requests (5000). Then nothing is taken as proved any more: everything is computed, and the policies are tested again as the
+//! next sequence. So a shift that leaves the promise whole costs a few dozen requests in full, and one that breaks it is stopped
+//! before audits could prove so. Signals are compared with the last 1000 requests; beyond these "independent" holds about.
+//!
+//! A shift that shows in none of the signals is left to the audits. While a policy is used its audited losses are bet on the
+//! other way: for each stake μ, `R ← (R + 1) (1 + μ (loss - α))`, a Shiryaev-Roberts process. While the promise is kept, `R - n`
+//! is a supermartingale after n audits, so an alarm at `R ≥ A` comes on average not before A audits, whatever the losses are
+//! like (J. Shin, A. Ramdas, A. Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", 2022). Their
+//! mean over several stakes has the same property.
 
 mod contender;
 mod detector;
 mod learner;
+mod sequence;
+mod signals;
 mod stream;
 
 pub use learner::{Decision, Learner, LearnerOptions};
+pub use signals::Signals;
 pub use stream::{Phase, Status};

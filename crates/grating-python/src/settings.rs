@@ -49,7 +49,7 @@ pub(crate) struct Settings {
     target_agreement: Option<f64>,
     confidence: f64,
     learning_file: Option<PathBuf>,
-    audit: f64,
+    audit: Option<f64>,
     queue_length: Option<usize>,
     joint_passes: bool,
     special_tokens_in_text: bool,
@@ -102,7 +102,6 @@ impl Settings {
             .spill(spill(&self.spill).map_err(|error| wrong("spill", error))?)
             .io(io(&self.io).map_err(|error| wrong("io", error))?)
             .savings(savings)
-            .audit(self.audit)
             .joint_passes(self.joint_passes)
             .special_tokens_in_text(self.special_tokens_in_text)
             .refuse_long_query(self.refuse_long_query);
@@ -129,6 +128,9 @@ impl Settings {
 
     /// Those that need no reading.
     fn numbers(self, mut builder: RerankerBuilder) -> RerankerBuilder {
+        if let Some(share) = self.audit {
+            builder = builder.audit(share);
+        }
         if let Some(threads) = self.threads {
             builder = builder.threads(threads);
         }

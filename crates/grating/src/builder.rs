@@ -43,7 +43,7 @@ pub struct RerankerBuilder {
     savings: Savings,
     pruning: Option<Pruning>,
     profile: Option<Box<Profile>>,
-    audit: f64,
+    audit: Option<f64>,
     learning_file: Option<PathBuf>,
     queue_length: Option<usize>,
     separate_passes: bool,
@@ -78,6 +78,8 @@ impl Default for SourceSetting {
     }
 }
 
+/// Share of the requests that are audited where a profile prunes and nothing else is said.
+const AUDITED: f64 = 0.02;
 /// What a process takes before it computes, where the system does not tell.
 const UNKNOWN_BASE: u64 = 64 << 20;
 /// Stack and allocator of a thread, and the piece of a text that it tokenizes: measured with all threads at it at once.
@@ -240,9 +242,10 @@ impl RerankerBuilder {
 
     /// Runs this fraction of the requests that have a policy, 0 to 1, through the full model, and reports how far the
     /// policy would have agreed with it: [`Stats::audit`](crate::Stats::audit) and
-    /// [`Reranker::audits`](crate::Reranker::audits). Audited requests return the full model's result.
+    /// [`Reranker::audits`](crate::Reranker::audits). Audited requests return the full model's result. By default 0.02 where a
+    /// profile prunes, the caller's or the model's own, and none where a policy does that promises nothing.
     pub fn audit(mut self, fraction: f64) -> Self {
-        self.audit = fraction;
+        self.audit = Some(fraction);
         self
     }
 
@@ -342,7 +345,7 @@ impl RerankerBuilder {
             products,
             instruction: self.instruction,
             default_pruning: DefaultPruning::Set(self.pruning.clone().unwrap_or(Pruning::Off)),
-            auditor: Arc::new(Auditor::new(self.audit)),
+            auditor: Arc::new(Auditor::new(self.audit.unwrap_or_default())),
             savings: self.savings,
             budget: self.machine.host.budget,
         };
@@ -353,17 +356,20 @@ impl RerankerBuilder {
         if self.pruning.is_none() {
             reranker.default_pruning =
                 default_pruning(&reranker, self.profile, shipped.as_deref())?;
+            let promised = !matches!(reranker.default_pruning, DefaultPruning::Set(_));
+            let usual = if promised { AUDITED } else { 0.0 };
+            reranker.auditor = Arc::new(Auditor::new(self.audit.unwrap_or(usual)));
         }
         Ok(reranker)
     }
 
     /// What is wrong with settings by themselves.
     fn check(&self) -> Result<()> {
-        if !(0.0..=1.0).contains(&self.audit) {
+        if let Some(audit) = self.audit.filter(|audit| !(0.0..=1.0).contains(audit)) {
             return Err(Error::Setting {
                 setting: "the audited fraction of requests",
                 expected: "0 to 1".into(),
-                found: self.audit.to_string(),
+                found: audit.to_string(),
             });
         }
         if self.queue_length == Some(0) {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use grating_io::shown;
-use grating_prune::online::{Decision, Learner, LearnerOptions, Status};
-use grating_prune::{ScoreTrace, Target};
+use grating_prune::online::{Decision, Learner, LearnerOptions, Signals, Status};
+use grating_prune::{Policy, ScoreTrace, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -15,7 +15,7 @@ use crate::profile::{ModelStamp, replace};
 /// Requests that were run in full between two times that the file is written, where nothing changes for users.
 const WRITE_EVERY: u32 = 50;
 /// Of the file's form.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Most bytes of traces that are kept: three times as much in the file.
 const TRACE_BYTES: usize = 1 << 20;
 
@@ -137,6 +137,22 @@ impl Learning {
         Ok(status(&state.learner, k))
     }
 
+    /// A request that `policy` has pruned, and what was seen of it. What is known for `k` then.
+    pub(crate) fn observe_pruned(
+        &self,
+        policy: &Policy,
+        signals: &Signals,
+        k: usize,
+    ) -> Result<Option<Status>> {
+        let mut state = self.lock();
+        let before = landmarks(&state.learner);
+        state.learner.observe_pruned(k, policy, signals);
+        if landmarks(&state.learner) != before {
+            self.write(&mut state)?;
+        }
+        Ok(status(&state.learner, k))
+    }
+
     /// What is known for `k`.
     pub(crate) fn status(&self, k: usize) -> Option<Status> {
         status(&self.lock().learner, k)
@@ -171,9 +187,9 @@ impl Drop for Learning {
     }
 }
 
-/// What users notice when it changes: policies in use, and alarms.
+/// What users notice when it changes: policies in use, suspicions and alarms.
 fn landmarks(learner: &Learner) -> Vec<(usize, usize, u64)> {
-    learner.status().iter().map(|s| (s.k, s.certified, s.alarms)).collect()
+    learner.status().iter().map(|s| (s.k, s.certified, s.suspicions + s.alarms)).collect()
 }
 
 fn status(learner: &Learner, k: usize) -> Option<Status> {

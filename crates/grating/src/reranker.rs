@@ -231,8 +231,9 @@ impl Reranker {
         let Entrance { called, deadline, mut rule } = entrance;
         let learning = self.learning(texts.len(), &options).map(|learning| {
             let decision = learning.decide(options.k);
-            rule = decision.policy.map(|policy| PruningRule::of(policy).in_mode(options.mode));
-            (learning, decision.full)
+            let policy = decision.policy.clone();
+            rule = policy.map(|policy| PruningRule::of(policy).in_mode(options.mode));
+            (learning, decision)
         });
         let Options { k, instruction, cancel, on_progress, trace, states, timeline, .. } = options;
         let before = Instant::now();
@@ -252,7 +253,7 @@ impl Reranker {
         let (policy, readouts) = rule.map(|rule| (rule.policy, rule.readouts)).unzip();
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
         let pruned = policy.is_some() && k < first.len() && !trace;
-        let full = learning.as_ref().is_some_and(|(_, full)| *full);
+        let full = learning.as_ref().is_some_and(|(_, decision)| decision.full);
         let audited = policy.clone().filter(|_| pruned && (full || self.auditor.is_due()));
         (job.cancel, job.deadline) = (cancel, deadline);
         (job.policy, job.readouts) = (policy, readouts.flatten());

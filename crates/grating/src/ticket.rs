@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use grating_engine::{JobOutput, Progress, peak_rss_bytes};
 use grating_prune::Policy;
+use grating_prune::online::{Decision, Signals};
 
 use crate::audit::Auditor;
 use crate::distinct::DistinctMap;
@@ -40,8 +41,8 @@ pub(crate) struct Asked {
     /// What would have pruned a request that is audited.
     pub(crate) audited: Option<Policy>,
     pub(crate) auditor: Arc<Auditor>,
-    /// Who learns from the request, and whether it was run in full for that.
-    pub(crate) learning: Option<(Arc<Learning>, bool)>,
+    /// Who learns from the request, and what was to be done with it.
+    pub(crate) learning: Option<(Arc<Learning>, Decision)>,
     pub(crate) layers: usize,
     pub(crate) temperature: f32,
     pub(crate) threads: usize,
@@ -151,8 +152,14 @@ impl Asked {
             None => None,
         };
         let learning = match &self.learning {
-            Some((learning, true)) => learning.observe(&trace, self.k)?,
-            Some((learning, false)) => learning.status(self.k),
+            Some((learning, Decision { full: true, .. })) => learning.observe(&trace, self.k)?,
+            Some((learning, Decision { policy: Some(policy), .. })) if self.pruned => {
+                let looks = scored.costs.layers.iter();
+                let looks = looks.filter_map(|layer| Some((layer.deferred, layer.dispersion?)));
+                let signals = Signals::new(self.places.distinct(), self.layers, looks);
+                learning.observe_pruned(policy, &signals, self.k)?
+            }
+            Some((learning, _)) => learning.status(self.k),
             None => None,
         };
         let computed = self.before + scored.costs.total;

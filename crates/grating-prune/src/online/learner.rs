@@ -8,6 +8,7 @@ use crate::error::PruneError;
 use crate::policy::{Mode, Policy};
 use crate::trace::ScoreTrace;
 
+use super::signals::Signals;
 use super::stream::{Status, Stream};
 
 /// Most K that are learned for; the one that was asked for the longest ago gives way.
@@ -30,12 +31,15 @@ pub struct LearnerOptions {
     pub thin: f64,
     /// Audits that pass on average between two false alarms, at least.
     pub audits_between_false_alarms: f64,
+    /// Pruned requests that pass on average between two false suspicions of a shift, at least.
+    pub requests_between_false_suspicions: f64,
     /// Most bytes of traces that are kept for K that come later.
     pub trace_bytes: usize,
 }
 
 impl LearnerOptions {
-    /// A promise with the usual settings: 24 requests explore, 2 % are audited, a false alarm in 2000 audits, 4 MiB of traces.
+    /// A promise with the usual settings: 24 requests explore, 2 % are audited, a false alarm in 2000 audits, a
+    /// false suspicion in 5000 requests, 4 MiB of traces.
     pub fn new(target: Target) -> Self {
         LearnerOptions {
             target,
@@ -44,6 +48,7 @@ impl LearnerOptions {
             audit: 0.02,
             thin: 20.0,
             audits_between_false_alarms: 2000.0,
+            requests_between_false_suspicions: 5000.0,
             trace_bytes: 4 << 20,
         }
     }
@@ -140,17 +145,11 @@ impl Learner {
     /// # Errors
     /// Where scores cannot be replayed.
     pub fn observe(&mut self, trace: &ScoreTrace) -> Result<(), PruneError> {
-        let alarms = |streams: &[Stream]| -> u64 {
-            streams.iter().map(|stream| stream.status(&self.options).alarms).sum()
-        };
-        let before = alarms(&self.streams);
+        let before = self.shifts();
         for stream in &mut self.streams {
-            stream.observe(trace, &self.options)?;
+            stream.observe(self.traces.iter(), trace, &self.options)?;
         }
-        if alarms(&self.streams) > before {
-            // They are of another traffic.
-            self.traces.clear();
-        }
+        self.forget_since(before);
         self.traces.push_back(trace.clone());
         let bytes = |trace: &ScoreTrace| size_of::<f32>() * trace.layers() * trace.candidates();
         let mut held: usize = self.traces.iter().map(bytes).sum();
@@ -158,6 +157,26 @@ impl Learner {
             held -= self.traces.pop_front().as_ref().map_or(held, bytes);
         }
         Ok(())
+    }
+
+    /// What was seen of a request for `k` that `policy`, which was [decided](Self::decide) for it, has pruned.
+    pub fn observe_pruned(&mut self, k: usize, policy: &Policy, signals: &Signals) {
+        let before = self.shifts();
+        if let Some(stream) = self.streams.iter_mut().find(|stream| stream.k == k) {
+            stream.observe_pruned(policy, signals, &self.options);
+        }
+        self.forget_since(before);
+    }
+
+    fn shifts(&self) -> u64 {
+        self.streams.iter().map(Stream::shifts).sum()
+    }
+
+    /// Traces are of another traffic where there were no more shifts than so many.
+    fn forget_since(&mut self, shifts: u64) {
+        if self.shifts() > shifts {
+            self.traces.clear();
+        }
     }
 
     /// What is known for each K, the one asked for last at the end.
@@ -172,9 +191,10 @@ impl Learner {
             Some(at) => self.streams.remove(at),
             None => {
                 let mut stream = Stream::new(k, self.options.mode);
-                for trace in &self.traces {
+                for (at, trace) in self.traces.iter().enumerate() {
                     // They were replayed before, for another K.
-                    let replayed = stream.observe(trace, &self.options);
+                    let replayed =
+                        stream.observe(self.traces.iter().take(at), trace, &self.options);
                     debug_assert!(replayed.is_ok(), "{replayed:?}");
                 }
                 if self.streams.len() == MOST_K {
@@ -249,12 +269,25 @@ mod tests {
         let mut full = 0;
         for _ in 0..requests {
             let trace = traffic.trace();
-            if learner.decide(K).full {
-                full += 1;
-                learner.observe(&trace).unwrap();
-            }
+            full += usize::from(step(learner, &trace).is_none());
         }
         full
+    }
+
+    /// One request; the policy that has pruned it.
+    fn step(learner: &mut Learner, trace: &ScoreTrace) -> Option<Policy> {
+        let decision = learner.decide(K);
+        match decision.policy.filter(|_| !decision.full) {
+            Some(policy) => {
+                let signals = Signals::of(&policy, trace, K).unwrap();
+                learner.observe_pruned(K, &policy, &signals);
+                Some(policy)
+            }
+            None => {
+                learner.observe(trace).unwrap();
+                None
+            }
+        }
     }
 
     #[test]
@@ -290,12 +323,46 @@ mod tests {
         assert_eq!(learner.status()[0].phase, crate::online::Phase::Pruning);
         let mut wild = Traffic { state: 5, noise: 12.0 };
         let mut noticed = 0;
+        while learner.status()[0].suspicions + learner.status()[0].alarms == 0 {
+            run(&mut learner, &mut wild, 10);
+            noticed += 10;
+            assert!(noticed < 100, "{:?}", learner.status());
+        }
+        assert_eq!(learner.decide(K).policy, None);
+        // What the other traffic has taught does not count here.
+        run(&mut learner, &mut wild, 400);
+        let status = &learner.status()[0];
+        assert!(status.agreement.is_none_or(|agreement| agreement > 0.95), "{status:?}");
+    }
+
+    /// Where everything that is seen of pruned requests stays as it was, audits notice it.
+    #[test]
+    fn a_shift_without_signs_is_noticed_by_audits() {
+        let (mut learner, mut calm) = (learner(0.95), Traffic { state: 3, noise: 0.5 });
+        learner.options.requests_between_false_suspicions = f64::INFINITY;
+        run(&mut learner, &mut calm, 800);
+        let mut wild = Traffic { state: 5, noise: 12.0 };
+        let mut noticed = 0;
         while learner.status()[0].alarms == 0 {
             run(&mut learner, &mut wild, 10);
             noticed += 10;
             assert!(noticed < 2000, "{:?}", learner.status());
         }
-        assert_eq!(learner.decide(K).policy, None);
+        assert_eq!(learner.status()[0].suspicions, 0);
+    }
+
+    /// The first sequence is learned on easier traffic than what comes: what loses is left, and
+    /// another one is learned on all that is known.
+    #[test]
+    fn a_sequence_that_leads_nowhere_is_left() {
+        let mut learner = learner(0.95);
+        run(&mut learner, &mut Traffic { state: 3, noise: 0.05 }, 24);
+        let mut wild = Traffic { state: 5, noise: 3.0 };
+        run(&mut learner, &mut wild, 600);
+        let status = &learner.status()[0];
+        assert!(status.sequences > 1, "{status:?}");
+        assert_eq!(status.phase, crate::online::Phase::Pruning);
+        assert!(wild.agreement(status.policy.as_ref().unwrap()) > 0.94);
     }
 
     /// The promise itself, over many beginnings: whatever policy is used, it agrees enough, but for one beginning in ten.
@@ -307,14 +374,8 @@ mod tests {
             let mut learner = learner(0.9);
             let mut policies: Vec<Policy> = Vec::new();
             for _ in 0..400 {
-                let trace = traffic.trace();
-                let decision = learner.decide(K);
-                if let Some(policy) = decision.policy.filter(|policy| !policies.contains(policy)) {
-                    policies.push(policy);
-                }
-                if decision.full {
-                    learner.observe(&trace).unwrap();
-                }
+                let used = step(&mut learner, &traffic.trace());
+                policies.extend(used.filter(|policy| !policies.contains(policy)));
             }
             used += usize::from(!policies.is_empty());
             // One hundredth is what 400 requests cannot tell.

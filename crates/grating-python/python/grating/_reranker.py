@@ -102,7 +102,8 @@ class Reranker:
             mean agreement with the full model's top K, between 0 and 1; ``learned`` says where it is.
         confidence: Probability that this promise is kept, between 0 and 1.
         learning_file: Where what is learned is kept for the next process.
-        audit: Share of the pruned requests, 0 to 1, that are run in full to see how far pruning would have agreed.
+        audit: Share of the pruned requests, 0 to 1, that are run in full to see how far pruning would have agreed; by default
+            0.02 where a profile prunes, else none.
         queue_length: Most requests that wait, 8 by default; callers past that wait for a place.
         joint_passes: Whether waiting requests may share a pass where that is sooner.
         special_tokens_in_text: Let strings such as ``[SEP]`` in texts become control tokens, as other tools do.
@@ -143,7 +144,7 @@ class Reranker:
         target_agreement: float | None = None,
         confidence: float = 0.95,
         learning_file: str | PathLike[str] | None = None,
-        audit: float = 0.0,
+        audit: float | None = None,
         queue_length: int | None = None,
         joint_passes: bool = True,
         special_tokens_in_text: bool = False,
@@ -176,7 +177,7 @@ class Reranker:
             "target_agreement": target_agreement,
             "confidence": float(confidence),
             "learning_file": learning_file,
-            "audit": float(audit),
+            "audit": None if audit is None else float(audit),
             "queue_length": _count("queue_length", queue_length),
             "joint_passes": joint_passes,
             "special_tokens_in_text": special_tokens_in_text,

@@ -6,7 +6,10 @@
 //!   a set's queries. MODEL is a folder or `default`, DATA holds the sets in BEIR layout with pools.
 //! * `simulate WORK OUT REPETITIONS SET...` writes `OUT/learning-results.md`: streams of requests drawn from a set's queries
 //!   with replacement, so that what a policy does on the traffic is known exactly: its mean over the set.
+//! * `profiles WORK OUT PROFILES SET...` writes `OUT/default-profiles.md`: what the profiles, files with commas between them
+//!   that were calibrated on all SETs together, do on each of the sets.
 
+mod profiles;
 mod simulate;
 mod tables;
 
@@ -15,9 +18,9 @@ use std::path::{Path, PathBuf};
 
 use grating::calibrate::{Dataset, RecordOptions, Traces, record};
 use grating::prune::{ScoreTrace, Target};
-use grating::{ModelSource, Pruning, Reranker};
+use grating::{ModelSource, Profile, Pruning, Reranker};
 
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
+pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// The promise that is simulated.
 pub(crate) const TARGET: Target = Target { agreement: 0.95, confidence: 0.95 };
@@ -53,6 +56,14 @@ fn main() -> Outcome<()> {
             let text = tables::report(&sets, repetitions.parse()?)?;
             Ok(std::fs::write(PathBuf::from(out).join("learning-results.md"), text)?)
         }
+        ["profiles", work, out, profiles, sets @ ..] => {
+            let sets = sets.iter().map(|set| Set::read(Path::new(work), set));
+            let sets = sets.collect::<Outcome<Vec<Set>>>()?;
+            let profiles = profiles.split(',').map(|file| Profile::read(Path::new(file)));
+            let profiles = profiles.collect::<Result<Vec<Profile>, _>>()?;
+            let text = profiles::report(&profiles, &sets)?;
+            Ok(std::fs::write(PathBuf::from(out).join("default-profiles.md"), text)?)
+        }
         _ => Err("a step and its arguments: see this example's head".into()),
     }
 }
@@ -61,6 +72,8 @@ fn main() -> Outcome<()> {
 pub(crate) struct Set {
     pub(crate) name: String,
     pub(crate) traces: Vec<ScoreTrace>,
+    /// The same, with the queries' keys.
+    pub(crate) keyed: Vec<(String, ScoreTrace)>,
 }
 
 impl Set {
@@ -68,7 +81,11 @@ impl Set {
         let recorded = Traces::read(&work.join(format!("{name}.jsonl")))?;
         let mut keys: Vec<&str> = recorded.keys().collect();
         keys.sort_unstable();
-        let traces = keys.iter().filter_map(|key| recorded.get(key).cloned()).collect();
-        Ok(Set { name: name.to_owned(), traces })
+        let keyed = keys
+            .iter()
+            .filter_map(|key| recorded.get(key).map(|trace| ((*key).to_owned(), trace.clone())));
+        let keyed: Vec<(String, ScoreTrace)> = keyed.collect();
+        let traces = keyed.iter().map(|(_, trace)| trace.clone()).collect();
+        Ok(Set { name: name.to_owned(), traces, keyed })
     }
 }

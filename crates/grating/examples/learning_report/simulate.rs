@@ -1,10 +1,9 @@
 //! Streams of requests, and what learning makes of them.
 
+use grating::prune::calibrate::learned;
 use grating::prune::metrics::agreement_at_k;
-use grating::prune::online::{Learner, LearnerOptions};
-use grating::prune::{
-    Grid, Mode, Policy, PolicyFamily, Procedure, ScoreTrace, Sweep, Test, calibrate, replay,
-};
+use grating::prune::online::{Learner, LearnerOptions, Signals};
+use grating::prune::{Mode, Policy, Procedure, ScoreTrace, Sweep, Test, calibrate, replay};
 
 use crate::{Outcome, TARGET};
 
@@ -61,6 +60,8 @@ pub(crate) struct Stream {
     pub(crate) saved: f64,
     /// Every policy that was used.
     pub(crate) used: Vec<Policy>,
+    /// How often a shift was suspected, or found, where there was none.
+    pub(crate) false_shifts: u64,
     pub(crate) shifted: Option<Shifted>,
 }
 
@@ -72,6 +73,8 @@ pub(crate) struct Shifted {
     pub(crate) until: f64,
     /// Mean agreement of all answers after the shift.
     pub(crate) after: f64,
+    /// Share of the candidate-layers saved after it.
+    pub(crate) saved: f64,
     /// The policy that was in use at the shift.
     pub(crate) policy: Option<Policy>,
 }
@@ -98,11 +101,12 @@ pub(crate) fn stream(
         full += step.full;
     }
     let saved = 1.0 - computed as f64 / full as f64;
+    let false_shifts = shifts(&learner);
     let shifted = match then {
         None => None,
         Some(other) => Some(shifted(&mut learner, other, k, &mut draw)?),
     };
-    Ok(Stream { began, saved, used, shifted })
+    Ok(Stream { began, saved, used, false_shifts, shifted })
 }
 
 fn shifted(
@@ -111,20 +115,27 @@ fn shifted(
     k: usize,
     draw: &mut Draw,
 ) -> Outcome<Shifted> {
-    let alarms = |learner: &Learner| learner.status().iter().map(|s| s.alarms).sum::<u64>();
-    let before = alarms(learner);
-    let policy = learner.decide(k).policy;
+    let before = shifts(learner);
+    let policy = learner.status().into_iter().find_map(|status| status.policy);
     let (mut noticed, mut until, mut after) = (None, (0.0, 0), 0.0);
+    let (mut computed, mut full) = (0, 0);
     for request in 0..REQUESTS {
-        let loss = step(learner, draw.of(other), k)?.loss;
-        after += 1.0 - loss;
+        let step = step(learner, draw.of(other), k)?;
+        after += 1.0 - step.loss;
+        (computed, full) = (computed + step.computed, full + step.full);
         if noticed.is_none() {
-            until = (until.0 + 1.0 - loss, until.1 + 1);
-            noticed = (alarms(learner) > before).then_some(request + 1);
+            until = (until.0 + 1.0 - step.loss, until.1 + 1);
+            noticed = (shifts(learner) > before).then_some(request + 1);
         }
     }
     let until = until.0 / f64::from(until.1);
-    Ok(Shifted { noticed, until, after: after / REQUESTS as f64, policy })
+    let saved = 1.0 - computed as f64 / full as f64;
+    Ok(Shifted { noticed, until, after: after / REQUESTS as f64, saved, policy })
+}
+
+/// How often the traffic seemed to have shifted.
+fn shifts(learner: &Learner) -> u64 {
+    learner.status().iter().map(|status| status.suspicions + status.alarms).sum()
 }
 
 struct Step {
@@ -138,7 +149,10 @@ fn step(learner: &mut Learner, trace: &ScoreTrace, k: usize) -> Outcome<Step> {
     let decision = learner.decide(k);
     let full = all(trace);
     let (loss, computed) = match &decision.policy {
-        Some(policy) if !decision.full => on(policy, trace, k)?,
+        Some(policy) if !decision.full => {
+            learner.observe_pruned(k, policy, &Signals::of(policy, trace, k)?);
+            on(policy, trace, k)?
+        }
         _ => (0.0, full),
     };
     if decision.full {
@@ -149,14 +163,9 @@ fn step(learner: &mut Learner, trace: &ScoreTrace, k: usize) -> Outcome<Step> {
 
 /// The most that a policy could save which keeps the promise on this traffic, were all known beforehand.
 pub(crate) fn oracle(traces: &[ScoreTrace], k: usize) -> Outcome<f64> {
-    let sweep = Sweep::run(&family(traces, k)?, traces, k)?;
+    let family = learned(traces, k, Mode::Select)?;
+    let sweep = Sweep::run(&family, traces, k)?;
     Ok(1.0 - sweep.cheapest_cost(TARGET.agreement, 0..traces.len()).unwrap_or(1.0))
-}
-
-fn family(traces: &[ScoreTrace], k: usize) -> Outcome<PolicyFamily> {
-    let mut chains = grating::prune::calibrate::learned(traces, k, Mode::Select)?.chains().to_vec();
-    chains.extend(Grid::paper(Mode::Select).family()?.chains().iter().cloned());
-    Ok(PolicyFamily::new(chains)?)
 }
 
 /// Calibration on a sample that was run in full first: share saved over as many requests, and the policy.
@@ -168,7 +177,8 @@ pub(crate) fn offline(
     let mut draw = Draw::new(seed);
     let sample: Vec<ScoreTrace> = (0..SAMPLE).map(|_| draw.of(traffic).clone()).collect();
     let explore = SAMPLE / 3;
-    let sweep = Sweep::run(&family(&sample[..explore], k)?, &sample, k)?;
+    let family = learned(&sample[..explore], k, Mode::Select)?;
+    let sweep = Sweep::run(&family, &sample, k)?;
     let found = calibrate(&sweep, TARGET, Procedure::Split { explore }, Test::for_k(k))?;
     let policy = found.chosen.map(|chosen| chosen.policy);
     let saved = match &policy {

@@ -2,17 +2,21 @@
 
 use std::fmt::Write;
 
-use grating::prune::Policy;
+use grating::prune::{Policy, ScoreTrace};
+use rayon::prelude::*;
 
-use crate::simulate::{REQUESTS, SAMPLE, Shifted, offline, oracle, stream, truth};
+use crate::simulate::{REQUESTS, SAMPLE, Shifted, Stream, offline, oracle, stream, truth};
 use crate::{KS, Outcome, Set, TARGET};
 
 /// K of the tables of shifts.
-const K: usize = 10;
+const SHIFTED_KS: [usize; 2] = [1, 10];
+/// Of the streams, the part that is calibrated offline as well, and that is played for each pair of sets.
+const PART: u64 = 5;
 
 pub(crate) fn report(sets: &[Set], repetitions: u64) -> Outcome<String> {
     let mut out = String::new();
     let (agreement, confidence) = (TARGET.agreement, TARGET.confidence);
+    let part = (repetitions / PART).max(1);
     writeln!(
         out,
         "# Learning from the traffic, simulated\n\n\
@@ -24,99 +28,109 @@ pub(crate) fn report(sets: &[Set], repetitions: u64) -> Outcome<String> {
         out,
         "## When it begins, what it saves\n\n\
          Saved: share of the candidate-layers of all {REQUESTS} requests, those that explore, test and audit included. Oracle: the best policy \
-         of the family with all known beforehand. Offline: calibrated on the first {SAMPLE} requests, used on the others. Broken: \
-         streams in which any policy that was used agrees less than promised.\n\n\
-         | set | queries | K | began, median (10 %, 90 %) | never began | saved | oracle | offline | broken | offline broken |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+         of the family with all known beforehand. Offline: calibrated on the first {SAMPLE} requests, used on the others ({part} streams). Broken: \
+         streams in which any policy that was used agrees less than promised. False shifts: suspicions and alarms in a stream, on average; \
+         there is no shift.\n\n\
+         | set | queries | K | began, median (10 %, 90 %) | never began | saved | oracle | offline | broken | offline broken | false shifts |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     )?;
     for set in sets {
         for k in KS {
-            writeln!(out, "{}", row(set, k, repetitions)?)?;
+            writeln!(out, "{}", row(set, k, repetitions, part)?)?;
             eprintln!("{}: K = {k}", set.name);
         }
     }
-    writeln!(
-        out,
-        "\n## Shifts\n\n\
-         {REQUESTS} requests of one set, then {REQUESTS} of another, K = {K}. Unwatched: mean agreement on the other set of the policy that \
-         was learned on the first. Watched: of all answers after the shift. Noticed: requests until the alarm, median over the streams that \
-         raised one, and how many did; until then: mean agreement of the answers before it. A policy that keeps the promise on the \
-         other set as well gives nothing to notice.\n\n\
-         | learned on | used on | unwatched | watched | noticed | streams | until then |\n| --- | --- | ---: | ---: | ---: | ---: | ---: |"
-    )?;
-    for first in sets {
-        for second in sets.iter().filter(|second| second.name != first.name) {
-            writeln!(out, "{}", shift(first, second, repetitions)?)?;
+    for k in SHIFTED_KS {
+        writeln!(
+            out,
+            "\n## Shifts, K = {k}\n\n\
+             {REQUESTS} requests of one set, then {REQUESTS} of another, {part} streams a row. Unwatched: mean agreement on the other set of the \
+             policy that was learned on the first. Watched: of all answers after the shift. Noticed: requests until a suspicion or an alarm, \
+             median over the streams that raised one, and how many did; until then: mean agreement of the answers before it. Saved: \
+             share of the candidate-layers after the shift.\n\n\
+             | learned on | used on | unwatched | watched | noticed, median (10 %, 90 %) | streams | until then | saved |\n\
+             | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+        )?;
+        for first in sets {
+            for second in sets.iter().filter(|second| second.name != first.name) {
+                writeln!(out, "{}", shift(first, second, k, part)?)?;
+            }
+            eprintln!("{}: shifts", first.name);
         }
-        eprintln!("{}: shifts", first.name);
     }
     Ok(out)
 }
 
-fn row(set: &Set, k: usize, repetitions: u64) -> Outcome<String> {
-    let contested: Vec<_> = set.traces.iter().filter(|t| t.candidates() > k).cloned().collect();
-    let (mut began, mut saved, mut broken) = (Vec::new(), 0.0, 0);
-    let (mut offline_saved, mut offline_broken) = (0.0, 0);
-    for seed in 0..repetitions {
-        let run = stream(&contested, None, k, seed)?;
-        began.extend(run.began);
-        saved += run.saved;
-        let breaks = |policy: &Policy| -> Outcome<bool> {
-            Ok(truth(policy, &contested, k)?.0 < TARGET.agreement)
-        };
+fn contested(set: &Set, k: usize) -> Vec<ScoreTrace> {
+    set.traces.iter().filter(|trace| trace.candidates() > k).cloned().collect()
+}
+
+fn row(set: &Set, k: usize, repetitions: u64, part: u64) -> Outcome<String> {
+    let traffic = contested(set, k);
+    let breaks =
+        |policy: &Policy| -> Outcome<bool> { Ok(truth(policy, &traffic, k)?.0 < TARGET.agreement) };
+    let streams = (0..repetitions).into_par_iter().map(|seed| stream(&traffic, None, k, seed));
+    let streams = streams.collect::<Outcome<Vec<Stream>>>()?;
+    let broke = streams.par_iter().map(|run| {
         let broke = run.used.iter().map(breaks).collect::<Outcome<Vec<_>>>()?;
-        broken += u32::from(broke.contains(&true));
-        let (saved, policy) = offline(&contested, k, seed)?;
-        offline_saved += saved;
-        offline_broken += u32::from(policy.map_or(Ok(false), |policy| breaks(&policy))?);
-    }
-    let all = repetitions as f64;
+        Ok(f64::from(u8::from(broke.contains(&true))))
+    });
+    let broke = broke.collect::<Outcome<Vec<f64>>>()?;
+    let calibrated = (0..part).into_par_iter().map(|seed| {
+        let (saved, policy) = offline(&traffic, k, seed)?;
+        let broke = policy.map_or(Ok(false), |policy| breaks(&policy))?;
+        Ok((saved, f64::from(u8::from(broke))))
+    });
+    let calibrated = calibrated.collect::<Outcome<Vec<(f64, f64)>>>()?;
+    let (offline_saved, offline_broke): (Vec<f64>, Vec<f64>) = calibrated.into_iter().unzip();
+    let began: Vec<usize> = streams.iter().filter_map(|run| run.began).collect();
+    let never = 1.0 - began.len() as f64 / repetitions as f64;
+    let saved: Vec<f64> = streams.iter().map(|run| run.saved).collect();
+    let false_shifts: Vec<f64> = streams.iter().map(|run| run.false_shifts as f64).collect();
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
-    let never = repetitions as usize - began.len();
     Ok(format!(
-        "| {} | {} | {k} | {} | {} | {} | {} | {} | {} | {} |",
+        "| {} | {} | {k} | {} | {} | {} | {} | {} | {} | {} | {:.2} |",
         set.name,
-        contested.len(),
+        traffic.len(),
         quantiles(began),
-        percent(never as f64 / all),
-        percent(saved / all),
-        percent(oracle(&contested, k)?),
-        percent(offline_saved / all),
-        percent(f64::from(broken) / all),
-        percent(f64::from(offline_broken) / all),
+        percent(never),
+        percent(mean(&saved)),
+        percent(oracle(&traffic, k)?),
+        percent(mean(&offline_saved)),
+        percent(mean(&broke)),
+        percent(mean(&offline_broke)),
+        mean(&false_shifts),
     ))
 }
 
-fn shift(first: &Set, second: &Set, repetitions: u64) -> Outcome<String> {
-    let contested = |set: &Set| -> Vec<_> {
-        set.traces.iter().filter(|t| t.candidates() > K).cloned().collect()
-    };
-    let (from, to) = (contested(first), contested(second));
-    let mut shifts = Vec::<Shifted>::new();
-    // A tenth of the streams says enough of a median.
-    for seed in 0..(repetitions / 10).max(1) {
-        shifts.extend(stream(&from, Some(&to), K, seed)?.shifted);
-    }
-    let policies = shifts.iter().filter_map(|shifted| shifted.policy.as_ref());
-    let unwatched = policies.map(|policy| truth(policy, &to, K).map(|(agreement, _)| agreement));
+fn shift(first: &Set, second: &Set, k: usize, repetitions: u64) -> Outcome<String> {
+    let (from, to) = (contested(first, k), contested(second, k));
+    let streams = (0..repetitions).into_par_iter().map(|seed| stream(&from, Some(&to), k, seed));
+    let streams = streams.collect::<Outcome<Vec<Stream>>>()?;
+    let shifts: Vec<Shifted> = streams.into_iter().filter_map(|run| run.shifted).collect();
+    let unwatched = shifts.par_iter().map(|shifted| match &shifted.policy {
+        Some(policy) => Ok(truth(policy, &to, k)?.0),
+        None => Ok(1.0),
+    });
     let unwatched = unwatched.collect::<Outcome<Vec<f64>>>()?;
-    let mean = |values: &[f64]| match values.len() {
-        0 => "–".to_owned(),
-        n => format!("{:.3}", values.iter().sum::<f64>() / n as f64),
-    };
-    let of = |value: fn(&Shifted) -> f64| shifts.iter().map(value).collect::<Vec<f64>>();
+    let of = |value: fn(&Shifted) -> f64| mean(&shifts.iter().map(value).collect::<Vec<f64>>());
     let noticed: Vec<usize> = shifts.iter().filter_map(|shifted| shifted.noticed).collect();
     let count = noticed.len();
-    let at = if noticed.is_empty() { "–".to_owned() } else { quantiles(noticed) };
     Ok(format!(
-        "| {} | {} | {} | {} | {at} | {count} of {} | {} |",
+        "| {} | {} | {:.3} | {:.3} | {} | {count} of {} | {:.3} | {:.1} % |",
         first.name,
         second.name,
         mean(&unwatched),
-        mean(&of(|shifted| shifted.after)),
+        of(|shifted| shifted.after),
+        quantiles(noticed),
         shifts.len(),
-        mean(&of(|shifted| shifted.until)),
+        of(|shifted| shifted.until),
+        100.0 * of(|shifted| shifted.saved),
     ))
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 /// Median, with the tenth and the ninetieth percentile.

@@ -315,6 +315,13 @@ fn fitted_readouts_prune_as_they_were_calibrated() {
         assert_eq!(audited.stats.audit.unwrap().candidate_layers, expected.candidate_layers);
     }
     assert_eq!(other_scores, 8);
+    // Who says nothing of audits has two in a hundred requests; a policy without a promise has none.
+    let query = &data.queries[0];
+    (0..50).for_each(|_| _ = pruning.rerank(&query.text, &query.texts, K).unwrap());
+    assert_eq!(pruning.audits().audited, 1);
+    let unpromised = builder().pruning(Pruning::By(Policy::paper(0.0))).build().unwrap();
+    (0..60).for_each(|_| _ = unpromised.rerank(&query.text, &query.texts, K).unwrap());
+    assert_eq!(unpromised.audits().audited, 0);
 
     // Without hidden states there is nothing to fit to.
     match fit(&data, &traces(&plain, &data), &options) {

@@ -15,9 +15,13 @@ fn builder() -> RerankerBuilder {
 
 /// Requests of a kind that settles early: one text that answers, others that do not.
 fn request(number: usize) -> Request {
+    request_of(number, 12)
+}
+
+fn request_of(number: usize, texts: usize) -> Request {
     let things = ["river", "window", "engine", "garden", "letter", "violin", "harbour", "candle"];
     let wanted = things[number % things.len()];
-    let texts: Vec<String> = (0..12)
+    let texts: Vec<String> = (0..texts)
         .map(|i| match i {
             0 => format!("the {wanted} number {number} is old"),
             i => format!("{} costs {} coins", things[(number + i) % things.len()], i * number),
@@ -62,6 +66,18 @@ fn pruning_begins_when_it_is_proved_and_is_kept_for_the_next_process() {
     assert_eq!((shown.promise, &shown.learned), (TARGET, &learned));
     let reranker = builder().learning_file(&file).build().unwrap();
     assert_eq!(reranker.learned().unwrap(), learned);
+}
+
+#[test]
+fn requests_that_look_different_are_computed_in_full_again() {
+    let reranker = builder().build().unwrap();
+    run(&reranker, 0..100);
+    let asked = |number: usize| reranker.run(request_of(number, 30)).unwrap().stats;
+    let suspected = (0..60).find(|&number| asked(number).learning.unwrap().suspicions == 1);
+    assert!(suspected.is_some_and(|requests| requests < 40), "{suspected:?}");
+    let stats = asked(60);
+    assert_eq!(stats.candidate_layers, (stats.distinct_candidates * stats.layers) as u64);
+    assert_eq!(stats.learning.unwrap().phase, Phase::Testing);
 }
 
 #[test]
