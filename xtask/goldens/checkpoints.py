@@ -15,6 +15,8 @@ from transformers import (
     DistilBertConfig,
     ElectraConfig,
     GteConfig,
+    Gemma2Config,
+    Gemma2ForCausalLM,
     GemmaConfig,
     GraniteConfig,
     GraniteForCausalLM,
@@ -34,6 +36,8 @@ CONFIGS = {
     "electra": ElectraConfig,
     "gte": GteConfig,
     "gemma": GemmaConfig,
+    "gemma2": Gemma2Config,
+    "gemma2-layerwise": Gemma2Config,
     "llama": LlamaConfig,
     "modernbert": ModernBertConfig,
     "qwen2": Qwen2Config,
@@ -76,7 +80,7 @@ def granite(scale_emb, scale_depth, start_layer, **config):
 def fresh(name, shape, generator, case):
     normal = torch.randn(shape, generator=generator)
     if "norm" in name.lower():
-        if case.family == "gemma":
+        if case.family.startswith("gemma"):
             return 0.25 * normal  # one is added to it
         return (1.0 + 0.25 * normal) if name.endswith("weight") else 0.2 * normal
     if name.endswith("bias"):
@@ -99,6 +103,8 @@ def save(model, case, folder: Path):
     config = json.loads(path.read_text())
     if case.family == "minicpm":
         config = as_layerwise_minicpm(folder / "model.safetensors", config, case)
+    if case.family == "gemma2-layerwise":
+        config = as_layerwise_gemma2(folder / "model.safetensors", config, case)
     if case.old_config:
         config = config_as_of_old(config)
     path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
@@ -118,6 +124,10 @@ def config_as_of_old(config):
         # Meant is the approximation by tanh, and the head is the embedding table.
         config["hidden_act"] = "gelu"
         del config["tie_word_embeddings"]
+    if config["model_type"] in ("gemma2", "cost_wise_gemma"):
+        # Every second layer from the first on has a window; the activation was under both names.
+        del config["layer_types"]
+        config["hidden_act"] = "gelu"
     config["torch_dtype"] = config.pop("dtype")
     config["transformers_version"] = "4.40.0"
     return config
@@ -147,22 +157,31 @@ def as_remote_code(folder, fields):
     path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")
 
 
-DECODERS = ("gemma", "llama", "qwen2", "qwen3")
+DECODERS = ("gemma", "gemma2", "llama", "qwen2", "qwen3")
+# Families with a row for each of the later layers in place of one head.
+LAYERWISE = ("minicpm", "gemma2-layerwise")
 # Families whose models get token types.
 TYPED = ("bert", "deberta-v2", "electra")
 # DistilBERT's is BERT's tokenizer, whose types the model does not take.
 TOKENIZED_WITH_TYPES = TYPED + ("distilbert",)
-def as_layerwise_minicpm(path, config, case):
-    """The files of bge-reranker-v2-minicpm-layerwise: no head of a language model, but one row for each layer."""
-    own = {key: case.config[key] for key in ("scale_emb", "scale_depth", "start_layer", "num_hidden_layers")}
+
+
+def with_rows_of_layers(path, case, count):
+    """No head of a language model, but `count` rows, each of a layer."""
     tensors = load_file(path)
     del tensors["lm_head.weight"]
     generator = torch.Generator().manual_seed(case.seed + 1000)
-    hidden = config["hidden_size"]
-    for head in range(own["num_hidden_layers"] - own["start_layer"] + 1):
+    hidden = case.config["hidden_size"]
+    for head in range(count):
         row = torch.randn((1, hidden), generator=generator) * case.head_gain / math.sqrt(hidden)
         tensors[f"lm_head.{head}.linear_head.weight"] = row.to(case.dtype)
     save_file(tensors, path, metadata={"format": "pt"})
+
+
+def as_layerwise_minicpm(path, config, case):
+    """The files of bge-reranker-v2-minicpm-layerwise."""
+    own = {key: case.config[key] for key in ("scale_emb", "scale_depth", "start_layer", "num_hidden_layers")}
+    with_rows_of_layers(path, case, own["num_hidden_layers"] - own["start_layer"] + 1)
     kept = "attention_bias hidden_act hidden_size initializer_range intermediate_size max_position_embeddings"
     kept += " num_attention_heads num_key_value_heads rms_norm_eps vocab_size"
     return {key: config[key] for key in kept.split()} | own | {
@@ -179,18 +198,39 @@ def as_layerwise_minicpm(path, config, case):
     }
 
 
-def read_layerwise_minicpm(case, folder):
-    """Granite over those files, and the rows of its heads by layer."""
+def as_layerwise_gemma2(path, config, case):
+    """The files of bge-reranker-v2.5-gemma2-lightweight."""
+    start, step = case.heads
+    with_rows_of_layers(path, case, len(range(start, config["num_hidden_layers"] + 1, step)))
+    return config | {
+        "architectures": ["CostWiseGemmaForCausalLM"],
+        "auto_map": {"AutoModelForCausalLM": "gemma_model.CostWiseGemmaForCausalLM"},
+        "layer_sep": step,
+        "layer_wise": True,
+        "model_type": "cost_wise_gemma",
+        "start_layer": start,
+        "tie_word_embeddings": True,
+    }
+
+
+def read_layerwise(case, folder):
+    """Granite or Gemma 2 over those files, and the rows of the heads by layer."""
     tensors = {name: tensor.float() for name, tensor in load_file(folder / "model.safetensors").items()}
     vocab_size = tensors["model.embed_tokens.weight"].shape[0]
-    model = GraniteForCausalLM._from_config(
-        granite(vocab_size=vocab_size, **case.config), attn_implementation="eager", dtype=torch.float32
-    )
-    heads = [tensors.pop(f"lm_head.{n}.linear_head.weight")[0] for n in range(sum("linear_head" in t for t in tensors))]
+    if case.family == "minicpm":
+        kind, config = GraniteForCausalLM, granite(vocab_size=vocab_size, **case.config)
+        start, step = case.config["start_layer"], 1
+    else:
+        kind, config = Gemma2ForCausalLM, Gemma2Config(vocab_size=vocab_size, **case.config)
+        start, step = case.heads
+    model = kind._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    heads = [None] * case.config["num_hidden_layers"]
+    # The first head is that of the state after `start` layers.
+    for head in range(sum("linear_head" in name for name in tensors)):
+        heads[start + head * step - 1] = tensors.pop(f"lm_head.{head}.linear_head.weight")[0]
     report = model.load_state_dict(tensors, strict=False)
     assert report.missing_keys == ["lm_head.weight"] and not report.unexpected_keys, report
-    # The first head is that of the state after `start_layer` layers.
-    return model, [None] * (case.config["start_layer"] - 1) + heads
+    return model, heads
 
 
 class Reference:
@@ -199,8 +239,10 @@ class Reference:
     def __init__(self, case, folder):
         self.case = case
         self.heads = None
-        if case.family == "minicpm":
-            self.model, self.heads = read_layerwise_minicpm(case, folder)
+        # Of logits, not of classification heads.
+        self.cap = case.config.get("final_logit_softcapping") if case.form == "causal" else None
+        if case.family in LAYERWISE:
+            self.model, self.heads = read_layerwise(case, folder)
             self.model.eval()
             self.decoder = True
             return
@@ -228,13 +270,13 @@ class Reference:
             if self.heads:
                 last = output.hidden_states[-1][0, -1]
                 rows = zip(self.heads, states, strict=True)
-                scores = [None if row is None else row @ base.norm(state[0, -1]) for row, state in rows]
+                scores = [None if row is None else self.capped(row @ base.norm(state[0, -1])) for row, state in rows]
             output = output.logits
             scores = scores if self.heads else [self.score(base, state, answers) for state in states]
         for hook in hooks:
             hook.remove()
         if self.heads:
-            expected = self.heads[-1] @ last
+            expected = self.capped(self.heads[-1] @ last)
         elif self.case.form == "causal" and answers[1] is None:
             expected = output[0, -1, answers[0]]
         elif self.case.form == "causal":
@@ -247,6 +289,9 @@ class Reference:
         position = -1 if self.decoder else 0
         return [None if score is None else float(score) for score in scores], [state[0, position].tolist() for state in states]
 
+    def capped(self, logit):
+        return logit if self.cap is None else self.cap * torch.tanh(logit / self.cap)
+
     def pooled(self, normed):
         return normed.mean(dim=1) if self.model.config.classifier_pooling == "mean" else normed[:, 0]
 
@@ -255,9 +300,8 @@ class Reference:
             normed = base.norm(state[0, -1])
             if self.case.form == "causal":
                 rows = self.model.lm_head.weight
-                if answers[1] is None:
-                    return rows[answers[0]] @ normed
-                return rows[answers[0]] @ normed - rows[answers[1]] @ normed
+                yes, no = (None if answer is None else self.capped(rows[answer] @ normed) for answer in answers)
+                return yes if no is None else yes - no
             return self.model.score(normed)[0]
         if self.case.family in ("bert", "gte"):
             return self.model.classifier(base.pooler(state))[0, 0]

@@ -18,7 +18,7 @@ from transformers.utils import logging
 import texts
 import tokenizer_files
 import vocabularies
-from checkpoints import TOKENIZED_WITH_TYPES, Reference, as_remote_code, build, save
+from checkpoints import LAYERWISE, TOKENIZED_WITH_TYPES, Reference, as_remote_code, build, save
 from encoding import FilesEncoder, PairEncoder, PromptEncoder, digest
 
 QWEN3 = {
@@ -67,6 +67,7 @@ BGE = {
 }
 GEMMA = {"prefix": "<bos>"} | BGE
 MINICPM = {"prefix": "<s>"} | BGE
+LIGHTWEIGHT = GEMMA | {"default_instruction": "Predict whether passage B contains an answer to query A."}
 LLAMA3 = {
     "prefix": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n",
     "body": "Query: {query}\nPassage: {document}",
@@ -95,6 +96,7 @@ class Case:
     max_shard_size: str = "5GB"
     old_config: bool = False
     legacy_names: bool = False
+    heads: tuple = None  # of Gemma 2: the first layer with a row, and how far it is to the next
     extra_rows: int = 0  # embedding rows beyond the tokenizer's, as padded vocabularies have
     file: dict = field(default_factory=dict)  # further keys of grating.json
     no_grating: bool = False  # the architecture says the prompt
@@ -513,6 +515,7 @@ def minicpm(layers, hidden, heads, kv_heads, feed_forward, start, **more):
     )
 
 
+GEMMA2_GAINS = dict(gain=2.0, head_gain=3.0)
 CASES |= {
     "minicpm-layerwise-f32": Case(
         "minicpm",
@@ -568,6 +571,106 @@ CASES |= {
         tokenizer_class="GemmaTokenizer",
     ),
 }
+
+CASES |= {
+    # Windows shorter than the texts, caps that are felt; the scale is what llama.cpp takes for it.
+    "gemma2-f32": Case(
+        "gemma2",
+        "causal",
+        vocabularies.gemma,
+        decoder(
+            4,
+            40,
+            5,
+            1,
+            12,
+            64,
+            True,
+            theta=1e4,
+            query_pre_attn_scalar=12,
+            sliding_window=21,
+            attn_logit_softcapping=3.0,
+            final_logit_softcapping=6.0,
+        ),
+        seed=71,
+        template=GEMMA,
+        limits=(256, 144),
+        extra_rows=3,
+        tokenizer_class="GemmaTokenizer",
+        **GEMMA2_GAINS,
+    ),
+    # Two answers, no caps, windows longer than some texts and shorter than others.
+    "gemma2-no-caps-bf16": Case(
+        "gemma2",
+        "causal",
+        vocabularies.gemma,
+        decoder(
+            3,
+            36,
+            4,
+            2,
+            6,
+            50,
+            False,
+            theta=1e4,
+            eps=1e-5,
+            query_pre_attn_scalar=9,
+            sliding_window=90,
+            attn_logit_softcapping=None,
+            final_logit_softcapping=None,
+            attention_bias=True,
+            layer_types=["full_attention", "sliding_attention", "sliding_attention"],
+        ),
+        seed=72,
+        template=GEMMA | {"yes": "Y", "no": "s"},
+        own_template=True,
+        limits=(256, 144),
+        dtype=torch.bfloat16,
+        tokenizer_class="GemmaTokenizer",
+        **GEMMA2_GAINS,
+    ),
+    "gemma2-score-f16": Case(
+        "gemma2",
+        "classification",
+        vocabularies.gemma,
+        decoder(3, 24, 3, 3, 10, 44, True, theta=1e4, query_pre_attn_scalar=8, sliding_window=1, attn_logit_softcapping=2.0),
+        seed=73,
+        template=GEMMA,
+        limits=(256, 144),
+        dtype=torch.float16,
+        old_config=True,
+        tokenizer_class="GemmaTokenizer",
+        **GEMMA2_GAINS,
+    ),
+    "gemma2-lightweight-f32": Case(
+        "gemma2-layerwise",
+        "causal",
+        vocabularies.gemma,
+        decoder(
+            6,
+            40,
+            4,
+            2,
+            8,
+            56,
+            False,
+            theta=1e4,
+            query_pre_attn_scalar=10,
+            sliding_window=33,
+            attn_logit_softcapping=4.0,
+            final_logit_softcapping=9.0,
+        ),
+        seed=74,
+        template=LIGHTWEIGHT,
+        no_grating=True,
+        heads=(2, 2),
+        limits=(256, 144),
+        old_config=True,
+        tokenizer_class="GemmaTokenizer",
+        **GEMMA2_GAINS,
+    ),
+}
+
 
 def deberta(layers, hidden, heads, feed_forward, positions=160, **more):
     return dict(
@@ -675,7 +778,6 @@ def make_case(name, case, folder):
         if case.remote_code:
             as_remote_code(folder, case.remote_code)
         return
-        return make_case_of_files(name, case, folder, reference)
     if case.tokenizer_class in ("LlamaTokenizer", "GemmaTokenizer"):
         own = getattr(transformers, case.tokenizer_class).from_pretrained(folder).backend_tokenizer
         # The class sets up what a text becomes, whatever the file says.
@@ -686,7 +788,7 @@ def make_case(name, case, folder):
         words = [case.template[answer] for answer in ("yes", "no")]
         answers = [None if word is None else tokenizer.token_to_id(word) for word in words]
         assert words[1] is None or None not in answers
-        answers = None if case.family == "minicpm" else answers
+        answers = None if case.family in LAYERWISE else answers
     else:
         text_encoder, answers = PairEncoder(tokenizer, False), None
     pairs = []
@@ -768,7 +870,8 @@ def make_tokenization(name, build_tokenizer, template, limits, folder):
                 if mode == "plain":
                     own = encoder.encode("", "", "", 8192)[0]
                     names = (getattr(tokenizer.model, "unk_token", None), "<unk>", "[UNK]")
-                    unknown = next(tokenizer.token_to_id(n) for n in names if n and tokenizer.token_to_id(n) is not None)
+                    ids = (tokenizer.token_to_id(name) for name in names if name)
+                    unknown = next((id for id in ids if id is not None), None)  # bytes leave nothing unknown
                     count = lambda ids: sum(i in control and i != unknown for i in ids)
                     cut = result[3] and template  # then the body's own control tokens may be cut, too
                     assert count(result[0]) == count(own) or cut, (name, query, document)

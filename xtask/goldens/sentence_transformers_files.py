@@ -64,6 +64,22 @@ TASK_BEHIND = (
     + '{{- "\nYou are a search relevance expert. Is it relevant (1) or not (0)?\nRelevance:" -}}'
     + '{{- "<|im_end|>\n<|im_start|>assistant\n" -}}'
 )
+# As Gemma's: it begins with the token that begins a text.
+BEGUN = PICK % ("q", "query", "") + PICK % ("d", "document", "") + '{{- "<bos>A: " + q + "\nB: " + d + "\nIs it so?" -}}'
+# Of each family whose class sentence-transformers can load. MiniCPM's and Gemma 2's heads of layers it cannot.
+ENCODERS = [
+    "xlm-roberta-f32",
+    "bert-sentencepiece-f32",
+    "modernbert-f32",
+    "modernbert-mean-f32",
+    "electra-f32",
+    "roberta-f32",
+    "camembert-f32",
+    "distilbert-f32",
+    "gte-f32",
+    "deberta-v3-f32",
+    "deberta-v2-bf16",
+]
 LONG = [
     (query, (document + " ") * times)
     for query, document in (PAIRS[0], PAIRS[4])
@@ -156,6 +172,11 @@ def cases():
     yield "task behind the text", "qwen2-bf16-sharded", causal(16, 15, TASK_BEHIND), None
     yield "task behind the text, cut", "qwen2-bf16-sharded", causal(16, 15, TASK_BEHIND) | limit(120), None
     yield "lone token, cut", "qwen3-kv-all-f32", causal(257, None, SYSTEM_AND_USER) | limit(64), None
+    for checkpoint in ENCODERS:
+        yield f"family of {checkpoint}", checkpoint, pairs | limit(64), None
+    for checkpoint in ("gemma-f32", "gemma2-f32"):
+        yield f"family of {checkpoint}", checkpoint, causal(300, None, BEGUN) | limit(96), None
+    yield "family of gemma2-score-f16", "gemma2-score-f16", classifier | {"chat_template.jinja": BEGUN} | limit(96), None
     for rule in ("lm_head of its own", "lm_head equal", "lm_head alone"):
         yield rule, "qwen3-tied-f32", causal(257, 258, QWEN3), rule
 
@@ -191,9 +212,13 @@ def main():
             if rule:
                 change_weights(folder, rule)
             known = Tokenizer.from_file(str(folder / "tokenizer.json"))
-            pad = next(token for token in ("<|endoftext|>", "[PAD]") if known.token_to_id(token) is not None)
+            pads = ("<|endoftext|>", "[PAD]", "<pad>")
+            pad = next(token for token in pads if known.token_to_id(token) is not None)
             kind = "BertTokenizer" if pad == "[PAD]" else "PreTrainedTokenizerFast"
+            kind = "DebertaV2Tokenizer" if "deberta" in checkpoint else kind
             special = {"tokenizer_class": kind, "pad_token": pad, "model_max_length": 512}
+            own = folder / "tokenizer_config.json"
+            special |= json.loads(own.read_text()) if own.exists() else {}
             cut = files.get("tokenizer_config.json", {})
             files = files | {"tokenizer_config.json": special | cut}
             pairs = PAIRS + LONG if cut else PAIRS

@@ -25,6 +25,7 @@ from texts import corpus
 CASES = {
     "llama-f32": gguf.MODEL_ARCH.LLAMA,
     "gemma-f32": gguf.MODEL_ARCH.GEMMA,
+    "gemma2-f32": gguf.MODEL_ARCH.GEMMA2,
     "qwen3-tied-f32": gguf.MODEL_ARCH.QWEN3,
     "xlm-roberta-f32": gguf.MODEL_ARCH.BERT,
     "bert-gelu-f32": gguf.MODEL_ARCH.BERT,
@@ -176,6 +177,10 @@ def parameters(writer, config, arch):
         writer.add_rope_freq_base(config.get("rope_theta") or config["rope_parameters"]["rope_theta"])
         writer.add_key_length(config["head_dim"])
         writer.add_value_length(config["head_dim"])
+    if arch == gguf.MODEL_ARCH.GEMMA2:
+        writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
+        writer.add_final_logit_softcapping(config["final_logit_softcapping"])
+        writer.add_sliding_window(config["sliding_window"])
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
 
 
@@ -195,7 +200,7 @@ def convert(folder, out, arch):
         if arch == gguf.MODEL_ARCH.QWEN3 and "embed_tokens" in name:
             rows = [file["model"]["vocab"][answer] for answer in ("yes", "no")]
             writer.add_tensor("cls.output.weight", numpy.ascontiguousarray(values[rows]))
-        if arch == gguf.MODEL_ARCH.GEMMA and name.endswith("norm.weight"):
+        if arch in (gguf.MODEL_ARCH.GEMMA, gguf.MODEL_ARCH.GEMMA2) and name.endswith("norm.weight"):
             values = values + 1
         name = name.removeprefix("roberta.").removeprefix("bert.")
         if arch == gguf.MODEL_ARCH.LLAMA and ".q_proj." in name:

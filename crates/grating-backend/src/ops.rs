@@ -43,13 +43,15 @@ pub struct AttentionSpec {
     pub window: Option<usize>,
     /// Factor of the products of queries and keys, before the softmax.
     pub scale: f32,
+    /// What scaled products cannot go beyond: `cap * tanh(product / cap)` is in their place.
+    pub softcap: Option<f32>,
 }
 
 impl AttentionSpec {
     /// With the usual scale, `width ^ -0.5`.
     pub fn new(heads: usize, kv_heads: usize, width: usize, causal: bool) -> Self {
         let scale = (width as f32).powf(-0.5);
-        AttentionSpec { heads, kv_heads, width, causal, window: None, scale }
+        AttentionSpec { heads, kv_heads, width, causal, window: None, scale, softcap: None }
     }
 
     /// Only keys at most `rows` away are seen.
@@ -97,6 +99,9 @@ pub trait Ops: Backend {
         x: &Self::Tensor,
         map: Affine<'_, Self::Weight<'_>>,
     ) -> Result<Self::Tensor>;
+
+    /// `sum + x`, element by element: a residual connection around a block whose end is normalised.
+    fn add(&self, sum: Self::Tensor, x: &Self::Tensor) -> Result<Self::Tensor>;
 
     /// `factor * x`, element by element.
     fn scaled(&self, x: Self::Tensor, factor: f32) -> Result<Self::Tensor>;

@@ -49,7 +49,7 @@ fn of_sequence(
     spec: &AttentionSpec,
     first: usize,
 ) -> Result<Tensor> {
-    let AttentionSpec { heads, kv_heads, width: head_dim, causal, scale, .. } = *spec;
+    let AttentionSpec { heads, kv_heads, width: head_dim, causal, scale, softcap, .. } = *spec;
     let (queries, tokens) = (q.dim(0)?, k.dim(0)?);
     let group = heads / kv_heads;
     // [t, kv * d] -> [kv, t, d]
@@ -72,6 +72,9 @@ fn of_sequence(
             .contiguous()?
             .reshape((kv_heads, group * rows, head_dim))?;
         let mut scores = (q.matmul(&k.transpose(1, 2)?.contiguous()?)? * scale)?;
+        if let Some(cap) = softcap.map(f64::from) {
+            scores = ((scores / cap)?.tanh()? * cap)?;
+        }
         if causal || spec.window.is_some() {
             let mask = mask(spec, first + start, rows, seen, scores.device())?;
             scores = scores

@@ -205,6 +205,10 @@ impl Ops for CandleOps {
         run(|| sum + affine(x, &map)?)
     }
 
+    fn add(&self, sum: Tensor, x: &Tensor) -> Result<Tensor> {
+        run(|| sum + x)
+    }
+
     fn scaled(&self, x: Tensor, factor: f32) -> Result<Tensor> {
         run(|| x.affine(f64::from(factor), 0.0))
     }

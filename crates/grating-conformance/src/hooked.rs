@@ -133,6 +133,10 @@ impl<B: Ops> Ops for Hooked<B> {
         self.inner.linear_add(sum, x, map)
     }
 
+    fn add(&self, sum: Self::Tensor, x: &Self::Tensor) -> Result<Self::Tensor> {
+        self.inner.add(sum, x)
+    }
+
     fn scaled(&self, x: Self::Tensor, factor: f32) -> Result<Self::Tensor> {
         self.inner.scaled(x, factor)
     }

@@ -154,6 +154,8 @@ impl Work for Pointwise {
     fn run<B: Ops>(&self, ops: &B) -> Result<Vec<f32>> {
         let Pointwise { rows, columns } = *self;
         let mut all = download(ops, &ops.scaled(tensor(ops, 5, rows, columns)?, -0.375)?)?;
+        let sum = ops.add(tensor(ops, 3, rows, columns)?, &tensor(ops, 4, rows, columns)?)?;
+        all.extend(download(ops, &sum)?);
         for activation in [
             Activation::Silu,
             Activation::GeluErf,
@@ -367,21 +369,24 @@ pub fn rotary<B: Ops, R: Ops>(ours: &B, reference: &R) {
     });
 }
 
-/// Attention over ragged sequences, after a prefix where no token sees later ones, within a window or without one.
+/// Attention over ragged sequences, after a prefix where no token sees later ones, with a window, a scale and a cap or
+/// without.
 pub fn attention<B: Ops, R: Ops>(ours: &B, reference: &R) {
     // More than two panels of keys, so that a window leaves whole ones out.
     let lengths = prop::collection::vec(1..220usize, 1..5);
     let widths = (1..4usize, 1..4usize, 1..34usize);
     let flags =
         (any::<bool>(), any_rows(), prop::sample::select(vec![Scored::First, Scored::Last]));
-    let others = (prop::option::of(0.1..1.0f32), prop::option::of(0..90usize));
+    let cap = prop::option::of(0.5..9.0f32);
+    let others = (prop::option::of(0.1..1.0f32), prop::option::of(0..90usize), cap);
     let draws = (lengths, 0..20usize, widths, flags, others);
     each(draws, |(lengths, prefix, (group, kv_heads, width), (causal, rows, scored), others)| {
         let prefix = if causal { prefix } else { 0 };
-        let (scale, window) = others;
+        let (scale, window, softcap) = others;
         let mut spec = AttentionSpec::new(group * kv_heads, kv_heads, width, causal);
         spec.scale = scale.unwrap_or(spec.scale);
         spec.window = window;
+        spec.softcap = softcap;
         check(ours, reference, Attends { lengths, prefix, spec, rows, scored });
     });
 }

@@ -19,6 +19,30 @@ const STEP: u64 = 16 << 10;
 /// The last of the growing steps from there: a few of these models' layers.
 const FURTHEST: u64 = 1 << 20;
 
+/// A golden checkpoint of each family, and of each form of its own.
+const FAMILIES: [&str; 20] = [
+    "bert-gelu-f32",
+    "qwen3-tied-f32",
+    "qwen3-score-bf16",
+    "qwen2-bf16-sharded",
+    "llama-f32",
+    "xlm-roberta-f32",
+    "modernbert-f32",
+    "modernbert-mean-f32",
+    "electra-f32",
+    "roberta-f32",
+    "camembert-f32",
+    "distilbert-f32",
+    "gte-f32",
+    "minicpm-layerwise-f32",
+    "gemma-f32",
+    "deberta-v3-f32",
+    "deberta-v2-bf16",
+    "gemma2-f32",
+    "gemma2-score-f16",
+    "gemma2-lightweight-f32",
+];
+
 const QUERY: &str = "which window slides";
 const TEXTS: [&str; 7] = [
     "two layers of weights slide",
@@ -93,15 +117,7 @@ fn assert_near(found: &[f32], expected: &[f32], bound: f32, what: &str) {
 pub fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
     let windows =
         [WindowSize::Slots(1), WindowSize::Slots(2), WindowSize::Slots(3), WindowSize::All];
-    for case in [
-        "bert-gelu-f32",
-        "qwen3-tied-f32",
-        "qwen2-bf16-sharded",
-        "xlm-roberta-f32",
-        "llama-f32",
-        "modernbert-mean-f32",
-        "deberta-v3-f32",
-    ] {
+    for case in FAMILIES {
         let subject = Subject::new(case, backend);
         let [expected, again] = subject.scores(|_| ());
         assert_near(&again, &expected, 0.0, "the same request once more");
@@ -128,14 +144,7 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
     backend: &dyn Fn() -> B,
     bound: f32,
 ) {
-    for case in [
-        "qwen3-tied-f32",
-        "qwen3-score-bf16",
-        "bert-gelu-f32",
-        "xlm-roberta-f32",
-        "modernbert-mean-f32",
-        "deberta-v3-f32",
-    ] {
+    for case in FAMILIES {
         let subject = Subject::new(case, backend);
         let [expected, _] = subject.scores(|_| ());
         let (mut blocks, mut budget, mut step) = (Vec::new(), 1, STEP);
@@ -172,7 +181,7 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
 
 /// Pruning does what a replay of the full run's trace says, and ranks by the full model's own scores.
 pub fn pruning_is_what_a_replay_says<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
-    for case in ["bert-gelu-f32", "qwen3-tied-f32", "modernbert-mean-f32"] {
+    for case in FAMILIES {
         let subject = Subject::new(case, backend);
         let (engine, encodings) = subject.engine(|options| {
             options.settings.chunk_tokens = Some(60);

@@ -180,8 +180,8 @@ fn numbers(bytes: &[u8]) -> Cow<'_, [f32]> {
 fn per_token(widths: &Widths) -> usize {
     let Widths { hidden: h, intermediate: f, gated, heads, kv_heads, head_dim, .. } = *widths;
     let (q, kv) = (heads * head_dim, 2 * kv_heads * head_dim);
-    // Queries, keys and values with their input, then what attention makes of them.
-    let attention = h + 2 * q + kv;
+    // Queries, keys and values with their input, then what attention makes of them; or that and the output with its norm.
+    let attention = (h + 2 * q + kv).max(q + 2 * h);
     // Both halves of a gated feed-forward block or the one of a plain one, with their input, and the output; buffers
     // that are used again are up to half larger than what is in them.
     let wide = if gated { 3 * f } else { 2 * f };

@@ -50,6 +50,13 @@ impl Ops for CpuOps {
         Ok(sum)
     }
 
+    fn add(&self, mut sum: CpuTensor, x: &CpuTensor) -> Result<CpuTensor> {
+        self.clock.time(Operation::Activation, || {
+            sum.data.iter_mut().zip(x.as_slice()).for_each(|(sum, x)| *sum += x);
+        });
+        Ok(sum)
+    }
+
     fn scaled(&self, mut x: CpuTensor, factor: f32) -> Result<CpuTensor> {
         self.clock.time(Operation::Activation, || kernels::scale(&mut x.data, factor));
         Ok(x)
@@ -149,8 +156,7 @@ impl Ops for CpuOps {
         layout: &CpuLayout,
         rows: Rows,
     ) -> Result<CpuTensor> {
-        let AttentionSpec { heads, kv_heads, width, causal, window, scale, .. } = *spec;
-        let heads = Heads { queries: heads, keys: kv_heads, width, causal, window, scale };
+        let heads = heads_of(spec);
         let own = KeysValues { keys: &k.data, values: &v.data };
         let prefix = prefix.map(|(k, v)| KeysValues { keys: &k.data, values: &v.data });
         let mut out = self.scratch(q.rows, q.columns);
@@ -171,8 +177,7 @@ impl Ops for CpuOps {
         layout: &CpuLayout,
         rows: Rows,
     ) -> Result<CpuTensor> {
-        let AttentionSpec { heads, kv_heads, width, causal, window, scale, .. } = *spec;
-        let heads = Heads { queries: heads, keys: kv_heads, width, causal, window, scale };
+        let heads = heads_of(spec);
         let own = KeysValues { keys: &k.data, values: &v.data };
         let ByDistance { distances, keys, queries } = by_distance;
         let (keys, queries) = (keys.map(CpuTensor::as_slice), queries.map(CpuTensor::as_slice));
@@ -218,4 +223,9 @@ impl Ops for CpuOps {
         }
         Ok(out)
     }
+}
+
+fn heads_of(spec: &AttentionSpec) -> Heads {
+    let AttentionSpec { heads, kv_heads, width, causal, window, scale, softcap, .. } = *spec;
+    Heads { queries: heads, keys: kv_heads, width, causal, window, scale, softcap }
 }

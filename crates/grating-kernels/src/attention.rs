@@ -18,7 +18,7 @@ use rayon::prelude::*;
 pub use self::distance::ByDistance;
 use self::distance::{Scratch as DistanceScratch, Table};
 use self::product::{Left, PANEL, Panels, place, product};
-use self::softmax::softmax;
+use self::softmax::{softcap, softmax};
 use crate::simd::{Simd, dispatch};
 use crate::{Isa, Numbers};
 
@@ -37,13 +37,15 @@ pub struct Heads {
     pub window: Option<usize>,
     /// Factor of the products of queries and keys; `width ^ -0.5` as a rule.
     pub scale: f32,
+    /// What scaled products cannot go beyond: `cap * tanh(product / cap)` is in their place.
+    pub softcap: Option<f32>,
 }
 
 impl Heads {
     /// With the usual scale.
     pub fn new(queries: usize, keys: usize, width: usize, causal: bool) -> Self {
         let scale = (width as f32).powf(-0.5);
-        Heads { queries, keys, width, causal, window: None, scale }
+        Heads { queries, keys, width, causal, window: None, scale, softcap: None }
     }
 }
 
@@ -288,7 +290,7 @@ impl Task<'_> {
 
 #[inline(always)]
 fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
-    let Heads { queries: heads, keys: kv_heads, width, scale, .. } = task.heads;
+    let Heads { queries: heads, keys: kv_heads, width, .. } = task.heads;
     let group = heads / kv_heads;
     let keys = task.keys();
     let padded = keys.next_multiple_of(LANES);
@@ -332,6 +334,7 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
         for (row, scores) in scores.chunks_exact_mut(padded).enumerate() {
             let seen = task.seen(start + row / group);
             scores[all.start..seen.start].fill(0.0);
+            let scale = softcap::<V>(&mut scores[seen.clone()], task.heads);
             inverses.push(softmax::<V>(&mut scores[seen.clone()], scale));
             scores[seen.end..all.end].fill(0.0);
         }

@@ -8,6 +8,7 @@ mod deberta_v2;
 mod distilbert;
 mod electra;
 mod gemma;
+mod gemma2;
 mod gte;
 mod llama;
 mod llama_layers;
@@ -28,7 +29,7 @@ use crate::template::PairTemplate;
 use crate::tokenize::TokenizerClass;
 
 /// Every family, in the order in which messages list their architectures.
-const FAMILIES: [Family; 14] = [
+const FAMILIES: [Family; 16] = [
     Family(&qwen3::FAMILY),
     Family(&xlm_roberta::FAMILY),
     Family(&bert::FAMILY),
@@ -43,6 +44,8 @@ const FAMILIES: [Family; 14] = [
     Family(&minicpm::FAMILY),
     Family(&gemma::FAMILY),
     Family(&deberta_v2::FAMILY),
+    Family(&gemma2::FAMILY),
+    Family(&gemma2::LAYERWISE),
 ];
 
 /// A family of models that differ in sizes and weights only.

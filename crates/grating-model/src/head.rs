@@ -136,6 +136,8 @@ pub struct Head<'w, B: Ops> {
     scored: Scored,
     dense: Option<Dense<'w, B>>,
     output: Output<'w, B>,
+    /// What outputs cannot go beyond.
+    softcap: Option<f32>,
 }
 
 struct Dense<'w, B: Ops> {
@@ -181,7 +183,7 @@ impl<'w, B: Ops> Head<'w, B> {
             }
         };
         let norm = Norm::bind_optional(weights, spec.norm.as_ref())?;
-        Ok(Head { norm, scored, dense, output })
+        Ok(Head { norm, scored, dense, output, softcap: spec.softcap })
     }
 
     /// What the head reads of each sequence, from the hidden states of all of its tokens after any layer: the scored
@@ -225,7 +227,11 @@ impl<'w, B: Ops> Head<'w, B> {
     }
 
     /// The scores that [`crate::Model::outputs`] come to.
-    pub fn logits(&self, outputs: Vec<f32>) -> Vec<Logit> {
+    pub fn logits(&self, mut outputs: Vec<f32>) -> Vec<Logit> {
+        if let Some(cap) = self.softcap.map(f64::from) {
+            // In f64, in which functions of the platform differ too little to show.
+            outputs.iter_mut().for_each(|x| *x = (cap * (f64::from(*x) / cap).tanh()) as f32);
+        }
         match &self.output {
             Output::Answers(_, 2) => outputs.chunks_exact(2).map(|l| Logit(l[0] - l[1])).collect(),
             _ => outputs.into_iter().map(Logit).collect(),

@@ -4,7 +4,7 @@
 use grating_io::Checkpoint;
 
 use crate::config::ModelConfig;
-use crate::spec::{ModelSpec, NormKind};
+use crate::spec::{LayerSpec, ModelSpec, NormKind};
 
 /// Whether tensors go by llama.cpp's names; checkpoints of our own making keep the original ones.
 pub(crate) fn are_used(checkpoint: &Checkpoint) -> bool {
@@ -19,10 +19,10 @@ pub(crate) fn is_unused(name: &str) -> bool {
 /// Where the conversion changes weights: the rows of some families' queries and keys go by neighbours, the rows of the
 /// position table that no token has are gone, and norms that count from one do not.
 pub(crate) fn follow(spec: &mut ModelSpec, config: &ModelConfig) {
-    let norms = spec
-        .layers
-        .iter_mut()
-        .flat_map(|layer| layer.attention.before.iter_mut().chain(&mut layer.feed_forward.before));
+    let norms = spec.layers.iter_mut().flat_map(|LayerSpec { attention, feed_forward }| {
+        let of_attention = attention.before.iter_mut().chain(&mut attention.added);
+        of_attention.chain(&mut feed_forward.before).chain(&mut feed_forward.added)
+    });
     for norm in norms.chain(&mut spec.head.norm) {
         // One is added there.
         if norm.kind == NormKind::RmsFromOne {

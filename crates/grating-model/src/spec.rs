@@ -70,7 +70,7 @@ pub(crate) struct LayerSpec {
     pub(crate) feed_forward: FeedForwardSpec,
 }
 
-/// `after(x + output(attention(before(x))))`; a norm that is not there is the identity.
+/// `after(x + added(output(attention(before(x)))))`; a norm that is not there is the identity.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct AttentionBlockSpec {
     pub(crate) before: Option<NormSpec>,
@@ -83,6 +83,7 @@ pub(crate) struct AttentionBlockSpec {
     pub(crate) attention: AttentionSpec,
     pub(crate) distance: Option<DistanceSpec>,
     pub(crate) output: LinearSpec,
+    pub(crate) added: Option<NormSpec>,
     pub(crate) after: Option<NormSpec>,
 }
 
@@ -111,7 +112,7 @@ pub(crate) struct Rotary {
     pub(crate) neighbours: bool,
 }
 
-/// `after(x + down(wide(before(x))))`, where `wide(x)` is `activation(gate(x)) * up(x)`, or `activation(up(x))` without a
+/// `after(x + added(down(wide(before(x)))))`, where `wide(x)` is `activation(gate(x)) * up(x)`, or `activation(up(x))` without a
 /// gate.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct FeedForwardSpec {
@@ -120,6 +121,7 @@ pub(crate) struct FeedForwardSpec {
     pub(crate) up: LinearSpec,
     pub(crate) activation: Activation,
     pub(crate) down: LinearSpec,
+    pub(crate) added: Option<NormSpec>,
     pub(crate) after: Option<NormSpec>,
 }
 
@@ -130,6 +132,8 @@ pub(crate) struct HeadSpec {
     pub(crate) norm: Option<NormSpec>,
     pub(crate) dense: Option<DenseSpec>,
     pub(crate) output: OutputSpec,
+    /// What outputs cannot go beyond: `cap * tanh(output / cap)` is in their place.
+    pub(crate) softcap: Option<f32>,
 }
 
 /// `norm(activation(linear(x)))`
@@ -341,7 +345,8 @@ impl AttentionBlockSpec {
     /// Its tensors, in the order in which they are read.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &TensorSpec> {
         let maps = [&self.query, &self.key, &self.value, &self.output];
-        let norms = self.before.iter().chain(self.head_norms.iter().flatten()).chain(&self.after);
+        let norms = self.before.iter().chain(self.head_norms.iter().flatten());
+        let norms = norms.chain(&self.added).chain(&self.after);
         let distance = self.distance.iter();
         let distance = distance.flat_map(|distance| distance.keys.iter().chain(&distance.queries));
         let distance = distance.filter_map(|map| match map {
@@ -357,7 +362,7 @@ impl FeedForwardSpec {
     /// Its tensors, in the order in which they are read.
     pub(crate) fn tensors(&self) -> impl Iterator<Item = &TensorSpec> {
         let maps = self.gate.iter().chain([&self.up, &self.down]);
-        let norms = self.before.iter().chain(&self.after);
+        let norms = self.before.iter().chain(&self.added).chain(&self.after);
         maps.flat_map(LinearSpec::tensors).chain(norms.flat_map(NormSpec::tensors))
     }
 }

@@ -157,27 +157,36 @@ impl Template {
         })
     }
 
-    /// The prompt of bge-reranker-v2-gemma and bge-reranker-v2-minicpm-layerwise (`compute_score` of FlagEmbedding, which
-    /// tokenizes its parts one by one); what it calls the prompt is the instruction here. `start` is the token that
-    /// begins a text.
+    /// The prompt of bge-reranker-v2-gemma and bge-reranker-v2-minicpm-layerwise; `start` is the token that begins a text.
     pub fn bge_reranker_v2(start: &str) -> Self {
+        Self::bge_reranker(
+            start,
+            "Given a query A and a passage B, determine whether the passage contains an answer to the query by providing \
+             a prediction of either 'Yes' or 'No'.",
+        )
+    }
+
+    /// `compute_score` of FlagEmbedding, which tokenizes the parts one by one; what it calls the prompt is the instruction
+    /// here.
+    fn bge_reranker(start: &str, instruction: &str) -> Self {
         let body = ["A: {query}", "\n", "B: {document}", "\n", "{instruction}"];
         Template::YesNo(YesNoTemplate {
             prefix: start.into(),
             body: Words::Several(body.map(String::from).to_vec()),
             suffix: String::new(),
-            default_instruction:
-                "Given a query A and a passage B, determine whether the passage contains an answer \
-                                  to the query by providing a prediction of either 'Yes' or 'No'."
-                    .into(),
+            default_instruction: instruction.into(),
             yes: "Yes".into(),
             no: None,
         })
     }
 
     /// Names of built-in templates, as a `grating.json` may give one.
-    pub const NAMES: [&str; 3] =
-        ["qwen3-reranker", "bge-reranker-v2-gemma", "bge-reranker-v2-minicpm-layerwise"];
+    pub const NAMES: [&str; 4] = [
+        "qwen3-reranker",
+        "bge-reranker-v2-gemma",
+        "bge-reranker-v2-minicpm-layerwise",
+        "bge-reranker-v2.5-gemma2-lightweight",
+    ];
 
     /// The built-in template of this name.
     pub fn named(name: &str) -> Option<Self> {
@@ -185,6 +194,10 @@ impl Template {
             "qwen3-reranker" => Some(Template::qwen3_reranker()),
             "bge-reranker-v2-gemma" => Some(Template::bge_reranker_v2("<bos>")),
             "bge-reranker-v2-minicpm-layerwise" => Some(Template::bge_reranker_v2("<s>")),
+            "bge-reranker-v2.5-gemma2-lightweight" => Some(Template::bge_reranker(
+                "<bos>",
+                "Predict whether passage B contains an answer to query A.",
+            )),
             _ => None,
         }
     }

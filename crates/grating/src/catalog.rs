@@ -12,11 +12,11 @@ pub struct PublishedModel {
     pub family: &'static str,
     /// About how many.
     pub parameters: &'static str,
-    /// As its card has it.
+    /// As its card has it; "unknown here" where that was not at hand.
     pub licence: &'static str,
     /// Most tokens of query and text where nobody sets another limit.
     pub tokens: usize,
-    /// That it was made for.
+    /// That it was made for; "unknown here" where its card was not at hand.
     pub languages: &'static str,
     /// Checkpoints of its shape that tests hold against transformers.
     pub goldens: &'static [&'static str],
@@ -41,9 +41,20 @@ const PUBLISHED: &[PublishedModel] = &[
     Row { names: &["mxbai-v1-xsmall"], id: "mixedbread-ai/mxbai-rerank-xsmall-v1", family: "DeBERTa-v2", parameters: "71 M", licence: "Apache-2.0", tokens: 512, languages: "English", goldens: &["deberta-v3-f32"] },
     Row { names: &["mxbai-v1", "mxbai-v1-base"], id: "mixedbread-ai/mxbai-rerank-base-v1", family: "DeBERTa-v2", parameters: "184 M", licence: "Apache-2.0", tokens: 512, languages: "English", goldens: &["deberta-v3-f32"] },
     Row { names: &["mxbai-v1-large"], id: "mixedbread-ai/mxbai-rerank-large-v1", family: "DeBERTa-v2", parameters: "435 M", licence: "Apache-2.0", tokens: 512, languages: "English", goldens: &["deberta-v3-f32"] },
-    Row { names: &["qwen3-0.6b"], id: "Qwen/Qwen3-Reranker-0.6B", family: "Qwen3", parameters: "596 M", licence: "Apache-2.0", tokens: 8192, languages: "100 and more", goldens: &["qwen3-tied-f32"] },
-    Row { names: &["qwen3-4b"], id: "Qwen/Qwen3-Reranker-4B", family: "Qwen3", parameters: "4.0 B", licence: "Apache-2.0", tokens: 8192, languages: "100 and more", goldens: &["qwen3-tied-f32"] },
-    Row { names: &["qwen3-8b"], id: "Qwen/Qwen3-Reranker-8B", family: "Qwen3", parameters: "8.2 B", licence: "Apache-2.0", tokens: 8192, languages: "100 and more", goldens: &["qwen3-untied-bf16-sharded"] },
+    Row { names: &["qwen3-0.6b", "qwen3-reranker-0.6b"], id: "Qwen/Qwen3-Reranker-0.6B", family: "Qwen3", parameters: "596 M", licence: "Apache-2.0", tokens: 8192, languages: "100 and more", goldens: &["qwen3-tied-f32"] },
+    Row { names: &["qwen3-4b", "qwen3-reranker-4b"], id: "Qwen/Qwen3-Reranker-4B", family: "Qwen3", parameters: "4.0 B", licence: "Apache-2.0", tokens: 8192, languages: "100 and more", goldens: &["qwen3-tied-f32"] },
+    Row { names: &["qwen3-8b", "qwen3-reranker-8b"], id: "Qwen/Qwen3-Reranker-8B", family: "Qwen3", parameters: "8.2 B", licence: "Apache-2.0", tokens: 8192, languages: "100 and more", goldens: &["qwen3-untied-bf16-sharded"] },
+    Row { names: &["zerank-1-small"], id: "zeroentropy/zerank-1-small", family: "Qwen3", parameters: "1.7 B", licence: "Apache-2.0", tokens: 8192, languages: "English", goldens: &["qwen3-tied-f32"] },
+    Row { names: &["zerank-1"], id: "zeroentropy/zerank-1", family: "Qwen3", parameters: "4 B", licence: "CC-BY-NC-4.0", tokens: 8192, languages: "English", goldens: &["qwen3-tied-f32"] },
+    Row { names: &["zerank", "zerank-2"], id: "zeroentropy/zerank-2", family: "Qwen3", parameters: "4 B", licence: "CC-BY-NC-4.0", tokens: 8192, languages: "unknown here", goldens: &["qwen3-tied-f32"] },
+    Row { names: &["ctxl-1b", "ctxl-rerank-v2-1b"], id: "ContextualAI/ctxl-rerank-v2-instruct-multilingual-1b", family: "Qwen3", parameters: "1 B", licence: "CC-BY-NC-SA-4.0", tokens: 8192, languages: "100 and more", goldens: &["qwen3-tied-f32"] },
+    Row { names: &["ctxl-2b", "ctxl-rerank-v2-2b"], id: "ContextualAI/ctxl-rerank-v2-instruct-multilingual-2b", family: "Qwen3", parameters: "2 B", licence: "unknown here", tokens: 8192, languages: "100 and more", goldens: &["qwen3-tied-f32"] },
+    Row { names: &["ctxl-6b", "ctxl-rerank-v2-6b"], id: "ContextualAI/ctxl-rerank-v2-instruct-multilingual-6b", family: "Qwen3", parameters: "6 B", licence: "unknown here", tokens: 8192, languages: "100 and more", goldens: &["qwen3-tied-f32"] },
+    Row { names: &["mxbai", "mxbai-v2-base", "mxbai-rerank-base-v2"], id: "mixedbread-ai/mxbai-rerank-base-v2", family: "Qwen2", parameters: "494 M", licence: "Apache-2.0", tokens: 8192, languages: "100 and more", goldens: &["qwen2-f32"] },
+    Row { names: &["mxbai-v2-large", "mxbai-rerank-large-v2"], id: "mixedbread-ai/mxbai-rerank-large-v2", family: "Qwen2", parameters: "1.5 B", licence: "Apache-2.0", tokens: 8192, languages: "100 and more", goldens: &["qwen2-f32"] },
+    Row { names: &["bge-gemma", "bge-reranker-v2-gemma"], id: "BAAI/bge-reranker-v2-gemma", family: "Gemma", parameters: "2.5 B", licence: "unknown here", tokens: 8192, languages: "multilingual", goldens: &["gemma-f32"] },
+    Row { names: &["bge-minicpm", "bge-reranker-v2-minicpm-layerwise"], id: "BAAI/bge-reranker-v2-minicpm-layerwise", family: "MiniCPM", parameters: "2.7 B", licence: "unknown here", tokens: 2048, languages: "multilingual", goldens: &["minicpm-layerwise-f32"] },
+    Row { names: &["bge-gemma2", "bge-reranker-v2.5-gemma2-lightweight"], id: "BAAI/bge-reranker-v2.5-gemma2-lightweight", family: "Gemma 2 layerwise", parameters: "9 B", licence: "Gemma", tokens: 8192, languages: "multilingual", goldens: &["gemma2-lightweight-f32"] },
 ];
 
 /// Published rerankers that go by short names.

@@ -240,3 +240,34 @@ fn a_plan_that_cannot_be_names_the_option_and_the_budget() {
     fails_with(["--memory-budget", "1KiB"], &["a budget of 1 KiB is too small"]);
     fails_with(["--memory-budget", "7"], &["a budget of 7 bytes is too small"]);
 }
+
+#[test]
+fn a_cutoff_takes_the_references_score_of_that_layers_own_head() {
+    let layerwise = [
+        ("minicpm-layerwise-f32", 4, "one of 3, 4, 5, 6"),
+        ("gemma2-lightweight-f32", 2, "one of 2, 4, 6"),
+    ];
+    for (case, layers, heads) in layerwise {
+        let model = golden(case);
+        let file = std::fs::read(model.join("golden.json")).unwrap();
+        let pair = serde_json::from_slice::<Value>(&file).unwrap()["pairs"][0].take();
+        let (query, text) = (pair["query"].as_str().unwrap(), pair["document"].as_str().unwrap());
+        let limit = pair["max_tokens"].to_string();
+        let rerank = ["rerank", "-m", model.to_str().unwrap(), "-q", query, "--max-length", &limit];
+        let cut = |layers: &str| {
+            let all = [&rerank[..], &["--raw-scores", "--cutoff-layers", layers]].concat();
+            let (out, _) = said(&all, text.as_bytes());
+            out.split('\t').next().unwrap().parse::<f64>().unwrap()
+        };
+        for layers in [layers, 6] {
+            let expected = pair["logits_after_layer"][layers - 1].as_f64().unwrap();
+            let found = cut(&layers.to_string());
+            // The command prints four decimals.
+            assert!((found - expected).abs() < 2e-4, "{case} {layers}: {found} for {expected}");
+        }
+        fails(&[&rerank[..], &["--cutoff-layers", "1"]].concat(), b"a\n", 1, &[heads]);
+    }
+    let model = golden("qwen3-tied-f32");
+    let rerank = ["rerank", "-m", model.to_str().unwrap(), "-q", "window", "--cutoff-layers", "2"];
+    fails(&rerank, b"a\n", 1, &["the only head"]);
+}

@@ -1,7 +1,25 @@
 //! Softmax of one row of scores.
 
+use super::Heads;
 use crate::math;
 use crate::simd::Simd;
+
+/// Caps products of queries and keys where they lie, if the heads have a cap; returns the factor that is left for
+/// [`softmax`].
+#[inline(always)]
+pub(super) fn softcap<V: Simd>(x: &mut [f32], heads: Heads) -> f32 {
+    let Some(cap) = heads.softcap else { return heads.scale };
+    let factor = V::splat(heads.scale / cap);
+    let mut vectors = x.chunks_exact_mut(V::LANES);
+    for x in &mut vectors {
+        math::tanh(V::load(x).mul(factor)).store(x);
+    }
+    let remainder = vectors.into_remainder();
+    if !remainder.is_empty() {
+        math::tanh(V::load_part(remainder, 0.0).mul(factor)).store_part(remainder);
+    }
+    cap
+}
 
 /// `e ^ (scale * (x - max x))` where `x` lies; returns one divided by the sum.
 #[inline(always)]

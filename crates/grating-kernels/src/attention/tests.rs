@@ -4,11 +4,17 @@ use super::*;
 use crate::test_numbers::numbers;
 
 /// One query of one head, in f64.
-fn expected(q: &[f32], keys: &[&[f32]], values: &[&[f32]], width: usize) -> Vec<f64> {
+fn expected(q: &[f32], keys: &[&[f32]], values: &[&[f32]], heads: Heads) -> Vec<f64> {
+    let Heads { width, softcap, .. } = heads;
     let dot = |k: &&[f32]| -> f64 {
         q.iter().zip(k.iter()).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
     };
-    let scores: Vec<f64> = keys.iter().map(|k| dot(k) / (width as f64).sqrt()).collect();
+    let capped = |score: f64| match softcap {
+        Some(cap) => f64::from(cap) * (score / f64::from(cap)).tanh(),
+        None => score,
+    };
+    let score = |k| capped(dot(k) / (width as f64).sqrt());
+    let scores: Vec<f64> = keys.iter().map(score).collect();
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = scores.iter().map(|s| (s - largest).exp()).collect();
     let total: f64 = weights.iter().sum();
@@ -17,21 +23,26 @@ fn expected(q: &[f32], keys: &[&[f32]], values: &[&[f32]], width: usize) -> Vec<
         .collect()
 }
 
-/// Query heads, key heads, width, causal, window.
-const SHAPES: [(usize, usize, usize, bool, Option<usize>); 8] = [
-    (1, 1, 5, false, None),
-    (4, 2, 16, true, None),
-    (3, 3, 32, false, None),
-    (14, 2, 64, true, None),
-    (8, 1, 24, true, None),
-    (2, 2, 12, false, Some(4)),
-    (4, 2, 8, true, Some(20)),
-    (3, 3, 16, false, Some(0)),
+/// Query heads, key heads, width, causal, window, cap.
+type Shape = (usize, usize, usize, bool, Option<usize>, Option<f32>);
+
+const SHAPES: [Shape; 10] = [
+    (1, 1, 5, false, None, None),
+    (4, 2, 16, true, None, None),
+    (3, 3, 32, false, None, None),
+    (14, 2, 64, true, None, None),
+    (8, 1, 24, true, None, None),
+    (2, 2, 12, false, Some(4), None),
+    (4, 2, 8, true, Some(20), None),
+    (3, 3, 16, false, Some(0), None),
+    (4, 2, 32, true, None, Some(0.75)),
+    (3, 3, 9, false, Some(7), Some(2.0)),
 ];
 
 fn shapes() -> impl Iterator<Item = Heads> {
-    SHAPES.into_iter().map(|(queries, keys, width, causal, window)| Heads {
+    SHAPES.into_iter().map(|(queries, keys, width, causal, window, softcap)| Heads {
         window,
+        softcap,
         ..Heads::new(queries, keys, width, causal)
     })
 }
@@ -81,7 +92,7 @@ fn agrees_with_the_formula_on_every_instruction_set() {
                     let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
                     let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
                     let at = row * columns + head * heads.width;
-                    let e = expected(&q[at..at + heads.width], &keys, &values, heads.width);
+                    let e = expected(&q[at..at + heads.width], &keys, &values, heads);
                     for (found, e) in out[at..].iter().zip(e) {
                         assert!(
                             (f64::from(*found) - e).abs() < 5e-6,

@@ -145,6 +145,23 @@ impl Raw {
         }
     }
 
+    /// A field of the family's own that is `default` where it is absent, and none where it is null.
+    pub(crate) fn own_or_null<T: DeserializeOwned>(
+        &self,
+        name: &'static str,
+        default: T,
+    ) -> Result<Option<T>> {
+        if self.own.contains_key(name) { self.own(name) } else { Ok(Some(default)) }
+    }
+
+    /// A number above 0 that a field of the family's own has.
+    pub(crate) fn positive(&self, name: &'static str, default: f64) -> Result<f64> {
+        match self.own::<f64>(name)?.unwrap_or(default) {
+            x if x.is_finite() && x > 0.0 => Ok(x),
+            x => Err(field(name, "a number above 0", x)),
+        }
+    }
+
     /// `hidden_act`.
     pub(crate) fn activation(&self, default: &str) -> Result<Activation> {
         self.activation_of("hidden_act", default)

@@ -156,6 +156,7 @@ impl Line {
                 attention: AttentionSpec::new(heads, heads, head_dim, false),
                 distance: None,
                 output: linear(output, "attn_output", [h, h]),
+                added: None,
                 after: after(attention_norm, "attn_output_norm"),
             },
             feed_forward: FeedForwardSpec {
@@ -164,6 +165,7 @@ impl Line {
                 up: linear(up, "ffn_up", [f, h]),
                 activation: self.activation,
                 down: linear(down, "ffn_down", [h, f]),
+                added: None,
                 after: after(norm, "layer_output_norm"),
             },
         }
@@ -193,6 +195,7 @@ pub(super) fn spec(raw: &Raw, config: &ModelConfig, line: &Line) -> Result<Model
                 norm: None,
             }),
             output: OutputSpec::Label(names.linear(line.head.label, "cls.output", [1, h], true)),
+            softcap: None,
         },
         scored: Scored::First,
         never_last: None,

@@ -53,6 +53,6 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
     Ok(spec)
 }
 
-fn from_one(norm: &mut NormSpec) {
+pub(super) fn from_one(norm: &mut NormSpec) {
     norm.kind = NormKind::RmsFromOne;
 }

@@ -93,6 +93,7 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
                 norm: None,
             }),
             output: OutputSpec::Label(bare.linear("classifier", "", [1, h], true)),
+            softcap: None,
         },
         scored: Scored::First,
         never_last: None,
@@ -114,6 +115,7 @@ fn layer(config: &ModelConfig, names: &Names, activation: Activation, eps: f32) 
             attention: AttentionSpec::new(heads, heads, head_dim, false),
             distance: None,
             output: names.linear("attention.o_proj", "", [h, h], true),
+            added: None,
             after: Some(names.layer_norm("attn_ln", "", h, eps)),
         },
         feed_forward: FeedForwardSpec {
@@ -122,6 +124,7 @@ fn layer(config: &ModelConfig, names: &Names, activation: Activation, eps: f32) 
             up: wide.rows(0..f),
             activation,
             down: names.linear("mlp.down_proj", "", [h, f], true),
+            added: None,
             after: Some(names.layer_norm("mlp_ln", "", h, eps)),
         },
     }

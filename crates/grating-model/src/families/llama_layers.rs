@@ -60,6 +60,7 @@ pub(super) fn spec(raw: &Raw, config: &ModelConfig, variant: Variant) -> Result<
             norm: Some(names.rms_norm("model.norm", "output_norm", h, eps)),
             dense: None,
             output,
+            softcap: None,
         },
         scored: Scored::Last,
         never_last,
@@ -89,6 +90,7 @@ fn attention(
         attention: AttentionSpec::new(heads, kv_heads, head_dim, true),
         distance: None,
         output: names.linear("self_attn.o_proj", "attn_output", [h, q], output_bias),
+        added: None,
         after: None,
     }
 }
@@ -107,6 +109,7 @@ fn feed_forward(
         up: names.linear("mlp.up_proj", "ffn_up", [f, h], bias),
         activation,
         down: names.linear("mlp.down_proj", "ffn_down", [h, f], bias),
+        added: None,
         after: None,
     }
 }

@@ -46,16 +46,16 @@ impl Own {
         if raw.own("head_multi")? == Some(false) {
             return Err(field("head_multi", "true (a head for each layer)", false));
         }
-        let number = |name| match raw.own::<f64>(name)?.unwrap_or(1.0) {
-            x if x.is_finite() && x > 0.0 => Ok(x),
-            x => Err(field(name, "a number above 0", x)),
-        };
         let start = raw.own::<usize>("start_layer")?.unwrap_or(8);
         if start > config.layers {
             return Err(field("start_layer", format!("at most {} layers", config.layers), start));
         }
-        let residual = number("scale_depth")? / (config.layers as f64).sqrt();
-        Ok(Own { scale_emb: number("scale_emb")? as f32, residual: residual as f32, start })
+        let residual = raw.positive("scale_depth", 1.0)? / (config.layers as f64).sqrt();
+        Ok(Own {
+            scale_emb: raw.positive("scale_emb", 1.0)? as f32,
+            residual: residual as f32,
+            start,
+        })
     }
 }
 

@@ -166,6 +166,7 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
                 norm: Some(norm("head.norm")),
             }),
             output: OutputSpec::Label(names.linear("classifier", "", [1, h], true)),
+            softcap: None,
         },
         scored: own.pooling,
         never_last: None,
@@ -203,6 +204,7 @@ impl Own {
                 attention,
                 distance: None,
                 output: names.linear("attn.Wo", "", [h, h], self.attention_bias),
+                added: None,
                 after: None,
             },
             feed_forward: FeedForwardSpec {
@@ -211,6 +213,7 @@ impl Own {
                 up: wide.rows(f..2 * f),
                 activation: self.activation,
                 down: names.linear("mlp.Wo", "", [h, f], self.feed_forward_bias),
+                added: None,
                 after: None,
             },
         }

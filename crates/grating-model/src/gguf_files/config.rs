@@ -22,9 +22,13 @@ pub(super) fn write(files: &GgufFiles<'_>) -> Result<Vec<u8>> {
         "qwen2" => decoder(files, "Qwen2", &mut config)?,
         "llama" => decoder(files, "Llama", &mut config)?,
         "gemma" => decoder(files, "Gemma", &mut config)?,
+        "gemma2" => {
+            decoder(files, "Gemma2", &mut config)?;
+            gemma2(files, &mut config)?;
+        }
         other => {
             let problem =
-                format!("is `{other}`, supported are bert, gemma, llama, qwen2 and qwen3");
+                format!("is `{other}`, supported are bert, gemma, gemma2, llama, qwen2 and qwen3");
             return Err(unusable("general.architecture", problem));
         }
     }
@@ -121,6 +125,30 @@ fn decoder(files: &GgufFiles<'_>, family: &str, config: &mut Map<String, Value>)
     if let Some(scaling) = rope_scaling(files, theta)? {
         config.insert("rope_scaling".into(), scaling);
     }
+    Ok(())
+}
+
+/// What llama.cpp takes where a key is missing (`llama-model.cpp`) is also transformers' default. The scale is stored nowhere:
+/// of the largest model, which has so many layers, it goes by the width that is each query head's share.
+fn gemma2(files: &GgufFiles<'_>, config: &mut Map<String, Value>) -> Result<()> {
+    const LARGEST: u64 = 46;
+    for name in ["attn_logit_softcapping", "final_logit_softcapping"] {
+        if let Some(value) = files.float(&files.key(name))? {
+            config.insert(name.into(), json!(value));
+        }
+    }
+    if let Some(window) = files.number(&files.key("attention.sliding_window"))? {
+        config.insert("sliding_window".into(), json!(window));
+    }
+    let size = |name: &str| config.get(name).and_then(Value::as_u64);
+    let scale = match (size("num_hidden_layers"), size("head_dim")) {
+        (Some(LARGEST), _) | (_, None) => {
+            let heads = size("num_attention_heads").unwrap_or(1).max(1);
+            size("hidden_size").unwrap_or(1) / heads
+        }
+        (_, Some(width)) => width,
+    };
+    config.insert("query_pre_attn_scalar".into(), json!(scale));
     Ok(())
 }
 

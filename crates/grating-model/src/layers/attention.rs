@@ -22,6 +22,8 @@ pub struct Attention<'w, B: Ops> {
     attention: AttentionSpec,
     distance: Option<Distance<'w, B>>,
     output: Linear<'w, B>,
+    /// Of what the block adds.
+    added: Option<Norm<'w, B>>,
     after: Option<Norm<'w, B>>,
 }
 
@@ -44,6 +46,7 @@ impl<'w, B: Ops> Attention<'w, B> {
             attention: spec.attention,
             distance,
             output: Linear::bind(weights, &spec.output)?,
+            added: Norm::bind_optional(weights, spec.added.as_ref())?,
             after: Norm::bind_optional(weights, spec.after.as_ref())?,
         })
     }
@@ -150,7 +153,7 @@ impl<'w, B: Ops> Attention<'w, B> {
                 ops.attention_by_distance(q, own.tensors(), by, spec, layout, rows)?
             }
         }; // as q
-        let x = self.output.forward_add(ops, x, attended)?; // as x
+        let x = self.output.forward_add(ops, x, attended, self.added.as_ref())?; // as x
         Norm::of_optional(self.after.as_ref(), ops, x)
     }
 }

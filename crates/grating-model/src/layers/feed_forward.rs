@@ -15,6 +15,8 @@ pub struct FeedForward<'w, B: Ops> {
     up: Linear<'w, B>,
     activation: Activation,
     down: Linear<'w, B>,
+    /// Of what the block adds.
+    added: Option<Norm<'w, B>>,
     after: Option<Norm<'w, B>>,
 }
 
@@ -27,6 +29,7 @@ impl<'w, B: Ops> FeedForward<'w, B> {
             up: Linear::bind(weights, &spec.up)?,
             activation: spec.activation,
             down: Linear::bind(weights, &spec.down)?,
+            added: Norm::bind_optional(weights, spec.added.as_ref())?,
             after: Norm::bind_optional(weights, spec.after.as_ref())?,
         })
     }
@@ -36,7 +39,7 @@ impl<'w, B: Ops> FeedForward<'w, B> {
         let normed = self.before.as_ref().map(|norm| norm.of(ops, &x)).transpose()?; // [t, h]
         let wide = self.wide(ops, normed.as_ref().unwrap_or(&x))?; // [t, f]
         drop(normed);
-        let x = self.down.forward_add(ops, x, wide)?; // [t, h]
+        let x = self.down.forward_add(ops, x, wide, self.added.as_ref())?; // [t, h]
         Norm::of_optional(self.after.as_ref(), ops, x)
     }
 

@@ -2,6 +2,7 @@
 
 use grating_backend::{Affine, Ops};
 
+use super::norm::Norm;
 use crate::error::Result;
 use crate::spec::LinearSpec;
 use crate::weights::LayerWeights;
@@ -37,12 +38,21 @@ impl<'w, B: Ops> Linear<'w, B> {
         Ok(y)
     }
 
-    /// `sum + factor * self(x)`, `sum` `[t, out]`, `x` `[t, in]`
-    pub(crate) fn forward_add(&self, ops: &B, sum: B::Tensor, x: B::Tensor) -> Result<B::Tensor> {
+    /// `sum + added(factor * self(x))`, `sum` `[t, out]`, `x` `[t, in]`; a norm that is not there is the identity.
+    pub(crate) fn forward_add(
+        &self,
+        ops: &B,
+        sum: B::Tensor,
+        x: B::Tensor,
+        added: Option<&Norm<'w, B>>,
+    ) -> Result<B::Tensor> {
         let x = match self.factor {
             Some(factor) => ops.scaled(x, factor)?,
             None => x,
         };
-        Ok(ops.linear_add(sum, &x, self.map())?)
+        let Some(added) = added else { return Ok(ops.linear_add(sum, &x, self.map())?) };
+        let y = self.forward(ops, &x)?; // [t, out]
+        drop(x);
+        Ok(ops.add(sum, &added.of_owned(ops, y)?)?)
     }
 }

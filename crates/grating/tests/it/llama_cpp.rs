@@ -38,8 +38,8 @@ fn alone(case: &str) -> tempfile::TempDir {
     folder
 }
 
-const CASES: [&str; 5] =
-    ["llama-f32", "gemma-f32", "qwen3-tied-f32", "xlm-roberta-f32", "bert-gelu-f32"];
+const CASES: [&str; 6] =
+    ["llama-f32", "gemma-f32", "gemma2-f32", "qwen3-tied-f32", "xlm-roberta-f32", "bert-gelu-f32"];
 
 /// Largest difference from the reference, as a part of its scores (at least 1).
 fn error(case: &str, model: &Path) -> f32 {
