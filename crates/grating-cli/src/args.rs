@@ -211,8 +211,8 @@ pub(crate) struct EngineArgs {
     /// In which type products are taken: `full` f32, `exact` the weights' own type, `fast` 8-bit integers.
     #[arg(long, value_name = "full|exact|fast", default_value = "exact")]
     pub(crate) precision: Precision,
-    /// Instructions to compute with: native (the fastest that the processor has), portable, avx2, avx512, avx512vnni
-    /// or avx512bf16.
+    /// Instructions to compute with: native (the fastest that the processor has), portable, avx2, avxvnni, avx512,
+    /// avx512vnni or avx512bf16.
     #[arg(long, value_name = "NAME", env = "GRATING_ISA", value_parser = Isa::from_name)]
     pub(crate) isa: Option<Isa>,
     /// Threads that compute; by default one for each core.

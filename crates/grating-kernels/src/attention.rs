@@ -302,11 +302,14 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
     let Scratch { queries, keys: transposed, values, scores, inverses, out, distance } = scratch;
     let (transposed, values) = (transposed.as_slice(), values.as_slice());
     let right = Panels { depth: width, columns: padded, elements: transposed };
-    let seen_rows = task.distance.map(|table| {
+    // No closures around products here and below: they are compiled without the instruction set, and every operation in
+    // them becomes a call.
+    let mut seen_rows = None;
+    if let Some(table) = task.distance {
         let rows = table.rows(task.first..task.first + positions, keys);
         distance.gather::<V>(table, task.head, rows.clone(), right);
-        rows
-    });
+        seen_rows = Some(rows);
+    }
     for start in (0..positions).step_by(block) {
         let end = (start + block).min(positions);
         let rows = (end - start) * group;

@@ -11,6 +11,9 @@ pub enum Isa {
     Portable,
     /// x86-64: AVX2, FMA, F16C.
     Avx2,
+    /// [`Isa::Avx2`] and VNNI in 256 bits: int8 dot products, in the encoding of AVX-VNNI or, where a
+    /// processor lacks that, in the one of AVX-512 VNNI and VL.
+    AvxVnni,
     /// x86-64: AVX-512 F, BW, VL, DQ.
     Avx512,
     /// [`Isa::Avx512`] and VNNI: int8 dot products.
@@ -25,7 +28,7 @@ pub enum Isa {
 pub enum IsaError {
     /// The name is none of ours.
     #[error(
-        "{name:?} is no instruction set: use one of native, portable, avx2, avx512, avx512vnni, avx512bf16"
+        "{name:?} is no instruction set: use one of native, portable, avx2, avxvnni, avx512, avx512vnni, avx512bf16"
     )]
     Unknown {
         /// What was asked for.
@@ -42,8 +45,14 @@ pub enum IsaError {
 }
 
 impl Isa {
-    const ALL: [Self; 5] =
-        [Self::Portable, Self::Avx2, Self::Avx512, Self::Avx512Vnni, Self::Avx512Bf16];
+    const ALL: [Self; 6] = [
+        Self::Portable,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Avx512Vnni,
+        Self::Avx512Bf16,
+    ];
 
     /// The fastest of what this machine has: the last of [`Isa::supported`], save that
     /// [`Isa::Avx512Bf16`] is taken on AMD processors only. Those of Intel take twice as long for
@@ -90,6 +99,10 @@ impl Isa {
         match self {
             Self::Portable => true,
             Self::Avx2 => has!("avx2") && has!("fma") && has!("f16c"),
+            Self::AvxVnni => {
+                Self::Avx2.is_supported()
+                    && (has!("avxvnni") || has!("avx512vnni") && has!("avx512vl"))
+            }
             Self::Avx512 => {
                 Self::Avx2.is_supported()
                     && has!("avx512f")
@@ -112,6 +125,7 @@ impl Isa {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
             Self::Avx512Bf16 => "avx512bf16",
@@ -154,6 +168,14 @@ mod tests {
         }
         assert_eq!(Isa::from_name("native"), Ok(Isa::detect()));
         assert!(Isa::supported().contains(&Isa::detect()));
+    }
+
+    /// The order is that of preference, and what kernels compare.
+    #[test]
+    fn wider_and_newer_instructions_come_later() {
+        assert!(Isa::ALL.is_sorted());
+        assert!(Isa::Avx2 < Isa::AvxVnni && Isa::AvxVnni < Isa::Avx512);
+        assert!(Isa::supported().is_sorted());
     }
 
     #[test]

@@ -263,6 +263,49 @@ fn int8_of_zeros_and_of_numbers_that_are_none() {
     }
 }
 
+/// Sums of products of bytes at their extremes fit where they are added up: with inputs all at byte 255, or all at byte 0
+/// with a zero of 255, and weights all at 127 or -127 no instruction's 16 bits may overflow or saturate.
+#[test]
+fn int8_at_the_extremes_of_inputs_and_weights_is_exact() {
+    const INPUTS: usize = 1100;
+    let rows: [fn(usize) -> f32; 8] = [
+        |_| 1.0,
+        |_| -1.0,
+        |k| [1.0, -1.0][k % 2],
+        |k| [1.0, 0.0][k % 2],
+        |k| [-1.0, 0.0][k % 2],
+        |k| [1.0, 1.0, -1.0, -1.0][k % 4],
+        |k| [3e30, -1e30][k % 2],
+        |k| [1e-20, -3e-20][k % 2],
+    ];
+    let weights: [fn(usize) -> f32; 5] = [
+        |_| 1.0,
+        |_| -1.0,
+        |k| [1.0, -1.0][k % 2],
+        |k| [1.0, 1.0, -1.0, -1.0][k % 4],
+        |k| [1.0, 0.0][k % 2],
+    ];
+    let all = |of: &[fn(usize) -> f32]| -> Vec<f32> {
+        of.iter().flat_map(|of| (0..INPUTS).map(of)).collect()
+    };
+    let (x, w) = (all(&rows), all(&weights));
+    let mut stored = vec![0xff];
+    store(Format::F32, &w, &mut stored);
+    let case = Case {
+        rows: rows.len(),
+        outputs: weights.len(),
+        inputs: INPUTS,
+        format: Format::F32,
+        bias: vec![0.0; weights.len()],
+        x,
+        stored,
+        w,
+    };
+    for isa in Isa::supported() {
+        case.check(&Kernels::new(isa), Compute::Int8);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..Default::default() })]
 

@@ -7,8 +7,13 @@ use grating_kernels::{Compute, Isa};
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn operations_per_second(isa: Isa, compute: Compute) -> Option<f64> {
     let (chains, operations): (unsafe fn(usize), f64) = match (compute, isa) {
-        (_, Isa::Portable) | (Compute::Int8, Isa::Avx2 | Isa::Avx512) => return None,
-        (Compute::F32, Isa::Avx2) => (x86_64::avx2_f32, 2.0 * 8.0),
+        (_, Isa::Portable) | (Compute::Int8, Isa::Avx512) => return None,
+        (Compute::F32, Isa::Avx2 | Isa::AvxVnni) => (x86_64::avx2_f32, 2.0 * 8.0),
+        (Compute::Int8, Isa::Avx2) => (x86_64::avx2_int8, 2.0 * 16.0),
+        (Compute::Int8, Isa::AvxVnni) => match std::arch::is_x86_feature_detected!("avxvnni") {
+            true => (x86_64::avx_vnni_int8, 2.0 * 32.0),
+            false => (x86_64::avx512vl_int8, 2.0 * 32.0),
+        },
         (Compute::F32, _) => (x86_64::avx512_f32, 2.0 * 16.0),
         (Compute::Bf16, _) => (x86_64::avx512_bf16, 2.0 * 32.0),
         (Compute::Int8, _) => (x86_64::avx512_int8, 2.0 * 64.0),
@@ -62,6 +67,28 @@ mod x86_64 {
     chains!(avx2_f32, "avx2,fma", _mm256_setzero_ps, _mm256_set1_ps(black_box(1.0)), |sum, x| {
         _mm256_fmadd_ps(x, x, sum)
     });
+    chains!(
+        avx2_int8,
+        "avx2",
+        _mm256_setzero_si256,
+        _mm256_set1_epi32(black_box(1)),
+        // Of the sum itself, so that the product is another one each time.
+        |sum, x| _mm256_add_epi32(sum, _mm256_madd_epi16(sum, x))
+    );
+    chains!(
+        avx_vnni_int8,
+        "avxvnni",
+        _mm256_setzero_si256,
+        _mm256_set1_epi32(black_box(1)),
+        |sum, x| _mm256_dpbusd_avx_epi32(sum, x, x)
+    );
+    chains!(
+        avx512vl_int8,
+        "avx512vnni,avx512vl",
+        _mm256_setzero_si256,
+        _mm256_set1_epi32(black_box(1)),
+        |sum, x| _mm256_dpbusd_epi32(sum, x, x)
+    );
     chains!(avx512_f32, "avx512f", _mm512_setzero_ps, _mm512_set1_ps(black_box(1.0)), |sum, x| {
         _mm512_fmadd_ps(x, x, sum)
     });

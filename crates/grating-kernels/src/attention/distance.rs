@@ -130,13 +130,14 @@ impl Scratch {
         (scores, columns, keys): (&mut [f32], usize, usize),
     ) {
         let padded = rows.len().next_multiple_of(LANES);
-        let of_queries = table.by_distance.keys.map(|_| {
+        let mut of_queries: Option<&[f32]> = None;
+        if table.by_distance.keys.is_some() {
             let width = queries.stride;
             let right = Panels { depth: width, columns: padded, elements: self.keys.as_slice() };
             let out = self.of_queries.room(queries.rows * padded);
             product::<V>(queries, right, 0..width, 0..rows.len(), out);
-            &*out
-        });
+            of_queries = Some(out);
+        }
         let of_keys: Option<&[f32]> = table.by_distance.queries.map(|_| self.of_keys.as_slice());
         for (at, scores) in scores.chunks_exact_mut(columns).take(queries.rows).enumerate() {
             let places = table.of_query(first + at, keys);

@@ -100,9 +100,11 @@ impl Microkernel {
             (Compute::F32, Isa::Portable) => &generic::F32,
             (Compute::Int8, Isa::Portable) => &generic::INT8,
             #[cfg(target_arch = "x86_64")]
-            (Compute::F32, Isa::Avx2) => &x86_64::avx2::F32,
+            (Compute::F32, Isa::Avx2 | Isa::AvxVnni) => &x86_64::avx2::F32,
             #[cfg(target_arch = "x86_64")]
             (Compute::Int8, Isa::Avx2 | Isa::Avx512) => &x86_64::avx2::INT8,
+            #[cfg(target_arch = "x86_64")]
+            (Compute::Int8, Isa::AvxVnni) => x86_64::avx_vnni::int8(),
             #[cfg(target_arch = "x86_64")]
             (Compute::F32, Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16) => &x86_64::avx512::F32,
             #[cfg(target_arch = "x86_64")]

@@ -1,27 +1,39 @@
-//! AVX2: tiles of up to 6 rows × 16 columns, operands packed by transposing 8 × 8 units in
-//! registers.
+//! AVX2: tiles of up to 6 rows × 16 columns in 12 registers, operands packed by transposing 8 × 8
+//! units in registers.
 
 mod convert;
+mod int8;
 mod pack;
+mod quantize;
 mod tile;
 
-use super::super::microkernel::{Microkernel, Packing, TileFn};
+use super::super::microkernel::{Microkernel, Packing};
+pub(super) use int8::{add_scaled, zeros};
+pub(super) use pack::bytes as pack_bytes;
+pub(super) use quantize::{activation_bytes, weights as quantize_weights};
+pub(super) use tile::{PANEL, prefetch, store};
 
-/// Output columns of a tile: two registers.
-const PANEL: usize = 16;
+/// Tiles of so many rows.
+macro_rules! tiles {
+    ($tile:path) => {{
+        use $tile as tile;
+        &[
+            tile::<1> as $crate::linear::microkernel::TileFn,
+            tile::<2>,
+            tile::<3>,
+            tile::<4>,
+            tile::<5>,
+            tile::<6>,
+        ]
+    }};
+}
+pub(super) use tiles;
 
 /// Products of f32.
 pub(in super::super) static F32: Microkernel = Microkernel {
     group: 1,
     panel: PANEL,
-    tiles: &[
-        tile::f32::<1> as TileFn,
-        tile::f32::<2>,
-        tile::f32::<3>,
-        tile::f32::<4>,
-        tile::f32::<5>,
-        tile::f32::<6>,
-    ],
+    tiles: tiles!(tile::f32),
     packing: Packing::Floats {
         packs: [pack::f32_as_f32, pack::f16_as_f32, pack::bf16_as_f32],
         decode: convert::decode,
@@ -33,6 +45,10 @@ pub(in super::super) static F32: Microkernel = Microkernel {
 pub(in super::super) static INT8: Microkernel = Microkernel {
     group: 2,
     panel: PANEL,
-    tiles: &[tile::int8::<1> as TileFn, tile::int8::<2>, tile::int8::<3>, tile::int8::<4>],
-    packing: Packing::Bytes { x: convert::pairs, quantize: convert::quantize, w: pack::pairs },
+    tiles: tiles!(int8::tile),
+    packing: Packing::Bytes {
+        x: quantize::activation_pairs,
+        quantize: quantize::weights,
+        w: pack::pairs,
+    },
 };

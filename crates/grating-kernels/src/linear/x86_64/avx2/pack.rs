@@ -13,7 +13,11 @@ macro_rules! pack {
         ///
         /// See [`PackFn`](super::super::super::microkernel::PackFn).
         #[target_feature(enable = "avx2,f16c")]
-        pub(super) unsafe fn $name(source: &RowsToPack<'_>, lanes: usize, into: *mut u32) {
+        pub(in super::super) unsafe fn $name(
+            source: &RowsToPack<'_>,
+            lanes: usize,
+            into: *mut u32,
+        ) {
             // A microkernel multiplies one unit of all lanes by one instruction, so units that the rows have one after
             // another must lie side by side, lane by lane: a transposition, in squares of 8 rows and 8 units. Lanes
             // without a row stay zero, and what they add is thrown away.
@@ -54,24 +58,40 @@ pack!(f32_as_f32, load_f32, 4, 1);
 pack!(f16_as_f32, load_f16, 2, 1);
 pack!(bf16_as_f32, load_bf16, 2, 1);
 pack!(pairs, load_pairs, 1, 2);
+pack!(bytes, load_f32, 1, 4);
 
+/// Eight elements as f32; or, as they are, 32 bytes.
+///
+/// # Safety
+///
+/// So many elements must lie there.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn load_f32(from: *const u8) -> __m256i {
+pub(super) unsafe fn load_f32(from: *const u8) -> __m256i {
     // SAFETY: the caller promises 8 elements.
     unsafe { _mm256_loadu_si256(from.cast()) }
 }
 
+/// As [`load_f32`].
+///
+/// # Safety
+///
+/// As for [`load_f32`].
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-unsafe fn load_f16(from: *const u8) -> __m256i {
+pub(super) unsafe fn load_f16(from: *const u8) -> __m256i {
     // SAFETY: the caller promises 8 elements.
     _mm256_castps_si256(_mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) }))
 }
 
+/// As [`load_f32`].
+///
+/// # Safety
+///
+/// As for [`load_f32`].
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn load_bf16(from: *const u8) -> __m256i {
+pub(super) unsafe fn load_bf16(from: *const u8) -> __m256i {
     // SAFETY: the caller promises 8 elements.
     let elements = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(from.cast()) });
     _mm256_slli_epi32::<16>(elements)

@@ -3,10 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::super::super::microkernel::Tile;
-use crate::quant::GROUP;
 
-/// Units of two elements in a group.
-const GROUP_UNITS: usize = GROUP / 2;
+/// Output columns of a tile: two registers.
+pub(in super::super) const PANEL: usize = 16;
 
 /// Products of f32, fused with the sum.
 ///
@@ -17,6 +16,7 @@ const GROUP_UNITS: usize = GROUP / 2;
 pub(super) unsafe fn f32<const M: usize>(tile: &Tile) {
     // SAFETY: as promised to this function.
     unsafe {
+        prefetch::<M>(tile);
         let mut sums = [[_mm256_setzero_ps(); 2]; M];
         add_f32(tile, &mut sums);
         store(tile, &sums);
@@ -40,68 +40,27 @@ unsafe fn add_f32<const M: usize>(tile: &Tile, into: &mut [[__m256; 2]; M]) {
                 sums[1] = _mm256_fmadd_ps(x, high, sums[1]);
             }
             x = x.add(M);
-            w = w.add(16);
+            w = w.add(PANEL);
         }
     }
     *into = sums;
 }
 
-/// Products of pairs of integers, exact within a group.
-///
-/// # Safety
-///
-/// See [`TileFn`](super::super::super::microkernel::TileFn).
-#[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn int8<const M: usize>(tile: &Tile) {
-    // SAFETY: as promised to this function.
-    unsafe {
-        let mut sums = [[_mm256_setzero_ps(); 2]; M];
-        add_int8(tile, &mut sums);
-        store(tile, &sums);
-    }
-}
-
-/// As [`add_f32`].
-#[inline(never)]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn add_int8<const M: usize>(tile: &Tile, into: &mut [[__m256; 2]; M]) {
-    let mut sums = *into;
-    let (mut x, mut w) = (tile.x, tile.w);
-    // SAFETY: the caller promises so many units and scales of `M` rows and of a panel.
-    unsafe {
-        for group in 0..tile.units / GROUP_UNITS {
-            let w_sums = tile.w_sums.add(group * 16).cast::<__m256i>();
-            let w_sums = [_mm256_loadu_si256(w_sums), _mm256_loadu_si256(w_sums.add(1))];
-            let mut dots = [[_mm256_setzero_si256(); 2]; M];
-            for (row, dots) in dots.iter_mut().enumerate() {
-                // The upper halves of zeros are 0.
-                let zero = _mm256_set1_epi32(tile.x_zeros.add(group * M + row).read());
-                *dots = w_sums.map(|sums| _mm256_madd_epi16(zero, sums));
-            }
-            for unit in 0..GROUP_UNITS {
-                let low = _mm256_load_si256(w.cast());
-                let high = _mm256_load_si256(w.add(8).cast());
-                for (row, dots) in dots.iter_mut().enumerate() {
-                    let x = x.add(row * GROUP_UNITS + unit).read().cast_signed();
-                    let x = _mm256_set1_epi32(x);
-                    dots[0] = _mm256_add_epi32(dots[0], _mm256_madd_epi16(x, low));
-                    dots[1] = _mm256_add_epi32(dots[1], _mm256_madd_epi16(x, high));
-                }
-                w = w.add(16);
-            }
-            x = x.add(M * GROUP_UNITS);
-            let w_scales = tile.w_scales.add(group * 16);
-            let w_scales = [_mm256_loadu_ps(w_scales), _mm256_loadu_ps(w_scales.add(8))];
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let x_scale = _mm256_broadcast_ss(&*tile.x_scales.add(group * M + row));
-                for half in 0..2 {
-                    let dot = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[row][half]), x_scale);
-                    sums[half] = _mm256_fmadd_ps(dot, w_scales[half], sums[half]);
-                }
+/// Sends for the lines to write, so that they are there when the products are taken.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in super::super) fn prefetch<const M: usize>(tile: &Tile) {
+    for row in 0..M {
+        let out = tile.out.wrapping_add(row * tile.out_stride);
+        for column in [0, 15] {
+            // Safe from Rust 1.94 on.
+            #[allow(unused_unsafe)]
+            // SAFETY: a prefetch does no harm at any address.
+            unsafe {
+                _mm_prefetch::<_MM_HINT_ET0>(out.wrapping_add(column).cast());
             }
         }
     }
-    *into = sums;
 }
 
 /// The first columns of each half of a panel, as masks of lanes.
@@ -126,7 +85,7 @@ fn mask(count: usize) -> __m256i {
 /// As for the tile.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m256; 2]; M]) {
+pub(in super::super) unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m256; 2]; M]) {
     let masks = masks(tile.columns);
     for (row, &sums) in sums.iter().enumerate() {
         for half in 0..2 {

@@ -1,0 +1,109 @@
+//! Products of integers of 16 bits, in pairs.
+//!
+//! The instruction for bytes (`vpmaddubsw`) adds pairs up in 16 bits, where 255 · 127 · 2 does not fit: one operand would
+//! have to be a bit narrower, and its results still have to be widened by the instruction that is used here, on the same units.
+//! That is 1.26 times as many products on a Zen 4, with twice the rounding of activations.
+
+use std::arch::x86_64::*;
+
+use super::super::super::microkernel::Tile;
+use super::tile::{PANEL, prefetch, store};
+use crate::quant::GROUP;
+
+/// Units of two elements in a group.
+const GROUP_UNITS: usize = GROUP / 2;
+
+/// A tile of `M` rows × 16 columns, exact within a group.
+///
+/// # Safety
+///
+/// See [`TileFn`](super::super::super::microkernel::TileFn).
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn tile<const M: usize>(tile: &Tile) {
+    // SAFETY: as promised to this function.
+    unsafe {
+        prefetch::<M>(tile);
+        let mut sums = [[_mm256_setzero_ps(); 2]; M];
+        for group in 0..tile.units / GROUP_UNITS {
+            add_group(tile, group, &mut sums);
+        }
+        store(tile, &sums);
+    }
+}
+
+/// Adds the products of one group. A function of its own, so that the registers are the integers'
+/// while they are summed, and the sums in memory.
+#[inline(never)]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn add_group<const M: usize>(tile: &Tile, group: usize, sums: &mut [[__m256; 2]; M]) {
+    // SAFETY: the caller promises so many units and scales of `M` rows and of a panel.
+    unsafe {
+        let mut dots = zeros::<M>(tile, group);
+        let mut x = tile.x.add(group * M * GROUP_UNITS);
+        let mut w = tile.w.add(group * GROUP_UNITS * PANEL);
+        for _ in 0..GROUP_UNITS {
+            let low = _mm256_load_si256(w.cast());
+            let high = _mm256_load_si256(w.add(8).cast());
+            for (row, dots) in dots.iter_mut().enumerate() {
+                let x = _mm256_set1_epi32(x.add(row * GROUP_UNITS).read().cast_signed());
+                dots[0] = _mm256_add_epi32(dots[0], _mm256_madd_epi16(x, low));
+                dots[1] = _mm256_add_epi32(dots[1], _mm256_madd_epi16(x, high));
+            }
+            x = x.add(1);
+            w = w.add(PANEL);
+        }
+        add_scaled(tile, group, dots, sums);
+    }
+}
+
+/// What the zeros of the activations add to the dot products of a group.
+///
+/// # Safety
+///
+/// As for a tile.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) unsafe fn zeros<const M: usize>(
+    tile: &Tile,
+    group: usize,
+) -> [[__m256i; 2]; M] {
+    let mut dots = [[_mm256_setzero_si256(); 2]; M];
+    // SAFETY: as promised to this function.
+    unsafe {
+        let w_sums = tile.w_sums.add(group * PANEL).cast::<__m256i>();
+        let w_sums = [_mm256_load_si256(w_sums), _mm256_load_si256(w_sums.add(1))];
+        for (row, dots) in dots.iter_mut().enumerate() {
+            // Pairs of 16 bits: the upper halves of zeros are 0.
+            let zero = _mm256_set1_epi32(tile.x_zeros.add(group * M + row).read());
+            *dots = [_mm256_madd_epi16(zero, w_sums[0]), _mm256_madd_epi16(zero, w_sums[1])];
+        }
+    }
+    dots
+}
+
+/// Adds the dot products of a group to the sums, with their scales.
+///
+/// # Safety
+///
+/// As for a tile.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(in super::super) unsafe fn add_scaled<const M: usize>(
+    tile: &Tile,
+    group: usize,
+    dots: [[__m256i; 2]; M],
+    sums: &mut [[__m256; 2]; M],
+) {
+    // SAFETY: as promised to this function.
+    unsafe {
+        let w_scales = tile.w_scales.add(group * PANEL);
+        let w_scales = [_mm256_load_ps(w_scales), _mm256_load_ps(w_scales.add(8))];
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let x_scale = _mm256_broadcast_ss(&*tile.x_scales.add(group * M + row));
+            for half in 0..2 {
+                let dot = _mm256_mul_ps(_mm256_cvtepi32_ps(dots[row][half]), x_scale);
+                sums[half] = _mm256_fmadd_ps(dot, w_scales[half], sums[half]);
+            }
+        }
+    }
+}
