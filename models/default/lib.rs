@@ -10,5 +10,7 @@ pub const CONFIG: &[u8] = include_bytes!("config.json");
 pub const TOKENIZER: &[u8] = include_bytes!("tokenizer.json");
 /// `tokenizer_config.json`.
 pub const TOKENIZER_CONFIG: &[u8] = include_bytes!("tokenizer_config.json");
+/// `grating-profile.json`: how requests for 1, 5, 10 and 20 texts prune that do not say it themselves.
+pub const PROFILE: &[u8] = include_bytes!("grating-profile.json");
 /// `model.safetensors`: f16 tensors under the names of `BertForSequenceClassification`.
 pub static WEIGHTS: &[u8] = include_bytes!("model.safetensors");

@@ -34,7 +34,7 @@ pub(crate) fn open() -> crate::Result<crate::files::ModelFiles> {
         beside_tokenizer: vec![("tokenizer_config.json", embedded::TOKENIZER_CONFIG.to_vec())],
         grating: None,
         side_files: grating_model::SideFiles::default(),
-        profile: None,
+        profile: Some(embedded::PROFILE.to_vec()),
         from_metadata: Vec::new(),
         checkpoint: Checkpoint::from_storage(weights())?,
     })

@@ -18,6 +18,8 @@ mod named_files;
 mod quantize;
 mod queue;
 mod requests;
+#[cfg(feature = "default-model")]
+mod shipped_profile;
 mod tokenizer_files;
 
 use std::path::{Path, PathBuf};
