@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from common import BATCH, DECODER, JOB, STARTED, answer, prepared, skip, timed
+from common import BATCH, CONFIG, DECODER, JOB, STARTED, answer, prepared, skip, timed
 
 if DECODER:
     skip("encoders only: an export of a decoder of this size does not fit into one ONNX file")
@@ -50,8 +50,7 @@ def make(path, program, *arguments):
         skip(f"making {os.path.basename(path)} failed: " + made.stderr.strip().splitlines()[-1])
 
 
-TYPES = "1" if os.path.exists(os.path.join(JOB["model"], "config.json")) and "Bert" in open(
-    os.path.join(JOB["model"], "config.json")).read() else "0"
+TYPES = "1" if CONFIG["architectures"][0].startswith("Bert") else "0"
 make(EXPORTED, EXPORT, JOB["model"], EXPORTED, TYPES)
 RUN = QUANTIZED if JOB["variant"] == "int8" else EXPORTED
 if RUN == QUANTIZED:

@@ -61,36 +61,44 @@ def peer(name, job):
     return answer["requests"][0]["seconds"], peak
 
 
+def table(binary, model, texts, max_length, rounds, peers, rows, scratch):
+    """The table, measured; `rows` are names and arguments. Exports that lie in `scratch` are taken as they are."""
+    seconds, peaks = {}, {}
+    with open(texts) as lines:
+        request = {"query": QUERY, "texts": [json.loads(line)["text"] for line in lines]}
+    job = {
+        "model": model, "requests": [request], "max_length": max_length,
+        "threads": os.cpu_count(), "runs": 2, "enough_s": 10, "scratch": scratch, "prepare": False,
+    }
+    for _ in range(rounds):
+        for name, arguments in rows.items():
+            times, peak = ours(binary, arguments, max_length, texts)
+            seconds.setdefault(name, []).append(times)
+            peaks.setdefault(name, []).append(peak)
+        for name in peers:
+            times, peak = peer(name, job)
+            seconds.setdefault(name, []).append(times)
+            peaks.setdefault(name, []).append(peak)
+    base = [statistics.median(times) for times in seconds[peers[0]]]
+    lines = ["| system | s | fastest, slowest | ratio | peak MiB |", "| --- | --- | --- | --- | --- |"]
+    for name, rounds_of in seconds.items():
+        times = sum(rounds_of, [])
+        ratio = statistics.median(statistics.median(t) / b for t, b in zip(rounds_of, base))
+        lines.append(
+            f"| {name} | {statistics.median(times):.2f} | {min(times):.2f}, {max(times):.2f} "
+            f"| {ratio:.2f} | {statistics.median(peaks[name]):.0f} |"
+        )
+    return "\n".join(lines)
+
+
 def main():
     if len(sys.argv) < 8:
         sys.exit(__doc__)
     binary, model, texts, max_length, rounds, peers, *rows = sys.argv[1:]
     rows = dict(row.split("=", 1) for row in rows)
-    seconds, peaks = {}, {}
-    with open(texts) as lines, tempfile.TemporaryDirectory() as scratch:
-        request = {"query": QUERY, "texts": [json.loads(line)["text"] for line in lines]}
-        job = {
-            "model": model, "requests": [request], "max_length": int(max_length),
-            "threads": os.cpu_count(), "runs": 2, "enough_s": 10, "scratch": scratch, "prepare": False,
-        }
-        for _ in range(int(rounds)):
-            for name, arguments in rows.items():
-                times, peak = ours(binary, arguments, max_length, texts)
-                seconds.setdefault(name, []).append(times)
-                peaks.setdefault(name, []).append(peak)
-            for name in peers.split(","):
-                times, peak = peer(name, job)
-                seconds.setdefault(name, []).append(times)
-                peaks.setdefault(name, []).append(peak)
-    base = [statistics.median(times) for times in seconds[peers.split(",")[0]]]
-    print("| system | s | fastest, slowest | ratio | peak MiB |\n| --- | --- | --- | --- | --- |")
-    for name, rounds_of in seconds.items():
-        times = sum(rounds_of, [])
-        ratio = statistics.median(statistics.median(t) / b for t, b in zip(rounds_of, base))
-        print(
-            f"| {name} | {statistics.median(times):.2f} | {min(times):.2f}, {max(times):.2f} "
-            f"| {ratio:.2f} | {statistics.median(peaks[name]):.0f} |"
-        )
+    with tempfile.TemporaryDirectory() as scratch:
+        print(table(binary, model, texts, int(max_length), int(rounds), peers.split(","), rows, scratch))
 
 
-main()
+if __name__ == "__main__":
+    main()
