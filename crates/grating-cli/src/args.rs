@@ -156,6 +156,9 @@ pub(crate) struct RerankArgs {
     /// Most tokens of a text with its query and template; longer texts are cut. By default the model's own limit.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_length: Option<usize>,
+    /// Most tokens of a text by itself; longer texts are cut.
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
+    pub(crate) max_text_tokens: Option<usize>,
     /// Give up where the answer is not there within this time from the start, reading and opening the model included:
     /// 500ms, 2s, 1.5m.
     #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "queries")]

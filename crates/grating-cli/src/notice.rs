@@ -18,10 +18,12 @@ impl Truncations {
     }
 
     /// How many, at which limit, and which option changes it; nothing where nothing was cut.
-    pub(crate) fn message(&self, info: &ModelInfo) -> Option<String> {
+    pub(crate) fn message(&self, info: &ModelInfo, text_tokens: Option<usize>) -> Option<String> {
         let Truncations { candidates, truncated, query_truncated } = *self;
         let were = if truncated == 1 { "was" } else { "were" };
-        let at = format!("{} tokens, query and template included", info.max_length);
+        let itself = text_tokens.map(|most| format!("{most} tokens of their own, or "));
+        let itself = itself.unwrap_or_default();
+        let at = format!("{itself}{} tokens, query and template included", info.max_length);
         let how = how_to_raise(info);
         let refuse = "--refuse-long-query refuses such queries";
         Some(match (truncated, query_truncated, info.template) {

@@ -89,7 +89,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
         }
     }
     out.flush()?;
-    if let Some(message) = truncations.message(reranker.info()) {
+    if let Some(message) = truncations.message(reranker.info(), args.max_text_tokens) {
         eprintln!("grating: {message}");
     }
     Ok(ExitCode::SUCCESS)
@@ -199,6 +199,10 @@ fn request(
         Request::new(query.query, Texts::part(texts, range), k).timeline(args.timeline.is_some());
     let request = match deadline {
         Some(deadline) => request.deadline(deadline.left()),
+        None => request,
+    };
+    let request = match args.max_text_tokens {
+        Some(tokens) => request.max_text_tokens(tokens),
         None => request,
     };
     let request = match args.pruning.mode {

@@ -28,7 +28,7 @@ pub use self::differences::tokenizer_differences;
 pub use self::error::TokenizeError;
 use self::frame::Frame;
 use self::guard::guarded;
-pub use self::options::EncodeOptions;
+pub use self::options::{EncodeOptions, TokenLimits};
 use self::pair::{Pair, PairQuery};
 use self::pieces::Source;
 use self::prompt::{Prompt, PromptQuery};
@@ -57,7 +57,13 @@ pub struct Encoding {
 
 /// A query with its instruction, encoded as far as that does not depend on the text.
 #[derive(Debug, Clone)]
-pub struct EncodedQuery(Before);
+pub struct EncodedQuery {
+    before: Before,
+    /// Tokens that it has together with a text.
+    room: usize,
+    /// Most tokens of a text.
+    text_tokens: usize,
+}
 
 #[derive(Debug, Clone)]
 enum Before {
@@ -73,7 +79,7 @@ impl EncodedQuery {
     /// Candidates of a decoder nearly always share the query's tokens too, but the last of them can merge with the
     /// text's first letters; the exact number is found by comparing ids.
     pub fn shared_prefix_tokens(&self) -> usize {
-        match &self.0 {
+        match &self.before {
             Before::Prompt(query) => query.certain.len(),
             Before::Pair(query) => query.shared,
         }
@@ -106,6 +112,8 @@ pub struct TextEncoder {
     vocab_size: usize,
     options: EncodeOptions,
     form: Form,
+    /// Tokens of the template, and what it takes with one of a query and one of a text.
+    least: (usize, usize),
 }
 
 #[derive(Debug, Clone)]
@@ -210,8 +218,10 @@ impl TextEncoder {
             control::make_plain(&mut tokenizer, unknown)?;
         }
         let rules = Rules::of(&tokenizer);
-        let encoder = TextEncoder { tokenizer, rules, vocab_size, options, form };
-        encoder.check_limit()?;
+        let mut encoder =
+            TextEncoder { tokenizer, rules, vocab_size, options, form, least: (0, 0) };
+        encoder.least = encoder.least()?;
+        encoder.room(None)?;
         Ok(encoder)
     }
 
@@ -273,27 +283,29 @@ impl TextEncoder {
         query: &str,
         instruction: Option<&str>,
     ) -> Result<EncodedQuery, TokenizeError> {
-        self.encode_query_while(query, instruction, &|_| true)
+        self.encode_query_while(query, instruction, TokenLimits::default(), &|_| true)
     }
 
-    /// As [`Self::encode_query`], as long as the answer is `wanted`, which is asked before each piece of a long query.
+    /// As [`Self::encode_query`] for texts within `limits`, as long as the answer is `wanted`, which is asked before each
+    /// piece of a long query.
     ///
     /// # Errors
-    /// As [`Self::encode_query`], and [`TokenizeError::Unwanted`].
+    /// As [`Self::encode_query`], [`TokenizeError::LimitTooSmall`], and [`TokenizeError::Unwanted`].
     pub fn encode_query_while(
         &self,
         query: &str,
         instruction: Option<&str>,
+        limits: TokenLimits,
         wanted: Wanted<'_>,
     ) -> Result<EncodedQuery, TokenizeError> {
-        let room = self.room();
-        guarded(|| match &self.form {
+        let (room, text_tokens) = (self.room(limits.max_tokens)?, limits.text());
+        let before = guarded(|| match &self.form {
             Form::Prompt(prompt) => {
                 let instruction = instruction.unwrap_or(&prompt.default_instruction);
                 let known = self.beginning(query, 2 * room + 64, wanted)?;
                 let all = |text: &str| self.all_ids(text, wanted);
                 let instruction = self.beginning(instruction, 2 * room + 64, wanted)?;
-                let mut encoded = prompt.query(&all, instruction, known, room)?;
+                let mut encoded = prompt.query(&all, (instruction, known), room, text_tokens)?;
                 let refuses = self.options.refuse_long_query || prompt.asks_behind_text();
                 if known.len() < query.len() && refuses {
                     let count = |text| self.count(text, wanted);
@@ -303,7 +315,7 @@ impl TextEncoder {
                     let tokens = encoded.tokens;
                     return Err(TokenizeError::QueryTooLong { tokens, limit: room });
                 }
-                Ok(EncodedQuery(Before::Prompt(encoded)))
+                Ok(Before::Prompt(encoded))
             }
             Form::Pair(pair) => {
                 let (mut first, more) = self.first_ids("", query, PairQuery::most(room), wanted)?;
@@ -312,10 +324,10 @@ impl TextEncoder {
                     false => first.len() + usize::from(more),
                 };
                 first.truncate(room);
-                let query = pair.query(first, tokens, room);
-                Ok(EncodedQuery(Before::Pair(query)))
+                Ok(Before::Pair(pair.query(first, tokens, room)))
             }
-        })
+        })?;
+        Ok(EncodedQuery { before, room, text_tokens })
     }
 
     /// Encodes one candidate of a query of this encoder, cut as the reference does where it is too long: of a pair the
@@ -348,7 +360,8 @@ impl TextEncoder {
         text: &str,
         wanted: Wanted<'_>,
     ) -> Result<Encoding, TokenizeError> {
-        match (&self.form, &query.0) {
+        let (room, text_tokens) = (query.room, query.text_tokens);
+        match (&self.form, &query.before) {
             (Form::Prompt(_), Before::Prompt(query)) => {
                 let most = query.room.saturating_add(PromptQuery::MARGIN);
                 let text_ids = self.first_ids(&query.lead, text, most, wanted)?;
@@ -366,9 +379,12 @@ impl TextEncoder {
                 })
             }
             (Form::Pair(pair), Before::Pair(query)) => {
-                let room = self.room();
-                let (text_ids, more) = self.first_ids("", text, query.sought(room), wanted)?;
-                let (encoding, kept) = pair.encode(query, &text_ids, more, room);
+                let sought = query.sought(room);
+                let (text_ids, more) = self.first_ids("", text, sought.min(text_tokens), wanted)?;
+                // What a limit of its own leaves of a text is all that counts of it.
+                let limited = more && text_tokens <= sought;
+                let (mut encoding, kept) = pair.encode(query, &text_ids, more && !limited, room);
+                encoding.truncated |= limited;
                 self.refuse(encoding.query_truncated, query.tokens, kept)?;
                 if pair.cuts_the_start && (encoding.truncated || encoding.query_truncated) {
                     return Err(TokenizeError::CutsTheStart);
@@ -420,14 +436,20 @@ impl TextEncoder {
         }
     }
 
-    /// Tokens of a candidate that query and text share: all but the control tokens of a pair, or a prompt's prefix and
-    /// suffix.
-    fn room(&self) -> usize {
+    /// Tokens of a candidate that query and text share, at most `max_tokens` with the control tokens of a pair, or a
+    /// prompt's prefix and suffix, which are not theirs.
+    fn room(&self, max_tokens: Option<usize>) -> Result<usize, TokenizeError> {
         let frame = match &self.form {
             Form::Prompt(prompt) => prompt.frame(),
             Form::Pair(pair) => pair.frame.len(),
         };
-        self.options.max_tokens.saturating_sub(frame)
+        let own = self.options.max_tokens;
+        let max_tokens = max_tokens.map_or(own, |tokens| tokens.min(own));
+        let (template, least) = self.least;
+        match max_tokens < least {
+            true => Err(TokenizeError::LimitTooSmall { max_tokens, template, least }),
+            false => Ok(max_tokens - frame),
+        }
     }
 
     fn refuse(&self, cut: bool, tokens: usize, limit: usize) -> Result<(), TokenizeError> {
@@ -437,21 +459,17 @@ impl TextEncoder {
         }
     }
 
-    /// Room for the template, one token of a query and one of a text.
-    fn check_limit(&self) -> Result<(), TokenizeError> {
-        let (template, least) = match &self.form {
+    /// Tokens of the template, and with them one of a query and one of a text.
+    fn least(&self) -> Result<(usize, usize), TokenizeError> {
+        Ok(match &self.form {
             Form::Prompt(prompt) => {
                 let ids = |text: &str| self.all_ids(text, &|_| true);
-                let body = prompt.query(&ids, &prompt.default_instruction, "", usize::MAX)?.tokens;
+                let words = (prompt.default_instruction.as_str(), "");
+                let body = prompt.query(&ids, words, usize::MAX, usize::MAX)?.tokens;
                 (prompt.frame() + body, prompt.frame() + body + 2)
             }
             Form::Pair(pair) => (pair.frame.len(), pair.frame.len() + 2),
-        };
-        let max_tokens = self.options.max_tokens;
-        if max_tokens < least {
-            return Err(TokenizeError::LimitTooSmall { max_tokens, template, least });
-        }
-        Ok(())
+        })
     }
 }
 

@@ -17,6 +17,7 @@ use crate::settings;
 pub(crate) struct Options {
     pub(crate) k: usize,
     pub(crate) instruction: Option<String>,
+    pub(crate) max_text_tokens: Option<usize>,
     pub(crate) pruning: Option<String>,
     pub(crate) mode: Option<String>,
     pub(crate) trace: bool,
@@ -43,6 +44,9 @@ impl Options {
         let mut request = request.cancel(cancel).trace(self.trace).timeline(self.timeline);
         if let Some(instruction) = &self.instruction {
             request = request.instruction(instruction);
+        }
+        if let Some(tokens) = self.max_text_tokens {
+            request = request.max_text_tokens(tokens);
         }
         if let Some(json) = &self.pruning {
             let pruning = settings::pruning(json).map_err(|e| wrong(format!("pruning: {e}")))?;

@@ -89,6 +89,15 @@ def test_pairs_of_any_queries_score_as_they_do_alone(reranker: grating.Reranker)
         reranker.score([(QUERY, "a"), "bc"])
 
 
+def test_texts_are_kept_to_a_limit_of_the_request(reranker: grating.Reranker) -> None:
+    long, short = "the river is old and wide", "the river"
+    limited = reranker.score([("water", long)], max_text_tokens=2)
+    assert limited == reranker.score([("water", short)]) != reranker.score([("water", long)])
+    assert reranker.rerank("water", [long], max_text_tokens=2).all_scores()[0].raw_score == limited[0]
+    with pytest.raises(errors.InputError, match="max_text_tokens is 0"):
+        reranker.rerank("water", [long], max_text_tokens=0)
+
+
 def test_progress_is_told_and_may_end_the_request(reranker: grating.Reranker) -> None:
     told: list[tuple[int, ...]] = []
     reranker.rerank(QUERY, TEXTS, on_progress=lambda *at: told.append(at))

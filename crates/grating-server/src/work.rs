@@ -102,9 +102,13 @@ fn reranked(
     let ticket = submit(shared, model, &body, ask)?;
     let (answered, texts) = (body.answered(), body.texts.len());
     if body.truncate == Some(false) && ticket.truncated() > 0 {
-        let (cut, most) = (ticket.truncated(), model.reranker.info().max_length);
+        let cut = ticket.truncated();
+        let own = model.reranker.info().max_length;
+        let most = body.max_tokens.map_or(own, |most| most.min(own));
+        let itself = body.max_text_tokens.map(|most| format!(", or {most} by themselves"));
         let message = format!(
-            "truncate: {cut} of {texts} texts are longer than {most} tokens with their query; shorten them or allow it"
+            "truncate: {cut} of {texts} texts are longer than {most} tokens with their query{}; shorten them or allow it",
+            itself.unwrap_or_default()
         );
         return Err(Failure::new(Kind::Invalid, message));
     }
@@ -138,6 +142,7 @@ fn submit(shared: &Shared, model: &Model, body: &RerankBody, ask: &Ask) -> Resul
         if let Some(left) = left {
             request = request.deadline(left);
         }
+        request = limited(request, body.max_tokens, body.max_text_tokens);
         match pruning {
             Some(pruning) => request.pruning(pruning),
             None => request,
@@ -160,6 +165,17 @@ fn submit(shared: &Shared, model: &Model, body: &RerankBody, ask: &Ask) -> Resul
             Failure::new(Kind::Overloaded, full.to_string()).retry_after(model.load.retry_after())
         }
     })
+}
+
+/// The request with limits of its own.
+fn limited(mut request: Request, tokens: Option<usize>, text_tokens: Option<usize>) -> Request {
+    if let Some(tokens) = tokens {
+        request = request.max_length(tokens);
+    }
+    match text_tokens {
+        Some(tokens) => request.max_text_tokens(tokens),
+        None => request,
+    }
 }
 
 /// Tokens wait, too, not only requests.
@@ -229,6 +245,7 @@ pub(crate) fn score(shared: &Shared, bytes: Vec<u8>, ask: &Ask) -> Result<Answer
         .map(|(query, places)| {
             let request = Request::new(*query, pool(places), places.len());
             let request = request.pruning(Pruning::Off).cancel(&ask.cancel);
+            let request = limited(request, body.max_tokens, body.max_text_tokens);
             let request = match &body.instruction {
                 Some(instruction) => request.instruction(instruction),
                 None => request,

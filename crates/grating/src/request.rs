@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use grating_engine::{CancelToken, Progress};
+use grating_model::TokenLimits;
 use grating_prune::{Mode, Policy, Target};
 
 use crate::texts::Texts;
@@ -28,6 +29,7 @@ pub(crate) enum Query {
 pub(crate) struct Options {
     pub(crate) k: usize,
     pub(crate) instruction: Option<String>,
+    pub(crate) limits: TokenLimits,
     pub(crate) cancel: CancelToken,
     pub(crate) deadline: Option<Duration>,
     pub(crate) on_progress: Option<Box<dyn FnMut(Progress) + Send>>,
@@ -85,6 +87,19 @@ impl Request {
     /// ignore it.
     pub fn instruction(mut self, instruction: impl Into<String>) -> Self {
         self.options.instruction = Some(instruction.into());
+        self
+    }
+
+    /// Most tokens of a candidate, template and query included, where that is less than the reranker's own limit
+    /// ([`RerankerBuilder::max_length`](crate::RerankerBuilder::max_length)). Longer texts are cut at their end.
+    pub fn max_length(mut self, tokens: usize) -> Self {
+        self.options.limits = self.options.limits.max_tokens(Some(tokens));
+        self
+    }
+
+    /// Most tokens of a text by itself, without query and template. Longer ones are cut at their end.
+    pub fn max_text_tokens(mut self, tokens: usize) -> Self {
+        self.options.limits = self.options.limits.max_text_tokens(Some(tokens));
         self
     }
 
@@ -147,6 +162,7 @@ impl Options {
         Options {
             k,
             instruction: None,
+            limits: TokenLimits::default(),
             cancel: CancelToken::new(),
             deadline: None,
             on_progress: None,
@@ -161,7 +177,7 @@ impl Options {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { k, instruction, deadline, pruning, mode, .. } = &self.options;
+        let Options { k, instruction, limits, deadline, pruning, mode, .. } = &self.options;
         let query: &dyn fmt::Debug = match &self.query {
             Query::One(query) => query,
             Query::Each(queries) => &format_args!("{} queries", queries.len()),
@@ -171,6 +187,7 @@ impl fmt::Debug for Request {
             .field("texts", &self.texts)
             .field("k", k)
             .field("instruction", instruction)
+            .field("limits", limits)
             .field("deadline", deadline)
             .field("pruning", pruning)
             .field("mode", mode)

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use grating_backend::Precision;
 use grating_engine::{Deadline, Engine, Job, Reservation, Savings, Waiting};
-use grating_model::{Encoding, TextEncoder};
+use grating_model::{Encoding, TextEncoder, TokenLimits};
 use grating_prune::Mode;
 use grating_prune::online::Status;
 use grating_sched::{Plan, PoolShape};
@@ -59,6 +59,13 @@ enum Beside<'a> {
     One(&'a str),
     /// Each beside the query of its place.
     Each(&'a [String]),
+}
+
+/// What texts are read with.
+struct Reading<'a> {
+    query: Beside<'a>,
+    instruction: Option<&'a str>,
+    limits: TokenLimits,
 }
 
 /// A request that may enter the queue: what is checked before its texts are tokenized.
@@ -214,6 +221,10 @@ impl Reranker {
                 return Err(Error::Setting { setting: "the number of texts", expected, found });
             }
         }
+        if options.limits.max_text_tokens == Some(0) {
+            let (setting, expected) = ("the most tokens of a text", "at least 1".into());
+            return Err(Error::Setting { setting, expected, found: "0".into() });
+        }
         let rule = self.rule(options.pruning.clone(), options.mode, options.k)?;
         let deadline = options.deadline.map(Deadline::after);
         Ok(Entrance { called: Instant::now(), deadline, rule })
@@ -235,7 +246,9 @@ impl Reranker {
             rule = policy.map(|policy| PruningRule::of(policy).in_mode(options.mode));
             (learning, decision)
         });
-        let Options { k, instruction, cancel, on_progress, trace, states, timeline, .. } = options;
+        let Options {
+            k, instruction, limits, cancel, on_progress, trace, states, timeline, ..
+        } = options;
         let before = Instant::now();
         let instruction = instruction.as_deref().or(self.instruction.as_deref());
         let wanted = || match cancel.is_cancelled() {
@@ -247,7 +260,8 @@ impl Reranker {
         let equal = self.savings.equal_texts && matches!(query, Beside::One(_));
         let (first, places) = distinct(texts, equal, reserve)?;
         reserve(first.len(), first.len() * size_of::<Encoding>())?;
-        let encodings = self.encodings(query, instruction, texts, &first, &room, &wanted)?;
+        let with = Reading { query, instruction, limits };
+        let encodings = self.encodings(&with, texts, &first, &room, &wanted)?;
         let tokenize = before.elapsed();
         let mut job = Job::new(encodings, k);
         let (policy, readouts) = rule.map(|rule| (rule.policy, rule.readouts)).unzip();
@@ -282,8 +296,7 @@ impl Reranker {
     /// The tokens of these of the texts, each after its query, by the caller and the pool's threads.
     fn encodings(
         &self,
-        query: Beside<'_>,
-        instruction: Option<&str>,
+        with: &Reading<'_>,
         texts: &(dyn IndexedTexts + Sync),
         indices: &[u32],
         room: &TokenRoom<'_>,
@@ -293,16 +306,17 @@ impl Reranker {
         let encode_query = |query: &str, who: Who| {
             let reading = room.reading(who, wanted);
             let goes_on = |bytes: usize| reading.goes_on(bytes);
-            let read = self.encoder.encode_query_while(query, instruction, &goes_on);
+            let (instruction, limits) = (with.instruction, with.limits);
+            let read = self.encoder.encode_query_while(query, instruction, limits, &goes_on);
             reading.outcome(read)
         };
-        let shared = match query {
+        let shared = match with.query {
             Beside::One(query) => encode_query(query, Who::Caller)?,
             Beside::Each(_) => None,
         };
         let encode = |&index: &u32, who: Who| {
             wanted()?;
-            let own = match query {
+            let own = match with.query {
                 Beside::One(_) => None,
                 Beside::Each(queries) => encode_query(&queries[index as usize], who)?,
             };

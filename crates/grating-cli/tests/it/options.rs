@@ -28,6 +28,9 @@ fn cut_texts_are_told_with_limit_and_option() {
         error.contains("at 160 tokens") && error.contains("more the model cannot read"),
         "{error}"
     );
+    let (short, error) = said(&[&rerank[..], &["--max-text-tokens", "1"]].concat(), b"river a\n");
+    assert!(error.contains("1 of 1 texts was cut at 1 tokens of their own, or 160"), "{error}");
+    assert_eq!(short.split('\t').nth(1), said(&rerank, b"river\n").0.split('\t').nth(1));
     let (_, error) = said(&rerank, b"a river\n");
     assert!(error.is_empty(), "{error}");
 }

@@ -37,3 +37,33 @@ impl EncodeOptions {
         self
     }
 }
+
+/// What one query's candidates are kept to, below what the encoder allows. By default nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct TokenLimits {
+    /// Most tokens of a candidate, as [`EncodeOptions::max_tokens`], which counts where it is less.
+    pub max_tokens: Option<usize>,
+    /// Most tokens of a text by itself, without query, template and control tokens.
+    pub max_text_tokens: Option<usize>,
+}
+
+impl TokenLimits {
+    /// Replaces [`TokenLimits::max_tokens`].
+    #[must_use]
+    pub fn max_tokens(mut self, tokens: Option<usize>) -> Self {
+        self.max_tokens = tokens;
+        self
+    }
+
+    /// Replaces [`TokenLimits::max_text_tokens`].
+    #[must_use]
+    pub fn max_text_tokens(mut self, tokens: Option<usize>) -> Self {
+        self.max_text_tokens = tokens;
+        self
+    }
+
+    pub(super) fn text(&self) -> usize {
+        self.max_text_tokens.unwrap_or(usize::MAX)
+    }
+}

@@ -113,13 +113,13 @@ impl Prompt {
         self.tail.iter().chain(of_runs(&self.after))
     }
 
-    /// The body less the text, of which with it `room` tokens are kept at most.
+    /// The body less the text, of which with it `room` tokens are kept at most, and of a text at most `text_tokens`.
     pub(super) fn query(
         &self,
         ids: Ids<'_>,
-        instruction: &str,
-        query: &str,
+        (instruction, query): (&str, &str),
         room: usize,
+        text_tokens: usize,
     ) -> Result<PromptQuery, TokenizeError> {
         let of_body = |pieces| of_pieces(ids, pieces, instruction, query);
         let (lead, tail) =
@@ -127,14 +127,15 @@ impl Prompt {
         let (before, after, tail_ids) =
             (of_body(&self.before)?, of_body(&self.after)?, ids(&tail)?);
         let behind = tail_ids.len() + after.len();
-        let tokens = before.len() + ids(&lead)?.len() + behind;
+        let lead_tokens = ids(&lead)?.len();
+        let tokens = before.len() + lead_tokens + behind;
         let room_before = room.saturating_sub(behind);
         let room_left = room_before.saturating_sub(before.len());
         let kept = &before[..before.len().min(room_before)];
         Ok(PromptQuery {
             certain: [&self.prefix, kept].concat(),
             lead,
-            room: room_left,
+            room: room_left.min(lead_tokens.saturating_add(text_tokens)),
             tail,
             tail_ids,
             after: [after.as_slice(), &self.suffix].concat(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use grating_model::{
     EncodeOptions, EncodedQuery, Encoding, GratingJson, PairTemplate, Template, TextEncoder,
-    TokenizeError,
+    TokenLimits, TokenizeError,
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -231,6 +231,57 @@ fn control_tokens_in_text_stay_out_in_one_mode_and_come_in_in_the_other() {
                 assert_eq!(found, expected, "{kind} {name} {special_tokens_in_text}");
             }
         }
+    }
+}
+
+#[test]
+fn a_query_with_a_limit_is_as_of_an_encoder_with_that_limit() {
+    for kind in KINDS {
+        let (golden, template) = golden(kind);
+        let json = tokenizer_json(kind);
+        let new = |tokens| TextEncoder::new(&json, template.clone(), options(tokens));
+        let whole = new(512).unwrap();
+        for tokens in [60, 131, 400] {
+            let Ok(short) = new(tokens) else { continue };
+            let limits = TokenLimits::default().max_tokens(Some(tokens));
+            for pair in &golden.pairs {
+                let instruction = pair.instruction.as_deref();
+                let within = whole.encode_query_while(&pair.query, instruction, limits, &|_| true);
+                let own = short.encode_query(&pair.query, instruction);
+                assert_eq!(within.as_ref().err(), own.as_ref().err(), "{kind} {tokens}");
+                let (Ok(within), Ok(own)) = (within, own) else { continue };
+                let text = pair.document();
+                let [found, expected] = [whole.encode(&within, &text), short.encode(&own, &text)];
+                assert_eq!(found, expected, "{kind} {tokens} {:?}", pair.query);
+            }
+        }
+        let too_small = TokenLimits::default().max_tokens(Some(1));
+        let refused = whole.encode_query_while("q", None, too_small, &|_| true).unwrap_err();
+        assert!(matches!(refused, TokenizeError::LimitTooSmall { max_tokens: 1, .. }), "{kind}");
+    }
+}
+
+#[test]
+fn a_text_with_a_limit_of_its_own_keeps_its_first_tokens() {
+    for (kind, most) in [("wordpiece", 1), ("wordpiece", 3), ("unigram", 3), ("byte-level-bpe", 3)]
+    {
+        let (_, template) = golden(kind);
+        let encoder = TextEncoder::new(&tokenizer_json(kind), template, options(512)).unwrap();
+        let encode = |text: &str, most| {
+            let limits = TokenLimits::default().max_text_tokens(most);
+            let query = encoder.encode_query_while("a window", None, limits, &|_| true).unwrap();
+            encoder.encode(&query, text).unwrap()
+        };
+        let (empty, whole) = (encode("", None), encode("the glass of a window is old", None));
+        let limited = encode("the glass of a window is old", Some(most));
+        assert!(limited.truncated && !limited.query_truncated && !whole.truncated, "{kind}");
+        assert_eq!(limited.ids.len(), empty.ids.len() + most, "{kind}");
+        // Where the text ends the rest is what ends every candidate.
+        let same = limited.ids.iter().zip(&whole.ids).take_while(|(a, b)| a == b).count();
+        let end = &limited.ids[same..];
+        assert!(whole.ids.ends_with(end) && same + end.len() == limited.ids.len(), "{kind}");
+        let exact = whole.ids.len() - empty.ids.len();
+        assert_eq!(encode("the glass of a window is old", Some(exact)), whole, "{kind}");
     }
 }
 

@@ -209,6 +209,7 @@ class Reranker:
         k: int = 10,
         *,
         instruction: str | None = None,
+        max_text_tokens: int | None = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -225,6 +226,8 @@ class Reranker:
 
         Args:
             instruction: What the query is for; replaces the reranker's own.
+            max_text_tokens: Most tokens of a text by itself; longer ones are cut. The reranker's ``max_length`` counts
+                besides, for a text with its query.
             pruning: How to prune; replaces the reranker's own setting.
             mode: ``select`` promises membership in the top K, ``rank`` also exact scores and order.
             deadline: Seconds after which it is given up.
@@ -242,7 +245,7 @@ class Reranker:
             DeadlineExceeded, Cancelled, QueueFull: As they say.
         """
         texts = _texts(texts)
-        options = self._options(k, instruction, pruning, mode, deadline, cancel, trace, timeline)
+        options = self._options(k, instruction, max_text_tokens, pruning, mode, deadline, cancel, trace, timeline)
         native = self._native().run(query, texts, options, on_progress, wait_for_a_place)
         return Selection(native, texts)
 
@@ -253,6 +256,7 @@ class Reranker:
         k: int = 10,
         *,
         instruction: str | None = None,
+        max_text_tokens: int | None = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -267,6 +271,7 @@ class Reranker:
             texts,
             k,
             instruction=instruction,
+            max_text_tokens=max_text_tokens,
             pruning=pruning,
             mode=mode,
             deadline=deadline,
@@ -284,6 +289,7 @@ class Reranker:
         k: int = 10,
         *,
         instruction: str | None = None,
+        max_text_tokens: int | None = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -303,7 +309,7 @@ class Reranker:
         """
         queries = _texts(queries)
         pools = self._pools(queries, texts)
-        options = self._options(k, instruction, pruning, mode, deadline, cancel)
+        options = self._options(k, instruction, max_text_tokens, pruning, mode, deadline, cancel)
         natives = self._native().run_many(list(zip(queries, pools)), options, on_answer)
         return [Selection(native, pool) for native, pool in zip(natives, pools)]
 
@@ -314,6 +320,7 @@ class Reranker:
         k: int = 10,
         *,
         instruction: str | None = None,
+        max_text_tokens: int | None = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -325,6 +332,7 @@ class Reranker:
             texts,
             k,
             instruction=instruction,
+            max_text_tokens=max_text_tokens,
             pruning=pruning,
             mode=mode,
             deadline=deadline,
@@ -337,6 +345,7 @@ class Reranker:
         pairs: Sequence[tuple[str, str]] | Sequence[Sequence[str]],
         *,
         instruction: str | None = None,
+        max_text_tokens: int | None = None,
         deadline: float | None = None,
         cancel: CancelToken | None = None,
         on_progress: Progress | None = None,
@@ -352,7 +361,7 @@ class Reranker:
         queries, texts = _columns(pairs)
         if not queries:
             return []
-        options = self._options(1, instruction, False, None, deadline, cancel)
+        options = self._options(1, instruction, max_text_tokens, False, None, deadline, cancel)
         native = self._native()
         if len(set(queries)) == 1:
             return native.run(queries[0], texts, options, on_progress, True).logits()
@@ -362,6 +371,7 @@ class Reranker:
         self,
         k: int,
         instruction: str | None = None,
+        max_text_tokens: int | None = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -372,6 +382,7 @@ class Reranker:
         return {
             "k": _count("k", k),
             "instruction": instruction,
+            "max_text_tokens": _count("max_text_tokens", max_text_tokens),
             "pruning": _pruning(pruning),
             "mode": mode,
             "trace": trace,

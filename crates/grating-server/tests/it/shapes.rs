@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use grating::Reranker;
+use grating::{Request, Reranker};
 use grating_server::ServerOptions;
 use serde_json::{Value, json};
 
@@ -102,6 +102,41 @@ fn what_clients_send_carelessly_is_understood() {
     let result = &raw["results"][0];
     assert_eq!(result["relevance_score"], result["raw_score"]);
     assert!((result["raw_score"].as_f64().unwrap() - expected()[0].1).abs() > 0.1);
+}
+
+#[test]
+fn limits_of_a_request_cut_its_texts() {
+    let server = Running::with_default(ServerOptions::default());
+    let reranker = Reranker::builder().build().unwrap();
+    let asked = || Request::new(QUERY, TEXTS.map(String::from).to_vec(), TEXTS.len());
+    for (field, request, most) in [
+        ("max_tokens_per_doc", asked().max_text_tokens(2), 2),
+        ("truncate_prompt_tokens", asked().max_length(10), 10),
+        ("truncate_prompt_tokens", asked(), -1),
+    ] {
+        let library = reranker.run(request).unwrap();
+        let cut = library.stats.truncated;
+        assert_eq!(cut > 0, most > 0, "{field} {most}");
+        let library: Vec<(u64, f64)> =
+            library.results.iter().map(|r| (r.index as u64, f64::from(r.score.0))).collect();
+        let body = json!({"query": QUERY, "documents": TEXTS, field: most});
+        let answer = post(server.address, "/rerank", &body.to_string()).json();
+        close(&scored(&answer["results"], "relevance_score"), &library);
+        let told = answer["results"].as_array().unwrap().iter();
+        assert_eq!(told.filter(|result| result["truncated"] == true).count(), cut);
+        let body = json!({"queries": QUERY, "documents": TEXTS, field: most});
+        let answer = post(server.address, "/score", &body.to_string()).json();
+        let mut scores = scored(&answer["data"], "score");
+        scores.sort_by(|a, b| b.1.total_cmp(&a.1));
+        close(&scores, &library);
+    }
+    for (field, most) in [("truncate_prompt_tokens", 2), ("max_tokens_per_doc", -2)] {
+        let body = json!({"query": QUERY, "documents": TEXTS, field: most});
+        assert_eq!(post(server.address, "/rerank", &body.to_string()).status, 422, "{field}");
+    }
+    let body = json!({"query": QUERY, "texts": TEXTS, "truncate": false, "max_tokens_per_doc": 2});
+    let refused = post(server.address, "/rerank", &body.to_string());
+    assert!(refused.status == 422 && refused.text().contains("or 2 by themselves"));
 }
 
 #[test]

@@ -31,6 +31,10 @@ pub struct RerankBody {
     pub mode: Option<Mode>,
     /// What the query is for.
     pub instruction: Option<String>,
+    /// Most tokens of a text with its query: `truncate_prompt_tokens`.
+    pub max_tokens: Option<usize>,
+    /// Most tokens of a text by itself: `max_tokens_per_doc`.
+    pub max_text_tokens: Option<usize>,
     /// Whether scores are the model's own outputs: `raw_scores`, or `use_activation` that is false.
     pub raw_scores: Option<bool>,
     /// Whether the texts are wanted with their scores: `return_documents`, or `return_text`.
@@ -57,6 +61,8 @@ struct Raw {
     top_k_hint: Option<Value>,
     mode: Option<Value>,
     instruction: Option<Value>,
+    truncate_prompt_tokens: Option<Value>,
+    max_tokens_per_doc: Option<Value>,
     raw_scores: Option<Value>,
     use_activation: Option<Value>,
     return_documents: Option<Value>,
@@ -144,6 +150,10 @@ impl Raw {
             top_k_hint: count("top_k_hint", self.top_k_hint)?,
             mode: mode(self.mode).map_err(invalid)?,
             instruction: value::string("instruction", self.instruction).map_err(invalid)?,
+            max_tokens: value::limit("truncate_prompt_tokens", self.truncate_prompt_tokens)
+                .map_err(invalid)?,
+            max_text_tokens: value::limit("max_tokens_per_doc", self.max_tokens_per_doc)
+                .map_err(invalid)?,
             raw_scores: truth("raw_scores", self.raw_scores)?.or(activation.map(|on| !on)),
             return_texts: truth("return_documents", self.return_documents)?
                 .or(truth("return_text", self.return_text)?)
@@ -189,7 +199,7 @@ mod tests {
         .unwrap();
         assert_eq!((tei.shape, tei.answered(), tei.return_texts), (Shape::Texts, 2, true));
         let cohere = parse(
-            r#"{"model":"m","query":"q","documents":["a","b","c"],"top_n":2,"max_tokens_per_doc":null}"#,
+            r#"{"model":"m","query":"q","documents":["a","b","c"],"top_n":2,"max_tokens_per_doc":null,"truncate_prompt_tokens":-1}"#,
         )
         .unwrap();
         assert_eq!((cohere.shape, cohere.answered()), (Shape::Documents, 2));

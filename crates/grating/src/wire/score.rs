@@ -21,6 +21,10 @@ pub struct ScoreBody {
     pub raw_scores: bool,
     /// What the queries are for.
     pub instruction: Option<String>,
+    /// Most tokens of a text with its query: `truncate_prompt_tokens`.
+    pub max_tokens: Option<usize>,
+    /// Most tokens of a text by itself: `max_tokens_per_doc`.
+    pub max_text_tokens: Option<usize>,
 }
 
 #[derive(Deserialize, Default)]
@@ -38,6 +42,8 @@ struct Raw {
     use_activation: Option<Value>,
     raw_scores: Option<Value>,
     instruction: Option<Value>,
+    truncate_prompt_tokens: Option<Value>,
+    max_tokens_per_doc: Option<Value>,
 }
 
 impl ScoreBody {
@@ -81,6 +87,10 @@ impl ScoreBody {
             texts,
             raw_scores: raw_scores.or(activation.map(|on| !on)).unwrap_or(false),
             instruction: value::string("instruction", raw.instruction).map_err(invalid)?,
+            max_tokens: value::limit("truncate_prompt_tokens", raw.truncate_prompt_tokens)
+                .map_err(invalid)?,
+            max_text_tokens: value::limit("max_tokens_per_doc", raw.max_tokens_per_doc)
+                .map_err(invalid)?,
         })
     }
 

@@ -56,6 +56,11 @@ pub(super) fn count(name: &str, value: Option<Value>) -> Result<Option<usize>, W
     Ok(Some(usize::try_from(count).unwrap_or(usize::MAX)).filter(|&count| count > 0))
 }
 
+/// As [`count`]; -1 is nothing, too: a model's own limit in vLLM's words.
+pub(super) fn limit(name: &str, value: Option<Value>) -> Result<Option<usize>, Wrong> {
+    count(name, value.filter(|value| value.as_i64() != Some(-1)))
+}
+
 /// What JavaScript and others write as `5.0`.
 fn whole(number: f64) -> Option<u64> {
     (number.fract() == 0.0 && (0.0..9e15).contains(&number)).then_some(number as u64)
