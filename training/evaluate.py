@@ -1,13 +1,13 @@
 """Measures the default reranker and writes docs/default-model.md and docs/default-model.svg.
 
-usage: evaluate.py MODEL_DIR MINILM_DIR E5_FILE DATA_DIR --before DIR --grating BINARY --out DIR [--work DIR] [--queries N] [--minutes M]
-Ranks the given pools by first stage, by both bi-encoder teachers, by sentence-transformers' CrossEncoder (this model and the one
-before it) and by the grating CLI, and takes the score after every layer on the way. With --quantized also by another folder
-of the same model in fast precision. Everything measured is kept in --work, query by query, and not
-measured again. trec-dl19 comes first; then the other sets take turns, a query each in an order drawn once, until all are
-done or the minutes are over: the report says how many were measured.
+usage: evaluate.py MODEL_DIR DATA_DIR --traces DIR --before DIR --out DIR [--fast DIR] [--minilm DIR --e5 FILE] [--pairs N] [--work DIR]
+Scores after every layer are those that the command line has recorded, a file SET.jsonl for each set in each folder of traces:
+    grating calibrate -m MODEL_DIR --data DATA_DIR/SET -k 10 --target-agreement 0.9 --queries 160 --readout head --traces DIR/SET.jsonl --out /dev/null
+--before has those of the model before, --fast those of another form of this one in fast precision. What all of them have is measured, beside
+the first stage and, where they are given, the bi-encoders that taught it; and sentence-transformers' CrossEncoder on a few
+queries of each set, whose scores are kept in --work.
 """
-import argparse, json, os, random, subprocess, tempfile, time
+import argparse, hashlib, json, os, struct
 
 import numpy as np
 import torch
@@ -16,43 +16,34 @@ from sentence_transformers import CrossEncoder
 import teachers
 from metrics import load, mrr, ndcg, order, overlap, precision, tau
 
-SEED = 20261121
 SETS = ["trec-dl19", "cranfield", "xquad-en", "musique", "locomo-a"]
 HALF = {"musique"}                                          # the first half was trained on
 WAYS = {"first": "first stage", "minilm": "all-MiniLM-L6-v2, teacher", "e5": "multilingual-e5-small, teacher",
-        "before": "the model before", "cross": "this model", "fast": "this model, Q8_0, fast precision"}
-SCORED = ("minilm", "e5", "before", "cross", "cli", "fast")   # what is kept query by query
+        "before": "version 1", "this": "this model", "fast": "this model as Q8_0 in fast precision"}
 
 
-def layered(cross, pairs):
-    """CrossEncoder's scores of the pairs, and [layers, pairs] of pooler and classifier after each layer."""
-    model, taken = cross.model, [[] for _ in cross.model.bert.encoder.layer]
-    def keep(into):
-        return lambda module, inputs, output: into.append((output[0] if isinstance(output, tuple) else output)[:, 0])
-    hooks = [layer.register_forward_hook(keep(into)) for layer, into in zip(model.bert.encoder.layer, taken)]
-    scores = cross.predict(pairs, batch_size=16, show_progress_bar=False)
-    for hook in hooks:
-        hook.remove()
-    with torch.no_grad():
-        logits = [model.classifier(torch.tanh(model.bert.pooler.dense(torch.cat(t)))).squeeze(1).numpy() for t in taken]
-    # predict goes by length; equal final scores tell which row is which.
-    out = np.zeros((len(taken), len(pairs)), np.float32)
-    out[:, order(scores)] = np.stack(logits)[:, order(logits[-1])]
-    assert np.abs(out[-1] - scores).max() < 1e-4
-    return scores, out
+def key(query, texts):
+    """What the command line files a trace under; of equal texts the first counts."""
+    hashed = hashlib.sha256()
+    for text in [query, *texts]:
+        encoded = text.encode()
+        hashed.update(struct.pack("<Q", len(encoded)) + encoded)
+    return hashed.hexdigest()
 
 
-def by_grating(binary, model, query, texts, precision="exact"):
-    with tempfile.NamedTemporaryFile("w", suffix=".jsonl", encoding="utf-8") as file:
-        file.writelines(json.dumps(dict(text=t), ensure_ascii=False) + "\n" for t in texts)
-        file.flush()
-        done = subprocess.run([binary, "rerank", "-m", model, "-q", query, "-k", str(len(texts)),
-                               "--no-prune", "--precision", precision, "--json", file.name],
-                              capture_output=True, check=True)
-    scores = np.zeros(len(texts))
-    for result in json.loads(done.stdout)["results"]:
-        scores[result["index"]] = result["raw_score"]
-    return scores
+def recorded(path, data):
+    """[layers, pool] scores of the queries that have a trace."""
+    lines = open(path, encoding="utf-8").read().splitlines()[1:]
+    traces = {line["key"]: line["trace"] for line in map(json.loads, lines)}
+    found = {}
+    for query in data.queries:
+        texts = [data.corpus[d] for d in data.pools[query]]
+        trace = traces.get(key(data.texts[query], list(dict.fromkeys(texts))))
+        if trace is not None:
+            scores = np.array(trace["scores"]).reshape(trace["layers"], -1)
+            places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+            found[query] = scores[:, [places[text] for text in texts]]
+    return found
 
 
 class Kept:
@@ -67,67 +58,40 @@ class Kept:
             self.rows[query] = compute()
             with open(self.path, "a") as out:
                 out.write(json.dumps([query, self.rows[query]]) + "\n")
-        return self.rows[query]
+        return np.array(self.rows[query])
 
 
-def by_teacher(teacher, query, texts, seen):
-    """Cosines; embeddings of texts that were met before are in seen."""
-    new = [t for t in texts if t not in seen]
-    if new:
-        seen.update(zip(new, teacher.passages(new)))
-    return (torch.stack([seen[t] for t in texts]) @ teacher.queries([query])[0]).tolist()
+def by_teacher(teacher, data, queries):
+    """Cosines of each query with its pool; every text is embedded once."""
+    ids = sorted({d for q in queries for d in data.pools[q]})
+    place, embedded = {d: i for i, d in enumerate(ids)}, teacher.passages([data.corpus[d] for d in ids])
+    asked = teacher.queries([data.texts[q] for q in queries])
+    return {q: (embedded[[place[d] for d in data.pools[q]]] @ row).tolist() for q, row in zip(queries, asked)}
 
 
-def score_queries(sets, args):
-    """Fills the kept scores: the teachers', the model's before, [layers + 1][pool] with CrossEncoder.predict in the last row, and
-    the CLI's for a third of the queries."""
-    encoder = lambda folder: CrossEncoder(folder, max_length=512, device="cpu", model_kwargs=dict(dtype=torch.float32))
-    cross, before = encoder(args.model), encoder(args.before)
-    taught = dict(minilm=(teachers.minilm(args.minilm), {}), e5=(teachers.multilingual_e5_small(args.e5), {}))
-    end = time.time() + 60 * args.minutes
-    turns = [("trec-dl19", i, q) for i, q in enumerate(sets["trec-dl19"].drawn)]
-    longest = max(len(d.drawn) for d in sets.values())
-    turns += [(n, i, sets[n].drawn[i]) for i in range(longest) for n in SETS[1:] if i < len(sets[n].drawn)]
-    for name, i, query in turns:
-        if time.time() > end:
-            break
-        data = sets[name]
-        asked, texts = data.texts[query], [data.corpus[d] for d in data.pools[query]]
-
-        def by_cross():
-            scores, each = layered(cross, [(asked, t) for t in texts])
-            return np.vstack([each, scores]).astype(float).tolist()
-        for way, (teacher, seen) in taught.items():
-            data.kept[way].get(query, lambda: by_teacher(teacher, asked, texts, seen))
-        predict = lambda: before.predict([(asked, t) for t in texts], batch_size=16, show_progress_bar=False).tolist()
-        data.kept["before"].get(query, predict)
-        if args.quantized:
-            data.kept["fast"].get(query, lambda: by_grating(args.grating, args.quantized, asked, texts, "fast").tolist())
-        if i % 3 == 0:
-            data.kept["cli"].get(query, lambda: by_grating(args.grating, args.model, asked, texts).tolist())
-        data.kept["cross"].get(query, by_cross)
+def compare(cross, data, queries, kept):
+    """Scores by CrossEncoder."""
+    pairs = lambda query: [(data.texts[query], data.corpus[d]) for d in data.pools[query]]
+    predict = lambda query: cross.predict(pairs(query), batch_size=16, show_progress_bar=False).astype(float).tolist()
+    return {query: kept.get(query, lambda: predict(query)) for query in queries}
 
 
-def measure(data):
-    queries = [q for q in data.queries if q in data.kept["cross"].rows]
-    final = lambda way, q: data.kept[way].rows[q][-1] if way == "cross" else data.kept[way].rows[q]
-    places = lambda way, q: range(len(data.pools[q])) if way == "first" else order(final(way, q))
+def measure(data, scores, layers, cross):
+    """scores: by way and query, [pool]; layers: this model's, [layers, pool]; cross: of some queries, [pool]."""
+    queries = [q for q in data.queries if all(q in of for of in scores.values())]
+    places = lambda way, q: range(len(data.pools[q])) if way == "first" else order(scores[way][q])
     ranked = lambda way, q: [data.pools[q][i] for i in places(way, q)]
     measures = lambda ranked, q: [f(ranked, data.grades[q]) for f in (ndcg, mrr, precision)]
     mean = lambda rows: np.mean(rows, 0).tolist()
-    over = lambda way, some: mean([measures(ranked(way, q), q) for q in some])
     top = lambda way, q: set(ranked(way, q)[:10])
-    agreement = lambda way: float(np.mean([len(top(way, q) & top("cross", q)) / min(10, len(data.pools[q])) for q in queries]))
-    ways = [way for way in WAYS if way == "first" or all(q in data.kept[way].rows for q in queries)]
-    both = [q for q in queries if q in data.kept["cli"].rows]
-    each = lambda q: data.kept["cross"].rows[q]
+    agreement = lambda way: float(np.mean([len(top(way, q) & top("this", q)) / min(10, len(data.pools[q])) for q in queries]))
+    ways = [way for way in WAYS if way == "first" or way in scores]
     after = lambda q, s: ndcg([data.pools[q][i] for i in order(s)], data.grades[q])
-    layers = [[[overlap(s, each(q)[-1]), tau(s, each(q)[-1]), after(q, s)] for s in each(q)[:-1]] for q in queries]
-    return dict(queries=len(queries), of=len(data.queries), both=len(both), ways={way: over(way, queries) for way in ways},
-                agreement={way: agreement(way) for way in ways}, pair={way: over(way, both) for way in ("cross", "cli")},
-                layers=mean(layers),
-                apart=max(float(np.abs(np.subtract(each(q)[-1], data.kept["cli"].rows[q])).max()) for q in both),
-                same_top=sum(ranked("cross", q)[:10] == ranked("cli", q)[:10] for q in both))
+    each = [[[overlap(s, layers[q][-1]), tau(s, layers[q][-1]), after(q, s)] for s in layers[q]] for q in queries]
+    return dict(queries=len(queries), of=len(data.queries), ways={way: mean([measures(ranked(way, q), q) for q in queries]) for way in ways},
+                agreement={way: agreement(way) for way in ways}, layers=mean(each), both=len(cross),
+                apart=max((float(np.abs(s - layers[q][-1]).max()) for q, s in cross.items()), default=0.0),
+                same_top=sum(list(order(s)[:10]) == list(order(layers[q][-1])[:10]) for q, s in cross.items()))
 
 
 def table(head, rows):
@@ -168,25 +132,24 @@ def report(found, path):
     names = list(found)
     mean = lambda way: np.mean([found[n]["ways"][way] for n in names], 0)
     ways = [way for way in WAYS if all(way in found[n]["ways"] for n in names)]
+    taught = " (the teachers 226 and 256, as they taught)" if "minilm" in ways else ""
     some = lambda n: f"{n} ({found[n]['queries']} of {found[n]['of']} queries)"
     text = ["# The default model, measured\n",
             "Written by `training/evaluate.py`. What the model is and how it was trained stands in its "
             "[card](../models/default/README.md); how to train it again in [training/](../training/README.md).\n",
-            "## Ranking\n", "nDCG@10 / MRR@10 / P@5 over the given candidate pools, at most 512 tokens (the teachers 226 and 256, as "
-            "they taught). trec-dl19's nDCG uses all official judgments, also those of passages outside the pools. musique is the half "
+            "## Ranking\n", f"nDCG@10 / MRR@10 / P@5 over the given candidate pools, at most 512 tokens{taught}. trec-dl19's nDCG uses all official judgments, also those of passages outside the pools. musique is the half "
             "that was not trained on; none of the other sets was trained on. Where not all queries of a set were measured they are "
-            "drawn at random; all rows of a column are over the same queries.\n",
+            "the first by the SHA-256 of query and pool; all rows of a column are over the same queries.\n",
             table(["ranking"] + [some(n) for n in names] + ["mean"],
                   [[WAYS[way]] + [three(found[n]["ways"][way]) for n in names] + [three(mean(way))] for way in ways]),
             "Share of this model's ten best that another ranking has among its own:\n",
             table(["ranking"] + names + ["mean"],
                   [[WAYS[way]] + [f"{found[n]['agreement'][way]:.2f}" for n in names]
-                   + [f"{np.mean([found[n]['agreement'][way] for n in names]):.2f}"] for way in ways if way != "cross"]),
-            "## The same model by two programs\n", "sentence-transformers' CrossEncoder and `grating rerank` on the same files, "
+                   + [f"{np.mean([found[n]['agreement'][way] for n in names]):.2f}"] for way in ways if way != "this"]),
+            "## The same model by two programs\n", "sentence-transformers' CrossEncoder and `grating` on the same files, "
             "raw scores:\n",
-            table(["set", "queries", "by CrossEncoder", "by `grating`", "largest difference of a score", "same top ten, same order"],
-                  [[n, str(found[n]["both"]), three(found[n]["pair"]["cross"]), three(found[n]["pair"]["cli"]),
-                    f"{found[n]['apart']:.1e}", f"{found[n]['same_top']} of {found[n]['both']}"] for n in names]),
+            table(["set", "queries", "largest difference of a score", "same top ten, same order"],
+                  [[n, str(found[n]["both"]), f"{found[n]['apart']:.1e}", f"{found[n]['same_top']} of {found[n]['both']}"] for n in names]),
             "## What each layer already knows\n",
             "The head (pooler and classifier) on the first token after each layer, against the score after the last layer; means over "
             "the queries of the first table.\n", "![overlap and tau by layer](default-model.svg)\n"]
@@ -200,28 +163,33 @@ def report(found, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("model", "minilm", "e5", "data"):
+    for name in ("model", "data"):
         parser.add_argument(name)
-    parser.add_argument("--before", required=True)
-    parser.add_argument("--quantized")
-    parser.add_argument("--grating", required=True)
-    parser.add_argument("--out", required=True)
+    for name in ("traces", "before", "out"):
+        parser.add_argument(f"--{name}", required=True)
+    for name in ("fast", "minilm", "e5"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--pairs", type=int, default=3, help="queries of each set that CrossEncoder scores")
     parser.add_argument("--work", default="measured")
-    parser.add_argument("--queries", type=int, help="of each set at most")
-    parser.add_argument("--minutes", type=float, default=1e6)
     args = parser.parse_args()
     os.makedirs(args.work, exist_ok=True)
-    sets = {}
+    cross = CrossEncoder(args.model, max_length=512, device="cpu", model_kwargs=dict(dtype=torch.float32))
+    taught = dict(minilm=args.minilm and teachers.minilm(args.minilm), e5=args.e5 and teachers.multilingual_e5_small(args.e5))
+    found = {}
     for name in SETS:
-        data = sets[name] = load(f"{args.data}/{name}", name in HALF)
-        data.drawn = random.Random(SEED).sample(data.queries, len(data.queries))
-        if name != "trec-dl19":
-            data.drawn = data.drawn[:args.queries]
-        data.kept = {kind: Kept(f"{args.work}/{kind}-{name}.jsonl") for kind in SCORED}
-    if args.minutes > 0:
-        score_queries(sets, args)
-    found = {name: measure(data) for name, data in sets.items()}
-    print(json.dumps(found, indent=1))
+        data = load(f"{args.data}/{name}", name in HALF)
+        layers = recorded(f"{args.traces}/{name}.jsonl", data)
+        last = lambda folder: {q: each[-1] for q, each in recorded(f"{folder}/{name}.jsonl", data).items()}
+        scores = dict(before=last(args.before), this={q: each[-1] for q, each in layers.items()})
+        if args.fast:
+            scores["fast"] = last(args.fast)
+        queries = [q for q in data.queries if all(q in of for of in scores.values())]
+        for way, teacher in taught.items():
+            if teacher:
+                scores[way] = by_teacher(teacher, data, queries)
+        some = queries[:: max(1, len(queries) // args.pairs)][: args.pairs]
+        found[name] = measure(data, scores, layers, compare(cross, data, some, Kept(f"{args.work}/cross-{name}.jsonl")))
+        print(name, json.dumps(found[name]), flush=True)
     plot(found, os.path.join(args.out, "default-model.svg"))
     report(found, os.path.join(args.out, "default-model.md"))
 

@@ -9,7 +9,8 @@ import numpy as np
 def load(folder, half=False):
     """Corpus texts, queries in file order that have a pool and judgments, grades. half: the second half only."""
     read = lambda name: [json.loads(l) for l in open(f"{folder}/{name}.jsonl", encoding="utf-8")]
-    corpus = {d["_id"]: (d.get("title", "") + " " + d["text"]).strip() for d in read("corpus")}
+    # As `grating` joins them.
+    corpus = {d["_id"]: f"{d['title']} {d['text']}".strip() if d.get("title") else d["text"] for d in read("corpus")}
     texts = {q["_id"]: q["text"] for q in read("queries")}
     pools = {p["query"]: p["candidates"] for p in read("candidates")}
     grades = {}
