@@ -360,12 +360,15 @@ fn gather<V: Simd>(task: &Task<'_>, scratch: &mut Scratch, padded: usize, padded
     let (width, keys) = (task.heads.width, task.keys());
     // What lies in padding is never looked at.
     let transposed = scratch.keys.room(width * padded);
-    for (key, row) in task.rows(task.prefix.keys, task.own.keys).enumerate() {
-        let (start, panel) = place(key, width, padded);
-        let places = transposed[start + key % PANEL..].iter_mut().step_by(panel);
-        for (place, value) in places.zip(row) {
-            *place = *value;
+    let mut rows = task.rows(task.prefix.keys, task.own.keys);
+    for first in (0..keys).step_by(8) {
+        let mut some: [&[f32]; 8] = [&[]; 8];
+        for (some, row) in some.iter_mut().zip(&mut rows) {
+            *some = row;
         }
+        let (start, panel) = place(first, width, padded);
+        let to = &mut transposed[start + first % PANEL..];
+        transpose::<V>(&some[..(keys - first).min(8)], to, panel);
     }
     let values = scratch.values.room(keys * padded_width);
     for column in (0..width).step_by(PANEL) {
@@ -374,6 +377,31 @@ fn gather<V: Simd>(task: &Task<'_>, scratch: &mut Scratch, padded: usize, padded
         for (out, row) in rows.zip(task.rows(task.prefix.values, task.own.values)) {
             let row = &row[column..width.min(column + panel)];
             copy::<V>(row, &mut out[..row.len()]);
+        }
+    }
+}
+
+/// Makes columns of up to eight rows of the same length: element `c` of row `r` goes to `to[c * stride + r]`.
+#[inline(always)]
+fn transpose<V: Simd>(rows: &[&[f32]], to: &mut [f32], stride: usize) {
+    let width = rows[0].len();
+    let mut done = 0;
+    if rows.len() == 8 {
+        done = width / 8 * 8;
+        for column in (0..done).step_by(8) {
+            let mut from = [std::ptr::null(); 8];
+            for (from, row) in from.iter_mut().zip(rows) {
+                *from = row[column..column + 8].as_ptr();
+            }
+            let to = &mut to[column * stride..];
+            assert!(to.len() >= 7 * stride + 8);
+            // SAFETY: each row has eight elements from `column` on, and there is room for them.
+            unsafe { V::transpose(from, to.as_mut_ptr(), stride) };
+        }
+    }
+    for (r, row) in rows.iter().enumerate() {
+        for (c, value) in row.iter().enumerate().skip(done) {
+            to[c * stride + r] = *value;
         }
     }
 }

@@ -48,6 +48,20 @@ pub(crate) trait Simd: Copy {
     /// `2 ^ self` for whole numbers in `-126..=127`.
     fn exp2_whole(self) -> Self;
 
+    /// Eight rows of eight elements as columns: element `c` of row `r` goes to `to + c * stride + r`.
+    ///
+    /// # Safety
+    /// Eight elements must lie at each of `rows`, and there must be room for so many.
+    #[inline(always)]
+    unsafe fn transpose(rows: [*const f32; 8], to: *mut f32, stride: usize) {
+        for (r, row) in rows.into_iter().enumerate() {
+            for c in 0..8 {
+                // SAFETY: as promised to this function.
+                unsafe { to.add(c * stride + r).write(row.add(c).read()) }
+            }
+        }
+    }
+
     /// Lanes from a slice shorter than a vector; the rest are `fill`.
     #[inline(always)]
     fn load_part(from: &[f32], fill: f32) -> Self {
@@ -224,6 +238,11 @@ pub(crate) mod x86 {
                     unsafe { $storeu(to, self.0) }
                 }
                 #[inline(always)]
+                unsafe fn transpose(rows: [*const f32; 8], to: *mut f32, stride: usize) {
+                    // SAFETY: see above; as promised to this function.
+                    unsafe { transpose_avx2(rows, to, stride) }
+                }
+                #[inline(always)]
                 fn sum(self) -> f32 {
                     // SAFETY: see above.
                     unsafe { $sum(self.0) }
@@ -312,6 +331,40 @@ pub(crate) mod x86 {
         // Of the third operand where the mask has a bit, of the first elsewhere.
         let mask = _mm512_set1_epi32(i32::MIN);
         _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0xd8>(x, sign, mask))
+    }
+
+    /// [`Simd::transpose`].
+    ///
+    /// # Safety
+    /// As for that.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn transpose_avx2(rows: [*const f32; 8], to: *mut f32, stride: usize) {
+        let mut pairs = [_mm256_setzero_ps(); 8];
+        for i in [0, 2, 4, 6] {
+            // SAFETY: the caller promises eight elements.
+            let (a, b) = unsafe { (_mm256_loadu_ps(rows[i]), _mm256_loadu_ps(rows[i + 1])) };
+            pairs[i] = _mm256_unpacklo_ps(a, b);
+            pairs[i + 1] = _mm256_unpackhi_ps(a, b);
+        }
+        // quads[i + c] has, in its halves, columns c and 4 + c of rows i..i + 4.
+        let mut quads = pairs;
+        for i in [0, 4] {
+            for half in [0, 1] {
+                let (a, b) = (pairs[i + half], pairs[i + 2 + half]);
+                quads[i + 2 * half] = _mm256_shuffle_ps::<0b01_00_01_00>(a, b);
+                quads[i + 2 * half + 1] = _mm256_shuffle_ps::<0b11_10_11_10>(a, b);
+            }
+        }
+        for c in 0..4 {
+            let low = _mm256_permute2f128_ps::<0x20>(quads[c], quads[4 + c]);
+            let high = _mm256_permute2f128_ps::<0x31>(quads[c], quads[4 + c]);
+            // SAFETY: the caller promises that room.
+            unsafe {
+                _mm256_storeu_ps(to.add(c * stride), low);
+                _mm256_storeu_ps(to.add((4 + c) * stride), high);
+            }
+        }
     }
 
     #[inline]
