@@ -2,14 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::shapes::{Dtype, Family, START_LAYER, Shape};
+use super::shapes::{Dtype, Family, SCALE_DEPTH, SCALE_EMB, START_LAYER, Shape};
 
 /// config.json.
 pub(crate) fn config(shape: &Shape, dtype: Dtype) -> Value {
     let mut config = match shape.family {
-        Family::Qwen3 | Family::Qwen2 | Family::Llama | Family::MiniCpm | Family::Gemma => {
-            decoder(shape)
-        }
+        family if family.is_decoder() => decoder(shape),
         _ => encoder(shape),
     };
     config["torch_dtype"] = json!(dtype.torch());
@@ -76,8 +74,8 @@ fn of_decoder(shape: &Shape) -> Value {
             "head_multi": true,
             "head_type": "simple",
             "rope_scaling": null,
-            "scale_depth": 1.4,
-            "scale_emb": 12,
+            "scale_depth": SCALE_DEPTH,
+            "scale_emb": SCALE_EMB,
             "start_layer": START_LAYER.min(shape.layers),
         }),
         Family::Gemma => json!({
@@ -89,6 +87,28 @@ fn of_decoder(shape: &Shape) -> Value {
             "head_dim": shape.head_dim,
             "hidden_act": "gelu_pytorch_tanh",
             "pad_token_id": 0,
+        }),
+        Family::Gemma2 => json!({
+            "architectures": ["CostWiseGemmaForCausalLM"],
+            "model_type": "cost_wise_gemma",
+            "attention_bias": false,
+            "attn_logit_softcapping": 50.0,
+            "auto_map": {
+                "AutoConfig": "gemma_config.CostWiseGemmaConfig",
+                "AutoModelForCausalLM": "gemma_model.CostWiseGemmaForCausalLM",
+            },
+            "bos_token_id": 2,
+            "eos_token_id": 1,
+            "final_logit_softcapping": 30.0,
+            "head_dim": shape.head_dim,
+            "hidden_act": "gelu_pytorch_tanh",
+            "hidden_activation": "gelu_pytorch_tanh",
+            "layer_sep": 1,
+            "layer_wise": true,
+            "pad_token_id": 0,
+            "query_pre_attn_scalar": 256,
+            "sliding_window": 4096,
+            "start_layer": START_LAYER.min(shape.layers),
         }),
         _ => json!({
             "architectures": ["LlamaForCausalLM"],
@@ -267,7 +287,7 @@ fn tokenizer_of_decoder(shape: &Shape) -> Value {
             "tokenizer_class": "LlamaTokenizer",
             "unk_token": "<unk>",
         }),
-        Family::Gemma => json!({
+        Family::Gemma | Family::Gemma2 => json!({
             "add_bos_token": true,
             "add_eos_token": false,
             "bos_token": "<bos>",

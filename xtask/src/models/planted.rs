@@ -32,6 +32,8 @@ const COMMON: usize = 100;
 const PROMPT: &str = "judge whether the document meets the requirements based on the query and the \
     instruct provided note that the answer can only be yes or no given a web search query retrieve \
     relevant passages that answer the query system user assistant";
+const BGE_PROMPT: &str = "given a query a and a passage b determine whether the passage contains an answer to the \
+    query by providing a prediction of either";
 /// Marker words of each sign.
 const MARKERS: usize = 16;
 
@@ -106,23 +108,27 @@ pub(crate) struct Description {
 pub(crate) fn run(args: &PlantedArgs, interrupted: &AtomicBool) -> Result<()> {
     let mut shape = Shape::named(&args.shape)?;
     shape.layers = args.layers.map_or(shape.layers, usize::from);
-    ensure!(
-        shape.family.can_be_planted(),
-        "nothing is planted in the family of {}: heads that are not linear near zero, or layers that do not see the whole \
-         text; `random` writes its shape",
-        shape.name
-    );
     let profile = match &args.profile {
         Some(path) => Profile::load(path)?,
         None => Profile::default_model(),
     };
+    plant(&shape, profile, args, interrupted)
+}
+
+fn plant(
+    shape: &Shape,
+    profile: Profile,
+    args: &PlantedArgs,
+    interrupted: &AtomicBool,
+) -> Result<()> {
     ensure!(
-        !matches!(shape.family, Family::MiniCpm | Family::Gemma),
-        "nothing is planted in {} yet, whose embeddings and blocks have factors; `random` writes it",
+        shape.family.can_be_planted(),
+        "nothing is planted in the family of {}: its layers do not see the whole text, or norm what they add; `random` \
+         writes its shape",
         shape.name
     );
-    let (description, tokens) = describe(&shape, args.seed, profile)?;
-    let construction = construct::construct(&shape, &description.profile, &tokens);
+    let (description, tokens) = describe(shape, args.seed, profile)?;
+    let construction = construct::construct(shape, &description.profile, &tokens);
     let weights = Weights {
         dtype: args.dtype.unwrap_or(shape.dtype),
         seed: args.seed,
@@ -131,13 +137,18 @@ pub(crate) fn run(args: &PlantedArgs, interrupted: &AtomicBool) -> Result<()> {
         patches: construction.patches,
         description: Some((DESCRIPTION, serde_json::to_value(&description)?)),
     };
-    write_checkpoint(&shape, weights, &args.out, args.force, interrupted)
+    write_checkpoint(shape, weights, &args.out, args.force, interrupted)
 }
 
 /// Chooses the marker words among those that the tokenizer keeps whole.
 fn describe(shape: &Shape, seed: u64, profile: Profile) -> Result<(Description, Tokens)> {
     let known = tokenizer::known_words(shape)?;
-    let prompt: HashSet<&str> = PROMPT.split_whitespace().collect();
+    let prompt: HashSet<&str> = match shape.family {
+        Family::MiniCpm | Family::Gemma => BGE_PROMPT,
+        _ => PROMPT,
+    }
+    .split_whitespace()
+    .collect();
     let said = known.words.iter().skip(COMMON).filter(|(word, _)| !prompt.contains(word));
     let words: Vec<_> = said.collect();
     ensure!(
@@ -160,8 +171,7 @@ fn describe(shape: &Shape, seed: u64, profile: Profile) -> Result<(Description, 
         minus: Vec::new(),
         neutral: Vec::new(),
     };
-    let mut tokens =
-        Tokens { plus: Vec::new(), minus: Vec::new(), neutral: Vec::new(), answers: known.answers };
+    let mut tokens = Tokens { answers: known.answers, lone: known.lone, ..Tokens::default() };
     for (i, &&(word, id)) in words.iter().rev().enumerate() {
         match i % 4 {
             0 if tokens.plus.len() < MARKERS => {

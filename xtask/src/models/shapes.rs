@@ -15,6 +15,8 @@ pub(crate) enum Family {
     MiniCpm,
     /// `GemmaForCausalLM`: as Llama, with norms that count from one.
     Gemma,
+    /// `CostWiseGemmaForCausalLM`: Gemma 2, with a row for each layer from [`START_LAYER`] on in place of a head.
+    Gemma2,
     /// `XLMRobertaForSequenceClassification`.
     XlmRoberta,
     /// `BertForSequenceClassification`.
@@ -31,8 +33,12 @@ pub(crate) enum Family {
     DebertaV2,
 }
 
-/// Layers before MiniCPM's first head.
+/// Layers before the first head of models that have one for each of the later layers.
 pub(crate) const START_LAYER: usize = 8;
+
+/// What MiniCPM multiplies embeddings by, and, over the root of the number of layers, what its blocks add.
+pub(crate) const SCALE_EMB: f64 = 12.0;
+pub(crate) const SCALE_DEPTH: f64 = 1.4;
 
 /// Element type of the written weights.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -171,7 +177,7 @@ const BASE: Shape = Shape {
 
 /// Every shape that `--shape` knows.
 #[rustfmt::skip]
-pub(crate) const SHAPES: [Shape; 20] = [
+pub(crate) const SHAPES: [Shape; 21] = [
     Shape { name: "qwen3-0.6b", of: "Qwen/Qwen3-Reranker-0.6B", layers: 28, hidden: 1024, heads: 16, feed_forward: 3072, ..DECODER },
     Shape { name: "qwen3-4b", of: "Qwen/Qwen3-Reranker-4B", layers: 36, hidden: 2560, heads: 32, feed_forward: 9728, ..DECODER },
     Shape { name: "qwen3-8b", of: "Qwen/Qwen3-Reranker-8B", layers: 36, hidden: 4096, heads: 32, feed_forward: 12288, tied: false, ..DECODER },
@@ -179,6 +185,7 @@ pub(crate) const SHAPES: [Shape; 20] = [
     Shape { name: "smollm2-135m", of: "HuggingFaceTB/SmolLM2-135M-Instruct", family: Family::Llama, layers: 30, hidden: 576, heads: 9, kv_heads: 3, head_dim: 64, feed_forward: 1536, vocab: 49_152, positions: 8192, rope_theta: 1e5, norm_eps: 1e-5, ..DECODER },
     Shape { name: "bge-v2-minicpm", of: "BAAI/bge-reranker-v2-minicpm-layerwise", family: Family::MiniCpm, layers: 40, hidden: 2304, heads: 36, kv_heads: 36, head_dim: 64, feed_forward: 5760, vocab: 122_753, positions: 2048, tied: false, rope_theta: 1e4, norm_eps: 1e-5, ..DECODER },
     Shape { name: "bge-v2-gemma", of: "BAAI/bge-reranker-v2-gemma", family: Family::Gemma, layers: 18, hidden: 2048, heads: 8, kv_heads: 1, head_dim: 256, feed_forward: 16384, vocab: 256_000, positions: 8192, rope_theta: 1e4, ..DECODER },
+    Shape { name: "bge-v2.5-gemma2", of: "BAAI/bge-reranker-v2.5-gemma2-lightweight", family: Family::Gemma2, layers: 42, hidden: 3584, heads: 16, head_dim: 256, feed_forward: 14336, vocab: 256_000, positions: 8192, rope_theta: 1e4, ..DECODER },
     Shape { name: "bge-v2-m3", of: "BAAI/bge-reranker-v2-m3", positions: 8194, position_ids: false, ..XLM_ROBERTA },
     Shape { name: "bge-base", of: "BAAI/bge-reranker-base", layers: 12, hidden: 768, heads: 12, kv_heads: 12, feed_forward: 3072, ..XLM_ROBERTA },
     Shape { name: "bge-large", of: "BAAI/bge-reranker-large", ..XLM_ROBERTA },

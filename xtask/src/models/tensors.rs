@@ -35,9 +35,7 @@ impl TensorSpec {
 pub(crate) fn tensors(shape: &Shape) -> Vec<TensorSpec> {
     let mut list = List(Vec::new());
     match shape.family {
-        Family::Qwen3 | Family::Qwen2 | Family::Llama | Family::MiniCpm | Family::Gemma => {
-            decoder(&mut list, shape);
-        }
+        family if family.is_decoder() => decoder(&mut list, shape),
         Family::XlmRoberta => {
             encoder(&mut list, shape, "roberta", 1);
             list.linear("classifier.dense", shape.hidden, shape.hidden);
@@ -56,7 +54,7 @@ pub(crate) fn tensors(shape: &Shape) -> Vec<TensorSpec> {
         Family::DistilBert => distilbert(&mut list, shape),
         Family::ModernBert => modernbert(&mut list, shape),
         Family::Gte => gte(&mut list, shape),
-        Family::DebertaV2 => deberta(&mut list, shape),
+        _ => deberta(&mut list, shape),
     }
     list.0
 }
@@ -84,10 +82,14 @@ fn decoder(list: &mut List, shape: &Shape) {
         list.weight(&at("mlp.down_proj"), &[hidden, ff]);
         list.ones(&at("input_layernorm"), hidden);
         list.ones(&at("post_attention_layernorm"), hidden);
+        if shape.family == Family::Gemma2 {
+            list.ones(&at("pre_feedforward_layernorm"), hidden);
+            list.ones(&at("post_feedforward_layernorm"), hidden);
+        }
     }
     list.ones("model.norm", hidden);
     match shape.family {
-        Family::MiniCpm => {
+        Family::MiniCpm | Family::Gemma2 => {
             // A checkpoint of fewer layers has its only head after the last of them.
             let heads = (shape.layers + 1).saturating_sub(START_LAYER).max(1);
             for head in 0..heads {
@@ -97,7 +99,7 @@ fn decoder(list: &mut List, shape: &Shape) {
         _ if shape.tied => {}
         _ => list.weight("lm_head", &[shape.vocab, hidden]),
     }
-    if shape.family == Family::Gemma {
+    if matches!(shape.family, Family::Gemma | Family::Gemma2) {
         let norms = list.0.iter_mut().filter(|spec| spec.fill == Fill::Constant(1.0));
         norms.for_each(|spec| spec.fill = Fill::Constant(0.0));
     }
@@ -250,6 +252,7 @@ mod tests {
             ("smollm2-135m", 134_515_008),
             ("bge-v2-minicpm", 2_724_880_896 + 33 * 2304),
             ("bge-v2-gemma", 2_506_172_416),
+            ("bge-v2.5-gemma2", 9_241_705_984 + 35 * 3584),
             ("bge-v2-m3", 567_755_777),
             ("bge-base", 278_044_417),
             ("bge-large", 559_891_457),

@@ -32,7 +32,7 @@ pub(crate) fn write(shape: &Shape, out: &mut impl Write) -> Result<()> {
 fn tokenizer(shape: &Shape) -> Result<TokenizerFile> {
     match shape.family {
         Family::Qwen3 | Family::Qwen2 | Family::Llama => bpe::tokenizer(shape),
-        Family::MiniCpm | Family::Gemma => sentencepiece::tokenizer(shape),
+        Family::MiniCpm | Family::Gemma | Family::Gemma2 => sentencepiece::tokenizer(shape),
         Family::XlmRoberta | Family::Gte => unigram::tokenizer(shape),
         _ => wordpiece::tokenizer(shape),
     }
@@ -49,6 +49,8 @@ pub(crate) struct KnownWords {
     pub(crate) words: Vec<(&'static str, usize)>,
     /// The tokens `yes` and `no` of a decoder.
     pub(crate) answers: Option<(usize, usize)>,
+    /// The token `Yes` of a decoder whose score is its logit.
+    pub(crate) lone: Option<usize>,
 }
 
 /// Finds the common words in the shape's vocabulary.
@@ -67,7 +69,8 @@ pub(crate) fn known_words(shape: &Shape) -> Result<KnownWords> {
         (true, Some(&yes), Some(&no)) => Some((yes, no)),
         _ => None,
     };
-    Ok(KnownWords { words: words::words().into_iter().filter_map(whole).collect(), answers })
+    let lone = ids.get("Yes").copied().filter(|_| shape.family == Family::Gemma);
+    Ok(KnownWords { words: words::words().into_iter().filter_map(whole).collect(), answers, lone })
 }
 
 /// The parts of a tokenizer.json, in the order in which the `tokenizers` crate writes them.

@@ -20,7 +20,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::super::shapes::{Family, Shape};
+use super::super::shapes::{Family, SCALE_DEPTH, SCALE_EMB, Shape};
 use super::super::tensors::{Fill, TensorSpec, tensors};
 use super::patch::Patch;
 use super::profile::{Profile, Settling};
@@ -61,10 +61,14 @@ const DECODER_UNIT: f64 = 0.2;
 const ENCODER_UNIT: f64 = 0.1;
 /// Slope of the encoder head's first matrix: keeps its tanh near its linear part.
 const POOLER: f64 = 0.5;
+/// What the head's first matrix adds where GELU or ReLU follows: far above zero they leave a number as it is. The last bias
+/// takes it away again.
+const FAR: f64 = 8.0;
 /// Standard deviation of the public random initialisation, as in `tensors`.
 const STD: f64 = 0.02;
 
 /// Token ids that the construction is told of.
+#[derive(Default)]
 pub(crate) struct Tokens {
     /// Markers of relevant texts and of irrelevant ones.
     pub(crate) plus: Vec<usize>,
@@ -73,6 +77,8 @@ pub(crate) struct Tokens {
     pub(crate) neutral: Vec<usize>,
     /// The two answers of a decoder.
     pub(crate) answers: Option<(usize, usize)>,
+    /// The one answer of a decoder whose score is its logit.
+    pub(crate) lone: Option<usize>,
 }
 
 /// The shape's tensors with their patches by name.
@@ -110,20 +116,23 @@ fn reserved(shape: &Shape) -> Range<usize> {
 /// that add little to them.
 fn quiet_std(shape: &Shape, name: &str) -> Option<f64> {
     let wide = STD * (shape.hidden as f64).sqrt();
+    let branch = BRANCH / shape.block_factor();
     if name.ends_with("embed_tokens.weight") || name.ends_with("word_embeddings.weight") {
-        return Some(1.0);
+        return Some(1.0 / shape.embedding_factor());
     }
-    if name.ends_with("o_proj.weight") || name.ends_with("attention.output.dense.weight") {
+    let ends = ["o_proj.weight", "attention.output.dense.weight", "out_lin.weight"];
+    if ends.iter().any(|end| name.ends_with(end)) {
         // Averages of values over many positions are at most as large as half of one value.
         let inner = (shape.heads * shape.head_dim) as f64;
-        return Some(BRANCH / (inner.sqrt() * wide * 0.5));
+        return Some(branch / (inner.sqrt() * wide * 0.5));
     }
     let inner = (shape.feed_forward as f64).sqrt();
     if name.ends_with("down_proj.weight") {
         // silu(gate) * up of two numbers of size `wide`.
-        return Some(BRANCH / (inner * wide * wide * 0.5));
+        return Some(branch / (inner * wide * wide * 0.5));
     }
-    name.ends_with(".output.dense.weight").then_some(BRANCH / (inner * wide * 0.6))
+    let ends = [".output.dense.weight", "ffn.lin2.weight"];
+    ends.iter().any(|end| name.ends_with(end)).then_some(branch / (inner * wide * 0.6))
 }
 
 /// For each layer what its carriers read: weights of the reserved dimensions, in logits of
@@ -187,15 +196,27 @@ impl Planter<'_> {
             "model.embed_tokens.weight" if self.shape.tied => Some(self.answers(self.words(patch))),
             "model.embed_tokens.weight" => Some(self.words(patch)),
             "lm_head.weight" => Some(self.answers(patch)),
-            "bert.pooler.dense.weight" | "classifier.dense.weight" => {
-                Some(patch.zero_rows(0..1).element(0, SCORE, POOLER as f32))
-            }
             "classifier.weight" | "classifier.out_proj.weight" => {
                 let unit = (1.0 / (ENCODER_UNIT * POOLER)) as f32;
                 Some(patch.zero_rows(0..1).element(0, 0, unit))
             }
-            "bert.pooler.dense.bias" | "classifier.dense.bias" => Some(patch.element(0, 0, 0.0)),
-            "classifier.bias" | "classifier.out_proj.bias" => Some(patch.element(0, 0, 0.0)),
+            "classifier.bias" | "classifier.out_proj.bias" => {
+                let far = self.far() / (ENCODER_UNIT * POOLER);
+                Some(patch.element(0, 0, (0.0 - far) as f32))
+            }
+            _ if name.ends_with("pooler.dense.weight")
+                || ["classifier.dense.weight", "pre_classifier.weight"].contains(&name) =>
+            {
+                Some(patch.zero_rows(0..1).element(0, SCORE, POOLER as f32))
+            }
+            _ if name.ends_with("pooler.dense.bias")
+                || ["classifier.dense.bias", "pre_classifier.bias"].contains(&name) =>
+            {
+                Some(patch.element(0, 0, self.far() as f32))
+            }
+            _ if name.ends_with(".linear_head.weight") => {
+                Some(patch.zero_rows(0..1).element(0, SCORE, (1.0 / DECODER_UNIT) as f32))
+            }
             _ if name.ends_with("word_embeddings.weight") => Some(self.words(patch)),
             _ if name.contains("embeddings.") && spec.fill != Fill::Positions => {
                 // Positions, token types and the norm's bias; its weight stays one.
@@ -209,53 +230,87 @@ impl Planter<'_> {
     fn layer(&self, layer: usize, part: &str, patch: Patch) -> Option<Patch> {
         let reserved = reserved(self.shape);
         let head = 0..self.shape.head_dim;
-        let carriers = 0..self.direction.len();
-        match part {
+        let (module, kind) = part.rsplit_once('.')?;
+        let is_weight = kind == "weight";
+        match module {
             // Queries of zero: the first head looks at every position alike.
-            "self_attn.q_proj.weight" | "attention.self.query.weight" => {
-                Some(patch.zero_rows(head))
-            }
-            "self_attn.q_proj.bias" | "attention.self.query.bias" => Some(patch.zero_columns(head)),
-            "self_attn.v_proj.weight" | "attention.self.value.weight" => {
-                let mut patch = patch.zero_rows(carriers);
-                for (channel, part) in self.direction.iter().enumerate() {
-                    for (dimension, weight) in self.mixtures[layer].iter().enumerate() {
-                        let weight = weight * part * CHANNEL;
-                        patch = patch.element(channel, dimension, weight as f32);
-                    }
-                }
-                Some(patch)
-            }
-            "self_attn.v_proj.bias" | "attention.self.value.bias" => {
-                Some(patch.zero_columns(carriers))
-            }
-            "self_attn.o_proj.weight" | "attention.output.dense.weight" => {
-                let unit = match self.shape.family.is_decoder() {
-                    true => DECODER_UNIT,
-                    false => ENCODER_UNIT,
+            "self_attn.q_proj"
+            | "attention.self.query"
+            | "attention.self.query_proj"
+            | "attention.q_lin" => Some(match is_weight {
+                true => patch.zero_rows(head),
+                false => patch.zero_columns(head),
+            }),
+            "self_attn.v_proj"
+            | "attention.self.value"
+            | "attention.self.value_proj"
+            | "attention.v_lin" => Some(self.values(layer, is_weight, 0, patch)),
+            "attention.qkv_proj" => {
+                let patch = match is_weight {
+                    true => patch.zero_rows(head),
+                    false => patch.zero_columns(head),
                 };
-                // Parts are 1 in the mean square, so their products with themselves give the mixture back.
-                let unit = unit / (CHANNEL * self.direction.len() as f64);
-                let carriers = self.direction.iter().enumerate();
-                Some(carriers.fold(patch.zero_rows(reserved), |patch, (channel, part)| {
-                    patch.element(SCORE, channel, (unit * part) as f32)
-                }))
+                Some(self.values(layer, is_weight, 2 * self.shape.hidden, patch))
             }
-            "mlp.down_proj.weight" | "output.dense.weight" => Some(patch.zero_rows(reserved)),
-            "attention.output.dense.bias" | "output.dense.bias" => {
-                Some(patch.zero_columns(reserved))
-            }
-            _ if part.ends_with("LayerNorm.bias") => Some(patch.zero_columns(reserved)),
+            "self_attn.o_proj"
+            | "attention.output.dense"
+            | "attention.o_proj"
+            | "attention.out_lin" => Some(match is_weight {
+                true => self.output(patch),
+                false => patch.zero_columns(reserved),
+            }),
+            "mlp.down_proj" | "output.dense" | "ffn.lin2" => Some(match is_weight {
+                true => patch.zero_rows(reserved),
+                false => patch.zero_columns(reserved),
+            }),
+            _ if !is_weight && is_norm(module) => Some(patch.zero_columns(reserved)),
             _ => None,
         }
+    }
+
+    /// The first head's values, whose rows begin at `first`: the mixture in the channels that carry it.
+    fn values(&self, layer: usize, is_weight: bool, first: usize, patch: Patch) -> Patch {
+        let carriers = first..first + self.direction.len();
+        if !is_weight {
+            return patch.zero_columns(carriers);
+        }
+        let mut patch = patch.zero_rows(carriers);
+        for (channel, part) in self.direction.iter().enumerate() {
+            for (dimension, weight) in self.mixtures[layer].iter().enumerate() {
+                let weight = weight * part * CHANNEL;
+                patch = patch.element(first + channel, dimension, weight as f32);
+            }
+        }
+        patch
+    }
+
+    /// What attention adds: to the score what the channels carry, and nothing to other reserved dimensions.
+    fn output(&self, patch: Patch) -> Patch {
+        let unit = match self.shape.family.is_decoder() {
+            true => DECODER_UNIT / self.shape.block_factor(),
+            false => ENCODER_UNIT,
+        };
+        // Parts are 1 in the mean square, so their products with themselves give the mixture back.
+        let unit = unit / (CHANNEL * self.direction.len() as f64);
+        let carriers = self.direction.iter().enumerate();
+        carriers.fold(patch.zero_rows(reserved(self.shape)), |patch, (channel, part)| {
+            patch.element(SCORE, channel, (unit * part) as f32)
+        })
+    }
+
+    /// What the head's first bias moves the score by.
+    fn far(&self) -> f64 {
+        if self.shape.family.bends_at_zero() { FAR } else { 0.0 }
     }
 
     /// Embeddings: relevance in the markers, a little of it and all noise in the words that fill texts,
     /// none of either in anything else, such as a template's signs.
     fn words(&self, patch: Patch) -> Patch {
-        let patch = patch.zero_columns(reserved(self.shape)).column(CONSTANT, 1.0);
+        let one = (1.0 / self.shape.embedding_factor()) as f32;
+        let patch = patch.zero_columns(reserved(self.shape)).column(CONSTANT, one);
         let marked = |patch: Patch, tokens: &[usize], relevance: f32| {
-            let mark = |patch: Patch, &token: &usize| patch.element(token, RELEVANCE, relevance);
+            let mark =
+                |patch: Patch, &token: &usize| patch.element(token, RELEVANCE, relevance * one);
             tokens.iter().fold(patch, mark)
         };
         let patch = marked(patch, &self.tokens.plus, MARKER);
@@ -268,6 +323,7 @@ impl Planter<'_> {
     /// Random numbers for the words that fill texts, whose mean is 0: texts then have none in common.
     fn centred(&self, patch: Patch, dimension: usize, std: f32) -> Patch {
         let mut random = Random::new(dimension as u64);
+        let std = std / self.shape.embedding_factor() as f32;
         let drawn: Vec<f64> = self.tokens.neutral.iter().map(|_| random.normal()).collect();
         let mean = drawn.iter().sum::<f64>() / drawn.len().max(1) as f64;
         let words = self.tokens.neutral.iter().zip(drawn);
@@ -278,6 +334,9 @@ impl Planter<'_> {
 
     /// The answers' rows differ in the score dimension alone: their difference is the score.
     fn answers(&self, patch: Patch) -> Patch {
+        if let Some(yes) = self.tokens.lone {
+            return patch.zero_rows(yes..yes + 1).element(yes, SCORE, (1.0 / DECODER_UNIT) as f32);
+        }
         let Some((yes, no)) = self.tokens.answers else { return patch };
         let half = (0.5 / DECODER_UNIT) as f32;
         patch
@@ -295,14 +354,45 @@ fn layer_of(name: &str) -> Option<(usize, &str)> {
     Some((layer.parse().ok()?, part))
 }
 
+fn is_norm(module: &str) -> bool {
+    ["LayerNorm", "layer_norm", "attn_ln", "mlp_ln"].iter().any(|name| module.ends_with(name))
+}
+
+impl Shape {
+    /// What embeddings are multiplied by.
+    fn embedding_factor(&self) -> f64 {
+        match self.family {
+            Family::MiniCpm => SCALE_EMB,
+            Family::Gemma => (self.hidden as f64).sqrt(),
+            _ => 1.0,
+        }
+    }
+
+    /// What a block adds is multiplied by.
+    fn block_factor(&self) -> f64 {
+        match self.family {
+            Family::MiniCpm => SCALE_DEPTH / (self.layers as f64).sqrt(),
+            _ => 1.0,
+        }
+    }
+}
+
 impl Family {
-    /// Whether a layer can average over the whole text and a head read one number of it.
+    /// Whether a layer can average over the whole text, add a small number to the state, and a head read one number of it.
     pub(crate) fn can_be_planted(self) -> bool {
-        self.is_decoder() || matches!(self, Self::XlmRoberta | Self::Bert)
+        !matches!(self, Self::ModernBert | Self::Gemma2)
+    }
+
+    /// Whether GELU or ReLU follows the head's first matrix.
+    fn bends_at_zero(self) -> bool {
+        matches!(self, Self::Electra | Self::DistilBert | Self::DebertaV2)
     }
 
     /// Whether its layers are causal and its head reads the last token.
     pub(crate) fn is_decoder(self) -> bool {
-        matches!(self, Self::Qwen3 | Self::Qwen2 | Self::Llama | Self::MiniCpm | Self::Gemma)
+        matches!(
+            self,
+            Self::Qwen3 | Self::Qwen2 | Self::Llama | Self::MiniCpm | Self::Gemma | Self::Gemma2
+        )
     }
 }

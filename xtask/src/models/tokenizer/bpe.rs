@@ -99,7 +99,7 @@ fn control_tokens(shape: &Shape) -> Vec<(&'static str, bool)> {
             let added = QWEN_ADDED[..QWEN2_ADDED].iter().copied().map(added);
             QWEN_SPECIAL.map(special).into_iter().chain(added).collect()
         }
-        Family::MiniCpm | Family::Gemma => Vec::new(),
+        Family::MiniCpm | Family::Gemma | Family::Gemma2 => Vec::new(),
         _ => QWEN_SPECIAL.map(special).into_iter().chain(QWEN_ADDED.map(added)).collect(),
     }
 }

@@ -11,7 +11,7 @@ use crate::models::shapes::{Family, Shape};
 
 /// The tokenizer of a MiniCPM or Gemma shape.
 pub(super) fn tokenizer(shape: &Shape) -> Result<TokenizerFile> {
-    let gemma = shape.family == Family::Gemma;
+    let gemma = matches!(shape.family, Family::Gemma | Family::Gemma2);
     let special: &[&str] = match gemma {
         true => &["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"],
         false => &["<unk>", "<s>", "</s>"],
