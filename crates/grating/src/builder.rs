@@ -312,12 +312,7 @@ impl RerankerBuilder {
         let ModelFiles { name, checkpoint, profile: shipped, .. } = files;
         let info = ModelInfo::new(&name, &checkpoint, &loaded);
         let LoadedModel { model, encoder, .. } = loaded;
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("grating-worker-{i}"))
-            .build()
-            .map_err(|e| Error::Threads { reason: e.to_string() })?;
-        let pool = Arc::new(pool);
+        let pool = pool(threads)?;
         let embedded =
             if source == ModelSource::Default { crate::default_model::kept_bytes() } else { 0 };
         let resident = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
@@ -410,6 +405,15 @@ impl RerankerBuilder {
         }
         fetch_quietly(id, revision)
     }
+}
+
+/// Threads that compute.
+fn pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|i| format!("grating-worker-{i}"))
+        .build();
+    pool.map(Arc::new).map_err(|e| Error::Threads { reason: e.to_string() })
 }
 
 /// Fetches with the environment's settings and without showing progress.

@@ -61,23 +61,7 @@ fn of_decoder(shape: &Shape) -> Value {
             "sliding_window": null,
             "use_sliding_window": false,
         }),
-        Family::MiniCpm => json!({
-            "architectures": ["LayerWiseMiniCPMForCausalLM"],
-            "model_type": "minicpm",
-            "auto_map": {
-                "AutoConfig": "configuration_minicpm_reranker.LayerWiseMiniCPMConfig",
-                "AutoModelForCausalLM": "modeling_minicpm_reranker.LayerWiseMiniCPMForCausalLM",
-            },
-            "bos_token_id": 1,
-            "dim_model_base": 256,
-            "eos_token_id": 2,
-            "head_multi": true,
-            "head_type": "simple",
-            "rope_scaling": null,
-            "scale_depth": SCALE_DEPTH,
-            "scale_emb": SCALE_EMB,
-            "start_layer": START_LAYER.min(shape.layers),
-        }),
+        Family::MiniCpm => layerwise_minicpm(shape),
         Family::Gemma => json!({
             "architectures": ["GemmaForCausalLM"],
             "model_type": "gemma",
@@ -88,28 +72,7 @@ fn of_decoder(shape: &Shape) -> Value {
             "hidden_act": "gelu_pytorch_tanh",
             "pad_token_id": 0,
         }),
-        Family::Gemma2 => json!({
-            "architectures": ["CostWiseGemmaForCausalLM"],
-            "model_type": "cost_wise_gemma",
-            "attention_bias": false,
-            "attn_logit_softcapping": 50.0,
-            "auto_map": {
-                "AutoConfig": "gemma_config.CostWiseGemmaConfig",
-                "AutoModelForCausalLM": "gemma_model.CostWiseGemmaForCausalLM",
-            },
-            "bos_token_id": 2,
-            "eos_token_id": 1,
-            "final_logit_softcapping": 30.0,
-            "head_dim": shape.head_dim,
-            "hidden_act": "gelu_pytorch_tanh",
-            "hidden_activation": "gelu_pytorch_tanh",
-            "layer_sep": 1,
-            "layer_wise": true,
-            "pad_token_id": 0,
-            "query_pre_attn_scalar": 256,
-            "sliding_window": 4096,
-            "start_layer": START_LAYER.min(shape.layers),
-        }),
+        Family::Gemma2 => lightweight_gemma2(shape),
         _ => json!({
             "architectures": ["LlamaForCausalLM"],
             "model_type": "llama",
@@ -124,6 +87,53 @@ fn of_decoder(shape: &Shape) -> Value {
             "rope_scaling": null,
         }),
     }
+}
+
+/// bge-reranker-v2-minicpm-layerwise.
+fn layerwise_minicpm(shape: &Shape) -> Value {
+    json!({
+        "architectures": ["LayerWiseMiniCPMForCausalLM"],
+        "model_type": "minicpm",
+        "auto_map": {
+            "AutoConfig": "configuration_minicpm_reranker.LayerWiseMiniCPMConfig",
+            "AutoModelForCausalLM": "modeling_minicpm_reranker.LayerWiseMiniCPMForCausalLM",
+        },
+        "bos_token_id": 1,
+        "dim_model_base": 256,
+        "eos_token_id": 2,
+        "head_multi": true,
+        "head_type": "simple",
+        "rope_scaling": null,
+        "scale_depth": SCALE_DEPTH,
+        "scale_emb": SCALE_EMB,
+        "start_layer": START_LAYER.min(shape.layers),
+    })
+}
+
+/// bge-reranker-v2.5-gemma2-lightweight.
+fn lightweight_gemma2(shape: &Shape) -> Value {
+    json!({
+        "architectures": ["CostWiseGemmaForCausalLM"],
+        "model_type": "cost_wise_gemma",
+        "attention_bias": false,
+        "attn_logit_softcapping": 50.0,
+        "auto_map": {
+            "AutoConfig": "gemma_config.CostWiseGemmaConfig",
+            "AutoModelForCausalLM": "gemma_model.CostWiseGemmaForCausalLM",
+        },
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+        "final_logit_softcapping": 30.0,
+        "head_dim": shape.head_dim,
+        "hidden_act": "gelu_pytorch_tanh",
+        "hidden_activation": "gelu_pytorch_tanh",
+        "layer_sep": 1,
+        "layer_wise": true,
+        "pad_token_id": 0,
+        "query_pre_attn_scalar": 256,
+        "sliding_window": 4096,
+        "start_layer": START_LAYER.min(shape.layers),
+    })
 }
 
 fn encoder(shape: &Shape) -> Value {

@@ -88,19 +88,23 @@ pub struct Decision {
 /// Learns pruning from the traffic; see [the module](mod@crate::online).
 ///
 /// ```
-/// use grating_prune::online::{Learner, LearnerOptions};
+/// use grating_prune::online::{Learner, LearnerOptions, Signals};
 /// use grating_prune::{ScoreTrace, Target};
 ///
 /// let mut learner = Learner::new(LearnerOptions::new(Target { agreement: 0.9, confidence: 0.9 }))?;
 /// let mut pruned = 0;
 /// for request in 0..200 {
+///     // What the model would say, layer by layer: scores that are settled after the first.
+///     let last = [3.0, 2.0, -1.0, -2.0, -3.0 - (request % 7) as f32];
+///     let trace = ScoreTrace::from_vec(2, 5, [last, last].concat())?;
 ///     let decision = learner.decide(2);
-///     if decision.full {
-///         // What the model would have said, layer by layer: scores that are settled after the first.
-///         let last = [3.0, 2.0, -1.0, -2.0, -3.0 - request as f32];
-///         learner.observe(&ScoreTrace::from_vec(2, 5, [last, last].concat())?)?;
-///     } else {
-///         pruned += 1;
+///     match decision.policy {
+///         // What a pruned request showed of itself: here as its scores would have.
+///         Some(policy) if !decision.full => {
+///             learner.observe_pruned(2, &policy, &Signals::of(&policy, &trace, 2)?);
+///             pruned += 1;
+///         }
+///         _ => learner.observe(&trace)?,
 ///     }
 /// }
 /// assert!(pruned > 50);
