@@ -8,7 +8,7 @@ mod quantize;
 mod tile;
 
 use super::super::microkernel::{Microkernel, Packing};
-pub(super) use int8::{add_scaled, zeros};
+pub(super) use int8::{add_scaled, integer_tile, zeros};
 pub(super) use pack::bytes as pack_bytes;
 pub(super) use quantize::{activation_bytes, weights as quantize_weights};
 pub(super) use tile::{PANEL, prefetch, store};

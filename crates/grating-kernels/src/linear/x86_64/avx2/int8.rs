@@ -10,50 +10,67 @@ use super::super::super::microkernel::Tile;
 use super::tile::{PANEL, prefetch, store};
 use crate::quant::GROUP;
 
-/// Units of two elements in a group.
-const GROUP_UNITS: usize = GROUP / 2;
-
-/// A tile of `M` rows × 16 columns, exact within a group.
-///
-/// # Safety
-///
-/// See [`TileFn`](super::super::super::microkernel::TileFn).
-#[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn tile<const M: usize>(tile: &Tile) {
-    // SAFETY: as promised to this function.
-    unsafe {
-        prefetch::<M>(tile);
-        let mut sums = [[_mm256_setzero_ps(); 2]; M];
-        for group in 0..tile.units / GROUP_UNITS {
-            add_group(tile, group, &mut sums);
-        }
-        store(tile, &sums);
-    }
-}
-
-/// Adds the products of one group. A function of its own, so that the registers are the integers'
-/// while they are summed, and the sums in memory.
-#[inline(never)]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn add_group<const M: usize>(tile: &Tile, group: usize, sums: &mut [[__m256; 2]; M]) {
-    // SAFETY: the caller promises so many units and scales of `M` rows and of a panel.
-    unsafe {
-        let mut dots = zeros::<M>(tile, group);
-        let mut x = tile.x.add(group * M * GROUP_UNITS);
-        let mut w = tile.w.add(group * GROUP_UNITS * PANEL);
-        for _ in 0..GROUP_UNITS {
-            let low = _mm256_load_si256(w.cast());
-            let high = _mm256_load_si256(w.add(8).cast());
-            for (row, dots) in dots.iter_mut().enumerate() {
-                let x = _mm256_set1_epi32(x.add(row * GROUP_UNITS).read().cast_signed());
-                dots[0] = _mm256_add_epi32(dots[0], _mm256_madd_epi16(x, low));
-                dots[1] = _mm256_add_epi32(dots[1], _mm256_madd_epi16(x, high));
+/// Defines `tile`: `$units` of a group are the elements of one of `$dot`'s instructions, which adds the products of a
+/// register of activations and one of weights to sums.
+macro_rules! integer_tile {
+    ($features:literal, $units:expr, $dot:ident) => {
+        /// A tile of `M` rows × 16 columns, exact within a group.
+        ///
+        /// # Safety
+        ///
+        /// See [`TileFn`](crate::linear::microkernel::TileFn).
+        #[target_feature(enable = $features)]
+        pub(super) unsafe fn tile<const M: usize>(tile: &Tile) {
+            // SAFETY: as promised to this function.
+            unsafe {
+                prefetch::<M>(tile);
+                let mut sums = [[_mm256_setzero_ps(); 2]; M];
+                for group in 0..tile.units / $units {
+                    add_group(tile, group, &mut sums);
+                }
+                store(tile, &sums);
             }
-            x = x.add(1);
-            w = w.add(PANEL);
         }
-        add_scaled(tile, group, dots, sums);
-    }
+
+        /// Adds the products of one group. A function of its own, so that the registers are the integers'
+        /// while they are summed, and the sums in memory.
+        #[inline(never)]
+        #[target_feature(enable = $features)]
+        unsafe fn add_group<const M: usize>(
+            tile: &Tile,
+            group: usize,
+            sums: &mut [[__m256; 2]; M],
+        ) {
+            // SAFETY: the caller promises so many units and scales of `M` rows and of a panel.
+            unsafe {
+                let mut dots = zeros::<M>(tile, group);
+                let mut x = tile.x.add(group * M * $units);
+                let mut w = tile.w.add(group * $units * PANEL);
+                for _ in 0..$units {
+                    let low = _mm256_load_si256(w.cast());
+                    let high = _mm256_load_si256(w.add(8).cast());
+                    for (row, dots) in dots.iter_mut().enumerate() {
+                        let x = _mm256_set1_epi32(x.add(row * $units).read().cast_signed());
+                        dots[0] = $dot(dots[0], x, low);
+                        dots[1] = $dot(dots[1], x, high);
+                    }
+                    x = x.add(1);
+                    w = w.add(PANEL);
+                }
+                add_scaled(tile, group, dots, sums);
+            }
+        }
+    };
+}
+pub(in super::super) use integer_tile;
+
+integer_tile!("avx2,fma", GROUP / 2, add_pairs);
+
+/// Adds the products of pairs of 16 bits.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_pairs(sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    _mm256_add_epi32(sum, _mm256_madd_epi16(x, w))
 }
 
 /// What the zeros of the activations add to the dot products of a group.
