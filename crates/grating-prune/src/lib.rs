@@ -79,6 +79,8 @@ pub mod readout;
 mod replay;
 mod routing;
 mod scale;
+#[cfg(test)]
+mod test_random;
 mod trace;
 mod verdict;
 

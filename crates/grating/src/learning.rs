@@ -128,13 +128,13 @@ impl Learning {
         let candidates = scores.first().map_or(0, Vec::len);
         let trace = ScoreTrace::from_vec(scores.len(), candidates, scores.concat())?;
         let mut state = self.lock();
-        let before = landmarks(&state.learner);
+        let before = state.learner.landmarks();
         state.learner.observe(&trace)?;
         state.unwritten += 1;
-        if state.unwritten >= WRITE_EVERY || landmarks(&state.learner) != before {
+        if state.unwritten >= WRITE_EVERY || state.learner.landmarks() != before {
             self.write(&mut state)?;
         }
-        Ok(status(&state.learner, k))
+        Ok(state.learner.status_of(k))
     }
 
     /// A request that `policy` has pruned, and what was seen of it. What is known for `k` then.
@@ -145,17 +145,17 @@ impl Learning {
         k: usize,
     ) -> Result<Option<Status>> {
         let mut state = self.lock();
-        let before = landmarks(&state.learner);
+        let before = state.learner.landmarks();
         state.learner.observe_pruned(k, policy, signals);
-        if landmarks(&state.learner) != before {
+        if state.learner.landmarks() != before {
             self.write(&mut state)?;
         }
-        Ok(status(&state.learner, k))
+        Ok(state.learner.status_of(k))
     }
 
     /// What is known for `k`.
     pub(crate) fn status(&self, k: usize) -> Option<Status> {
-        status(&self.lock().learner, k)
+        self.lock().learner.status_of(k)
     }
 
     /// What is known for each K.
@@ -180,20 +180,9 @@ impl Learning {
 
 impl Drop for Learning {
     fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let mut last = State { learner: state.learner.clone(), unwritten: 0 };
         // Nobody is left to be told; what was written before stays.
-        _ = self.write(&mut last);
+        _ = self.write(&mut self.lock());
     }
-}
-
-/// What users notice when it changes: policies in use, suspicions and alarms.
-fn landmarks(learner: &Learner) -> Vec<(usize, usize, u64)> {
-    learner.status().iter().map(|s| (s.k, s.certified, s.suspicions + s.alarms)).collect()
-}
-
-fn status(learner: &Learner, k: usize) -> Option<Status> {
-    learner.status().into_iter().find(|status| status.k == k)
 }
 
 fn read(path: &Path) -> Result<Stored<Learner>, LearningError> {

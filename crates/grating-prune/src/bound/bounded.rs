@@ -52,6 +52,7 @@ pub(super) fn betting(losses: &[f64], allowed: f64, level: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_random::Random;
 
     fn sparse(n: usize, at: &[usize], loss: f64) -> Vec<f64> {
         let mut losses = vec![0.0; n];
@@ -83,13 +84,7 @@ mod tests {
     /// The promise itself: at the edge of the hypothesis, p ≤ u no more often than u.
     #[test]
     fn false_alarms_are_rare() {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut uniform = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) as f64 / (1_u64 << 53) as f64
-        };
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
         // Mean losses of exactly 0.05: whole, in tenths, in halves.
         let cases = [("1", 0.05, 1.0), ("1/10", 0.5, 0.1), ("1/2", 0.1, 0.5)];
         let mut rejected = [0, 0];
@@ -97,7 +92,7 @@ mod tests {
             let mut alarms = [0, 0];
             for _ in 0..4000 {
                 let losses: Vec<f64> =
-                    (0..120).map(|_| if uniform() < chance { loss } else { 0.0 }).collect();
+                    (0..120).map(|_| if random.uniform() < chance { loss } else { 0.0 }).collect();
                 alarms[0] += usize::from(hoeffding_bentkus(&losses, 0.05) <= 0.1);
                 alarms[1] += usize::from(betting(&losses, 0.05, 0.1) <= 0.1);
             }

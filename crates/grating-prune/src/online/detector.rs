@@ -34,6 +34,7 @@ impl Detector {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_random::Random;
 
     #[test]
     fn a_shift_is_noticed_within_a_few_audits_and_a_kept_promise_is_left_alone() {
@@ -49,19 +50,13 @@ mod tests {
     /// On the edge of the promise, alarms come less often than once in so many audits.
     #[test]
     fn false_alarms_are_as_rare_as_promised() {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut uniform = move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 11) as f64 / (1_u64 << 53) as f64
-        };
+        let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let (mut audits, mut alarms) = (0.0, 0.0);
         for _ in 0..300 {
             let mut detector = Detector::new();
             for _ in 0..20_000 {
                 audits += 1.0;
-                let loss = if uniform() < 0.25 { 0.2 } else { 0.0 };
+                let loss = if random.uniform() < 0.25 { 0.2 } else { 0.0 };
                 if detector.observe(loss, 0.05, 200.0) {
                     alarms += 1.0;
                     break;

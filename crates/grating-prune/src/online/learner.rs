@@ -188,6 +188,18 @@ impl Learner {
         self.streams.iter().map(|stream| stream.status(&self.options)).collect()
     }
 
+    /// What is known for one of them.
+    pub fn status_of(&self, k: usize) -> Option<Status> {
+        let stream = self.streams.iter().find(|stream| stream.k == k)?;
+        Some(stream.status(&self.options))
+    }
+
+    /// What users notice when it changes, for each K: how many policies are certified, and how often the traffic seemed
+    /// to have shifted.
+    pub fn landmarks(&self) -> Vec<(usize, usize, u64)> {
+        self.streams.iter().map(|s| (s.k, s.certified(), s.shifts())).collect()
+    }
+
     /// The learning for a K, which becomes the one that was asked for last. A new one learns from the traces that are there.
     fn stream(&mut self, k: usize) -> &mut Stream {
         let known = self.streams.iter().position(|stream| stream.k == k);
@@ -217,6 +229,7 @@ mod tests {
     use super::*;
     use crate::metrics::agreement_at_k;
     use crate::replay::replay;
+    use crate::test_random::Random;
 
     const LAYERS: usize = 4;
     const CANDIDATES: usize = 12;
@@ -224,22 +237,16 @@ mod tests {
 
     /// Pools whose scores come near the last ones layer by layer.
     struct Traffic {
-        state: u64,
+        random: Random,
         /// Standard deviation of what scores still change by after layer 0; halved by each layer.
         noise: f64,
     }
 
     impl Traffic {
-        fn uniform(&mut self) -> f64 {
-            self.state ^= self.state << 13;
-            self.state ^= self.state >> 7;
-            self.state ^= self.state << 17;
-            (self.state >> 11) as f64 / (1_u64 << 53) as f64
-        }
-
         /// About normal.
         fn normal(&mut self) -> f64 {
-            (0..6).map(|_| self.uniform()).sum::<f64>() * 2.0_f64.sqrt() - 3.0 * 2.0_f64.sqrt()
+            (0..6).map(|_| self.random.uniform()).sum::<f64>() * 2.0_f64.sqrt()
+                - 3.0 * 2.0_f64.sqrt()
         }
 
         fn trace(&mut self) -> ScoreTrace {
@@ -296,7 +303,7 @@ mod tests {
 
     #[test]
     fn it_explores_proves_and_then_audits() {
-        let (mut learner, mut traffic) = (learner(0.9), Traffic { state: 7, noise: 1.0 });
+        let (mut learner, mut traffic) = (learner(0.9), Traffic { random: Random(7), noise: 1.0 });
         assert_eq!(run(&mut learner, &mut traffic, 24), 24);
         assert_eq!(learner.status()[0].phase, crate::online::Phase::Testing);
         assert_eq!(run(&mut learner, &mut traffic, 10), 10);
@@ -310,7 +317,7 @@ mod tests {
 
     #[test]
     fn another_k_learns_from_the_same_traces() {
-        let (mut learner, mut traffic) = (learner(0.9), Traffic { state: 9, noise: 1.0 });
+        let (mut learner, mut traffic) = (learner(0.9), Traffic { random: Random(9), noise: 1.0 });
         run(&mut learner, &mut traffic, 300);
         let decision = learner.decide(2);
         assert!(decision.policy.is_some());
@@ -322,10 +329,10 @@ mod tests {
 
     #[test]
     fn a_shift_is_noticed_and_learned_anew() {
-        let (mut learner, mut calm) = (learner(0.95), Traffic { state: 3, noise: 0.5 });
+        let (mut learner, mut calm) = (learner(0.95), Traffic { random: Random(3), noise: 0.5 });
         run(&mut learner, &mut calm, 800);
         assert_eq!(learner.status()[0].phase, crate::online::Phase::Pruning);
-        let mut wild = Traffic { state: 5, noise: 12.0 };
+        let mut wild = Traffic { random: Random(5), noise: 12.0 };
         let mut noticed = 0;
         while learner.status()[0].suspicions + learner.status()[0].alarms == 0 {
             run(&mut learner, &mut wild, 10);
@@ -342,10 +349,10 @@ mod tests {
     /// Where everything that is seen of pruned requests stays as it was, audits notice it.
     #[test]
     fn a_shift_without_signs_is_noticed_by_audits() {
-        let (mut learner, mut calm) = (learner(0.95), Traffic { state: 3, noise: 0.5 });
+        let (mut learner, mut calm) = (learner(0.95), Traffic { random: Random(3), noise: 0.5 });
         learner.options.requests_between_false_suspicions = f64::INFINITY;
         run(&mut learner, &mut calm, 800);
-        let mut wild = Traffic { state: 5, noise: 12.0 };
+        let mut wild = Traffic { random: Random(5), noise: 12.0 };
         let mut noticed = 0;
         while learner.status()[0].alarms == 0 {
             run(&mut learner, &mut wild, 10);
@@ -360,8 +367,8 @@ mod tests {
     #[test]
     fn a_sequence_that_leads_nowhere_is_left() {
         let mut learner = learner(0.95);
-        run(&mut learner, &mut Traffic { state: 3, noise: 0.05 }, 24);
-        let mut wild = Traffic { state: 5, noise: 3.0 };
+        run(&mut learner, &mut Traffic { random: Random(3), noise: 0.05 }, 24);
+        let mut wild = Traffic { random: Random(5), noise: 3.0 };
         run(&mut learner, &mut wild, 600);
         let status = &learner.status()[0];
         assert!(status.sequences > 1, "{status:?}");
@@ -374,7 +381,7 @@ mod tests {
     fn the_promise_is_broken_no_more_often_than_it_may() {
         let (mut broken, mut used) = (0, 0);
         for seed in 1..=60 {
-            let mut traffic = Traffic { state: seed * 0x9e37_79b9, noise: 2.0 };
+            let mut traffic = Traffic { random: Random(seed * 0x9e37_79b9), noise: 2.0 };
             let mut learner = learner(0.9);
             let mut policies: Vec<Policy> = Vec::new();
             for _ in 0..400 {

@@ -119,22 +119,12 @@ fn rank(sorted: &[f64], value: f64, tie: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_random::Random;
 
-    struct Random(u64);
-
-    impl Random {
-        fn uniform(&mut self) -> f64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            (self.0 >> 11) as f64 / (1_u64 << 53) as f64
-        }
-
-        /// Of pools of one size, shares around this mean.
-        fn signals(&mut self, mean: f64) -> Signals {
-            let share = mean + 0.2 * (self.uniform() + self.uniform() + self.uniform() - 1.5);
-            Signals([60.0, share, self.uniform(), 3.0 * self.uniform()])
-        }
+    /// Of pools of one size, shares around this mean.
+    fn signals(random: &mut Random, mean: f64) -> Signals {
+        let share = mean + 0.2 * (random.uniform() + random.uniform() + random.uniform() - 1.5);
+        Signals([60.0, share, random.uniform(), 3.0 * random.uniform()])
     }
 
     #[test]
@@ -168,11 +158,11 @@ mod tests {
     #[test]
     fn another_kind_of_requests_is_suspected_soon() {
         let mut random = Random(11);
-        let known: Vec<Signals> = (0..80).map(|_| random.signals(0.5)).collect();
+        let known: Vec<Signals> = (0..80).map(|_| signals(&mut random, 0.5)).collect();
         let mut watch = Watch::new(known);
-        assert!((0..300).all(|_| !watch.observe(&random.signals(0.5), 5000.0)));
+        assert!((0..300).all(|_| !watch.observe(&signals(&mut random, 0.5), 5000.0)));
         // By one standard deviation.
-        let noticed = (1..200).find(|_| watch.observe(&random.signals(0.6), 5000.0));
+        let noticed = (1..200).find(|_| watch.observe(&signals(&mut random, 0.6), 5000.0));
         assert!(noticed.is_some_and(|requests| requests < 80), "{noticed:?}");
     }
 
@@ -182,11 +172,11 @@ mod tests {
         let (mut requests, mut suspicions) = (0.0, 0.0);
         for seed in 1..=100 {
             let mut random = Random(seed * 0x9e37_79b9);
-            let known: Vec<Signals> = (0..80).map(|_| random.signals(0.5)).collect();
+            let known: Vec<Signals> = (0..80).map(|_| signals(&mut random, 0.5)).collect();
             let mut watch = Watch::new(known);
             for _ in 0..2000 {
                 requests += 1.0;
-                if watch.observe(&random.signals(0.5), 100.0) {
+                if watch.observe(&signals(&mut random, 0.5), 100.0) {
                     suspicions += 1.0;
                     break;
                 }

@@ -112,6 +112,11 @@ impl Stream {
         self.used.map(|at| &self.contenders[at].policy)
     }
 
+    /// How many policies are.
+    pub(super) fn certified(&self) -> usize {
+        self.contenders.iter().filter(|contender| contender.certified).count()
+    }
+
     /// How often the traffic seemed to have shifted.
     pub(super) fn shifts(&self) -> u64 {
         self.alarms + self.suspicions
@@ -297,7 +302,7 @@ impl Stream {
             requests: self.requests,
             full: self.full,
             policies: self.contenders.len(),
-            certified: self.contenders.iter().filter(|c| c.certified).count(),
+            certified: self.certified(),
             policy: self.policy().cloned(),
             agreement: used.and_then(Contender::agreement),
             cost: used.map(Contender::cost),
