@@ -55,16 +55,16 @@ impl Reranker {
     ) -> PyResult<Vec<Selection>> {
         let reranker = self.open(py)?;
         let cancel = options.token();
-        let mut pools: Vec<(usize, Texts)> = Vec::new();
+        let mut last: Option<(usize, Texts)> = None;
         let mut requests = Vec::<Request>::with_capacity(asked.len());
         for (i, (query, list)) in asked.iter().enumerate() {
             let query = text(query, || format!("query {i}"))?;
-            let known = pools.last().filter(|(of, _)| *of == list.as_ptr() as usize);
-            let pool = match known {
-                Some((_, pool)) => pool.clone(),
-                None => Texts::from(texts(list)?),
+            let place = list.as_ptr() as usize;
+            let pool = match &last {
+                Some((of, pool)) if *of == place => pool.clone(),
+                _ => Texts::from(texts(list)?),
             };
-            pools = vec![(list.as_ptr() as usize, pool.clone())];
+            last = Some((place, pool.clone()));
             requests.push(options.apply(py, Request::new(query, pool, options.k), &cancel)?);
         }
         let mut callback = Callback::new(on_answer, &cancel);

@@ -9,13 +9,12 @@
 
 use serde::Deserialize;
 
-use super::gemma::from_one;
+use super::gemma::{self, from_one};
 use super::llama_layers::{self, Variant};
 use super::{Definition, Input, Known, Unnamed};
 use crate::config::{Form, ModelConfig, Raw, field};
 use crate::error::Result;
 use crate::spec::{LayerSpec, ModelSpec, Names, OutputSpec};
-use crate::tokenize::TokenizerClass;
 
 pub(super) const FAMILY: Definition = Definition {
     name: "Gemma 2",
@@ -24,14 +23,8 @@ pub(super) const FAMILY: Definition = Definition {
         ("Gemma2ForSequenceClassification", Form::SequenceClassification),
     ],
     input: Input::Prompt { known: None },
-    tokenizer: TokenizerClass::Gemma,
-    always_that_tokenizer: false,
-    free_heads: true,
-    size_names: &[],
-    tied: true,
-    neighbours_in_llama_cpp: false,
     spec,
-    is_unused: llama_layers::is_unused,
+    ..gemma::FAMILY
 };
 
 const BGE_LIGHTWEIGHT: Known = Known {
