@@ -12,5 +12,10 @@ pub const TOKENIZER: &[u8] = include_bytes!("tokenizer.json");
 pub const TOKENIZER_CONFIG: &[u8] = include_bytes!("tokenizer_config.json");
 /// `grating-profile.json`: how requests for 1, 5, 10 and 20 texts prune that do not say it themselves.
 pub const PROFILE: &[u8] = include_bytes!("grating-profile.json");
-/// `model.safetensors`: f16 tensors under the names of `BertForSequenceClassification`.
-pub static WEIGHTS: &[u8] = include_bytes!("model.safetensors");
+/// `model.safetensors`: f16 tensors under the names of `BertForSequenceClassification`. Not in packages of registries, which are
+/// too small for it; there is no model to embed then.
+#[cfg(with_weights)]
+pub static WEIGHTS: Option<&[u8]> = Some(include_bytes!("model.safetensors"));
+/// `model.safetensors`, which was not there when the crate was built.
+#[cfg(not(with_weights))]
+pub static WEIGHTS: Option<&[u8]> = None;

@@ -4,7 +4,8 @@ package (PyPI). usage: to_llama_cpp.py GOLDENS MODELS TOKENIZERS
 MODELS/<case>.gguf: names by `gguf.TensorNameMap`; Llama's rows of queries and keys go by neighbouring pairs; the rows
 of XLM-RoBERTa's position table before the first token's are cut off; of Qwen3-Reranker's head the rows of yes and no
 are stored apart; vectors are f32. Of BERT the pooler is kept, which the conversion drops.
-TOKENIZERS/<kind>.gguf: vocabularies alone. `sentencepiece` is made here, with its `tokenizer.json` beside it.
+TOKENIZERS/<kind>.gguf: vocabularies alone. `sentencepiece` and `modern-bert` are made here, with their
+`tokenizer.json` beside them.
 """
 
 import json
@@ -29,6 +30,7 @@ CASES = {
     "qwen3-tied-f32": gguf.MODEL_ARCH.QWEN3,
     "xlm-roberta-f32": gguf.MODEL_ARCH.BERT,
     "bert-gelu-f32": gguf.MODEL_ARCH.BERT,
+    "modernbert-mean-f32": gguf.MODEL_ARCH.MODERN_BERT,
 }
 TOKENIZERS = ["byte-level-bpe", "byte-level-bpe-llama3", "wordpiece", "unigram"]
 # As `conversion/qwen.py` writes it.
@@ -90,6 +92,11 @@ def add_byte_level(writer, file, size, pre):
     writer.add_token_types(types)
     merges = file["model"]["merges"]
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
+    if "[CLS]" in tokens:
+        # `SpecialVocab` of ModernBERT: as of BERT.
+        ids = {"bos": "[CLS]", "eos": "[SEP]", "unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "mask": "[MASK]"}
+        for name, token in ids.items():
+            getattr(writer, f"add_{name}_token_id")(tokens.index(token))
 
 
 def add_unigram(writer, file, size):
@@ -155,7 +162,14 @@ def add_tokenizer(writer, file, size):
     elif file["model"]["byte_fallback"]:
         add_gemma(writer, file, size)
     else:
-        add_byte_level(writer, file, size, "llama-bpe" if file["model"]["ignore_merges"] else "qwen2")
+        add_byte_level(writer, file, size, byte_level_split(file))
+
+
+def byte_level_split(file):
+    """The name of how a text is cut, which the conversion finds by hashing the ids of a nasty text."""
+    if file["pre_tokenizer"]["type"] == "ByteLevel":
+        return "modern-bert"
+    return "llama-bpe" if "{1,3}" in json.dumps(file["pre_tokenizer"]) else "qwen2"
 
 
 def parameters(writer, config, arch):
@@ -166,7 +180,21 @@ def parameters(writer, config, arch):
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_head_count(config["num_attention_heads"])
-    if arch == gguf.MODEL_ARCH.BERT:
+    if arch == gguf.MODEL_ARCH.MODERN_BERT:
+        ropes = config["rope_parameters"]
+        writer.add_layer_norm_eps(config["norm_eps"])
+        writer.add_causal_attention(False)
+        writer.add_pooling_type(gguf.PoolingType.RANK)
+        writer.add_rope_freq_base(ropes["full_attention"]["rope_theta"])
+        writer.add_rope_freq_base_swa(ropes["sliding_attention"]["rope_theta"])
+        writer.add_sliding_window(config["local_attention"])
+        kinds = config["layer_types"]
+        pattern = kinds.index("full_attention", 1) if "full_attention" in kinds[1:] else len(kinds)
+        assert all((kind == "full_attention") == (layer % pattern == 0) for layer, kind in enumerate(kinds)), kinds
+        writer.add_sliding_window_pattern(pattern)
+        writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+        writer.add_string("modern-bert.hidden_activation", config["hidden_activation"])
+    elif arch == gguf.MODEL_ARCH.BERT:
         writer.add_layer_norm_eps(config["layer_norm_eps"])
         writer.add_causal_attention(False)
         writer.add_pooling_type(gguf.PoolingType.RANK)
@@ -203,6 +231,8 @@ def convert(folder, out, arch):
         if arch in (gguf.MODEL_ARCH.GEMMA, gguf.MODEL_ARCH.GEMMA2) and name.endswith("norm.weight"):
             values = values + 1
         name = name.removeprefix("roberta.").removeprefix("bert.")
+        if arch == gguf.MODEL_ARCH.MODERN_BERT:
+            name = name.removeprefix("model.").replace("classifier.", "classifier.out_proj.")
         if arch == gguf.MODEL_ARCH.LLAMA and ".q_proj." in name:
             values = neighbours(values, config["num_attention_heads"])
         if arch == gguf.MODEL_ARCH.LLAMA and ".k_proj." in name:
@@ -257,8 +287,8 @@ def sentencepiece(size=420):
     return tokenizer, (tokens, scores, types)
 
 
-def vocabulary(out, add):
-    writer = gguf.GGUFWriter(out, "llama")
+def vocabulary(out, add, architecture="llama"):
+    writer = gguf.GGUFWriter(out, architecture)
     add(writer)
     finish(writer)
 
@@ -285,6 +315,16 @@ for kind in TOKENIZERS:
     add = lambda writer: add_tokenizer(writer, source, length + 3)
     with_table = lambda writer: (add(writer), writer.add_precompiled_charsmap(ligature_table()))
     vocabulary(os.path.join(vocabularies_out, kind + ".gguf"), with_table if kind == "unigram" else add)
+# ModernBERT's cuts as GPT-2's do; the golden checkpoints' cuts as Llama 3's.
+with open(os.path.join(goldens, "modernbert-mean-f32", "tokenizer.json")) as file:
+    modernbert = json.load(file)
+modernbert["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+modernbert["model"]["ignore_merges"] = False
+with open(os.path.join(vocabularies_out, "modern-bert.json"), "w") as file:
+    json.dump(modernbert, file, ensure_ascii=False, separators=(",", ":"))
+vocabulary(
+    os.path.join(vocabularies_out, "modern-bert.gguf"), lambda writer: add_tokenizer(writer, modernbert, 546), "modern-bert"
+)
 tokenizer, vocab = sentencepiece()
 tokenizer.save(os.path.join(vocabularies_out, "sentencepiece.json"), pretty=False)
 vocabulary(os.path.join(vocabularies_out, "sentencepiece.gguf"), lambda w: add_sentencepiece(w, vocab))

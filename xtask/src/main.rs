@@ -7,6 +7,7 @@
 mod bench;
 mod ci;
 mod clients;
+mod features;
 mod goldens;
 mod load;
 mod models;
@@ -35,6 +36,8 @@ enum Task {
     Bench(Box<bench::BenchArgs>),
     /// Have real clients and a browser ask a running server; installs them into target/clients
     Clients(clients::ClientsArgs),
+    /// Check that each crate compiles by itself, with each feature and without
+    Features,
     /// Check the files for packages with their linters; installs them into target/clients
     Packaging,
     /// Send a server of this machine requests from many connections and report rates and times
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Task::Models(command) => models::run(command),
         Task::Bench(args) => bench::run(*args),
         Task::Clients(args) => clients::run(&args),
+        Task::Features => features::run(),
         Task::Packaging => packaging::run(),
         Task::Load(args) => load::run(&args),
         Task::Goldens(args) => goldens::run(&args),

@@ -48,6 +48,10 @@ pub(crate) enum Command {
     /// Show a pruning profile, or what pruning has learned.
     #[command(subcommand)]
     Profile(ProfileCommand),
+    /// Print the published models that go by short names, and which of them are in the cache.
+    Models(ModelsArgs),
+    /// Fetch models from the hub into the cache and print their folders; from then on they run without a connection.
+    Pull(PullArgs),
     /// Check a model's files, head, template and tokenizer, and rank a few pairs that are beyond doubt.
     Doctor(DoctorArgs),
     /// Answer rerank requests over HTTP, in the shapes of Cohere, Jina, TEI, vLLM and Voyage. Every option is a variable of
@@ -70,6 +74,9 @@ pub(crate) struct ModelArgs {
     /// Branch, tag or commit of a hub id.
     #[arg(long, value_name = "REV", requires = "model")]
     pub(crate) revision: Option<String>,
+    /// Take hub ids from the cache and make no connection; HF_HUB_OFFLINE=1 does the same.
+    #[arg(long)]
+    pub(crate) offline: bool,
 }
 
 /// A model that is named by its place among the arguments or by an option.
@@ -84,19 +91,39 @@ pub(crate) struct ModelChoice {
     /// Branch, tag or commit of a hub id.
     #[arg(long, value_name = "REV", requires = "model_given")]
     revision: Option<String>,
+    /// Take hub ids from the cache and make no connection; HF_HUB_OFFLINE=1 does the same.
+    #[arg(long)]
+    offline: bool,
 }
 
 impl ModelArgs {
     pub(crate) fn resolve(&self) -> anyhow::Result<ModelSource> {
-        model::resolve(self.model.as_deref(), self.revision.as_deref())
+        model::resolve(self.model.as_deref(), self.revision.as_deref(), self.offline)
     }
 }
 
 impl ModelChoice {
     pub(crate) fn resolve(&self) -> anyhow::Result<ModelSource> {
         let model = self.place.as_deref().or(self.model.as_deref());
-        model::resolve(model, self.revision.as_deref())
+        model::resolve(model, self.revision.as_deref(), self.offline)
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Hub ids (owner/name, owner/name:Q4_K_M) or short names, as `grating models` lists them.
+    #[arg(value_name = "HUB_ID", required = true)]
+    pub(crate) models: Vec<OsString>,
+    /// Branch, tag or commit.
+    #[arg(long, value_name = "REV")]
+    pub(crate) revision: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ pub(crate) struct ExitCode(u8);
 impl ExitCode {
     pub(crate) const SUCCESS: Self = ExitCode(0);
     pub(crate) const FAILURE: Self = ExitCode(1);
+    pub(crate) const WRONG_USAGE: Self = ExitCode(2);
 
     pub(crate) fn code(self) -> u8 {
         self.0

@@ -15,6 +15,7 @@ macro_rules! eprintln {
 
 mod args;
 mod calibrate;
+mod config;
 mod deadline;
 mod doctor;
 mod engine;
@@ -24,6 +25,7 @@ mod input;
 mod inspect;
 mod interrupt;
 mod model;
+mod models;
 mod notice;
 mod output;
 mod plan;
@@ -46,11 +48,30 @@ use exit::ExitCode;
 /// `--help` end the process.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let matches = command().try_get_matches_from(&arguments);
-    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
-        Ok(cli) => carry_out(cli.command).code(),
-        Err(error) => wrong_usage(error, &arguments),
+    match parsed(&arguments) {
+        Ok(Ok(cli)) => carry_out(cli.command).code(),
+        Ok(Err(error)) => wrong_usage(error, &arguments),
+        Err(error) => {
+            eprintln!("grating: {}", output::message(&without_repetition(&error)));
+            ExitCode::WRONG_USAGE.code()
+        }
     }
+}
+
+/// The command line with what a file of options adds to it, or what is wrong with the one or the other.
+fn parsed(arguments: &[OsString]) -> anyhow::Result<clap::error::Result<Cli>> {
+    let command = command();
+    let mut matches = match command.clone().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return Ok(Err(error)),
+    };
+    if let Some(all) = config::added(&command, &matches, arguments)? {
+        match command.try_get_matches_from(all) {
+            Ok(with_file) => matches = with_file,
+            Err(error) => return Ok(Err(error)),
+        }
+    }
+    Ok(Cli::from_arg_matches(&matches))
 }
 
 fn carry_out(command: Command) -> ExitCode {
@@ -61,6 +82,8 @@ fn carry_out(command: Command) -> ExitCode {
         Command::Profile(ProfileCommand::Show(args)) => profile::show(&args),
         Command::Quantize(args) => quantize::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Models(args) => models::list(&args),
+        Command::Pull(args) => models::pull(&args),
         Command::Doctor(args) => doctor::run(&args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(&args),
@@ -82,7 +105,7 @@ fn carry_out(command: Command) -> ExitCode {
 
 /// The command with all of its options.
 fn command() -> clap::Command {
-    let command = Cli::command();
+    let command = config::with_file(Cli::command());
     #[cfg(feature = "serve")]
     let command = serve::with_environment(command);
     command

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use anyhow::Result;
 use grating::ModelSource;
@@ -9,18 +10,23 @@ use grating::hub::{self, DownloadPhase, HubOptions};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A folder wins over a hub id; nothing is the model that is built in.
-pub(crate) fn resolve(model: Option<&OsStr>, revision: Option<&str>) -> Result<ModelSource> {
+pub(crate) fn resolve(
+    model: Option<&OsStr>,
+    revision: Option<&str>,
+    offline: bool,
+) -> Result<ModelSource> {
     let source = match model {
         None => ModelSource::Default,
         Some(text) => ModelSource::parse(text)?,
     };
     match source {
-        ModelSource::Hub { id, .. } => Ok(ModelSource::Path(fetch(&id, revision)?)),
+        ModelSource::Hub { id, .. } => Ok(ModelSource::Path(fetch(&id, revision, offline)?)),
         other => Ok(other),
     }
 }
 
-fn fetch(id: &str, revision: Option<&str>) -> Result<std::path::PathBuf> {
+/// The folder of a hub id in the cache, where it is put if it is not there.
+pub(crate) fn fetch(id: &str, revision: Option<&str>, offline: bool) -> Result<PathBuf> {
     let target = match std::io::stderr().is_terminal() {
         true => ProgressDrawTarget::stderr_with_hz(5),
         false => ProgressDrawTarget::hidden(),
@@ -29,7 +35,9 @@ fn fetch(id: &str, revision: Option<&str>) -> Result<std::path::PathBuf> {
         .expect("the template is a constant that a test has drawn");
     let bar = ProgressBar::with_draw_target(Some(1), target).with_style(style);
     let mut from_cache = false;
-    let folder = hub::fetch(id, revision, &HubOptions::from_env()?, |progress| {
+    let options = HubOptions::from_env()?;
+    let options = if offline { options.offline(true) } else { options };
+    let folder = hub::fetch(id, revision, &options, |progress| {
         from_cache |= matches!(progress.phase, DownloadPhase::UsingCache);
         bar.set_length(progress.total_bytes);
         bar.set_position(progress.done_bytes);

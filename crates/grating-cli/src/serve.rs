@@ -64,7 +64,7 @@ fn name_and_place(given: &OsStr) -> Result<(String, Option<OsString>)> {
 fn served(name: String, place: Option<OsString>, args: &ServeArgs) -> ServedModel {
     let args = args.clone();
     ServedModel::new(name, move || {
-        let source = model::resolve(place.as_deref(), args.revision.as_deref())?;
+        let source = model::resolve(place.as_deref(), args.revision.as_deref(), args.offline)?;
         Ok(build(source, &args)?)
     })
 }

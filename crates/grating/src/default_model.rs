@@ -3,22 +3,24 @@
 #[cfg(feature = "default-model")]
 use grating_default_model as embedded;
 
-/// The weights, which all rerankers of the process read from the same place.
+/// The weights, which all rerankers of the process read from the same place; packages of the crate that has them come
+/// without.
 #[cfg(feature = "default-model")]
-fn weights() -> std::sync::Arc<grating_io::ProgramStorage> {
+fn weights() -> Option<std::sync::Arc<grating_io::ProgramStorage>> {
     use std::sync::{Arc, OnceLock};
 
     use grating_io::ProgramStorage;
 
     static WEIGHTS: OnceLock<Arc<ProgramStorage>> = OnceLock::new();
-    let new = || ProgramStorage::new("embedded model.safetensors", embedded::WEIGHTS);
-    Arc::clone(WEIGHTS.get_or_init(|| Arc::new(new())))
+    let bytes = embedded::WEIGHTS?;
+    let new = || ProgramStorage::new("embedded model.safetensors", bytes);
+    Some(Arc::clone(WEIGHTS.get_or_init(|| Arc::new(new()))))
 }
 
 /// Bytes of the program that become resident as the weights are read, and stay.
 pub(crate) fn kept_bytes() -> u64 {
     #[cfg(feature = "default-model")]
-    return weights().kept_bytes();
+    return weights().map_or(0, |weights| weights.kept_bytes());
     #[cfg(not(feature = "default-model"))]
     return 0;
 }
@@ -36,7 +38,7 @@ pub(crate) fn open() -> crate::Result<crate::files::ModelFiles> {
         side_files: grating_model::SideFiles::default(),
         profile: Some(embedded::PROFILE.to_vec()),
         from_metadata: Vec::new(),
-        checkpoint: Checkpoint::from_storage(weights())?,
+        checkpoint: Checkpoint::from_storage(weights().ok_or(crate::Error::NoDefaultModel)?)?,
     })
 }
 

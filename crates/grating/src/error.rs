@@ -113,7 +113,8 @@ pub enum Error {
     },
     /// No model was given and none is embedded.
     #[error(
-        "no model was given, and this build embeds none (feature `default-model` is off); name a folder or hub id"
+        "no model was given, and this build embeds none (feature `default-model` is off, or it was built from a registry's package, which \
+         is too small for the weights); name a folder, hub id or short name such as minilm"
     )]
     NoDefaultModel,
     /// Hub ids cannot be resolved by this build.

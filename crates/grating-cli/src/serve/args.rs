@@ -21,6 +21,9 @@ pub(crate) struct ServeArgs {
     /// Branch, tag or commit of hub ids.
     #[arg(long, value_name = "REV", requires = "model")]
     pub(super) revision: Option<String>,
+    /// Take hub ids from the cache and make no connection; HF_HUB_OFFLINE=1 does the same.
+    #[arg(long)]
+    pub(super) offline: bool,
     /// Where to listen. Other machines reach 0.0.0.0:8080; give it an API key then.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
     pub(super) bind: SocketAddr,

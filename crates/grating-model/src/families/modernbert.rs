@@ -143,15 +143,19 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
         return Err(field("num_attention_heads", "heads of an even width", config.heads));
     }
     let names = Names::of_model("");
-    let norm = |name: &str| own.norm(&names, name, h);
+    let norm = |name: &str, llama_cpp: &str| own.norm(&names, name, llama_cpp, h);
     let rope = |theta| RopeSpec { theta, scaling: RopeScaling::None, width: head_dim };
     Ok(ModelSpec {
         embedding: EmbeddingSpec {
-            tokens: names.tensor("model.embeddings.tok_embeddings.weight", "", [vocab, h]),
+            tokens: names.tensor(
+                "model.embeddings.tok_embeddings.weight",
+                "token_embd.weight",
+                [vocab, h],
+            ),
             positions: None,
             types: None,
             factor: None,
-            norm: Some(norm("model.embeddings.norm")),
+            norm: Some(norm("model.embeddings.norm", "token_embd_norm")),
             project: None,
             after: None,
             distances: None,
@@ -159,13 +163,13 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
         ropes: own.thetas.map(rope).to_vec(),
         layers: (0..config.layers).map(|layer| own.layer(config, layer)).collect(),
         head: HeadSpec {
-            norm: Some(norm("model.final_norm")),
+            norm: Some(norm("model.final_norm", "output_norm")),
             dense: Some(DenseSpec {
-                linear: names.linear("head.dense", "", [h, h], own.classifier_bias),
+                linear: names.linear("head.dense", "cls", [h, h], own.classifier_bias),
                 activation: own.classifier_activation,
-                norm: Some(norm("head.norm")),
+                norm: Some(norm("head.norm", "cls.norm")),
             }),
-            output: OutputSpec::Label(names.linear("classifier", "", [1, h], true)),
+            output: OutputSpec::Label(names.linear("classifier", "cls.output", [1, h], true)),
             softcap: None,
         },
         scored: own.pooling,
@@ -174,8 +178,8 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
 }
 
 impl Own {
-    fn norm(&self, names: &Names, name: &str, width: usize) -> NormSpec {
-        let NormSpec { kind, weight, eps } = names.layer_norm(name, "", width, self.eps);
+    fn norm(&self, names: &Names, name: &str, llama_cpp: &str, width: usize) -> NormSpec {
+        let NormSpec { kind, weight, eps } = names.layer_norm(name, llama_cpp, width, self.eps);
         match self.norm_bias {
             true => NormSpec { kind, weight, eps },
             false => NormSpec { kind: NormKind::Layer { bias: None }, weight, eps },
@@ -190,12 +194,12 @@ impl Own {
             Reach::FullAttention => (0, attention),
             Reach::SlidingAttention => (1, attention.with_window(self.window)),
         };
-        let qkv = names.linear("attn.Wqkv", "", [3 * h, h], self.attention_bias);
-        let wide = names.linear("mlp.Wi", "", [2 * f, h], self.feed_forward_bias);
+        let qkv = names.linear("attn.Wqkv", "attn_qkv", [3 * h, h], self.attention_bias);
+        let wide = names.linear("mlp.Wi", "ffn_up", [2 * f, h], self.feed_forward_bias);
         LayerSpec {
             attention: AttentionBlockSpec {
                 // The embedding's norm is the first layer's.
-                before: (layer > 0).then(|| self.norm(&names, "attn_norm", h)),
+                before: (layer > 0).then(|| self.norm(&names, "attn_norm", "attn_norm", h)),
                 query: qkv.rows(0..h),
                 key: qkv.rows(h..2 * h),
                 value: qkv.rows(2 * h..3 * h),
@@ -203,16 +207,16 @@ impl Own {
                 rotary: Some(Rotary { rope, neighbours: false }),
                 attention,
                 distance: None,
-                output: names.linear("attn.Wo", "", [h, h], self.attention_bias),
+                output: names.linear("attn.Wo", "attn_output", [h, h], self.attention_bias),
                 added: None,
                 after: None,
             },
             feed_forward: FeedForwardSpec {
-                before: Some(self.norm(&names, "mlp_norm", h)),
+                before: Some(self.norm(&names, "mlp_norm", "ffn_norm", h)),
                 gate: Some(wide.rows(0..f)),
                 up: wide.rows(f..2 * f),
                 activation: self.activation,
-                down: names.linear("mlp.Wo", "", [h, f], self.feed_forward_bias),
+                down: names.linear("mlp.Wo", "ffn_down", [h, f], self.feed_forward_bias),
                 added: None,
                 after: None,
             },

@@ -5,7 +5,9 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::tokens::{Kind, Tokens, quoted, tokenizer_json, write_vocabulary};
+use super::tokens::{
+    CLS, Kind, SEP, Tokens, pair_processor, quoted, tokenizer_json, write_vocabulary,
+};
 use super::{GgufFiles, unusable};
 use crate::error::Result;
 
@@ -25,7 +27,7 @@ struct Split {
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-const SPLITS: [Split; 4] = [
+const SPLITS: [Split; 5] = [
     Split {
         names: &["qwen2"],
         pattern: Some(QWEN2),
@@ -51,6 +53,13 @@ const SPLITS: [Split; 4] = [
         names: &["gpt-2"],
         pattern: None,
         nfc: false,
+        single_digits: false,
+        ignore_merges: false,
+    },
+    Split {
+        names: &["modern-bert"],
+        pattern: None,
+        nfc: true,
         single_digits: false,
         ignore_merges: false,
     },
@@ -86,9 +95,24 @@ pub(super) fn write(files: &GgufFiles<'_>, tokens: &Tokens) -> Result<Vec<u8>> {
         model.push_str(&format!("{comma}[{},{}]", quoted(left), quoted(right)));
     }
     model.push_str("]}");
-    let added = tokens.added(|_, text| text.to_string());
+    let mut added = tokens.added(|_, text| text.to_string());
     let normalizer = if split.nfc { json!({"type": "NFC"}) } else { Value::Null };
-    let post = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false});
+    let post = match files.architecture {
+        "modern-bert" => {
+            // Spaces before it are part of it (`llama-vocab.cpp` does the same).
+            added.iter_mut().filter(|token| token["content"] == "[MASK]").for_each(|token| {
+                token["lstrip"] = true.into();
+            });
+            let named = |names: &[&str], default: &str| -> Result<(&str, u32)> {
+                let id = tokens.special(files, names, default)?;
+                Ok((tokens.texts[id as usize].as_str(), id))
+            };
+            pair_processor(named(&CLS, "[CLS]")?, named(&SEP, "[SEP]")?, 1, true)
+        }
+        _ => {
+            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false})
+        }
+    };
     Ok(tokenizer_json(&added, &normalizer, &split.pre_tokenizer(), &post, &model))
 }
 

@@ -18,6 +18,7 @@ pub(super) fn write(files: &GgufFiles<'_>) -> Result<Vec<u8>> {
     let mut config = sizes(files)?;
     match files.architecture {
         "bert" => encoder(files, &mut config)?,
+        "modern-bert" => modernbert(files, &mut config)?,
         "qwen3" => decoder(files, "Qwen3", &mut config)?,
         "qwen2" => decoder(files, "Qwen2", &mut config)?,
         "llama" => decoder(files, "Llama", &mut config)?,
@@ -27,8 +28,9 @@ pub(super) fn write(files: &GgufFiles<'_>) -> Result<Vec<u8>> {
             gemma2(files, &mut config)?;
         }
         other => {
-            let problem =
-                format!("is `{other}`, supported are bert, gemma, gemma2, llama, qwen2 and qwen3");
+            let problem = format!(
+                "is `{other}`, supported are bert, gemma, gemma2, llama, modern-bert, qwen2 and qwen3"
+            );
             return Err(unusable("general.architecture", problem));
         }
     }
@@ -73,9 +75,7 @@ fn encoder(files: &GgufFiles<'_>, config: &mut Map<String, Value>) -> Result<()>
     };
     config.insert("architectures".into(), json!([name]));
     config.insert("id2label".into(), labels(files.rows(HEAD).unwrap_or(1)));
-    let eps = files.key("attention.layer_norm_epsilon");
-    let value = files.float(&eps)?.ok_or_else(|| unusable(&eps, "is missing".to_string()))?;
-    config.insert("layer_norm_eps".into(), json!(value));
+    config.insert("layer_norm_eps".into(), json!(layer_norm_eps(files)?));
     config.insert("type_vocab_size".into(), json!(files.rows("token_types.weight").unwrap_or(1)));
     // Of XLM-RoBERTa the rows before the first position are cut off.
     let positions = "position_embd.weight";
@@ -85,6 +85,45 @@ fn encoder(files: &GgufFiles<'_>, config: &mut Map<String, Value>) -> Result<()>
     let cut = if padding { pad.saturating_add(1) } else { 0 };
     config.insert("pad_token_id".into(), json!(pad));
     config.insert("max_position_embeddings".into(), json!((rows as u64).saturating_add(cut)));
+    Ok(())
+}
+
+fn layer_norm_eps(files: &GgufFiles<'_>) -> Result<f64> {
+    let key = files.key("attention.layer_norm_epsilon");
+    files.float(&key)?.ok_or_else(|| unusable(&key, "is missing".to_string()))
+}
+
+/// What the head reads is stored nowhere: llama.cpp takes the mean of all tokens.
+fn modernbert(files: &GgufFiles<'_>, config: &mut Map<String, Value>) -> Result<()> {
+    refuse_embedding_model(files)?;
+    let kind = files.tokenizer_kind()?;
+    if kind != "gpt2" {
+        return Err(unusable(MODEL, format!("is `{kind}`; of ModernBERT gpt2 is supported")));
+    }
+    let has = |tensor: &str| files.checkpoint.get(tensor).is_some();
+    let mut set = |name: &str, value: Value| config.insert(name.into(), value);
+    set("architectures", json!(["ModernBertForSequenceClassification"]));
+    set("id2label", labels(files.rows(HEAD).unwrap_or(1)));
+    set("classifier_pooling", json!("mean"));
+    set("norm_eps", json!(layer_norm_eps(files)?));
+    set("norm_bias", json!(has("output_norm.bias")));
+    set("attention_bias", json!(has("blk.0.attn_qkv.bias")));
+    set("mlp_bias", json!(has("blk.0.ffn_up.bias")));
+    set("classifier_bias", json!(has("cls.bias")));
+    set("hidden_activation", json!(files.text(&files.key("hidden_activation")).unwrap_or("gelu")));
+    let theta = files.float(&files.key("rope.freq_base"))?.unwrap_or(10_000.0);
+    let local = files.float(&files.key("rope.freq_base_swa"))?.unwrap_or(theta);
+    set("global_rope_theta", json!(theta));
+    set("local_rope_theta", json!(local));
+    let pattern = files.key("attention.sliding_window_pattern");
+    match files.number(&files.key("attention.sliding_window"))?.filter(|&window| window > 0) {
+        // No layer has a window.
+        None => _ = set("global_attn_every_n_layers", json!(1)),
+        Some(window) => {
+            set("local_attention", json!(window));
+            set("global_attn_every_n_layers", json!(files.number(&pattern)?.unwrap_or(3)));
+        }
+    }
     Ok(())
 }
 

@@ -10,6 +10,11 @@ const TEXTS: &str = "tokenizer.ggml.tokens";
 const KINDS: &str = "tokenizer.ggml.token_type";
 pub(super) const SCORES: &str = "tokenizer.ggml.scores";
 
+/// Keys of the tokens around an encoder's texts: the conversion stores them under the first or the second.
+pub(super) const CLS: [&str; 2] = ["cls", "bos"];
+/// As [`CLS`]; llama.cpp spells it so.
+pub(super) const SEP: [&str; 2] = ["seperator", "eos"];
+
 /// What a token is (`llama_token_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -62,6 +67,25 @@ impl Tokens {
                 Err(unusable(&key, problem))
             }
         }
+    }
+
+    /// The id under the first of the keys `names` that there is, else of the token whose text is `default`.
+    pub(super) fn special(
+        &self,
+        files: &GgufFiles<'_>,
+        names: &[&str],
+        default: &str,
+    ) -> Result<u32> {
+        for name in names {
+            if let Some(id) = self.id(files, name)? {
+                return Ok(id);
+            }
+        }
+        let found = self.texts.iter().position(|text| text == default);
+        found.map(|id| id as u32).ok_or_else(|| {
+            let problem = format!("is missing, and there is no token {default}");
+            unusable(&format!("tokenizer.ggml.{}_token_id", names[0]), problem)
+        })
     }
 
     /// Control and added tokens as `tokenizer.json` lists them; `text` is a token's text there.

@@ -4,30 +4,21 @@ use std::borrow::Cow;
 
 use serde_json::json;
 
-use super::tokens::{Kind, Tokens, pair_processor, quoted, tokenizer_json, write_vocabulary};
-use super::{GgufFiles, unusable};
+use super::GgufFiles;
+use super::tokens::{
+    CLS, Kind, SEP, Tokens, pair_processor, quoted, tokenizer_json, write_vocabulary,
+};
 use crate::error::Result;
 
 const WORD_START: char = '\u{2581}';
 
 pub(super) fn write(files: &GgufFiles<'_>, tokens: &Tokens) -> Result<(Vec<u8>, Option<Vec<u8>>)> {
     let named = |names: &[&str], default: &str| -> Result<(String, u32)> {
-        for name in names {
-            if let Some(id) = tokens.id(files, name)? {
-                return Ok((
-                    original(&tokens.texts[id as usize], tokens.kinds[id as usize]).into(),
-                    id,
-                ));
-            }
-        }
-        let found = tokens.texts.iter().position(|text| text == default);
-        let missing = || {
-            let problem = format!("is missing, and there is no token {default}");
-            unusable(&format!("tokenizer.ggml.{}_token_id", names[0]), problem)
-        };
-        found.map(|id| (default.to_string(), id as u32)).ok_or_else(missing)
+        let id = tokens.special(files, names, default)?;
+        let (text, kind) = (&tokens.texts[id as usize], tokens.kinds[id as usize]);
+        Ok((original(text, kind).into(), id))
     };
-    let (cls, sep) = (named(&["cls", "bos"], "[CLS]")?, named(&["seperator", "eos"], "[SEP]")?);
+    let (cls, sep) = (named(&CLS, "[CLS]")?, named(&SEP, "[SEP]")?);
     let unknown = named(&["unknown"], "[UNK]")?;
     let lowercase = !tokens.iter().any(|(_, text, kind)| kind == Kind::Normal && has_upper(text));
     // Without upper case accents went too, unless the vocabulary has some.

@@ -24,8 +24,8 @@ fn converted(kind: &str) -> Vec<u8> {
 
 /// The original, less a normalization that the conversion does not keep or the model it stands for does not have.
 fn original(kind: &str) -> Vec<u8> {
-    if kind == "sentencepiece" {
-        return std::fs::read(folder("gguf_tokenizers/sentencepiece.json")).unwrap();
+    if ["sentencepiece", "modern-bert"].contains(&kind) {
+        return std::fs::read(folder("gguf_tokenizers").join(format!("{kind}.json"))).unwrap();
     }
     let path = folder("goldens/tokenizers").join(kind).join("tokenizer.json");
     let json = std::fs::read_to_string(path).unwrap();
@@ -63,12 +63,18 @@ fn the_table_of_normalization_is_used() {
     assert_eq!(ids("the \u{fb01}ne window"), ids("the fine window"));
 }
 
-const KINDS: [&str; 5] =
-    ["byte-level-bpe", "byte-level-bpe-llama3", "wordpiece", "unigram", "sentencepiece"];
+const KINDS: [&str; 6] = [
+    "byte-level-bpe",
+    "byte-level-bpe-llama3",
+    "wordpiece",
+    "unigram",
+    "sentencepiece",
+    "modern-bert",
+];
 
 fn encoder(kind: &str, json: &[u8], special: bool) -> TextEncoder {
     let template = match kind {
-        "wordpiece" => Template::Pair(PairTemplate::Bert),
+        "wordpiece" | "modern-bert" => Template::Pair(PairTemplate::Bert),
         "unigram" => Template::Pair(PairTemplate::XlmRoberta),
         "byte-level-bpe" => Template::qwen3_reranker(),
         _ => {
@@ -99,6 +105,7 @@ fn nasty_texts_become_the_originals_ids() {
     for kind in KINDS {
         let golden = match kind {
             "sentencepiece" => "unigram",
+            "modern-bert" => "byte-level-bpe",
             kind => kind,
         };
         let json =
