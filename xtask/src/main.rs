@@ -12,6 +12,8 @@ mod goldens;
 mod load;
 mod models;
 mod packaging;
+#[cfg(unix)]
+mod pages;
 mod process;
 mod python;
 mod random;
@@ -44,6 +46,9 @@ enum Task {
     Load(load::LoadArgs),
     /// Make the golden checkpoints and outputs with the reference implementation
     Goldens(goldens::GoldensArgs),
+    /// Run what the README and the guide tell their readers to run
+    #[cfg(unix)]
+    Pages(pages::PagesArgs),
     /// Build the Python package's wheel and test it in an environment of its own
     Python(python::PythonArgs),
 }
@@ -59,6 +64,8 @@ fn main() -> ExitCode {
         Task::Packaging => packaging::run(),
         Task::Load(args) => load::run(&args),
         Task::Goldens(args) => goldens::run(&args),
+        #[cfg(unix)]
+        Task::Pages(args) => pages::run(&args),
         Task::Python(args) => python::run(&args),
     };
     match done {

@@ -1,16 +1,18 @@
 //! Commands and options.
 
-use std::ffi::OsString;
+mod models;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use grating::{Isa, ModelSource, Precision, RowCacheSize, WeightFormat, WindowSize};
+use grating::{Isa, Precision, RowCacheSize, WeightFormat, WindowSize};
 
+pub(crate) use self::models::{ModelArgs, ModelChoice, ModelsArgs, PullArgs};
 #[cfg(feature = "serve")]
 use crate::serve::ServeArgs;
-use crate::{model, units};
+use crate::units;
 
 /// What `grating --help` and `grating -h` end with.
 const EXAMPLES: &str = "\
@@ -62,68 +64,6 @@ pub(crate) enum Command {
     Completions(CompletionsArgs),
     /// Print the manual page, or write those of all commands into a folder.
     Man(ManArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ModelArgs {
-    /// Folder with config.json, tokenizer.json and safetensors weights, or with a GGUF file; the file of one of several
-    /// models; or a hub id (owner/name, owner/name:Q4_K_M) or a short name of one (minilm, bge, modernbert, qwen3-0.6b).
-    /// Without it, the model that is built in.
-    #[arg(long, short, value_name = "DIR|HUB_ID")]
-    pub(crate) model: Option<OsString>,
-    /// Branch, tag or commit of a hub id.
-    #[arg(long, value_name = "REV", requires = "model")]
-    pub(crate) revision: Option<String>,
-    /// Take hub ids from the cache and make no connection; HF_HUB_OFFLINE=1 does the same.
-    #[arg(long)]
-    pub(crate) offline: bool,
-}
-
-/// A model that is named by its place among the arguments or by an option.
-#[derive(Debug, Args)]
-pub(crate) struct ModelChoice {
-    /// Folder, the file of one of several models there, hub id or a short name of one; without it, the model that is built in.
-    #[arg(value_name = "MODEL", group = "model_given")]
-    place: Option<OsString>,
-    /// The same as MODEL.
-    #[arg(long, short, value_name = "DIR|HUB_ID", group = "model_given")]
-    model: Option<OsString>,
-    /// Branch, tag or commit of a hub id.
-    #[arg(long, value_name = "REV", requires = "model_given")]
-    revision: Option<String>,
-    /// Take hub ids from the cache and make no connection; HF_HUB_OFFLINE=1 does the same.
-    #[arg(long)]
-    offline: bool,
-}
-
-impl ModelArgs {
-    pub(crate) fn resolve(&self) -> anyhow::Result<ModelSource> {
-        model::resolve(self.model.as_deref(), self.revision.as_deref(), self.offline)
-    }
-}
-
-impl ModelChoice {
-    pub(crate) fn resolve(&self) -> anyhow::Result<ModelSource> {
-        let model = self.place.as_deref().or(self.model.as_deref());
-        model::resolve(model, self.revision.as_deref(), self.offline)
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ModelsArgs {
-    /// Print JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PullArgs {
-    /// Hub ids (owner/name, owner/name:Q4_K_M) or short names, as `grating models` lists them.
-    #[arg(value_name = "HUB_ID", required = true)]
-    pub(crate) models: Vec<OsString>,
-    /// Branch, tag or commit.
-    #[arg(long, value_name = "REV")]
-    pub(crate) revision: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use clap::{Command, CommandFactory};
 use super::metadata::Metadata;
 
 /// Documents whose tables list the crates of the workspace.
-const LISTS_OF_CRATES: [&str; 2] = ["README.md", "docs/architecture.md"];
+const LISTS_OF_CRATES: [&str; 1] = ["docs/architecture.md"];
 
 /// Folders of the repository: a path that begins with one is taken for a path from the root.
 const FOLDERS: [&str; 9] = [

@@ -46,12 +46,14 @@ fn options_of_the_file_hold_where_the_command_line_says_nothing() {
     assert_eq!(results(&rerank(&config, &["-k", "3"])), 3, "the command line comes first");
     assert_eq!(results(&rerank(&config, &["--top-k=3"])), 3);
     // `threshold` excludes it, and is left out.
-    assert_eq!(results(&rerank(&config, &["--policy", r#"{"kind":"none"}"#, "--no-prune"])), 1);
+    let policy = r#"{"threshold":0.4,"dispersion":"variation","scale":"probability","clusters":{"fixed":3},"gap":"edge","first_layer":0,"stride":1,"mode":"select"}"#;
+    assert_eq!(results(&rerank(&config, &["--policy", policy])), 1);
 
     let (plan, error, code) = run(&config, &["plan", "--json"], &[]);
     assert_eq!((error.as_str(), code), ("", 0), "{plan}");
     let plan: Value = serde_json::from_str(&plan).unwrap();
-    assert!(plan.to_string().contains("\"candidates\":7"), "{plan}");
+    // Seven texts as long as the model's limit.
+    assert!(plan["reasons"].to_string().contains(&format!("\"tokens\":{}", 7 * 160)), "{plan}");
 
     // By name in place of the variable.
     let named = ["rerank", "-q", "window", "--json", "--config", config.to_str().unwrap()];

@@ -1,0 +1,123 @@
+//! `cargo xtask pages`: what the README and the guide tell their readers to run is run.
+//!
+//! A fenced block whose language is followed by `run` is run as it stands: `console` by the shell (lines at a prompt are
+//! commands, the lines below what they print), `python` by the environment of `cargo xtask python`. Blocks of one
+//! page share a folder, in which the repository's `examples` are. `…` stands for any text of a line, or for any lines.
+
+mod blocks;
+mod output;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::process::{cargo, root, succeed};
+use blocks::{Block, Language};
+
+/// Pages for those who come new, from the root of the workspace.
+const PAGES: [&str; 2] = ["README.md", "docs/guide.md"];
+/// What no command prints: between it and the next one stands what the command before has printed.
+const SEAM: &str = "\u{1}seam";
+
+/// Arguments of `cargo xtask pages`.
+#[derive(clap::Args)]
+pub(crate) struct PagesArgs {
+    /// Run with the release profile, as readers do
+    #[arg(long)]
+    release: bool,
+    /// Python that has the package, for blocks of Python
+    #[arg(long, value_name = "PATH", default_value = "target/python/bin/python")]
+    python: PathBuf,
+}
+
+/// Runs the marked blocks of all pages; the first that fails ends it.
+pub(crate) fn run(args: &PagesArgs) -> Result<()> {
+    let mut build = cargo(&["build", "--locked", "--package", "grating-cli"]);
+    if args.release {
+        build.arg("--release");
+    }
+    succeed(&mut build)?;
+    let mut count = 0;
+    for page in PAGES {
+        let text = fs::read_to_string(root().join(page)).with_context(|| page.to_owned())?;
+        let folder = tempfile::tempdir().context("cannot make a folder to work in")?;
+        symlink(root().join("examples"), folder.path().join("examples"))?;
+        for block in blocks::marked(&text) {
+            let place = format!("{page}:{}", block.line);
+            eprintln!("==> {place}");
+            match block.language {
+                Language::Console => console(&block, args, folder.path()),
+                Language::Python => python(&block, args, folder.path()),
+            }
+            .with_context(|| place)?;
+            count += 1;
+        }
+    }
+    ensure!(count > 0, "no page has a block to run");
+    eprintln!("{count} blocks ran");
+    Ok(())
+}
+
+/// The commands in one shell, so that what one of them starts is there for the next.
+fn console(block: &Block<'_>, args: &PagesArgs, folder: &Path) -> Result<()> {
+    let commands = output::commands(block.text)?;
+    let mut script =
+        String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
+    for command in &commands {
+        script.push_str(&here(command.words));
+        script.push('\n');
+        if command.words.trim_end().ends_with('&') {
+            // A reader takes a moment before he types the next one.
+            script.push_str("for i in $(seq 100); do curl -sf localhost:8080/health >/dev/null && break; sleep 0.1; done\n");
+        }
+        script.push_str(&format!("printf '%s\\n' '{SEAM}'\n"));
+    }
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &script]).current_dir(folder).env("PATH", path(args)?);
+    let printed = printed(shell)?;
+    let parts: Vec<&str> = printed.split(&format!("{SEAM}\n")).collect();
+    for (command, printed) in commands.iter().zip(parts) {
+        output::compare(&command.printed, printed)
+            .with_context(|| format!("`{}`", command.words))?;
+    }
+    Ok(())
+}
+
+/// `cargo` runs where the workspace is.
+fn here(command: &str) -> String {
+    match command.starts_with("cargo ") {
+        true => format!("(cd '{}' && {command})", root().display()),
+        false => command.to_owned(),
+    }
+}
+
+/// The search path with `grating` and the Python that has the package before all others.
+fn path(args: &PagesArgs) -> Result<std::ffi::OsString> {
+    let profile = if args.release { "release" } else { "debug" };
+    let programs = root().join("target").join(profile);
+    let python = root().join(&args.python).parent().map(Path::to_path_buf).unwrap_or_default();
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let all = [programs, python].into_iter().chain(std::env::split_paths(&others));
+    Ok(std::env::join_paths(all)?)
+}
+
+fn python(block: &Block<'_>, args: &PagesArgs, folder: &Path) -> Result<()> {
+    let mut python = Command::new(root().join(&args.python));
+    python.args(["-c", block.text]).current_dir(folder);
+    printed(python).map(drop)
+}
+
+/// What a program prints; it must succeed.
+fn printed(mut command: Command) -> Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let command = command.stdin(Stdio::null()).stderr(Stdio::inherit()).env("HF_HUB_OFFLINE", "1");
+    let output = command.output().with_context(|| format!("cannot run {program}"))?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    match output.status.success() {
+        true => Ok(printed),
+        false => bail!("{}; it had printed:\n{printed}", output.status),
+    }
+}
