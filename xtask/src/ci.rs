@@ -43,6 +43,8 @@ fn steps() -> Vec<Step> {
         run("packaging", &["xtask", "packaging"]),
         run("clients", &["xtask", "clients"]),
         run("python", &["xtask", "python"]),
+        // With the Python that has the wheel.
+        run("pages", &["xtask", "pages"]),
         Step { name: "interleavings", action: Action::Run(interleavings) },
     ]
 }

@@ -40,6 +40,7 @@ pub(crate) fn run(args: &PagesArgs) -> Result<()> {
         build.arg("--release");
     }
     succeed(&mut build)?;
+    rust_is_tested()?;
     let mut count = 0;
     for page in PAGES {
         let text = fs::read_to_string(root().join(page)).with_context(|| page.to_owned())?;
@@ -58,6 +59,16 @@ pub(crate) fn run(args: &PagesArgs) -> Result<()> {
     }
     ensure!(count > 0, "no page has a block to run");
     eprintln!("{count} blocks ran");
+    Ok(())
+}
+
+/// The README's Rust stands in that of the facade, too, whose tests run it.
+fn rust_is_tested() -> Result<()> {
+    let read = |path: &str| fs::read_to_string(root().join(path)).with_context(|| path.to_owned());
+    let (page, tested) = (read("README.md")?, read("crates/grating/README.md")?);
+    let block = page.split("```rust").nth(1).and_then(|rest| rest.split("```").next());
+    let block = block.context("README.md has no Rust")?;
+    ensure!(tested.contains(block), "README.md's Rust is not that of crates/grating/README.md");
     Ok(())
 }
 

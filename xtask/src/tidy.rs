@@ -6,6 +6,7 @@ mod length;
 mod metadata;
 mod refused;
 mod sources;
+mod words;
 
 use anyhow::{Result, bail};
 
@@ -21,6 +22,7 @@ pub(crate) fn run() -> Result<()> {
     let paths = sources::files(&root)?;
     findings.extend(sources::check(&root, &paths, &metadata)?);
     findings.extend(docs::check(&root, &paths, &metadata, arrows::TOOLS)?);
+    findings.extend(words::check(&root)?);
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }

@@ -99,3 +99,8 @@ pub use source::ModelSource;
 pub use stats::Stats;
 pub use texts::Texts;
 pub use ticket::{Ticket, TrySubmitError};
+
+/// The README's example, which is the repository's too, is run as a test.
+#[cfg(all(doctest, feature = "default-model"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
