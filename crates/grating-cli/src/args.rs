@@ -230,8 +230,9 @@ pub(crate) struct PruningArgs {
     /// Compute every layer for every candidate, whatever the model ships and other options say.
     #[arg(long)]
     pub(crate) no_prune: bool,
-    /// Run this share of the requests, 0 to 1, in full and say what pruning would have done [default: 0.02 where a profile
-    /// prunes, else 0].
+    /// Run this share of the requests, 0 to 1, in full and say what pruning would have done [default: where a profile
+    /// prunes, 0.2 of the first requests, falling to 0.02; else 0]. A profile whose audits show its promise broken is put out
+    /// of use until it is proved again.
     #[arg(long, value_name = "SHARE", value_parser = units::share)]
     pub(crate) audit: Option<f64>,
     /// `select` promises membership in the top-K; `rank` also exact scores and order, and saves less.

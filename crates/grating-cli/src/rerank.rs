@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 use grating::input::{BodyOptions, Query, QueryList, TextList};
-use grating::{Request, Reranker, Selection, Texts};
+use grating::{PruningNotices, Request, Reranker, Selection, Texts};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::args::{Cli, RerankArgs};
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     refuse_to_overwrite_input(args);
     let work = read(args, &model, deadline)?;
     let reranker = model.get()?;
-    let mut truncations = Truncations::default();
+    let (mut truncations, mut notices) = (Truncations::default(), PruningNotices::default());
     let mut out = output::stdout();
     let requests = work.queries.iter().filter_map(|query| request(args, &work, &query, deadline));
     let mut selections = reranker.rerank_many(requests);
@@ -75,6 +75,9 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
         };
         if let Some(selection) = &selection {
             truncations.add(&selection.stats);
+            if let Some(notice) = notices.of(&selection.stats) {
+                eprintln!("grating: {}", notice.message);
+            }
             if args.explain {
                 stats::explain(selection, !args.stats);
             }

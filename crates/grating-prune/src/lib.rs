@@ -75,6 +75,7 @@ pub mod metrics;
 pub mod online;
 mod policy;
 mod pruner;
+mod ranked;
 pub mod readout;
 mod replay;
 mod routing;

@@ -47,14 +47,25 @@
 //! is a supermartingale after n audits, so an alarm at `R ≥ A` comes on average not before A audits, whatever the losses are
 //! like (J. Shin, A. Ramdas, A. Rinaldo, "E-detectors: a nonparametric framework for sequential change detection", 2022). Their
 //! mean over several stakes has the same property.
+//!
+//! # Given policies
+//! A policy that was [calibrated](mod@crate::calibrate) comes with the same promise, for traffic as its sample was. A
+//! [`Monitor`] watches it by both detectors, with the same mean times between false suspicions and false alarms; signals are
+//! compared with those of the sample, where it is known what they were, and of the requests before. When one
+//! speaks, the policy is put out of use: everything is computed, and each request tests the policy, by the gambler from above
+//! who bets that the promise is kept. The n-th test may err with probability δ / (n (n + 1)); one that has won nothing after 60
+//! requests is given up for the next. When one is won, the policy is used again. `Σ δ / (n (n + 1)) = δ`: with probability at
+//! least C a policy is never put to use again on traffic where it breaks its promise.
 
 mod contender;
 mod detector;
 mod learner;
+mod monitor;
 mod sequence;
 mod signals;
 mod stream;
 
 pub use learner::{Decision, Learner, LearnerOptions};
+pub use monitor::{Monitor, MonitorOptions, MonitorStatus};
 pub use signals::Signals;
 pub use stream::{Phase, Status};

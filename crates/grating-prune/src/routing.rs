@@ -60,6 +60,14 @@ impl Gap {
         }
     }
 
+    /// The widths that do not depend on the scores.
+    pub(crate) fn fixed_widths(&self) -> Option<&[f64]> {
+        match self {
+            Self::Score(_) | Self::Layers(_) => Some(self.numbers()),
+            Self::Edge | Self::Deviations(_) => None,
+        }
+    }
+
     /// The numbers that say how wide it is.
     pub(crate) fn numbers(&self) -> &[f64] {
         match self {

@@ -114,6 +114,11 @@ impl Reranker {
         json(&self.open(py)?.audits())
     }
 
+    /// How the profiles that prune are doing, as JSON.
+    fn monitored(&self, py: Python<'_>) -> PyResult<String> {
+        json(&self.open(py)?.monitored())
+    }
+
     /// What pruning has learned for each K, as JSON.
     fn learned(&self, py: Python<'_>) -> PyResult<String> {
         json(&self.open(py)?.learned())

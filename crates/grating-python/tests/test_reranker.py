@@ -239,6 +239,7 @@ def test_plans_and_reports(reranker: grating.Reranker, tmp_path: Path) -> None:
     assert reranker.plan(100, 128)["ledger"]
     assert reranker.info["family"] == "BERT" and reranker.waiting == 0
     assert reranker.audits.audited == 0 and reranker.audits.mean_agreement is None
+    assert [status["in_use"] for status in reranker.monitored] == [True] * 4
     case = cases()[0]
     assert grating.inspect(case)["tensors"]
     assert grating.doctor(case)["checks"]

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use grating::Stats;
+use grating::prune::online::Phase;
 
 use crate::models::Model;
 use crate::state::Shared;
@@ -143,6 +144,7 @@ fn model_gauges(out: &mut Vec<Gauge>, model: &Model) {
     if let Some(agreement) = audits.mean_agreement {
         gauge(out, &names::AGREEMENT, &labels, agreement);
     }
+    pruning_gauges(out, model);
     let Some(memory) = model.memory() else { return };
     for (used_for, bytes) in memory.planned.uses() {
         let labels = [("model", model.name.as_str()), ("use", used_for)];
@@ -150,6 +152,22 @@ fn model_gauges(out: &mut Vec<Gauge>, model: &Model) {
     }
     if let Some(budget) = memory.budget {
         gauge(out, &names::BUDGET, &labels, budget as f64);
+    }
+}
+
+/// Whether requests are pruned, and how often that was given up, for each K.
+fn pruning_gauges(out: &mut Vec<Gauge>, model: &Model) {
+    let given = model.reranker.monitored().into_iter();
+    let given = given.map(|status| (status.k, status.in_use, status.suspicions, status.alarms));
+    let learned = model.reranker.learned().unwrap_or_default().into_iter();
+    let learned = learned
+        .map(|status| (status.k, status.phase == Phase::Pruning, status.suspicions, status.alarms));
+    for (k, pruning, suspicions, alarms) in given.chain(learned) {
+        let k = k.to_string();
+        let labels = [("model", model.name.as_str()), ("k", k.as_str())];
+        gauge(out, &names::PRUNING, &labels, f64::from(u8::from(pruning)));
+        gauge(out, &names::SUSPICIONS, &labels, suspicions as f64);
+        gauge(out, &names::ALARMS, &labels, alarms as f64);
     }
 }
 

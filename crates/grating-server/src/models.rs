@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use grating::{MemoryStats, Reranker};
+use grating::{MemoryStats, PruningNotices, Reranker, Stats};
 
 use crate::failure::{Failure, Kind};
 use crate::load::Load;
@@ -49,6 +49,8 @@ pub(crate) struct Model {
     pub(crate) opened: u64,
     /// What the last request planned and used.
     pub(crate) memory: Mutex<Option<MemoryStats>>,
+    /// What was told of pruning.
+    notices: Mutex<PruningNotices>,
 }
 
 /// Texts and tokens of the pool that the first prediction is made for.
@@ -66,8 +68,21 @@ impl Model {
             load: Load::new(seconds / (texts * tokens) as f64),
             opened: seconds_since_1970(),
             memory: Mutex::new(None),
+            notices: Mutex::default(),
             reranker,
         })
+    }
+
+    /// Logs what an answer says of changes in pruning.
+    pub(crate) fn tell_of_pruning(&self, stats: &Stats) {
+        let notice = self.notices.lock().unwrap_or_else(PoisonError::into_inner).of(stats);
+        match notice {
+            Some(notice) if notice.pruning => {
+                tracing::info!(model = self.name, k = notice.k, "{}", notice.message);
+            }
+            Some(notice) => tracing::warn!(model = self.name, k = notice.k, "{}", notice.message),
+            None => {}
+        }
     }
 
     pub(crate) fn set_memory(&self, memory: &MemoryStats) {

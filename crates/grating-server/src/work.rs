@@ -216,6 +216,7 @@ fn time_left(allowed: Option<Duration>, ask: &Ask) -> Result<Option<Duration>, F
 fn record(shared: &Shared, model: &Model, stats: &Stats) {
     model.load.observe(stats);
     model.set_memory(&stats.memory);
+    model.tell_of_pruning(stats);
     shared.metrics.answered(&model.name, stats);
 }
 

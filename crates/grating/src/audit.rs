@@ -32,10 +32,40 @@ pub struct AuditTotals {
     pub mean_agreement: Option<f64>,
 }
 
+/// How many of the first n requests are audited.
+#[derive(Debug, Clone, Copy)]
+enum Schedule {
+    /// Always the same share.
+    Share(f64),
+    /// A fifth of the first requests, when nothing is known yet, then fewer and fewer down to two in a hundred.
+    Thinning,
+}
+
+impl Schedule {
+    /// Up to here a fifth; from there on so many are audited that the share falls as 1 / n.
+    const FIRST: f64 = 100.0;
+    /// From here on [`Self::LEAST`].
+    const THEN: f64 = 1000.0;
+    const LEAST: f64 = 0.02;
+
+    fn audits(self, requests: f64) -> f64 {
+        let thinning = requests.clamp(Self::FIRST, Self::THEN);
+        match self {
+            Schedule::Share(share) => requests * share,
+            // Its derivative, the share, has no jump: 1/5 at 100, 20 / n between, 0.02 at 1000.
+            Schedule::Thinning => {
+                requests.min(Self::FIRST) / 5.0
+                    + Self::FIRST / 5.0 * (thinning / Self::FIRST).ln()
+                    + Self::LEAST * (requests - Self::THEN).max(0.0)
+            }
+        }
+    }
+}
+
 /// Which requests are audited, and what came of it.
 #[derive(Debug)]
 pub(crate) struct Auditor {
-    fraction: f64,
+    schedule: Schedule,
     /// Requests that came, and those that were answered.
     requests: AtomicU64,
     answered: AtomicU64,
@@ -46,15 +76,24 @@ pub(crate) struct Auditor {
 impl Auditor {
     /// Audits this fraction of the requests, between 0 and 1.
     pub(crate) fn new(fraction: f64) -> Self {
-        let (requests, answered) = (AtomicU64::new(0), AtomicU64::new(0));
-        Auditor { fraction, requests, answered, sums: Mutex::default() }
+        Self::by(Schedule::Share(fraction))
     }
 
-    /// Counts a request; whether it is one to audit. By its number alone, as evenly as can be: of the first n requests
-    /// `floor(n * fraction)`.
+    /// Audits a fifth of the first 100 requests, then fewer and fewer, two in a hundred from the 1000th on.
+    pub(crate) fn thinning() -> Self {
+        Self::by(Schedule::Thinning)
+    }
+
+    fn by(schedule: Schedule) -> Self {
+        let (requests, answered) = (AtomicU64::new(0), AtomicU64::new(0));
+        Auditor { schedule, requests, answered, sums: Mutex::default() }
+    }
+
+    /// Counts a request; whether it is one to audit. By its number alone, as evenly as can be.
     pub(crate) fn is_due(&self) -> bool {
         let before = self.requests.fetch_add(1, Ordering::Relaxed) as f64;
-        ((before + 1.0) * self.fraction).floor() > (before * self.fraction).floor()
+        let audits = |requests: f64| self.schedule.audits(requests).floor();
+        audits(before + 1.0) > audits(before)
     }
 
     /// Counts an answer to a request that was counted.
@@ -95,5 +134,15 @@ mod tests {
             assert_eq!(a, b);
             assert_eq!(a.iter().filter(|&&d| d).count(), expected, "{fraction}");
         }
+    }
+
+    #[test]
+    fn audits_thin_out_as_evidence_grows() {
+        let auditor = Auditor::thinning();
+        let due: Vec<bool> = (0..10_000).map(|_| auditor.is_due()).collect();
+        let audits = |range: std::ops::Range<usize>| due[range].iter().filter(|&&d| d).count();
+        assert_eq!(audits(0..4), 0, "a process with a request or two is not slowed down");
+        assert_eq!((audits(0..100), audits(0..200), audits(0..1000)), (20, 33, 66));
+        assert_eq!(audits(1000..10_000), 180);
     }
 }

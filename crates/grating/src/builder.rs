@@ -13,7 +13,7 @@ use grating_model::LoadedModel;
 use grating_sched::{Machine, RowCacheSize, Settings, Spill, WindowSize};
 
 use crate::audit::Auditor;
-use crate::default_pruning::DefaultPruning;
+use crate::default_pruning::{DefaultPruning, WatchedProfile};
 use crate::error::{Error, Result};
 use crate::files::{self, ModelFiles};
 use crate::fingerprint::Fingerprint;
@@ -78,8 +78,6 @@ impl Default for SourceSetting {
     }
 }
 
-/// Share of the requests that are audited where a profile prunes and nothing else is said.
-const AUDITED: f64 = 0.02;
 /// What a process takes before it computes, where the system does not tell.
 const UNKNOWN_BASE: u64 = 64 << 20;
 /// Stack and allocator of a thread, and the piece of a text that it tokenizes: measured with all threads at it at once.
@@ -242,8 +240,10 @@ impl RerankerBuilder {
 
     /// Runs this fraction of the requests that have a policy, 0 to 1, through the full model, and reports how far the
     /// policy would have agreed with it: [`Stats::audit`](crate::Stats::audit) and
-    /// [`Reranker::audits`](crate::Reranker::audits). Audited requests return the full model's result. By default 0.02 where a
-    /// profile prunes, the caller's or the model's own, and none where a policy does that promises nothing.
+    /// [`Reranker::audits`](crate::Reranker::audits). Audited requests return the full model's result. Where a profile prunes,
+    /// the caller's or the model's own, by default a fifth of the first 100 requests, then fewer and fewer, 0.02 from the 1000th on,
+    /// and none where a policy does that promises nothing. A profile whose audits show its promise broken is put out of use
+    /// ([`Reranker::monitored`](crate::Reranker::monitored)).
     pub fn audit(mut self, fraction: f64) -> Self {
         self.audit = Some(fraction);
         self
@@ -352,8 +352,9 @@ impl RerankerBuilder {
             reranker.default_pruning =
                 default_pruning(&reranker, self.profile, shipped.as_deref())?;
             let promised = !matches!(reranker.default_pruning, DefaultPruning::Set(_));
-            let usual = if promised { AUDITED } else { 0.0 };
-            reranker.auditor = Arc::new(Auditor::new(self.audit.unwrap_or(usual)));
+            if promised && self.audit.is_none() {
+                reranker.auditor = Arc::new(Auditor::thinning());
+            }
         }
         Ok(reranker)
     }
@@ -437,7 +438,7 @@ fn default_pruning(
     if let Some(profile) = given {
         profile.check_model(&reranker.stamp()?)?;
         check_readouts(reranker, &profile)?;
-        return Ok(DefaultPruning::Profile(profile));
+        return Ok(DefaultPruning::Profile(Box::new(WatchedProfile::new(*profile)?)));
     }
     let Some(bytes) = shipped else { return Ok(DefaultPruning::Set(Pruning::Off)) };
     let mut profiles = Profile::parse(SHIPPED, bytes)?;
@@ -445,7 +446,8 @@ fn default_pruning(
     profiles.iter().try_for_each(|profile| profile.check_weights(&stamp))?;
     profiles.retain(|profile| profile.check_model(&stamp).is_ok());
     profiles.iter().try_for_each(|profile| check_readouts(reranker, profile))?;
-    Ok(DefaultPruning::Shipped(profiles))
+    let watched = profiles.into_iter().map(WatchedProfile::new).collect::<Result<_>>()?;
+    Ok(DefaultPruning::Shipped(watched))
 }
 
 fn check_readouts(reranker: &Reranker, profile: &Profile) -> Result<()> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use grating_engine::Readouts;
 use grating_prune::{Mode, Policy};
 
+use crate::error::Result;
 use crate::learning::Learning;
+use crate::monitor::ProfileMonitor;
 use crate::profile::{Profile, ProfileError};
 use crate::request::Pruning;
 
@@ -15,6 +17,15 @@ pub(crate) struct PruningRule {
     pub(crate) policy: Policy,
     /// How scores after intermediate layers are read; none is the model's own head.
     pub(crate) readouts: Option<Readouts>,
+    /// Who watches a policy that came with a promise.
+    pub(crate) monitor: Option<Arc<ProfileMonitor>>,
+}
+
+/// A profile, and who watches its policy.
+#[derive(Debug)]
+pub(crate) struct WatchedProfile {
+    profile: Profile,
+    monitor: Option<Arc<ProfileMonitor>>,
 }
 
 /// A reranker's own setting.
@@ -23,9 +34,9 @@ pub(crate) enum DefaultPruning {
     /// Said by the caller.
     Set(Pruning),
     /// The caller's profile: another K is an error.
-    Profile(Box<Profile>),
+    Profile(Box<WatchedProfile>),
     /// Profiles that came with the model, which the caller may not know of: another K computes everything.
-    Shipped(Vec<Profile>),
+    Shipped(Vec<WatchedProfile>),
     /// Learned from the requests themselves.
     Learned(Arc<Learning>),
 }
@@ -33,30 +44,49 @@ pub(crate) enum DefaultPruning {
 impl DefaultPruning {
     /// What a request for `k` texts prunes by; none computes everything.
     pub(crate) fn rule(&self, k: usize) -> Result<Option<PruningRule>, ProfileError> {
-        let rule = |profile: &Profile| {
-            let readouts = profile.readouts.clone();
-            profile.policy.clone().map(|policy| PruningRule { policy, readouts })
-        };
         match self {
             DefaultPruning::Set(Pruning::Off | Pruning::Auto(_)) => Ok(None),
             DefaultPruning::Set(Pruning::By(policy)) => Ok(Some(PruningRule::of(policy.clone()))),
-            DefaultPruning::Profile(profile) if profile.k != k => {
-                Err(ProfileError::OtherK { expected: profile.k, found: k })
+            DefaultPruning::Profile(watched) if watched.profile.k != k => {
+                Err(ProfileError::OtherK { expected: watched.profile.k, found: k })
             }
-            DefaultPruning::Profile(profile) => Ok(rule(profile)),
+            DefaultPruning::Profile(watched) => Ok(watched.rule()),
             DefaultPruning::Shipped(profiles) => {
-                Ok(profiles.iter().find(|profile| profile.k == k).and_then(rule))
+                let its_own = profiles.iter().find(|watched| watched.profile.k == k);
+                Ok(its_own.and_then(WatchedProfile::rule))
             }
             // Each request is decided by itself.
             DefaultPruning::Learned(_) => Ok(None),
         }
+    }
+
+    /// Those who watch.
+    pub(crate) fn monitors(&self) -> impl Iterator<Item = &ProfileMonitor> {
+        let profiles = match self {
+            DefaultPruning::Profile(watched) => std::slice::from_ref(&**watched),
+            DefaultPruning::Shipped(profiles) => profiles,
+            DefaultPruning::Set(_) | DefaultPruning::Learned(_) => &[],
+        };
+        profiles.iter().filter_map(|watched| watched.monitor.as_deref())
+    }
+}
+
+impl WatchedProfile {
+    pub(crate) fn new(profile: Profile) -> Result<Self> {
+        let monitor = ProfileMonitor::of(&profile)?.map(Arc::new);
+        Ok(WatchedProfile { profile, monitor })
+    }
+
+    fn rule(&self) -> Option<PruningRule> {
+        let (readouts, monitor) = (self.profile.readouts.clone(), self.monitor.clone());
+        self.profile.policy.clone().map(|policy| PruningRule { policy, readouts, monitor })
     }
 }
 
 impl PruningRule {
     /// By scores of the model's own head.
     pub(crate) fn of(policy: Policy) -> Self {
-        PruningRule { policy, readouts: None }
+        PruningRule { policy, readouts: None, monitor: None }
     }
 
     /// In another mode, where one is asked for: verdicts and promise are the same in both.

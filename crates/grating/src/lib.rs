@@ -47,6 +47,8 @@ pub mod input;
 mod inspect;
 mod learning;
 mod many;
+mod monitor;
+mod notices;
 mod parallel;
 mod profile;
 mod quantize;
@@ -84,6 +86,7 @@ pub use grating_sched::{
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
 pub use learning::{LearnedPruning, LearningError};
 pub use many::Selections;
+pub use notices::{PruningNotice, PruningNotices};
 pub use profile::{
     DataSummary, Judged, LayerAgreement, Measured, ModelStamp, Profile, ProfileError, Quality,
 };

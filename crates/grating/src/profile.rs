@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use grating_engine::Readouts;
 use grating_io::shown;
+use grating_prune::online::Signals;
 use grating_prune::{Calibration, Mode, Policy, Target};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,10 @@ pub struct Profile {
     pub readings: Vec<LayerAgreement>,
     /// The policy, or none where nothing cheaper than the full model could be certified: nothing is pruned then.
     pub policy: Option<Policy>,
+    /// What the sample's requests showed under the policy, at most 256 of them: requests that look different are noticed from the
+    /// first one on. Empty where there is no policy, and in profiles that are for any traffic.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signals: Vec<Signals>,
     /// What makes the promise hold.
     pub theorem: String,
     /// What it was found on.

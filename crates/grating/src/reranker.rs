@@ -7,7 +7,7 @@ use grating_backend::Precision;
 use grating_engine::{Deadline, Engine, Job, Reservation, Savings, Waiting};
 use grating_model::{Encoding, TextEncoder, TokenLimits};
 use grating_prune::Mode;
-use grating_prune::online::Status;
+use grating_prune::online::{MonitorStatus, Status};
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
 
@@ -107,6 +107,13 @@ impl Reranker {
     /// How audited requests have agreed with the full model so far.
     pub fn audits(&self) -> AuditTotals {
         self.auditor.totals()
+    }
+
+    /// How the profiles that prune are doing on the requests so far, the caller's own or those that came with the model; nothing
+    /// elsewhere. One that seems to break its promise, or whose requests look different from those before, is put out of
+    /// use until it is proved on those that come.
+    pub fn monitored(&self) -> Vec<MonitorStatus> {
+        self.default_pruning.monitors().map(|monitor| monitor.status()).collect()
     }
 
     /// What was learned for each K, where pruning is learned from the requests
@@ -264,13 +271,18 @@ impl Reranker {
         let encodings = self.encodings(&with, texts, &first, &room, &wanted)?;
         let tokenize = before.elapsed();
         let mut job = Job::new(encodings, k);
-        let (policy, readouts) = rule.map(|rule| (rule.policy, rule.readouts)).unzip();
+        let (policy, readouts, monitor) = match rule {
+            Some(PruningRule { policy, readouts, monitor }) => (Some(policy), readouts, monitor),
+            None => (None, None, None),
+        };
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
         let pruned = policy.is_some() && k < first.len() && !trace;
-        let full = learning.as_ref().is_some_and(|(_, decision)| decision.full);
+        let monitor = monitor.filter(|_| pruned);
+        let doubted = monitor.as_ref().is_some_and(|monitor| !monitor.in_use());
+        let full = doubted || learning.as_ref().is_some_and(|(_, decision)| decision.full);
         let audited = policy.clone().filter(|_| pruned && (full || self.auditor.is_due()));
         (job.cancel, job.deadline) = (cancel, deadline);
-        (job.policy, job.readouts) = (policy, readouts.flatten());
+        (job.policy, job.readouts) = (policy, readouts);
         job.trace = trace || full || audited.is_some();
         (job.states, job.timeline) = (states, timeline);
         let asked = Asked {
@@ -283,6 +295,7 @@ impl Reranker {
             pruned,
             audited,
             auditor: Arc::clone(&self.auditor),
+            monitor,
             learning,
             layers: self.info.layers,
             temperature: self.info.temperature,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use grating_backend::OperationTimes;
 use grating_engine::{LayerStats, LinkStats, MemoryStats};
-use grating_prune::online::Status;
+use grating_prune::online::{MonitorStatus, Status};
 use serde::{Serialize, Serializer};
 
 use crate::audit::Audit;
@@ -85,6 +85,8 @@ pub struct Stats {
     pub funnel: Vec<LayerStats>,
     /// What pruning would have done, where the request was audited.
     pub audit: Option<Audit>,
+    /// How the profile that prunes requests for this K is doing on them.
+    pub monitor: Option<MonitorStatus>,
     /// What is known for this K, where pruning is learned from the requests ([`Pruning::Auto`](crate::Pruning::Auto)).
     pub learning: Option<Status>,
     /// Who takes how much memory.

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use grating_engine::{JobOutput, Progress, peak_rss_bytes};
 use grating_prune::Policy;
-use grating_prune::online::{Decision, Signals};
+use grating_prune::online::{Decision, MonitorStatus, Signals, Status};
 
 use crate::audit::Auditor;
 use crate::distinct::DistinctMap;
 use crate::error::{Error, Result};
 use crate::learning::Learning;
+use crate::monitor::ProfileMonitor;
 use crate::request::Request;
 use crate::scores::Scores;
 use crate::selection::Selection;
@@ -41,6 +42,8 @@ pub(crate) struct Asked {
     /// What would have pruned a request that is audited.
     pub(crate) audited: Option<Policy>,
     pub(crate) auditor: Arc<Auditor>,
+    /// Who watches the policy.
+    pub(crate) monitor: Option<Arc<ProfileMonitor>>,
     /// Who learns from the request, and what was to be done with it.
     pub(crate) learning: Option<(Arc<Learning>, Decision)>,
     pub(crate) layers: usize,
@@ -151,19 +154,10 @@ impl Asked {
             Some(policy) => Some(self.auditor.audit(policy, &trace, self.k)?),
             None => None,
         };
-        let learning = match &self.learning {
-            Some((learning, Decision { full: true, .. })) => learning.observe(&trace, self.k)?,
-            Some((learning, Decision { policy: Some(policy), .. })) if self.pruned => {
-                let looks = scored.costs.layers.iter();
-                let looks = looks.filter_map(|layer| Some((layer.deferred, layer.dispersion?)));
-                let signals = Signals::new(self.places.distinct(), self.layers, looks);
-                learning.observe_pruned(policy, &signals, self.k)?
-            }
-            Some((learning, _)) => learning.status(self.k),
-            None => None,
-        };
+        let monitor = self.watched(&trace, &scored)?;
+        let learning = self.learned(&trace, &scored)?;
         let computed = self.before + scored.costs.total;
-        let mut stats = Stats { audit, learning, ..self.stats(&mut scored) };
+        let mut stats = Stats { audit, monitor, learning, ..self.stats(&mut scored) };
         let trace = self.trace.then(|| self.places.trace(&trace));
         let (k, layers, temperature) = (self.k, self.layers, self.temperature);
         let scores = Scores::new(&mut scored, self.places, self.truncated, k, layers, temperature);
@@ -172,6 +166,34 @@ impl Asked {
         // Large pools take a while: what the caller waits for is measured last.
         stats.total = computed + began.elapsed();
         Ok(Selection { results, stats, plan, trace, states, timeline, scores })
+    }
+
+    /// What whoever watches the policy makes of the request.
+    fn watched(&self, trace: &[Vec<f32>], scored: &JobOutput) -> Result<Option<MonitorStatus>> {
+        let Some(monitor) = &self.monitor else { return Ok(None) };
+        Ok(Some(match self.audited {
+            Some(_) => monitor.observe(trace)?,
+            None => monitor.observe_pruned(&self.signals(scored)),
+        }))
+    }
+
+    /// What is known of the request's K once it has taught what it can.
+    fn learned(&self, trace: &[Vec<f32>], scored: &JobOutput) -> Result<Option<Status>> {
+        match &self.learning {
+            Some((learning, Decision { full: true, .. })) => learning.observe(trace, self.k),
+            Some((learning, Decision { policy: Some(policy), .. })) if self.pruned => {
+                learning.observe_pruned(policy, &self.signals(scored), self.k)
+            }
+            Some((learning, _)) => Ok(learning.status(self.k)),
+            None => Ok(None),
+        }
+    }
+
+    /// What a pruned request shows.
+    fn signals(&self, scored: &JobOutput) -> Signals {
+        let looks = scored.costs.layers.iter();
+        let looks = looks.filter_map(|layer| Some((layer.deferred, layer.dispersion?)));
+        Signals::new(self.places.distinct(), self.layers, looks)
     }
 
     /// What a request cost.
@@ -216,6 +238,7 @@ impl Asked {
             compute: costs.compute,
             funnel,
             audit: None,
+            monitor: None,
             learning: None,
             operations: costs.operations,
             memory: scored.memory,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grating::prune::online::MonitorStatus;
 use grating::{AuditTotals, LayerStats, Ledger, LinkStats, PlannedMemory, Selection, Stats};
 
 fn ms(time: Duration) -> String {
@@ -39,6 +40,9 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
             audits.audited, audits.requests
         );
     }
+    if let Some(watched) = &stats.monitor {
+        eprintln!("profile     {}", words_of(watched));
+    }
     if let Some(learned) = &stats.learning {
         eprintln!("learning    {}", crate::profile::words(learned));
     }
@@ -74,6 +78,23 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
     stats.links.iter().filter(|link| link.bytes > 0).for_each(print_link);
     eprintln!("total       {}", ms(stats.total));
     print_memory(stats);
+}
+
+/// How a profile is doing.
+fn words_of(status: &MonitorStatus) -> String {
+    let state = if status.in_use { "in use" } else { "out of use: everything is computed" };
+    let agreement = status.agreement.map(|mean| format!(", agreement {mean:.3} on them since"));
+    let changes = status.suspicions + status.alarms;
+    let away = match changes {
+        0 => String::new(),
+        _ => format!("; put out of use {changes} times, came back {}", status.returns),
+    };
+    format!(
+        "{state} ({} requests, {} of them in full{}{away})",
+        status.requests,
+        status.full,
+        agreement.unwrap_or_default()
+    )
 }
 
 /// What passed over a link, and how fast it is taken to be now.

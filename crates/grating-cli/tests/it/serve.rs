@@ -144,3 +144,32 @@ fn what_cannot_be_served_is_refused() {
     let unreadable = ["serve", "--api-key-file", "/no/such/file"];
     crate::fails(&unreadable, b"", 1, &["/no/such/file"]);
 }
+
+#[test]
+fn a_profile_whose_promise_breaks_shows_in_metrics_and_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let profile = crate::learning::broken_profile(folder.path());
+    let args = ["--profile", &profile, "--audit", "1", "--top-k-hint", "1", "--log-level", "warn"];
+    let mut served = Served::start(&args, &[]);
+    let measured = |name: &str| {
+        let metrics = served.call("GET", "/metrics", &[], "").1;
+        let start = format!("{name}{{model=\"default\",k=\"1\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&start).map(str::to_owned)).unwrap()
+    };
+    let asked = |number: usize| {
+        let (query, texts) = crate::learning::hard_query(number);
+        let body = serde_json::json!({ "query": query, "documents": texts }).to_string();
+        let (head, _) =
+            served.call("POST", "/v2/rerank", &["content-type: application/json"], &body);
+        assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+        measured("grating_pruning_in_use") == "0"
+    };
+    assert_eq!(measured("grating_pruning_in_use"), "1");
+    let noticed = (0..60).find(|&number| asked(number));
+    assert!(noticed.is_some_and(|requests| requests < 40), "{noticed:?}");
+    assert_eq!(measured("grating_promise_alarms_total"), "1");
+    assert_eq!(measured("grating_traffic_suspicions_total"), "0");
+    let mut line = String::new();
+    served.log.read_line(&mut line).unwrap();
+    assert!(line.contains("WARN") && line.contains("K = 1: audits agree"), "{line}");
+}

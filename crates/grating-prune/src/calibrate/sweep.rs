@@ -2,9 +2,8 @@
 
 use crate::calibrate::PolicyFamily;
 use crate::error::PruneError;
-use crate::metrics::agreement_at_k;
 use crate::policy::Policy;
-use crate::replay::replay;
+use crate::ranked::Ranked;
 use crate::trace::ScoreTrace;
 
 /// One policy on all queries.
@@ -38,12 +37,18 @@ impl PolicyRun {
     /// # Errors
     /// An invalid policy, or K = 0.
     pub fn measure(policy: &Policy, traces: &[ScoreTrace], k: usize) -> Result<Self, PruneError> {
+        let ranked: Vec<Ranked<'_>> = traces.iter().map(|trace| Ranked::new(trace, k)).collect();
+        Self::on(policy, &ranked)
+    }
+
+    /// As [`Self::measure`], on traces that are sorted already.
+    pub(crate) fn on(policy: &Policy, traces: &[Ranked<'_>]) -> Result<Self, PruneError> {
         let mut run = Self::new(policy.clone(), vec![], vec![], vec![]);
         for trace in traces {
-            let outcome = replay(policy, trace, k)?;
-            run.agreement.push(agreement_at_k(&outcome.selected, &trace.final_ranking(), k));
-            run.candidate_layers.push(outcome.candidate_layers);
-            run.full.push(trace.candidates() as u64 * trace.layers() as u64);
+            let effect = trace.effect(policy)?;
+            run.agreement.push(effect.agreement);
+            run.candidate_layers.push(effect.candidate_layers);
+            run.full.push(trace.full());
         }
         Ok(run)
     }
@@ -97,7 +102,8 @@ impl Sweep {
     /// # Errors
     /// [`PruneError::NoQueries`], [`PruneError::ZeroK`].
     pub fn run(family: &PolicyFamily, traces: &[ScoreTrace], k: usize) -> Result<Self, PruneError> {
-        let measured = family.policies().map(|policy| PolicyRun::measure(policy, traces, k));
+        let ranked: Vec<Ranked<'_>> = traces.iter().map(|trace| Ranked::new(trace, k)).collect();
+        let measured = family.policies().map(|policy| PolicyRun::on(policy, &ranked));
         Self::from_runs(family, measured.collect::<Result<_, _>>()?, k)
     }
 

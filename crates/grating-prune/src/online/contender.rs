@@ -1,10 +1,8 @@
 //! One policy under test, and the gambler who bets that it keeps the promise.
 
 use crate::error::PruneError;
-use crate::metrics::agreement_at_k;
 use crate::policy::Policy;
-use crate::replay::replay;
-use crate::trace::ScoreTrace;
+use crate::ranked::Ranked;
 
 /// What the gambler imagines beside what was seen: this much of one request with a loss.
 const IMAGINED: f64 = 0.5;
@@ -41,11 +39,10 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn of(policy: &Policy, trace: &ScoreTrace, k: usize) -> Result<Self, PruneError> {
-        let outcome = replay(policy, trace, k)?;
-        let agreement = agreement_at_k(&outcome.selected, &trace.final_ranking(), k);
-        let full = trace.candidates() as u64 * trace.layers() as u64;
-        Ok(Outcome { loss: 1.0 - agreement, computed: outcome.candidate_layers, full })
+    pub(super) fn of(policy: &Policy, trace: &Ranked<'_>) -> Result<Self, PruneError> {
+        let effect = trace.effect(policy)?;
+        let (loss, computed) = (1.0 - effect.agreement, effect.candidate_layers);
+        Ok(Outcome { loss, computed, full: trace.full() })
     }
 }
 

@@ -13,6 +13,7 @@ const COMPARED: usize = 1000;
 /// What a policy shows of a request, in either mode: the size of its pool, the share of its candidate-layers before a
 /// decision, and how far the scores spread after the first two layers that the policy looks at.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Signals([f64; KINDS]);
 
 impl Signals {

@@ -3,6 +3,7 @@
 use crate::calibrate::{Sweep, learned};
 use crate::error::PruneError;
 use crate::policy::{Mode, Policy};
+use crate::ranked::Ranked;
 use crate::trace::ScoreTrace;
 
 use super::contender::{Contender, Outcome, PATIENCE};
@@ -204,8 +205,9 @@ impl Stream {
                 shift = Shift::Suspected;
             }
         }
+        let ranked = Ranked::new(trace, self.k);
         for (at, contender) in self.contenders.iter_mut().enumerate() {
-            let outcome = Outcome::of(&contender.policy, trace, self.k)?;
+            let outcome = Outcome::of(&contender.policy, &ranked)?;
             contender.test(&outcome, allowed);
             let between = options.audits_between_false_alarms;
             if self.used == Some(at) && self.detector.observe(outcome.loss, allowed, between) {

@@ -443,6 +443,12 @@ class Reranker:
         return AuditTotals(**json.loads(self._native().audits()))
 
     @property
+    def monitored(self) -> list[dict[str, Any]]:
+        """How the profiles that prune are doing on the requests so far; ``in_use`` says which of them prune."""
+        monitored: list[dict[str, Any]] = json.loads(self._native().monitored())
+        return monitored
+
+    @property
     def learned(self) -> list[dict[str, Any]] | None:
         """What pruning has learned for each K, where it learns from the requests (``target_agreement``)."""
         learned: list[dict[str, Any]] | None = json.loads(self._native().learned())

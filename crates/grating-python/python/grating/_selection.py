@@ -170,6 +170,8 @@ class Stats:
     """What happened after each layer that ran."""
     audit: Audit | None
     """What pruning would have done, where the request was audited."""
+    monitor: dict[str, Any] | None
+    """How the profile that prunes requests for this K is doing on them; ``in_use`` says whether it prunes."""
     learning: dict[str, Any] | None
     """What is known for this K, where pruning is learned from the requests."""
     memory: dict[str, Any]

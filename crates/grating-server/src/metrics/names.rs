@@ -51,6 +51,9 @@ families! {
     PREDICTED = "grating_backlog_predicted_seconds", Form::Gauge, "How long the requests that wait or are computed are predicted to take.";
     AUDITED = "grating_audited_requests", Form::Gauge, "Pruned requests that were run in full to see what pruning would have done.";
     AGREEMENT = "grating_audit_agreement_ratio", Form::Gauge, "Mean share of the full model's top K that pruning would have selected.";
+    PRUNING = "grating_pruning_in_use", Form::Gauge, "Whether a profile, or what was learned, prunes requests for k texts: 1, or 0 while everything is computed.";
+    SUSPICIONS = "grating_traffic_suspicions_total", Form::Counter, "How often requests for k texts looked so different from those before that everything was computed.";
+    ALARMS = "grating_promise_alarms_total", Form::Counter, "How often audits showed the promise for k texts broken.";
     PLANNED = "grating_memory_planned_bytes", Form::Gauge, "What the last request planned of memory, by use.";
     BUDGET = "grating_memory_budget_bytes", Form::Gauge, "What the process may use.";
     RESIDENT = "grating_memory_resident_bytes", Form::Gauge, "What the process uses now.";

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use grating_prune::online::Signals;
 use grating_prune::{
     Grid, Mode, Policy, PolicyFamily, PolicyRun, Procedure, PruneError, ScoreTrace, Sweep, Target,
     Test, calibrate, calibrate::learned,
@@ -74,6 +75,8 @@ const THEOREM: &str = "Learn then Test, Theorem 1 (Angelopoulos, Bates, Candes, 
     ICLR 2023); p-values: Clopper-Pearson for K = 1, testing by betting (Waudby-Smith, Ramdas, arXiv 2010.09686) for K > 1";
 /// One explores, one tests, and the test half has one.
 const FEWEST: usize = 3;
+/// Most requests whose signals a profile keeps.
+const SIGNALS: usize = 256;
 /// Calibrating queries that leave two to explore with, one to fit readouts to and one to check them.
 const FEWEST_TO_READ: usize = 6;
 
@@ -241,7 +244,7 @@ impl<'a> Calibrator<'a> {
     /// [`CalibrateError::NoStates`] where readouts are asked for and there are none, and a target out of range.
     pub fn profile(&self, target: Target, reading: Reading) -> Result<Profile> {
         let (k, test, explore) = (self.k, Test::for_k(self.k), self.explore);
-        let (_, testing) = halves(&self.cases);
+        let (calibrating, testing) = halves(&self.cases);
         if reading == Reading::Fitted && self.fitted.is_none() {
             return Err(CalibrateError::NoStates { needed: FEWEST_TO_READ }.into());
         }
@@ -262,6 +265,14 @@ impl<'a> Calibrator<'a> {
             .chosen
             .as_ref()
             .map(|tested| measure(&tested.policy, &testing, &own(&testing), k));
+        let signals = match &policy {
+            Some(policy) => {
+                let own = own(&calibrating);
+                let sample = by_fitted.map_or(&own, |(fitted, _)| &fitted.calibrating);
+                signals(policy, sample.iter().chain(&read), k)?
+            }
+            None => Vec::new(),
+        };
         let readings = match (&self.fitted, reading) {
             (Some((fitted, _)), Reading::Best | Reading::Fitted) => fitted.compare(&testing, k),
             _ => Vec::new(),
@@ -275,6 +286,7 @@ impl<'a> Calibrator<'a> {
             readouts: by_fitted.map(|(fitted, _)| fitted.readouts.clone()),
             readings,
             policy,
+            signals,
             theorem: THEOREM.into(),
             data: summary(self.data, &self.cases, testing.len()),
             measured: measured.transpose()?,
@@ -305,6 +317,18 @@ impl<'a> Calibrator<'a> {
 fn halves<'a>(cases: &[Case<'a>]) -> (Vec<Case<'a>>, Vec<Case<'a>>) {
     let half = |rest| cases.iter().skip(rest).step_by(2).copied().collect();
     (half(0), half(1))
+}
+
+/// What a policy shows of a sample, evenly thinned out.
+fn signals<'t>(
+    policy: &Policy,
+    sample: impl Iterator<Item = &'t ScoreTrace>,
+    k: usize,
+) -> Result<Vec<Signals>> {
+    let sample: Vec<&ScoreTrace> = sample.collect();
+    let step = sample.len().div_ceil(SIGNALS).max(1);
+    let kept = sample.into_iter().step_by(step);
+    Ok(kept.map(|trace| Signals::of(policy, trace, k)).collect::<Result<_, PruneError>>()?)
 }
 
 /// The traces as the model's own head reads them.

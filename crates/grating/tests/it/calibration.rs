@@ -89,7 +89,8 @@ fn a_profile_is_found_stored_and_used() {
     assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && svg.contains("polyline"));
 
     let pruning = builder().profile(profile.clone()).build().unwrap();
-    for query in &data.queries[..5] {
+    // The fifth request would be an audit.
+    for query in &data.queries[..4] {
         let expected = replay(
             profile.policy.as_ref().unwrap(),
             &trace_of(&pruning, &query.text, &query.texts),
@@ -101,6 +102,30 @@ fn a_profile_is_found_stored_and_used() {
         assert_eq!(indices, expected.selected);
         assert_eq!(found.stats.candidate_layers, expected.candidate_layers);
     }
+}
+
+#[test]
+fn requests_unlike_the_sample_are_computed_in_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = data(folder.path(), 40);
+    let mut profile = profile(&builder().build().unwrap(), &data);
+    assert_eq!(profile.signals.len(), 40);
+    let in_use = |reranker: &Reranker, texts: &[String]| {
+        reranker.rerank("window", texts, K).unwrap().stats.monitor.unwrap().in_use
+    };
+    let pools: Vec<Vec<String>> = data.queries[..40]
+        .chunks(4)
+        .map(|queries| queries.iter().flat_map(|query| query.texts.clone()).collect())
+        .collect();
+    let unlike = builder().profile(profile.clone()).build().unwrap();
+    let mut again = pools.iter().cycle().take(40);
+    assert!(again.any(|texts| !in_use(&unlike, texts)), "{:?}", unlike.monitored());
+    assert_eq!(unlike.monitored()[0].suspicions, 1);
+    let alike = builder().profile(profile.clone()).build().unwrap();
+    assert!(data.queries[..40].iter().all(|query| in_use(&alike, &query.texts)));
+    profile.signals.clear();
+    let unknown = builder().profile(profile).build().unwrap();
+    assert!(pools.iter().cycle().take(40).all(|texts| in_use(&unknown, texts)));
 }
 
 #[test]
@@ -298,7 +323,7 @@ fn fitted_readouts_prune_as_they_were_calibrated() {
     let stored = Profile::read(&path).unwrap();
     assert_eq!(stored, profile);
 
-    let pruning = builder().profile(stored).build().unwrap();
+    let pruning = builder().profile(stored.clone()).audit(0.0).build().unwrap();
     let auditing = builder().profile(profile.clone()).audit(1.0).build().unwrap();
     let mut other_scores = 0;
     for query in &data.queries[..8] {
@@ -315,10 +340,12 @@ fn fitted_readouts_prune_as_they_were_calibrated() {
         assert_eq!(audited.stats.audit.unwrap().candidate_layers, expected.candidate_layers);
     }
     assert_eq!(other_scores, 8);
-    // Who says nothing of audits has two in a hundred requests; a policy without a promise has none.
+    // Who says nothing of audits has a fifth of the first 100 requests and fewer then; a policy without a promise has none.
     let query = &data.queries[0];
-    (0..50).for_each(|_| _ = pruning.rerank(&query.text, &query.texts, K).unwrap());
-    assert_eq!(pruning.audits().audited, 1);
+    let usual = builder().profile(stored).build().unwrap();
+    let again = data.queries[..40].iter().cycle();
+    again.take(50).for_each(|query| _ = usual.rerank(&query.text, &query.texts, K).unwrap());
+    assert_eq!((usual.audits().audited, pruning.audits().audited), (10, 0));
     let unpromised = builder().pruning(Pruning::By(Policy::paper(0.0))).build().unwrap();
     (0..60).for_each(|_| _ = unpromised.rerank(&query.text, &query.texts, K).unwrap());
     assert_eq!(unpromised.audits().audited, 0);

@@ -14,6 +14,8 @@ mod golden;
 mod identity;
 mod learning;
 mod llama_cpp;
+#[cfg(feature = "default-model")]
+mod monitor;
 mod named_files;
 mod quantize;
 mod queue;

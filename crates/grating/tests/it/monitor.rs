@@ -1,0 +1,100 @@
+//! Profiles that are watched: put out of use where their promise breaks or the traffic changes, and proved anew.
+
+use std::path::Path;
+
+use grating::{
+    Policy, Profile, Pruning, PruningNotice, PruningNotices, Request, Reranker, Selection,
+};
+use serde_json::Value;
+
+/// The default model's own for K = 1.
+fn shipped() -> Profile {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/default/grating-profile.json");
+    let profiles: Vec<Value> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let of_one = profiles.iter().find(|profile| profile["k"] == 1).unwrap();
+    Profile::from_json("shipped", of_one.to_string().as_bytes()).unwrap()
+}
+
+/// One text that answers, others that do not.
+fn request(number: usize, texts: usize) -> Request {
+    let things = ["river", "window", "engine", "garden", "letter", "violin", "harbour", "candle"];
+    let wanted = things[number % things.len()];
+    let texts: Vec<String> = (0..texts)
+        .map(|i| match i {
+            0 => format!("the {wanted} number {number} is old"),
+            i => format!("{} costs {} coins", things[(number + i) % things.len()], i * number),
+        })
+        .collect();
+    Request::new(format!("how old is the {wanted} number {number}"), texts, 1)
+}
+
+fn is_full(selection: &Selection) -> bool {
+    let stats = &selection.stats;
+    stats.candidate_layers == (stats.distinct_candidates * stats.layers) as u64
+}
+
+#[test]
+fn a_profile_whose_audits_show_its_promise_broken_is_put_out_of_use() {
+    let mut profile = shipped();
+    // Whoever is ahead after the first layer.
+    profile.policy = Some(Policy::paper(0.0));
+    let reranker = Reranker::builder().profile(profile).build().unwrap();
+    let mut notices = PruningNotices::default();
+    let mut told: Option<(usize, PruningNotice)> = None;
+    for number in 0..100 {
+        let selection = reranker.run(request(number, 12)).unwrap();
+        let in_use = selection.stats.monitor.unwrap().in_use;
+        if let Some(notice) = notices.of(&selection.stats) {
+            assert!(told.is_none() && !in_use, "{notice:?}");
+            told = Some((number, notice));
+        } else if told.is_some() {
+            // Nothing is pruned any more, and every request says what pruning would have done.
+            assert!(!in_use && is_full(&selection));
+            assert!(selection.stats.audit.is_some());
+            let exact = reranker.run(request(number, 12).pruning(Pruning::Off)).unwrap();
+            assert_eq!(exact.results, selection.results);
+            assert!(exact.stats.monitor.is_none());
+        }
+    }
+    let (noticed, notice) = told.unwrap();
+    assert!(noticed < 40 && !notice.pruning, "{noticed}: {notice:?}");
+    assert!(notice.message.contains("audits agree with the full model less"), "{notice:?}");
+    let status = reranker.monitored();
+    assert_eq!((status.len(), status[0].k, status[0].in_use), (1, 1, false));
+    assert_eq!((status[0].alarms, status[0].suspicions, status[0].returns), (1, 0, 0));
+    assert!(status[0].agreement.unwrap() < 0.8, "{status:?}");
+}
+
+#[test]
+fn a_profile_that_keeps_its_promise_stays_in_use() {
+    let reranker = Reranker::builder().build().unwrap();
+    // Numbers in no order, so that requests grow no longer.
+    let requests = (0..200).map(|n| request(n * 77 % 200, 12));
+    let full = requests.filter_map(|request| reranker.run(request).ok()).filter(is_full).count();
+    let status = reranker.monitored();
+    let of_one = status.iter().find(|status| status.k == 1).unwrap();
+    assert_eq!((of_one.in_use, of_one.suspicions, of_one.alarms), (true, 0, 0));
+    // 20 of the first 100, 20 times ln 2 of the next.
+    assert_eq!((of_one.requests, of_one.full, full), (200, 33, 33));
+    assert!(status.iter().filter(|status| status.k != 1).all(|status| status.requests == 0));
+}
+
+#[test]
+fn another_kind_of_requests_puts_a_profile_to_a_test() {
+    let reranker = Reranker::builder().build().unwrap();
+    let run = |number, texts| reranker.run(request(number, texts)).unwrap();
+    (0..80).for_each(|number| _ = run(number, 12));
+    let in_use = |selection: &Selection| selection.stats.monitor.unwrap().in_use;
+    let noticed = (0..40).find(|&number| !in_use(&run(number, 30)));
+    assert!(noticed.is_some(), "{:?}", reranker.monitored());
+    assert!(is_full(&run(40, 30)));
+    // The promise is kept there, too, which some 70 to 100 requests without a loss prove.
+    let back = (0..200).find(|&number| in_use(&run(number, 30)));
+    assert!(back.is_some_and(|requests| requests > 50), "{back:?}");
+    let pruned = (0..10).filter(|&number| !is_full(&run(number, 30))).count();
+    assert!(pruned >= 7, "{pruned}");
+    let status = reranker.monitored();
+    let of_one = status.iter().find(|status| status.k == 1).unwrap();
+    assert_eq!((of_one.alarms, of_one.suspicions, of_one.returns), (0, 1, 1));
+}
