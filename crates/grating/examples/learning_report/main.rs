@@ -10,6 +10,7 @@
 //!   that were calibrated on all SETs together, do on each of the sets.
 
 mod profiles;
+mod shifts;
 mod simulate;
 mod tables;
 
