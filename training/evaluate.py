@@ -4,7 +4,7 @@ usage: evaluate.py MODEL_DIR DATA_DIR --traces DIR --before DIR --out DIR [--fas
 Scores after every layer are those that the command line has recorded, a file SET.jsonl for each set in each folder of traces:
     grating calibrate -m MODEL_DIR --data DATA_DIR/SET -k 10 --target-agreement 0.9 --queries 160 --readout head --traces DIR/SET.jsonl --out /dev/null
 --before has those of the model before, --fast those of another form of this one in fast precision. What all of them have is measured, beside
-the first stage and, where they are given, the bi-encoders that taught it; and sentence-transformers' CrossEncoder on a few
+the pool's own order, BM25 and, where they are given, the bi-encoders that taught it; and sentence-transformers' CrossEncoder on a few
 queries of each set, whose scores are kept in --work.
 """
 import argparse, hashlib, json, os, struct
@@ -14,11 +14,12 @@ import torch
 from sentence_transformers import CrossEncoder
 
 import teachers
+from lists import Bm25
 from metrics import load, mrr, ndcg, order, overlap, precision, tau
 
 SETS = ["trec-dl19", "cranfield", "xquad-en", "musique", "locomo-a"]
 HALF = {"musique"}                                          # the first half was trained on
-WAYS = {"first": "first stage", "minilm": "all-MiniLM-L6-v2, teacher", "e5": "multilingual-e5-small, teacher",
+WAYS = {"first": "order of the pool", "bm25": "BM25", "minilm": "all-MiniLM-L6-v2, teacher", "e5": "multilingual-e5-small, teacher",
         "before": "version 1", "this": "this model", "fast": "this model as Q8_0 in fast precision"}
 
 
@@ -67,6 +68,14 @@ def by_teacher(teacher, data, queries):
     place, embedded = {d: i for i, d in enumerate(ids)}, teacher.passages([data.corpus[d] for d in ids])
     asked = teacher.queries([data.texts[q] for q in queries])
     return {q: (embedded[[place[d] for d in data.pools[q]]] @ row).tolist() for q, row in zip(queries, asked)}
+
+
+def by_bm25(data, queries):
+    """BM25 of each query with its pool; how rare a word is is counted in all of the set's texts."""
+    ids = list(data.corpus)
+    place, bm25 = {d: i for i, d in enumerate(ids)}, Bm25([data.corpus[d] for d in ids], "cpu")
+    found = bm25.scores([data.texts[q] for q in queries]).numpy()
+    return {q: row[[place[d] for d in data.pools[q]]].tolist() for q, row in zip(queries, found)}
 
 
 def compare(cross, data, queries, kept):
@@ -184,6 +193,7 @@ def main():
         if args.fast:
             scores["fast"] = last(args.fast)
         queries = [q for q in data.queries if all(q in of for of in scores.values())]
+        scores["bm25"] = by_bm25(data, queries)
         for way, teacher in taught.items():
             if teacher:
                 scores[way] = by_teacher(teacher, data, queries)
