@@ -2,11 +2,12 @@
 
     paired.py GRATING MODEL TEXTS.jsonl MAX_LENGTH ROUNDS PEER,PEER... NAME=ARGS...
 
-PEER is a variant of transformers_peer.py (f32, bf16, int8), `sentence-transformers`, `candding`, `onnx-f32` or
-`onnx-int8`; NAME=ARGS is a row for grating with those arguments, split as a shell does. Every round runs each row once: grating
+PEER is a variant of transformers_peer.py (f32, bf16, int8), `sentence-transformers`, `candding`, `onnx-f32`,
+`onnx-int8`, `openvino-f32` or `openvino-int8`; NAME=ARGS is a row for grating with those arguments, split as a shell does. Every round runs each row once: grating
 as a fresh process that answers one request, a peer as a fresh process that answers one or two after a batch to warm up,
 whose times are those of the requests alone. So whatever else the machine does falls on all of them. The ratio is to the
-first peer, the median over the rounds.
+first peer, the median over the rounds. GRATING_ISA=avx2, ATEN_CPU_CAPABILITY=avx2 and ONEDNN_MAX_CPU_ISA=AVX2 hold grating, torch and
+OpenVINO to AVX2 on a processor that has more; ONNX Runtime cannot be held so.
 """
 
 import json
@@ -24,6 +25,8 @@ SCRIPTS = {
     "candding": ("candding_peer.py", ""),
     "onnx-f32": ("onnx_peer.py", "f32"),
     "onnx-int8": ("onnx_peer.py", "int8"),
+    "openvino-f32": ("openvino_peer.py", "f32"),
+    "openvino-int8": ("openvino_peer.py", "int8"),
 }
 
 
@@ -52,7 +55,7 @@ def ours(binary, arguments, max_length, texts):
 def peer(name, job):
     script, variant = SCRIPTS.get(name, ("transformers_peer.py", name))
     command = [sys.executable, os.path.join(FOLDER, script)]
-    if script == "onnx_peer.py":
+    if script in ("onnx_peer.py", "openvino_peer.py"):
         measured(command, json.dumps(job | {"variant": variant, "prepare": True}))
     out, peak = measured(command, json.dumps(job | {"variant": variant}))
     answer = json.loads(out.strip().splitlines()[-1])

@@ -26,6 +26,16 @@ pub(crate) struct Step {
     pub(crate) offset: i32,
 }
 
+/// What 127 steps of weights are worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// The largest magnitude of a group.
+    One,
+    /// The largest sum of the magnitudes of two neighbours, so that their products with bytes fit 16 bits together: rounding
+    /// makes at most 128 of the 127, and 255 · 128 is at most 32767.
+    Two,
+}
+
 /// [`quantize_weights`], compiled for some instruction set that the machine must have.
 pub(crate) type QuantizeWeightsFn = unsafe fn(Format, &[u8], usize, &mut [i8], &mut [Step]);
 
@@ -34,7 +44,7 @@ pub(crate) type QuantizeWeightsFn = unsafe fn(Format, &[u8], usize, &mut [i8], &
 pub(crate) type QuantizeActivationsFn = unsafe fn(&[f32; GROUP], &mut [u32]) -> Step;
 
 /// Quantizes `count` weights, stored in `format` and beginning with a whole block, the largest
-/// magnitude of a group being 127 steps. `quants` and `steps` are as long as the groups; what
+/// magnitude of a group, or of neighbours, being 127 steps. `quants` and `steps` are as long as the groups; what
 /// follows the last element in its group becomes zero.
 ///
 /// Inlined into functions that enable instructions; the result is the same with all of them.
@@ -45,6 +55,7 @@ pub(crate) fn quantize_weights(
     count: usize,
     quants: &mut [i8],
     steps: &mut [Step],
+    full: Full,
 ) {
     let step_bytes = STEP / format.block_elements() * format.block_bytes();
     let quants = quants.chunks_mut(STEP).zip(steps.chunks_mut(STEP / GROUP));
@@ -53,16 +64,23 @@ pub(crate) fn quantize_weights(
         decode(format, bytes, &mut values[..STEP.min(count - i * STEP)]);
         let groups = quants.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0);
         for ((quants, values), step) in groups.zip(steps) {
-            *step = quantize(values, quants);
+            *step = quantize(values, quants, full);
         }
     }
 }
 
 /// Nearest steps.
 #[inline(always)]
-fn quantize(values: &[f32; GROUP], quants: &mut [i8; GROUP]) -> Step {
+fn quantize(values: &[f32; GROUP], quants: &mut [i8; GROUP], full: Full) -> Step {
     // Magnitudes order as their bits do, and integers have a maximum in vectors.
-    let largest = values.iter().fold(0, |largest, x| largest.max(x.abs().to_bits()));
+    let magnitude = |largest: u32, magnitude: f32| largest.max(magnitude.to_bits());
+    let largest = match full {
+        Full::One => values.iter().map(|x| x.abs()).fold(0, magnitude),
+        Full::Two => {
+            let pairs = values.as_chunks().0.iter();
+            pairs.map(|[a, b]| a.abs() + b.abs()).fold(0, magnitude)
+        }
+    };
     let (scale, inverse) = scale(f32::from_bits(largest), 127.0);
     for (quant, x) in quants.iter_mut().zip(values) {
         *quant = (x * inverse + MAGIC).to_bits() as i8;

@@ -49,7 +49,7 @@ pub(super) struct Peer {
 const TORCH: &[&str] = &["torch", "transformers", "accelerate"];
 
 #[rustfmt::skip]
-const PEERS: [Peer; 11] = [
+const PEERS: [Peer; 13] = [
     Peer { name: "transformers, f32", script: "transformers_peer.py", variant: "f32", requirements: None, modules: TORCH, weight_bytes: Some(4.0) },
     Peer { name: "transformers, bf16", script: "transformers_peer.py", variant: "bf16", requirements: None, modules: TORCH, weight_bytes: Some(2.0) },
     Peer { name: "transformers + accelerate, bf16, disk offload", script: "transformers_peer.py", variant: "offload", requirements: None, modules: TORCH, weight_bytes: Some(2.0) },
@@ -57,6 +57,8 @@ const PEERS: [Peer; 11] = [
     Peer { name: "sentence-transformers", script: "sentence_transformers_peer.py", variant: "f32", requirements: Some("requirements-sentence-transformers.txt"), modules: &["sentence_transformers"], weight_bytes: Some(4.0) },
     Peer { name: "ONNX Runtime, f32", script: "onnx_peer.py", variant: "f32", requirements: Some("requirements-onnx.txt"), modules: &["onnxruntime", "onnxscript"], weight_bytes: Some(4.0) },
     Peer { name: "ONNX Runtime, dynamic int8", script: "onnx_peer.py", variant: "int8", requirements: Some("requirements-onnx.txt"), modules: &["onnxruntime", "onnxscript"], weight_bytes: Some(4.0) },
+    Peer { name: "OpenVINO, f32", script: "openvino_peer.py", variant: "f32", requirements: Some("requirements-openvino.txt"), modules: &["openvino", "nncf"], weight_bytes: Some(4.0) },
+    Peer { name: "OpenVINO, int8", script: "openvino_peer.py", variant: "int8", requirements: Some("requirements-openvino.txt"), modules: &["openvino", "nncf"], weight_bytes: Some(4.0) },
     Peer { name: "candding, f32", script: "candding_peer.py", variant: "f32", requirements: Some("requirements-candding.txt"), modules: &["candding"], weight_bytes: Some(4.0) },
     Peer { name: "llama.cpp, bf16", script: "llama_peer.py", variant: "bf16", requirements: Some("requirements-llama.txt"), modules: &["llama_cpp", "gguf"], weight_bytes: Some(2.0) },
     Peer { name: "llama.cpp, q8_0", script: "llama_peer.py", variant: "q8_0", requirements: Some("requirements-llama.txt"), modules: &["llama_cpp", "gguf"], weight_bytes: Some(1.1) },
@@ -71,7 +73,7 @@ pub(super) fn is_peer(name: &str) -> bool {
 impl Peer {
     /// Whether it makes a file of its own from the checkpoint.
     fn prepares(&self) -> bool {
-        matches!(self.script, "onnx_peer.py" | "llama_peer.py")
+        matches!(self.script, "onnx_peer.py" | "openvino_peer.py" | "llama_peer.py")
     }
 }
 
@@ -229,7 +231,7 @@ fn has(python: &Path, modules: &[&str]) -> bool {
 /// Versions of the packages that the tables name.
 fn versions(python: &Path) -> BTreeMap<String, String> {
     let code = "import json, importlib.metadata as m\nfound = {}\n\
-        for p in ['torch', 'transformers', 'accelerate', 'sentence-transformers', 'onnxruntime', 'candding', 'llama-cpp-python']:\n\
+        for p in ['torch', 'transformers', 'accelerate', 'sentence-transformers', 'onnxruntime', 'openvino', 'nncf', 'candding', 'llama-cpp-python']:\n\
         \x20   try: found[p] = m.version(p)\n    except Exception: pass\nprint(json.dumps(found))";
     let output = Command::new(python).args(["-c", code]).output();
     output.ok().and_then(|o| serde_json::from_slice(&o.stdout).ok()).unwrap_or_default()

@@ -9,7 +9,7 @@ pub(crate) fn operations_per_second(isa: Isa, compute: Compute) -> Option<f64> {
     let (chains, operations): (unsafe fn(usize), f64) = match (compute, isa) {
         (_, Isa::Portable) | (Compute::Int8, Isa::Avx512) => return None,
         (Compute::F32, Isa::Avx2 | Isa::AvxVnni) => (x86_64::avx2_f32, 2.0 * 8.0),
-        (Compute::Int8, Isa::Avx2) => (x86_64::avx2_int8, 2.0 * 16.0),
+        (Compute::Int8, Isa::Avx2) => (x86_64::avx2_int8, 2.0 * 32.0),
         (Compute::Int8, Isa::AvxVnni) => match std::arch::is_x86_feature_detected!("avxvnni") {
             true => (x86_64::avx_vnni_int8, 2.0 * 32.0),
             false => (x86_64::avx512vl_int8, 2.0 * 32.0),
@@ -73,7 +73,7 @@ mod x86_64 {
         _mm256_setzero_si256,
         _mm256_set1_epi32(black_box(1)),
         // Of the sum itself, so that the product is another one each time.
-        |sum, x| _mm256_add_epi32(sum, _mm256_madd_epi16(sum, x))
+        |sum, x| _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(sum, x), x))
     );
     chains!(
         avx_vnni_int8,

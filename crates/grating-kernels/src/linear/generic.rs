@@ -4,7 +4,7 @@ mod pack;
 mod tile;
 
 use super::microkernel::{Microkernel, Packing, TileFn};
-use crate::quant::{decode, quantize_pairs, quantize_weights};
+use crate::quant::{decode, quantize_pairs};
 
 /// Output columns of a tile.
 const PANEL: usize = 8;
@@ -44,5 +44,5 @@ pub(super) static INT8: Microkernel = Microkernel {
     group: 2,
     panel: PANEL,
     tiles: &[tile::int8::<1> as TileFn, tile::int8::<2>, tile::int8::<3>, tile::int8::<4>],
-    packing: Packing::Bytes { x: quantize_pairs, quantize: quantize_weights, w: pack::pairs },
+    packing: Packing::Bytes { x: quantize_pairs, quantize: pack::weights, w: pack::pairs },
 };

@@ -4,8 +4,8 @@
 use grating::prune::calibrate::learned;
 use grating::prune::{ScoreTrace, replay};
 use grating::{
-    Error, IoMode, Isa, Mode, Policy, Pruning, Request, Reranker, RerankerBuilder, RowCacheSize,
-    Savings, Selection, Spill, WindowSize,
+    Error, IoMode, Isa, Mode, Policy, Precision, Pruning, Request, Reranker, RerankerBuilder,
+    RowCacheSize, Savings, Selection, Spill, WindowSize,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -118,6 +118,29 @@ fn settings() -> impl Strategy<Value = Settings> {
         let (spill, rows, io, budget) = memory;
         Settings { case, isa, threads, chunk_tokens, window, spill, rows, io, savings, budget }
     })
+}
+
+/// As a larger processor splits the work: more threads than this one has, and more than there are texts, rows or columns to
+/// give each some.
+#[test]
+fn more_threads_than_cores_change_no_bit() {
+    for case in ["bert-gelu-f32", "qwen3-tied-f32"] {
+        for (precision, isa) in Precision::ALL
+            .into_iter()
+            .flat_map(|p| Isa::supported().into_iter().map(move |i| (p, i)))
+        {
+            for texts in [texts(1), texts(9)] {
+                let of = |threads| {
+                    let run = builder(case).precision(precision).isa(isa).threads(threads);
+                    scores(&rerank(run, &texts))
+                };
+                let one = of(1);
+                for threads in [4, 8, 16] {
+                    assert_eq!(of(threads), one, "{case} {precision} {isa}, {threads} threads");
+                }
+            }
+        }
+    }
 }
 
 proptest! {

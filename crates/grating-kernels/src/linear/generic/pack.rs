@@ -3,6 +3,8 @@
 use half::{bf16, f16};
 
 use super::super::microkernel::RowsToPack;
+use crate::format::Format;
+use crate::quant::{Full, Step, quantize_weights};
 
 /// A stored element of `N` bytes.
 pub(super) trait Element<const N: usize> {
@@ -56,6 +58,17 @@ pub(super) unsafe fn pairs(source: &RowsToPack<'_>, lanes: usize, into: *mut u32
     let into = unsafe { std::slice::from_raw_parts_mut(into, lanes * source.count.div_ceil(2)) };
     let widen = |byte: u8| u32::from(i16::from(byte.cast_signed()).cast_unsigned());
     pack::<2>(source, lanes, into, |[first, second]| widen(first) | widen(second) << 16);
+}
+
+/// [`quantize_weights`] for sums of 32 bits.
+pub(super) fn weights(
+    format: Format,
+    bytes: &[u8],
+    count: usize,
+    quants: &mut [i8],
+    steps: &mut [Step],
+) {
+    quantize_weights(format, bytes, count, quants, steps, Full::One);
 }
 
 /// Makes a unit of every `N` bytes.

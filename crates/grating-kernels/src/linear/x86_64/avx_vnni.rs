@@ -7,8 +7,8 @@ use std::arch::x86_64::*;
 
 use super::super::microkernel::{Microkernel, Packing, Tile};
 use super::avx2::{
-    PANEL, activation_bytes, add_scaled, integer_tile, pack_bytes, prefetch, quantize_weights,
-    store, tiles, zeros,
+    PANEL, activations, add_scaled, integer_tile, pack_bytes, prefetch, store, tiles, weights,
+    zeros,
 };
 use crate::quant::GROUP;
 
@@ -22,15 +22,15 @@ macro_rules! encoding {
             pub(super) static INT8: Microkernel = Microkernel {
                 group: 4,
                 panel: PANEL,
-                tiles: tiles!(self::tile),
+        tiles: tiles!(self::tile: 1 2 3 4 5 6),
                 packing: Packing::Bytes {
-                    x: activation_bytes,
-                    quantize: quantize_weights,
+                    x: activations,
+                    quantize: weights::<false>,
                     w: pack_bytes,
                 },
             };
 
-            integer_tile!($features, GROUP / 4, $dot);
+            integer_tile!($features, $dot);
         }
     };
 }

@@ -1,8 +1,8 @@
-//! Products of integers of 16 bits, in pairs.
+//! Products of bytes.
 //!
-//! The instruction for bytes (`vpmaddubsw`) adds pairs up in 16 bits, where 255 · 127 · 2 does not fit: one operand would
-//! have to be a bit narrower, and its results still have to be widened by the instruction that is used here, on the same units.
-//! That is 1.26 times as many products on a Zen 4, with twice the rounding of activations.
+//! The instruction for bytes (`vpmaddubsw`) adds pairs up in 16 bits, where 255 · 127 · 2 does not fit. Weights are cut so
+//! ([`Full::Two`](crate::quant::Full::Two)) that it always does. That is 1.25 times as many products on a Zen 4 as of numbers of
+//! 16 bits. Sums of four in 16 bits would be 1.5 times as many, for twice the rounding of weights again.
 
 use std::arch::x86_64::*;
 
@@ -10,10 +10,10 @@ use super::super::super::microkernel::Tile;
 use super::tile::{PANEL, prefetch, store};
 use crate::quant::GROUP;
 
-/// Defines `tile`: `$units` of a group are the elements of one of `$dot`'s instructions, which adds the products of a
-/// register of activations and one of weights to sums.
+/// Defines `tile`, for units of four bytes: `$dot` adds the products of a register of activations and one of weights to
+/// sums.
 macro_rules! integer_tile {
-    ($features:literal, $units:expr, $dot:ident) => {
+    ($features:literal, $dot:ident) => {
         /// A tile of `M` rows × 16 columns, exact within a group.
         ///
         /// # Safety
@@ -25,7 +25,7 @@ macro_rules! integer_tile {
             unsafe {
                 prefetch::<M>(tile);
                 let mut sums = [[_mm256_setzero_ps(); 2]; M];
-                for group in 0..tile.units / $units {
+                for group in 0..tile.units / (GROUP / 4) {
                     add_group(tile, group, &mut sums);
                 }
                 store(tile, &sums);
@@ -41,16 +41,17 @@ macro_rules! integer_tile {
             group: usize,
             sums: &mut [[__m256; 2]; M],
         ) {
+            const UNITS: usize = GROUP / 4;
             // SAFETY: the caller promises so many units and scales of `M` rows and of a panel.
             unsafe {
                 let mut dots = zeros::<M>(tile, group);
-                let mut x = tile.x.add(group * M * $units);
-                let mut w = tile.w.add(group * $units * PANEL);
-                for _ in 0..$units {
+                let mut x = tile.x.add(group * M * UNITS);
+                let mut w = tile.w.add(group * UNITS * PANEL);
+                for _ in 0..UNITS {
                     let low = _mm256_load_si256(w.cast());
                     let high = _mm256_load_si256(w.add(8).cast());
                     for (row, dots) in dots.iter_mut().enumerate() {
-                        let x = _mm256_set1_epi32(x.add(row * $units).read().cast_signed());
+                        let x = _mm256_set1_epi32(x.add(row * UNITS).read().cast_signed());
                         dots[0] = $dot(dots[0], x, low);
                         dots[1] = $dot(dots[1], x, high);
                     }
@@ -64,13 +65,14 @@ macro_rules! integer_tile {
 }
 pub(in super::super) use integer_tile;
 
-integer_tile!("avx2,fma", GROUP / 2, add_pairs);
+integer_tile!("avx2,fma", add_products);
 
-/// Adds the products of pairs of 16 bits.
+/// Adds products of bytes, as `vpdpbusd` does.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_pairs(sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
-    _mm256_add_epi32(sum, _mm256_madd_epi16(x, w))
+fn add_products(sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(x, w);
+    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }
 
 /// What the zeros of the activations add to the dot products of a group.

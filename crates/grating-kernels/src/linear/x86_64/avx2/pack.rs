@@ -57,7 +57,6 @@ macro_rules! pack {
 pack!(f32_as_f32, load_f32, 4, 1);
 pack!(f16_as_f32, load_f16, 2, 1);
 pack!(bf16_as_f32, load_bf16, 2, 1);
-pack!(pairs, load_pairs, 1, 2);
 pack!(bytes, load_f32, 1, 4);
 
 /// Eight elements as f32; or, as they are, 32 bytes.
@@ -95,14 +94,6 @@ pub(super) unsafe fn load_bf16(from: *const u8) -> __m256i {
     // SAFETY: the caller promises 8 elements.
     let elements = _mm256_cvtepu16_epi32(unsafe { _mm_loadu_si128(from.cast()) });
     _mm256_slli_epi32::<16>(elements)
-}
-
-/// Signed bytes as pairs of 16 bits.
-#[inline]
-#[target_feature(enable = "avx2")]
-unsafe fn load_pairs(from: *const u8) -> __m256i {
-    // SAFETY: the caller promises 16 elements.
-    _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(from.cast()) })
 }
 
 /// Writes the first `lanes` of 8 lanes.

@@ -4,32 +4,10 @@ use std::arch::x86_64::*;
 
 use super::pack::{load_bf16, load_f16, load_f32};
 use crate::format::Format;
-use crate::quant::{self, GROUP, Step};
+use crate::quant::{self, Full, GROUP, Step};
 
 /// Registers of a group.
 const VECTORS: usize = GROUP / 8;
-
-/// As [`quant::quantize_pairs`].
-///
-/// # Safety
-///
-/// The machine must have the instructions.
-#[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn activation_pairs(values: &[f32; GROUP], units: &mut [u32]) -> Step {
-    assert_eq!(units.len(), GROUP / 2);
-    let (step, inverse) = step_of(values);
-    for (values, units) in values.as_chunks::<16>().0.iter().zip(units.as_chunks_mut::<8>().0) {
-        let low = steps_of(&values[..8], inverse, step.offset);
-        let high = steps_of(&values[8..], inverse, step.offset);
-        // In halves of registers: four of `low`, four of `high`.
-        let pairs = _mm256_packus_epi32(low, high);
-        let pairs = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
-        let pairs = _mm256_min_epu16(pairs, _mm256_set1_epi16(255));
-        // SAFETY: eight units are as long as the register.
-        unsafe { _mm256_storeu_si256(units.as_mut_ptr().cast(), pairs) };
-    }
-    step
-}
 
 /// As [`quant::quantize_pairs`], in units of four bytes.
 ///
@@ -37,7 +15,7 @@ pub(super) unsafe fn activation_pairs(values: &[f32; GROUP], units: &mut [u32]) 
 ///
 /// The machine must have the instructions.
 #[target_feature(enable = "avx2,fma")]
-pub(in super::super) unsafe fn activation_bytes(values: &[f32; GROUP], units: &mut [u32]) -> Step {
+pub(in super::super) unsafe fn activations(values: &[f32; GROUP], units: &mut [u32]) -> Step {
     assert_eq!(units.len(), GROUP / 4);
     let (step, inverse) = step_of(values);
     for (values, units) in values.as_chunks::<32>().0.iter().zip(units.as_chunks_mut::<8>().0) {
@@ -83,19 +61,20 @@ fn steps_of(values: &[f32], inverse: f32, zero: i32) -> __m256i {
     _mm256_add_epi32(steps, _mm256_set1_epi32(zero))
 }
 
-/// As [`quant::quantize_weights`].
+/// As [`quant::quantize_weights`], [`Full::Two`] or [`Full::One`].
 ///
 /// # Safety
 ///
 /// The machine must have the instructions.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) unsafe fn weights(
+pub(in super::super) unsafe fn weights<const TWO: bool>(
     format: Format,
     bytes: &[u8],
     count: usize,
     quants: &mut [i8],
     steps: &mut [Step],
 ) {
+    let full = const { if TWO { Full::Two } else { Full::One } };
     /// Quantizes whole groups of elements of so many bytes. No closures: they would be called for every register.
     macro_rules! groups {
         ($load:ident, $bytes:literal) => {{
@@ -107,7 +86,7 @@ pub(in super::super) unsafe fn weights(
                     // SAFETY: eight elements lie there.
                     *values = unsafe { $load(bytes.as_ptr()) };
                 }
-                *step = quantize(&values, quants);
+                *step = quantize(&values, quants, full);
             }
         }};
     }
@@ -115,18 +94,26 @@ pub(in super::super) unsafe fn weights(
         Format::F32 if count.is_multiple_of(GROUP) => groups!(load_f32, 4),
         Format::F16 if count.is_multiple_of(GROUP) => groups!(load_f16, 2),
         Format::Bf16 if count.is_multiple_of(GROUP) => groups!(load_bf16, 2),
-        _ => quant::quantize_weights(format, bytes, count, quants, steps),
+        _ => quant::quantize_weights(format, bytes, count, quants, steps, full),
     }
 }
 
 /// Nearest steps.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn quantize(values: &[__m256i; VECTORS], quants: &mut [i8; GROUP]) -> Step {
+fn quantize(values: &[__m256i; VECTORS], quants: &mut [i8; GROUP], full: Full) -> Step {
     let mut largest = _mm256_setzero_si256();
-    for &x in values {
-        let magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
-        largest = _mm256_max_epu32(largest, magnitude);
+    for pair in values.as_chunks::<2>().0 {
+        let mut magnitudes = [_mm256_setzero_si256(); 2];
+        for (magnitude, &x) in magnitudes.iter_mut().zip(pair) {
+            *magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
+        }
+        let [first, second] = magnitudes;
+        let larger = match full {
+            Full::One => _mm256_max_epu32(first, second),
+            Full::Two => sums_of_two(first, second),
+        };
+        largest = _mm256_max_epu32(largest, larger);
     }
     let largest = lanes(largest).into_iter().fold(0, u32::max);
     let (scale, inverse) = quant::scale(f32::from_bits(largest), 127.0);
@@ -147,6 +134,14 @@ fn quantize(values: &[__m256i; VECTORS], quants: &mut [i8; GROUP]) -> Step {
     // Wrapping: what is not a number has steps beyond all.
     let sum = lanes(sum).into_iter().fold(0, u32::wrapping_add);
     Step { scale, offset: sum.cast_signed().wrapping_neg() }
+}
+
+/// Sums of neighbours.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn sums_of_two(first: __m256i, second: __m256i) -> __m256i {
+    let (first, second) = (_mm256_castsi256_ps(first), _mm256_castsi256_ps(second));
+    _mm256_castps_si256(_mm256_hadd_ps(first, second))
 }
 
 /// Bytes that were packed twice, each time in halves of registers, in the order of their values.

@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::pack::{load_bf16, load_f16, load_f32};
 use crate::format::Format;
-use crate::quant::{self, GROUP, Step};
+use crate::quant::{self, Full, GROUP, Step};
 
 /// Registers of a group.
 const VECTORS: usize = GROUP / 16;
@@ -69,7 +69,7 @@ pub(super) unsafe fn weights(
         Format::F32 if count.is_multiple_of(GROUP) => groups!(load_f32),
         Format::F16 if count.is_multiple_of(GROUP) => groups!(load_f16),
         Format::Bf16 if count.is_multiple_of(GROUP) => groups!(load_bf16),
-        _ => quant::quantize_weights(format, bytes, count, quants, steps),
+        _ => quant::quantize_weights(format, bytes, count, quants, steps, Full::One),
     }
 }
 
