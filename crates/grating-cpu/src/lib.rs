@@ -92,7 +92,8 @@ impl CpuOps {
     /// on precision, instructions and the formats; scores of two machines where it is the same differ by no more than
     /// rounding in f32.
     pub fn products(&self, formats: impl IntoIterator<Item = Format>) -> String {
-        let kinds = formats.into_iter().map(|format| self.compute(format, self.precision).name());
+        let compute = |format| self.compute(format, self.precision);
+        let kinds = formats.into_iter().map(|format| self.kernels.name_of(compute(format)));
         Vec::from_iter(BTreeSet::from_iter(kinds)).join(", ")
     }
 

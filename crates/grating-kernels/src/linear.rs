@@ -43,17 +43,6 @@ pub enum Compute {
     Int8,
 }
 
-impl Compute {
-    /// As in reports: `f32`, `bf16` or `int8`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Compute::F32 => "f32",
-            Compute::Bf16 => "bf16",
-            Compute::Int8 => "int8",
-        }
-    }
-}
-
 /// The kernels of one instruction set.
 #[derive(Debug, Clone, Copy)]
 pub struct Kernels {
@@ -85,6 +74,16 @@ impl Kernels {
             Compute::Bf16 if self.isa < Isa::Avx512Bf16 => Compute::F32,
             Compute::Int8 if matches!(self.isa, Isa::Portable | Isa::Avx512) => Compute::F32,
             _ => wanted,
+        }
+    }
+
+    /// Products in `compute` as reports call them. What has the same name differs by no more than rounding in f32.
+    pub fn name_of(&self, compute: Compute) -> &'static str {
+        match (compute, self.isa) {
+            (Compute::F32, _) => "f32",
+            (Compute::Bf16, _) => "bf16",
+            (Compute::Int8, Isa::Avx2 | Isa::Avx512) => "int8 in 16-bit sums",
+            (Compute::Int8, _) => "int8",
         }
     }
 

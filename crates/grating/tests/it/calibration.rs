@@ -156,7 +156,8 @@ fn a_profile_of_another_model_or_k_is_refused() {
     assert_eq!(off.rerank("window", texts, K + 1).unwrap().stats.candidate_layers, 40);
 }
 
-/// In fast precision AVX2 multiplies bytes and the portable path f32: other scores, so another promise.
+/// In fast precision AVX2 multiplies bytes, VNNI bytes that are cut otherwise and the portable path f32: other scores, so
+/// another promise.
 #[test]
 fn a_profile_is_for_the_types_that_products_are_taken_in() {
     if !Isa::Avx2.is_supported() {
@@ -166,12 +167,18 @@ fn a_profile_is_for_the_types_that_products_are_taken_in() {
     let data = data(folder.path(), 20);
     let with = |precision, isa| builder().precision(precision).isa(isa);
     let fast = profile(&with(Precision::Fast, Isa::Avx2).build().unwrap(), &data);
-    assert_eq!(fast.model.products.as_deref(), Some("int8"));
-    match with(Precision::Fast, Isa::Portable).profile(fast.clone()).build() {
-        Err(Error::Profile(ProfileError::OtherModel { what, expected, found })) => {
-            assert_eq!((what, &*expected, &*found), ("products in", "int8", "f32"));
+    let of_avx2 = "int8 in 16-bit sums";
+    assert_eq!(fast.model.products.as_deref(), Some(of_avx2));
+    for (isa, products) in [(Isa::Portable, "f32"), (Isa::AvxVnni, "int8")] {
+        if !isa.is_supported() {
+            continue;
         }
-        other => panic!("{other:?}"),
+        match with(Precision::Fast, isa).profile(fast.clone()).build() {
+            Err(Error::Profile(ProfileError::OtherModel { what, expected, found })) => {
+                assert_eq!((what, &*expected, &*found), ("products in", of_avx2, products));
+            }
+            other => panic!("{other:?}"),
+        }
     }
     with(Precision::Fast, Isa::Avx2).profile(fast.clone()).build().unwrap();
     // A file of an older version does not say it.
