@@ -1,6 +1,8 @@
 """How fast torch's linear layers are on the shapes of the example `linear_speed`, in Gop/s of the fastest call.
 
 usage: torch_linear.py [f32|bf16|int8]..., one thread for each core unless OMP_NUM_THREADS says otherwise
+
+ATEN_CPU_CAPABILITY=avx2, ONEDNN_MAX_CPU_ISA=AVX2 and, for int8, FBGEMM_ENABLE_INSTRUCTIONS=AVX2 hold it to AVX2.
 """
 
 import sys
