@@ -79,7 +79,8 @@ def table(binary, model, texts, max_length, rounds, peers, rows, scratch, proces
         request = {"query": QUERY, "texts": [json.loads(line)["text"] for line in lines]}
     job = {
         "model": model, "requests": [request], "max_length": max_length,
-        "threads": 1 if processor_time else os.cpu_count(), "processor_time": processor_time, "runs": 2, "enough_s": 10, "scratch": scratch, "prepare": False,
+        "threads": 1 if processor_time else os.cpu_count(), "processor_time": processor_time,
+        "runs": 2, "enough_s": 10, "scratch": scratch, "prepare": False,
     }
     for _ in range(rounds):
         for name, arguments in rows.items():
