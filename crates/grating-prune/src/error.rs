@@ -38,6 +38,12 @@ pub enum PruneError {
         /// What it may be.
         expected: &'static str,
     },
+    /// A token policy for a model that scores no one token.
+    #[error(
+        "the model scores the mean of all tokens: there is no token whose attention tells which ones matter; \
+         use no token policy with it"
+    )]
+    NoScoredToken,
     /// Scores came for a layer that is not the next one.
     #[error("scores after layer {found}, but the next ones due are after layer {expected}")]
     LayerOutOfOrder {
