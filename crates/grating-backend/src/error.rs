@@ -19,6 +19,8 @@ pub enum BackendError {
         /// What was asked for, bytes.
         bytes: u64,
     },
+    /// The backend does not tell how attention is distributed.
+    NoAttentionMass,
     /// Weights that are stored in a way that the backend cannot compute on.
     Unsupported {
         /// The format.
@@ -40,6 +42,9 @@ impl fmt::Display for BackendError {
             BackendError::OutOfMemory { bytes } => {
                 write!(f, "the device has no memory for {bytes} bytes more; give a smaller budget")
             }
+            BackendError::NoAttentionMass => f.write_str(
+                "this backend does not tell which tokens are paid attention, so none can leave; cut long texts instead",
+            ),
             BackendError::Unsupported { format } => {
                 write!(f, "weights stored as {format:?} cannot be computed on by this backend")
             }

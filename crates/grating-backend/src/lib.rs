@@ -44,7 +44,7 @@ pub use distance::Distances;
 pub use error::{BackendError, Result};
 pub use format::Format;
 pub use meter::{Meter, OperationTimes};
-pub use ops::{Activation, Affine, AttentionSpec, ByDistance, Ops, Rows};
+pub use ops::{Activation, Affine, Attended, AttentionSpec, ByDistance, Ops, OverHeads, Rows};
 pub use precision::{Precision, UnknownPrecision};
 pub use ragged::{Ragged, Scored};
 pub use weights::{HostBlock, TensorRef};

@@ -39,7 +39,7 @@ pub struct AttentionSpec {
     pub width: usize,
     /// Whether a query sees only the keys up to its own row.
     pub causal: bool,
-    /// Keys further than so many rows of the sequence away, to either side, are not seen; those of a prefix count.
+    /// Keys further than so many positions away, to either side, are not seen; those of a prefix count, and so do gaps.
     pub window: Option<usize>,
     /// Factor of the products of queries and keys, before the softmax.
     pub scale: f32,
@@ -54,11 +54,36 @@ impl AttentionSpec {
         AttentionSpec { heads, kv_heads, width, causal, window: None, scale, softcap: None }
     }
 
-    /// Only keys at most `rows` away are seen.
+    /// Only keys at most so many positions away are seen.
     #[must_use]
-    pub fn with_window(self, rows: usize) -> Self {
-        AttentionSpec { window: Some(rows), ..self }
+    pub fn with_window(self, positions: usize) -> Self {
+        AttentionSpec { window: Some(positions), ..self }
     }
+}
+
+/// One number for a key from the attention that several heads pay to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OverHeads {
+    /// Their mean.
+    Mean,
+    /// The largest.
+    Maximum,
+}
+
+/// What is paid attention, and who pays it.
+#[derive(Debug)]
+pub struct Attended<'a, T> {
+    /// Queries of the scored tokens, `[sequences, heads * width]`.
+    pub queries: &'a T,
+    /// Keys of the sequences' rows, `[tokens, kv_heads * width]`.
+    pub keys: &'a T,
+    /// Keys of the prefix, which take their share of the attention.
+    pub prefix: Option<&'a T>,
+    /// What distances add.
+    pub by_distance: Option<ByDistance<'a, T>>,
+    /// Values of the sequences' rows, `[tokens, kv_heads * width]`: the attention of a head then counts as often as the
+    /// Euclidean norm of the value that it meets.
+    pub values: Option<&'a T>,
 }
 
 /// What distances between tokens add to attention.
@@ -182,6 +207,23 @@ pub trait Ops: Backend {
         layout: &Self::Layout,
         rows: Rows,
     ) -> Result<Self::Tensor>;
+
+    /// How much attention the scored token of each sequence pays to each of the sequence's own rows, `[tokens]`: the
+    /// probabilities of [`Self::attention`], or [`Self::attention_by_distance`], put together over the heads.
+    ///
+    /// Not where the [mean](crate::Scored::Mean) is scored.
+    ///
+    /// # Errors
+    /// [`crate::BackendError::NoAttentionMass`] where a backend has it not, or the device's.
+    fn attention_mass(
+        &self,
+        _attended: Attended<'_, Self::Tensor>,
+        _spec: &AttentionSpec,
+        _over: OverHeads,
+        _layout: &Self::Layout,
+    ) -> Result<Self::Pending> {
+        Err(crate::BackendError::NoAttentionMass)
+    }
 
     /// The same elements once more, for an operation that works where its input lies.
     fn copied(&self, x: &Self::Tensor) -> Result<Self::Tensor>;

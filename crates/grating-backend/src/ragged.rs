@@ -56,10 +56,15 @@ impl Ragged {
     /// The same rows at other positions, one for each row: within a sequence they rise, and may leave gaps.
     ///
     /// # Panics
-    /// If there are not as many as rows.
+    /// If there are not as many as rows, or they do not rise within a sequence from the prefix's end on.
     #[must_use]
     pub fn at_positions(mut self, positions: Vec<u32>) -> Self {
         assert_eq!(positions.len(), self.tokens(), "a position for each row");
+        let rises = |rows: Range<usize>| {
+            let positions = &positions[rows];
+            positions[0] as usize >= self.prefix && positions.is_sorted_by(|a, b| a < b)
+        };
+        assert!(self.sequences().all(rises), "positions rise within a sequence, after the prefix");
         self.positions = Some(positions);
         self
     }
@@ -123,6 +128,11 @@ impl Ragged {
             Some(positions) => positions.clone(),
             None => self.sequences().flat_map(|s| self.following(s.len())).collect(),
         }
+    }
+
+    /// Positions of the rows as they were [given](Self::at_positions); none where they simply follow one another.
+    pub fn given_positions(&self) -> Option<&[u32]> {
+        self.positions.as_deref()
     }
 
     /// [`Self::positions`] of the scored rows.

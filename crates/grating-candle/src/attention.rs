@@ -17,7 +17,7 @@ pub(crate) fn attention(
     rows: Rows,
 ) -> Result<Tensor> {
     let mut outputs = Vec::with_capacity(ragged.len());
-    let scored = ragged.scored_rows();
+    let (scored, positions) = (ragged.scored_rows(), ragged.positions());
     for (at, keys) in ragged.sequences().enumerate() {
         // Rows of `q`, and which of the sequence's own keys is at the first one's position.
         let (queries, first_query) = match rows {
@@ -28,26 +28,29 @@ pub(crate) fn attention(
         let own = |x: &Tensor| x.narrow(0, keys.start, keys.len());
         let (k, v) = (own(k)?, own(v)?);
         let mut first = first_query;
+        let mut places = positions[keys].to_vec();
         let (k, v) = match prefix {
             None => (k, v),
             Some((prefix_k, prefix_v)) => {
-                first += prefix_k.dim(0)?;
+                let tokens = prefix_k.dim(0)?;
+                first += tokens;
+                places = (0..tokens as u32).chain(places).collect();
                 (Tensor::cat(&[prefix_k, &k], 0)?, Tensor::cat(&[prefix_v, &v], 0)?)
             }
         };
-        outputs.push(of_sequence(&q, &k, &v, spec, first)?);
+        outputs.push(of_sequence(&q, &k, &v, spec, (first, &places))?);
     }
     Tensor::cat(&outputs, 0)
 }
 
-/// Attention of queries at consecutive positions from `first` on over all keys of one sequence, in blocks of
-/// query rows.
+/// Attention of queries at the places of consecutive keys from `first` on over all keys of one sequence, which are at these
+/// `positions`, in blocks of query rows.
 fn of_sequence(
     q: &Tensor,
     k: &Tensor,
     v: &Tensor,
     spec: &AttentionSpec,
-    first: usize,
+    (first, positions): (usize, &[u32]),
 ) -> Result<Tensor> {
     let AttentionSpec { heads, kv_heads, width: head_dim, causal, scale, softcap, .. } = *spec;
     let (queries, tokens) = (q.dim(0)?, k.dim(0)?);
@@ -76,7 +79,7 @@ fn of_sequence(
             scores = ((scores / cap)?.tanh()? * cap)?;
         }
         if causal || spec.window.is_some() {
-            let mask = mask(spec, first + start, rows, seen, scores.device())?;
+            let mask = mask(spec, first + start, rows, &positions[..seen], scores.device())?;
             scores = scores
                 .reshape((kv_heads, group, rows, seen))?
                 .broadcast_add(&mask)?
@@ -94,19 +97,20 @@ fn of_sequence(
     Tensor::cat(&outputs, 0)
 }
 
-/// `[rows, seen]`: 0 where the query at `start + row` may look, minus infinity elsewhere.
-fn mask(
+/// `[rows, seen]`: 0 where the query at the place of key `start + row` may look, minus infinity elsewhere.
+pub(crate) fn mask(
     spec: &AttentionSpec,
     start: usize,
     rows: usize,
-    seen: usize,
+    positions: &[u32],
     device: &Device,
 ) -> Result<Tensor> {
     let sees = |query: usize, key: usize| {
-        let near = spec.window.is_none_or(|window| query.abs_diff(key) <= window);
-        near && !(spec.causal && key > query)
+        let distance = positions[query].abs_diff(positions[key]) as usize;
+        spec.window.is_none_or(|window| distance <= window) && !(spec.causal && key > query)
     };
     let element = |query, key| if sees(query, key) { 0.0 } else { f32::NEG_INFINITY };
+    let seen = positions.len();
     let mask = (start..start + rows)
         .flat_map(|query| (0..seen).map(move |key| element(query, key)))
         .collect::<Vec<f32>>();

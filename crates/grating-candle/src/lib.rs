@@ -28,6 +28,7 @@
 
 mod attention;
 mod distance;
+mod mass;
 mod weights;
 
 use std::ops::Range;
@@ -35,8 +36,8 @@ use std::sync::Arc;
 
 use candle_core::{D, DType, Device, Tensor};
 use grating_backend::{
-    Activation, Affine, AttentionSpec, Backend, BackendError, ByDistance, Caps, HostBlock, Meter,
-    Ops, Ragged, Result, Rows, Source, TensorRef, Widths, Workspace,
+    Activation, Affine, Attended, AttentionSpec, Backend, BackendError, ByDistance, Caps,
+    HostBlock, Meter, Ops, OverHeads, Ragged, Result, Rows, Source, TensorRef, Widths, Workspace,
 };
 
 /// Tensor operations through candle on one of its devices.
@@ -303,6 +304,16 @@ impl Ops for CandleOps {
         rows: Rows,
     ) -> Result<Tensor> {
         run(|| distance::attention(&q, keys_values, &by_distance, spec, &layout.ragged, rows))
+    }
+
+    fn attention_mass(
+        &self,
+        attended: Attended<'_, Tensor>,
+        spec: &AttentionSpec,
+        over: OverHeads,
+        layout: &CandleLayout,
+    ) -> Result<Tensor> {
+        run(|| mass::mass(&attended, spec, over, &layout.ragged))
     }
 
     /// Candle's operations leave their input as it is.

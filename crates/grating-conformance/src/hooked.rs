@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use grating_backend::{
-    Activation, Affine, AttentionSpec, Backend, BackendError, ByDistance, Caps, HostBlock, Meter,
-    Ops, Ragged, Result, Rows, Source, TensorRef, Widths, Workspace,
+    Activation, Affine, Attended, AttentionSpec, Backend, BackendError, ByDistance, Caps,
+    HostBlock, Meter, Ops, OverHeads, Ragged, Result, Rows, Source, TensorRef, Widths, Workspace,
 };
 
 type Hook = Box<dyn FnMut() -> Result<()> + Send>;
@@ -219,6 +219,16 @@ impl<B: Ops> Ops for Hooked<B> {
         rows: Rows,
     ) -> Result<Self::Tensor> {
         self.inner.attention_by_distance(q, keys_values, by_distance, spec, layout, rows)
+    }
+
+    fn attention_mass(
+        &self,
+        attended: Attended<'_, Self::Tensor>,
+        spec: &AttentionSpec,
+        over: OverHeads,
+        layout: &Self::Layout,
+    ) -> Result<Self::Pending> {
+        self.inner.attention_mass(attended, spec, over, layout)
     }
 
     fn copied(&self, x: &Self::Tensor) -> Result<Self::Tensor> {

@@ -9,6 +9,9 @@ use grating_backend::{
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+mod mass;
+pub use mass::attention_mass;
+
 /// |ours - reference| ≤ 2e-5 × max(1, |reference|): both compute in f32, on numbers around 1 and sums of at most some
 /// hundred of them, and differ in the order of sums and in how functions are approximated.
 const TOLERANCE: f32 = 2e-5;
@@ -251,10 +254,27 @@ impl Work for Rotary {
     }
 }
 
+/// Rows of sequences of such lengths, with gaps of up to three positions before each where `gaps`.
+fn ragged(lengths: &[usize], prefix: usize, scored: Scored, gaps: bool) -> Ragged {
+    let rows = Ragged::new(lengths.iter().copied(), prefix, scored);
+    if !gaps {
+        return rows;
+    }
+    let mut seed = 0;
+    let mut gap = |_| {
+        seed = (seed + 7) % 1009;
+        seed * seed % 11 % 4
+    };
+    let gaps: Vec<Vec<u32>> =
+        lengths.iter().map(|&rows| (0..rows).map(&mut gap).collect()).collect();
+    rows.at_positions(positions(&gaps, prefix))
+}
+
 struct Attends {
     /// Own tokens of each sequence.
     lengths: Vec<usize>,
     prefix: usize,
+    gaps: bool,
     spec: AttentionSpec,
     rows: Rows,
     scored: Scored,
@@ -263,7 +283,7 @@ struct Attends {
 impl Work for Attends {
     fn run<B: Ops>(&self, ops: &B) -> Result<Vec<f32>> {
         let AttentionSpec { heads, kv_heads, width, .. } = self.spec;
-        let ragged = Ragged::new(self.lengths.iter().copied(), self.prefix, self.scored);
+        let ragged = ragged(&self.lengths, self.prefix, self.scored, self.gaps);
         let asked = if self.rows == Rows::All { ragged.tokens() } else { ragged.len() };
         let kv = |seed, rows| tensor(ops, seed, rows, kv_heads * width);
         let q = tensor(ops, 1, asked, heads * width)?;
@@ -280,6 +300,7 @@ impl Work for Attends {
 
 struct AttendsByDistance {
     lengths: Vec<usize>,
+    gaps: bool,
     spec: AttentionSpec,
     distances: Distances,
     /// Whether distances have keys, and whether they have queries.
@@ -291,7 +312,7 @@ struct AttendsByDistance {
 impl Work for AttendsByDistance {
     fn run<B: Ops>(&self, ops: &B) -> Result<Vec<f32>> {
         let columns = self.spec.heads * self.spec.width;
-        let ragged = Ragged::new(self.lengths.iter().copied(), 0, self.scored);
+        let ragged = ragged(&self.lengths, 0, self.scored, self.gaps);
         let asked = if self.rows == Rows::All { ragged.tokens() } else { ragged.len() };
         let q = tensor(ops, 1, asked, columns)?;
         let own = |seed| tensor(ops, seed, ragged.tokens(), columns);
@@ -372,6 +393,15 @@ pub fn rotary<B: Ops, R: Ops>(ours: &B, reference: &R) {
 /// Attention over ragged sequences, after a prefix where no token sees later ones, with a window, a scale and a cap or
 /// without.
 pub fn attention<B: Ops, R: Ops>(ours: &B, reference: &R) {
+    attends(ours, reference, false);
+}
+
+/// [`attention`] over sequences that tokens have left: a window goes by positions.
+pub fn attention_with_gaps<B: Ops, R: Ops>(ours: &B, reference: &R) {
+    attends(ours, reference, true);
+}
+
+fn attends<B: Ops, R: Ops>(ours: &B, reference: &R, gaps: bool) {
     // More than two panels of keys, so that a window leaves whole ones out.
     let lengths = prop::collection::vec(1..220usize, 1..5);
     let widths = (1..4usize, 1..4usize, 1..34usize);
@@ -387,12 +417,21 @@ pub fn attention<B: Ops, R: Ops>(ours: &B, reference: &R) {
         spec.scale = scale.unwrap_or(spec.scale);
         spec.window = window;
         spec.softcap = softcap;
-        check(ours, reference, Attends { lengths, prefix, spec, rows, scored });
+        check(ours, reference, Attends { lengths, prefix, gaps, spec, rows, scored });
     });
 }
 
 /// Attention by distance, over tables that are shorter and longer than the sequences.
 pub fn attention_by_distance<B: Ops, R: Ops>(ours: &B, reference: &R) {
+    attends_by_distance(ours, reference, false);
+}
+
+/// [`attention_by_distance`] over sequences that tokens have left.
+pub fn attention_by_distance_with_gaps<B: Ops, R: Ops>(ours: &B, reference: &R) {
+    attends_by_distance(ours, reference, true);
+}
+
+fn attends_by_distance<B: Ops, R: Ops>(ours: &B, reference: &R, gaps: bool) {
     let lengths = prop::collection::vec(1..220usize, 1..5);
     let tables = (4..150usize, prop::option::of(1..300usize));
     let parts = prop::sample::select(vec![[true, true], [true, false], [false, true]]);
@@ -404,7 +443,8 @@ pub fn attention_by_distance<B: Ops, R: Ops>(ours: &B, reference: &R) {
             Some(further) => Distances::logarithmic(span, span / 2 + 1 + further),
             None => Distances::single(span),
         };
-        check(ours, reference, AttendsByDistance { lengths, spec, distances, parts, rows, scored });
+        let work = AttendsByDistance { lengths, gaps, spec, distances, parts, rows, scored };
+        check(ours, reference, work);
     });
 }
 
@@ -418,4 +458,7 @@ pub fn all<B: Ops, R: Ops>(ours: &B, reference: &R) {
     rotary(ours, reference);
     attention(ours, reference);
     attention_by_distance(ours, reference);
+    attention_with_gaps(ours, reference);
+    attention_by_distance_with_gaps(ours, reference);
+    attention_mass(ours);
 }

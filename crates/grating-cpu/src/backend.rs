@@ -9,7 +9,7 @@ use grating_backend::{
     Source, TensorRef, Widths, Workspace,
 };
 use grating_kernels::Matrix;
-use grating_kernels::attention::{Heads, Span, release_scratch, scratch_bytes};
+use grating_kernels::attention::{Heads, KeysValues, Span, release_scratch, scratch_bytes};
 
 use crate::{CpuOps, CpuTensor, CpuWeight};
 
@@ -28,6 +28,16 @@ impl CpuLayout {
             Rows::All => self.0.positions(),
             Rows::Scored => self.0.scored_positions(),
         }
+    }
+
+    /// Keys and values of its rows.
+    pub(crate) fn keys_values<'a>(
+        &'a self,
+        keys: &'a CpuTensor,
+        values: &'a CpuTensor,
+    ) -> KeysValues<'a> {
+        let positions = self.0.given_positions();
+        KeysValues { positions, ..KeysValues::new(keys.as_slice(), values.as_slice()) }
     }
 
     pub(crate) fn spans(&self, rows: Rows) -> Vec<Span> {

@@ -1,6 +1,8 @@
 //! The operations, each on the kernels.
 
-use grating_backend::{Activation, Affine, AttentionSpec, ByDistance, Ops, Result, Rows};
+use grating_backend::{
+    Activation, Affine, Attended, AttentionSpec, ByDistance, Ops, OverHeads, Result, Rows,
+};
 use grating_kernels::attention::{self as kernel, Heads, KeysValues, attention};
 use grating_kernels::rows as kernels;
 
@@ -157,8 +159,8 @@ impl Ops for CpuOps {
         rows: Rows,
     ) -> Result<CpuTensor> {
         let heads = heads_of(spec);
-        let own = KeysValues { keys: &k.data, values: &v.data };
-        let prefix = prefix.map(|(k, v)| KeysValues { keys: &k.data, values: &v.data });
+        let own = layout.keys_values(k, v);
+        let prefix = prefix.map(|(k, v)| KeysValues::new(&k.data, &v.data));
         let mut out = self.scratch(q.rows, q.columns);
         let isa = self.kernels.isa();
         let spans = layout.spans(rows);
@@ -178,16 +180,37 @@ impl Ops for CpuOps {
         rows: Rows,
     ) -> Result<CpuTensor> {
         let heads = heads_of(spec);
-        let own = KeysValues { keys: &k.data, values: &v.data };
-        let ByDistance { distances, keys, queries } = by_distance;
-        let (keys, queries) = (keys.map(CpuTensor::as_slice), queries.map(CpuTensor::as_slice));
-        let by_distance = kernel::ByDistance { distances, keys, queries };
+        let own = layout.keys_values(k, v);
+        let by_distance = kernel_distance(&by_distance);
         let mut out = self.scratch(q.rows, q.columns);
         let isa = self.kernels.isa();
         let spans = layout.spans(rows);
         self.clock.time(Operation::Attention, || {
             let (q, out) = (&q.data, &mut out.data);
             kernel::attention_by_distance(isa, heads, q, own, by_distance, &spans, out);
+        });
+        Ok(out)
+    }
+
+    fn attention_mass(
+        &self,
+        attended: Attended<'_, CpuTensor>,
+        spec: &AttentionSpec,
+        over: OverHeads,
+        layout: &CpuLayout,
+    ) -> Result<Vec<f32>> {
+        let Attended { queries, keys, prefix, by_distance, values } = attended;
+        let attended = kernel::Attended {
+            queries: &queries.data,
+            own: layout.keys_values(keys, values.unwrap_or(keys)),
+            prefix: prefix.map_or(&[], |prefix| &prefix.data),
+            by_distance: by_distance.as_ref().map(kernel_distance),
+            by_value: values.is_some(),
+        };
+        let mut out = vec![0.0; layout.ragged().tokens()];
+        let spans = layout.spans(Rows::Scored);
+        self.clock.time(Operation::Attention, || {
+            kernel::mass(heads_of(spec), attended, over, &spans, &mut out);
         });
         Ok(out)
     }
@@ -228,4 +251,10 @@ impl Ops for CpuOps {
 fn heads_of(spec: &AttentionSpec) -> Heads {
     let AttentionSpec { heads, kv_heads, width, causal, window, scale, softcap, .. } = *spec;
     Heads { queries: heads, keys: kv_heads, width, causal, window, scale, softcap }
+}
+
+fn kernel_distance<'a>(by_distance: &ByDistance<'a, CpuTensor>) -> kernel::ByDistance<'a> {
+    let ByDistance { distances, keys, queries } = *by_distance;
+    let (keys, queries) = (keys.map(CpuTensor::as_slice), queries.map(CpuTensor::as_slice));
+    kernel::ByDistance { distances, keys, queries }
 }

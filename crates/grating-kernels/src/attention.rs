@@ -5,6 +5,7 @@
 //! no bit depends on the block, the chunk, the thread, or on whether leading keys are shared or the sequence's own.
 
 mod distance;
+mod mass;
 mod product;
 mod softmax;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use rayon::prelude::*;
 
 pub use self::distance::ByDistance;
 use self::distance::{Scratch as DistanceScratch, Table};
+pub use self::mass::{Attended, mass};
 use self::product::{Left, PANEL, Panels, place, product};
 use self::softmax::{softcap, softmax};
 use crate::simd::{Simd, dispatch};
@@ -52,7 +54,7 @@ impl Heads {
 /// One sequence: where its queries and keys lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Span {
-    /// Rows of the query tensor, at consecutive positions.
+    /// Rows of the query tensor, at the positions of consecutive keys.
     pub queries: Range<usize>,
     /// Rows of the key and value tensors.
     pub keys: Range<usize>,
@@ -67,6 +69,29 @@ pub struct KeysValues<'a> {
     pub keys: &'a [f32],
     /// Values.
     pub values: &'a [f32],
+    /// Position of each token in its sequence, rising, from the number of the prefix's tokens on; `None` where they follow
+    /// one another.
+    pub positions: Option<&'a [u32]>,
+}
+
+impl<'a> KeysValues<'a> {
+    /// Those of tokens that follow one another.
+    pub fn new(keys: &'a [f32], values: &'a [f32]) -> Self {
+        KeysValues { keys, values, positions: None }
+    }
+
+    /// None.
+    const NONE: KeysValues<'static> = KeysValues { keys: &[], values: &[], positions: None };
+
+    /// Those of some rows of so many columns.
+    fn rows(self, rows: Range<usize>, columns: usize) -> Self {
+        let numbers = rows.start * columns..rows.end * columns;
+        KeysValues {
+            keys: &self.keys[numbers.clone()],
+            values: &self.values[numbers],
+            positions: self.positions.map(|positions| &positions[rows]),
+        }
+    }
 }
 
 /// Query rows that share one pass over the keys.
@@ -137,7 +162,7 @@ pub fn attention(
     spans: &[Span],
     out: &mut [f32],
 ) {
-    let prefix = prefix.unwrap_or(KeysValues { keys: &[], values: &[] });
+    let prefix = prefix.unwrap_or(KeysValues::NONE);
     run(isa, heads, queries, (own, prefix), None, spans, out);
 }
 
@@ -155,10 +180,17 @@ pub fn attention_by_distance(
     out: &mut [f32],
 ) {
     assert!(heads.queries == heads.keys && !heads.causal && heads.window.is_none());
-    let longest = spans.iter().map(|span| span.keys.len()).max().unwrap_or(0);
-    let table = Table::new(by_distance, longest, heads.keys * heads.width);
-    let none = KeysValues { keys: &[], values: &[] };
-    run(isa, heads, queries, (own, none), Some(&table), spans, out);
+    let table = Table::new(by_distance, longest(own, spans), heads.keys * heads.width);
+    run(isa, heads, queries, (own, KeysValues::NONE), Some(&table), spans, out);
+}
+
+/// From the first token of a sequence to its last one, where that is farthest, both included.
+fn longest(own: KeysValues<'_>, spans: &[Span]) -> usize {
+    let length = |span: &Span| match own.positions {
+        Some(positions) => (positions[span.keys.end - 1] - positions[span.keys.start]) as usize + 1,
+        None => span.keys.len(),
+    };
+    spans.iter().map(length).max().unwrap_or(0)
 }
 
 fn run(
@@ -182,8 +214,7 @@ fn run(
         end = span.queries.end;
         let (out, after) = rest.split_at_mut(span.queries.len() * columns);
         rest = after;
-        let keys = span.keys.start * stride..span.keys.end * stride;
-        let own = KeysValues { keys: &own.keys[keys.clone()], values: &own.values[keys] };
+        let own = own.rows(span.keys.clone(), stride);
         let queries = &queries[span.queries.start * columns..span.queries.end * columns];
         // SAFETY of sharing `out` among the heads: see `Columns`.
         let out = Columns { start: out.as_mut_ptr(), len: out.len() };
@@ -194,6 +225,36 @@ fn run(
     }
     assert!(rest.is_empty(), "every query belongs to a span");
     tasks.into_par_iter().with_max_len(1).for_each(|task| task.run(isa));
+}
+
+/// Of so many keys, the first ones those of a prefix, those that a query sees that is at the place of one of the
+/// sequence's own keys.
+#[inline(always)]
+fn seen(
+    heads: Heads,
+    prefix: usize,
+    positions: Option<&[u32]>,
+    query: usize,
+    keys: usize,
+) -> Range<usize> {
+    let end = if heads.causal { prefix + query + 1 } else { keys };
+    let Some(window) = heads.window else { return 0..end };
+    let at = positions.map_or(prefix + query, |positions| positions[query] as usize);
+    let (first, past) = (at.saturating_sub(window), at.saturating_add(window).saturating_add(1));
+    match positions {
+        None => first..end.min(past),
+        Some(positions) => {
+            key_from(prefix, positions, first)..end.min(key_from(prefix, positions, past))
+        }
+    }
+}
+
+/// The first key from a position on.
+fn key_from(prefix: usize, positions: &[u32], position: usize) -> usize {
+    match position < prefix {
+        true => position,
+        false => prefix + positions.partition_point(|&p| (p as usize) < position),
+    }
 }
 
 /// The rows of a sequence's output. The tasks of its heads each write the columns of their own head and no other.
@@ -257,14 +318,8 @@ impl Task<'_> {
     /// The keys that the query at `position` of the task's own sees.
     #[inline(always)]
     fn seen(&self, position: usize) -> Range<usize> {
-        let Heads { causal, window, .. } = self.heads;
-        let own = self.prefix_keys() + self.first + position;
-        let (first, last) = match window {
-            Some(window) => (own.saturating_sub(window), own.saturating_add(window)),
-            None => (0, usize::MAX),
-        };
-        let end = if causal { own + 1 } else { self.keys() };
-        first..end.min(last.saturating_add(1))
+        let (prefix, query) = (self.prefix_keys(), self.first + position);
+        seen(self.heads, prefix, self.own.positions, query, self.keys())
     }
 
     /// Columns of a row of keys or values.
@@ -306,7 +361,7 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
     // them becomes a call.
     let mut seen_rows = None;
     if let Some(table) = task.distance {
-        let rows = table.rows(task.first..task.first + positions, keys);
+        let rows = table.rows(task.first..task.first + positions, keys, task.own.positions);
         distance.gather::<V>(table, task.head, rows.clone(), right);
         seen_rows = Some(rows);
     }
@@ -329,7 +384,7 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
                 table,
                 seen.clone(),
                 left,
-                task.first + start,
+                (task.first + start, task.own.positions),
                 (scores, right.columns, keys),
             );
         }

@@ -51,11 +51,29 @@ impl<'a> Table<'a> {
         &self.rows[first..first + keys]
     }
 
-    /// The rows that some of the queries need over so many keys.
-    pub(super) fn rows(&self, queries: Range<usize>, keys: usize) -> Range<usize> {
-        let first = self.of_query(queries.start, keys)[0];
-        let last = self.of_query(queries.end - 1, keys)[keys - 1];
-        first as usize..last as usize + 1
+    /// The row of the distance from the key at one position to the query at another.
+    fn of_positions(&self, query: u32, key: u32) -> usize {
+        self.rows[self.longest + query as usize - key as usize - 1] as usize
+    }
+
+    /// The rows that some of the queries need over so many keys, at these positions or one after the other.
+    pub(super) fn rows(
+        &self,
+        queries: Range<usize>,
+        keys: usize,
+        positions: Option<&[u32]>,
+    ) -> Range<usize> {
+        let (first, last) = match positions {
+            Some(at) => (
+                self.of_positions(at[queries.start], at[keys - 1]),
+                self.of_positions(at[queries.end - 1], at[0]),
+            ),
+            None => (
+                self.of_query(queries.start, keys)[0] as usize,
+                self.of_query(queries.end - 1, keys)[keys - 1] as usize,
+            ),
+        };
+        first..last + 1
     }
 }
 
@@ -118,15 +136,15 @@ impl Scratch {
         }
     }
 
-    /// Adds to the scores of a block's `queries`, the first of which is at `first`: `scores` `[block, columns]` with so many
-    /// keys a row.
+    /// Adds to the scores of a block's `queries`, the first of which is at the place of key `first` (of keys at these
+    /// positions, or one after the other): `scores` `[block, columns]` with so many keys a row.
     #[inline(always)]
     pub(super) fn add<V: Simd>(
         &mut self,
         table: &Table<'_>,
         rows: Range<usize>,
         queries: Left<'_>,
-        first: usize,
+        (first, positions): (usize, Option<&[u32]>),
         (scores, columns, keys): (&mut [f32], usize, usize),
     ) {
         let padded = rows.len().next_multiple_of(LANES);
@@ -140,17 +158,43 @@ impl Scratch {
         }
         let of_keys: Option<&[f32]> = table.by_distance.queries.map(|_| self.of_keys.as_slice());
         for (at, scores) in scores.chunks_exact_mut(columns).take(queries.rows).enumerate() {
-            let places = table.of_query(first + at, keys);
-            // From the first key on distances fall.
-            let places = places.iter().rev().map(|&row| row as usize - rows.start);
             let of_query = of_queries.map(|all| &all[at * padded..(at + 1) * padded]);
-            for (key, (score, row)) in scores[..keys].iter_mut().zip(places).enumerate() {
-                if let Some(products) = of_query {
-                    *score += products[row];
+            let products = Products { of_query, of_keys, columns };
+            let scores = &mut scores[..keys];
+            match positions {
+                // From the first key on distances fall.
+                None => {
+                    let places = table.of_query(first + at, keys).iter().rev();
+                    products.add(scores, places.map(|&row| row as usize - rows.start));
                 }
-                if let Some(products) = of_keys {
-                    *score += products[row * columns + key];
+                Some(positions) => {
+                    let row = |&key| table.of_positions(positions[first + at], key) - rows.start;
+                    products.add(scores, positions.iter().map(row));
                 }
+            }
+        }
+    }
+}
+
+/// What distances add to the scores of one query.
+struct Products<'a> {
+    /// Its products with keys of distances, by row of the table.
+    of_query: Option<&'a [f32]>,
+    /// Products of queries of distances with the sequence's keys, `[rows, columns]`.
+    of_keys: Option<&'a [f32]>,
+    columns: usize,
+}
+
+impl Products<'_> {
+    /// `places` are the rows of the table, one for each score.
+    #[inline(always)]
+    fn add(&self, scores: &mut [f32], places: impl Iterator<Item = usize>) {
+        for (key, (score, row)) in scores.iter_mut().zip(places).enumerate() {
+            if let Some(products) = self.of_query {
+                *score += products[row];
+            }
+            if let Some(products) = self.of_keys {
+                *score += products[row * self.columns + key];
             }
         }
     }

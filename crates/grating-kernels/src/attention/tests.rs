@@ -66,8 +66,8 @@ fn agrees_with_the_formula_on_every_instruction_set() {
         let q = numbers(tokens * columns, 1);
         let (k, v) = (numbers(tokens * stride, 2), numbers(tokens * stride, 3));
         let (pk, pv) = (numbers(9 * stride, 4), numbers(9 * stride, 5));
-        let own = KeysValues { keys: &k, values: &v };
-        let prefix = KeysValues { keys: &pk, values: &pv };
+        let own = KeysValues::new(&k, &v);
+        let prefix = KeysValues::new(&pk, &pv);
         let mut out = vec![0.0; q.len()];
         attention(isa, heads, &q, own, Some(prefix), &spans, &mut out);
         for span in &spans {
@@ -112,7 +112,7 @@ fn bits_do_not_depend_on_neighbours_prefix_or_which_queries_are_asked() {
         let tokens = 150;
         let q = numbers(tokens * columns, 1);
         let (k, v) = (numbers(tokens * stride, 2), numbers(tokens * stride, 3));
-        let own = KeysValues { keys: &k, values: &v };
+        let own = KeysValues::new(&k, &v);
         let mut whole = vec![0.0; q.len()];
         attention(isa, heads, &q, own, None, &spans(&[tokens]), &mut whole);
 
@@ -124,11 +124,73 @@ fn bits_do_not_depend_on_neighbours_prefix_or_which_queries_are_asked() {
 
         // The first 21 tokens as a prefix.
         let cut = 21;
-        let prefix = KeysValues { keys: &k[..cut * stride], values: &v[..cut * stride] };
-        let rest = KeysValues { keys: &k[cut * stride..], values: &v[cut * stride..] };
+        let prefix = KeysValues::new(&k[..cut * stride], &v[..cut * stride]);
+        let rest = KeysValues::new(&k[cut * stride..], &v[cut * stride..]);
         let mut tail = vec![0.0; (tokens - cut) * columns];
         let spans = spans(&[tokens - cut]);
         attention(isa, heads, &q[cut * columns..], rest, Some(prefix), &spans, &mut tail);
         assert_eq!(tail, whole[cut * columns..]);
+    }
+}
+
+/// With gaps a sequence's queries see what they would see of the whole sequence less what is in the gaps, and no bit of
+/// that depends on whether leading keys are shared.
+#[test]
+fn gaps_count_for_windows_and_leave_the_rest_as_it_is() {
+    for (isa, heads) in Isa::supported().into_iter().flat_map(|i| shapes().map(move |h| (i, h))) {
+        let (columns, stride) = (heads.queries * heads.width, heads.keys * heads.width);
+        let tokens = 150_u32;
+        // Every third one, and a long gap.
+        let positions: Vec<u32> =
+            (0..tokens).filter(|p| p % 3 != 1 && !(40..90).contains(p)).collect();
+        let rows = positions.len();
+        let q = numbers(rows * columns, 1);
+        let (k, v) = (numbers(rows * stride, 2), numbers(rows * stride, 3));
+        let own = KeysValues { positions: Some(&positions), ..KeysValues::new(&k, &v) };
+        let mut found = vec![0.0; q.len()];
+        attention(isa, heads, &q, own, None, &spans(&[rows]), &mut found);
+        for row in 0..rows {
+            for head in 0..heads.queries {
+                let key_head = head / (heads.queries / heads.keys) * heads.width;
+                let sees = |key: &usize| {
+                    let distance = positions[row].abs_diff(positions[*key]) as usize;
+                    heads.window.is_none_or(|window| distance <= window)
+                        && (!heads.causal || *key <= row)
+                };
+                let part = |x: &'_ [f32]| -> Vec<Vec<f32>> {
+                    let of = |r: usize| x[r * stride + key_head..][..heads.width].to_vec();
+                    (0..rows).filter(sees).map(of).collect()
+                };
+                let (keys, values) = (part(&k), part(&v));
+                let keys: Vec<&[f32]> = keys.iter().map(Vec::as_slice).collect();
+                let values: Vec<&[f32]> = values.iter().map(Vec::as_slice).collect();
+                let at = row * columns + head * heads.width;
+                let e = expected(&q[at..at + heads.width], &keys, &values, heads);
+                for (found, e) in found[at..].iter().zip(e) {
+                    assert!(
+                        (f64::from(*found) - e).abs() < 5e-6,
+                        "{isa} {heads:?}: {found} for {e}"
+                    );
+                }
+            }
+        }
+        // The first rows, which have no gap before them, as a prefix: 0 alone.
+        let prefix = KeysValues::new(&k[..stride], &v[..stride]);
+        let rest = KeysValues {
+            positions: Some(&positions[1..]),
+            ..KeysValues::new(&k[stride..], &v[stride..])
+        };
+        let mut tail = vec![0.0; (rows - 1) * columns];
+        let all = spans(&[rows - 1]);
+        attention(isa, heads, &q[columns..], rest, Some(prefix), &all, &mut tail);
+        assert_eq!(tail, found[columns..]);
+        // Positions that follow one another are no gaps.
+        let following: Vec<u32> = (0..rows as u32).collect();
+        let own = KeysValues::new(&k, &v);
+        let (mut plain, mut given) = (found.clone(), found);
+        attention(isa, heads, &q, own, None, &spans(&[rows]), &mut plain);
+        let own = KeysValues { positions: Some(&following), ..own };
+        attention(isa, heads, &q, own, None, &spans(&[rows]), &mut given);
+        assert_eq!(plain, given);
     }
 }
