@@ -42,7 +42,7 @@ impl Pair {
     /// The reference's ids as a candidate.
     pub fn encoding(&self) -> Encoding {
         let (ids, type_ids) = (self.ids.clone(), self.type_ids.clone());
-        Encoding { ids, type_ids, truncated: self.truncated, query_truncated: false }
+        Encoding { ids, type_ids, truncated: self.truncated, ..Encoding::default() }
     }
 }
 

@@ -12,6 +12,7 @@ use grating_sched::{BlockUnit, PlanError, PoolShape, Spill, WindowSize};
 use crate::golden::{folder, load};
 
 mod joint;
+mod tokens;
 
 /// Bytes from the least budget to the next.
 const STEP: u64 = 16 << 10;
@@ -315,6 +316,10 @@ pub fn all<B: Ops>(backend: impl Fn() -> B, bound: f32) {
     joint::jobs_share_a_pass_where_reading_binds(backend, bound);
     joint::what_fails_in_a_pass_ends_its_jobs_and_the_worker_serves_on(backend);
     joint::deadlines_end_jobs_that_wait_and_jobs_that_are_computed(backend, bound);
+    tokens::tokens_leave_as_in_a_plain_walk(backend, bound);
+    tokens::tokens_leave_within_the_least_budget(backend, bound);
+    tokens::tokens_leave_beside_candidates(backend, bound);
+    tokens::models_of_means_refuse_that_tokens_leave(backend);
     jobs_go_alone_where_computing_binds(backend);
     plans_need_no_job(backend);
 }

@@ -21,6 +21,7 @@ use crate::options::EngineOptions;
 use crate::progress::Progress;
 use crate::queue::{Call, Dequeued, Next, Queue, Reservation, Waiting};
 use crate::ticket::{Reply, Ticket};
+use crate::tokens::SeesAll;
 use crate::worker::{Running, Worker};
 
 /// Handle of the compute thread. Dropping it ends the thread after the jobs in the queue.
@@ -44,7 +45,7 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<Self> {
         let shared_prefix = options.savings.shared_prefix && model.can_share_prefix();
-        let queue = Queue::new(options.queue_length.max(1), shared_prefix);
+        let queue = Queue::new(options.queue_length.max(1), shared_prefix, SeesAll::of(&model));
         let asked = Arc::downgrade(&queue);
         let ask = move || {
             if let Some(queue) = asked.upgrade() {
@@ -208,7 +209,7 @@ fn run<B: Ops>(worker: &mut Worker<B>, taken: &mut [Dequeued]) -> Vec<Result<Job
     let report = |answer| move |progress| Reply::progress(answer, progress);
     let (jobs, reports): (Vec<_>, Vec<_>) = taken
         .iter_mut()
-        .map(|taken| ((&mut taken.job, &taken.pool), report(&taken.answer)))
+        .map(|taken| ((&mut *taken.job, &taken.pool), report(&taken.answer)))
         .unzip();
     let mut jobs: Vec<Running<'_>> = jobs
         .into_iter()

@@ -1,7 +1,7 @@
 //! What is asked of the engine, and what comes of it.
 
 use grating_model::{Encoding, Logit};
-use grating_prune::Policy;
+use grating_prune::{Policy, TokenPolicy};
 use grating_sched::Plan;
 
 use crate::cancel::{CancelToken, Deadline, Stop};
@@ -20,6 +20,9 @@ pub struct Job {
     pub k: usize,
     /// How to prune; `None` computes everything.
     pub policy: Option<Policy>,
+    /// Which tokens leave long candidates on their way; `None` computes all of them. Not for models that score the mean of
+    /// all tokens.
+    pub tokens: Option<TokenPolicy>,
     /// How scores after intermediate layers are read; `None` is the model's own head.
     pub readouts: Option<Readouts>,
     /// Whether scores after every layer are wanted. Then nothing is pruned.
@@ -43,6 +46,7 @@ impl Job {
             encodings,
             k,
             policy: None,
+            tokens: None,
             readouts: None,
             trace: false,
             states: false,

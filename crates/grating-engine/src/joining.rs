@@ -55,8 +55,9 @@ impl Joining {
 /// The candidates of all pools as a plan times them: prefixes beyond the first are computed as candidates are.
 fn timed(pools: &[Arc<PoolShape>]) -> PoolShape {
     let prefixes = pools.iter().skip(1).map(|pool| pool.prefix_tokens).filter(|&tokens| tokens > 0);
-    let lengths = pools.iter().flat_map(|pool| pool.lengths.iter().copied()).chain(prefixes);
-    PoolShape::new(lengths.collect()).with_prefix(pools.first().map_or(0, |p| p.prefix_tokens))
+    let prefixes = PoolShape::new(prefixes.collect());
+    let all = pools.iter().map(|pool| &**pool).chain([&prefixes]);
+    PoolShape::joined(all, pools.first().map_or(0, |p| p.prefix_tokens))
 }
 
 /// Without the reading of embedding rows: each job needs its own, in whatever pass, and the plan knows only the most that

@@ -74,6 +74,7 @@ mod stats;
 mod testing;
 mod ticket;
 mod timeline;
+mod tokens;
 mod window;
 mod worker;
 

@@ -17,6 +17,7 @@ use crate::scoring::{Score, Scoring, Unread};
 use crate::selecting::Selecting;
 use crate::stats::LayerStats;
 use crate::timeline::{Timeline, Track};
+use crate::tokens::TokenPruning;
 use crate::window::{self, Weights, Window};
 
 /// The candidates of one job or several on their way.
@@ -43,6 +44,8 @@ pub(crate) struct PassJob<'a, 'w, B: Ops> {
     pub(crate) scoring: Scoring<'a, 'w, B>,
     pub(crate) selecting: Selecting,
     pub(crate) reporter: Reporter<'a>,
+    /// Which tokens leave; none where all are computed.
+    pub(crate) tokens: Option<TokenPruning>,
     /// The live candidates.
     pub(crate) chunks: Vec<Chunk<B>>,
     /// Chunks before layer 0.
@@ -64,6 +67,7 @@ impl<'a, 'w, B: Ops> PassJob<'a, 'w, B> {
             scoring,
             selecting,
             reporter,
+            tokens: None,
             chunks: Vec::new(),
             chunks_at_first: 0,
             layers: Vec::new(),
@@ -91,6 +95,29 @@ impl<'a, 'w, B: Ops> PassJob<'a, 'w, B> {
     /// Candidates that are computed.
     fn live(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.members.len()).sum()
+    }
+
+    /// Tokens that are computed, without the prefix.
+    fn live_tokens(&self) -> usize {
+        self.chunks.iter().map(Chunk::tokens).sum()
+    }
+
+    /// After a layer in which tokens have left: packs what is left anew.
+    fn repack(
+        &mut self,
+        stats: &mut LayerStats,
+        chunk_tokens: usize,
+        store: &HiddenStore<'_, B>,
+    ) -> Result<()> {
+        let Some(tokens) = self.tokens.as_mut().filter(|tokens| tokens.is_at(stats.layer)) else {
+            return Ok(());
+        };
+        stats.tokens_left = tokens.take_left();
+        if stats.tokens_left > 0 {
+            let chunks = std::mem::take(&mut self.chunks);
+            self.chunks = pool::retain(chunks, |_| true, chunk_tokens, store)?;
+        }
+        Ok(())
     }
 
     /// Decides after a layer, forgets those who do not go on, and packs the others anew.
@@ -175,27 +202,32 @@ impl<B: Ops> Pass<'_, '_, B> {
     /// What ends all jobs; what ends one alone is in its [`PassJob::ended`].
     pub(crate) fn run(&mut self, window: &mut Window, meter: &mut PassMeter) -> Result<()> {
         for layer in 0..self.on.layers() {
-            let live: Vec<usize> = self.jobs.iter().map(PassJob::live).collect();
-            if live.iter().all(|&live| live == 0) {
+            let count = |job: &PassJob<'_, '_, B>| (job.live(), job.live_tokens());
+            let live: Vec<(usize, usize)> = self.jobs.iter().map(count).collect();
+            if live.iter().all(|&(live, _)| live == 0) {
                 break;
             }
+            self.timeline.tokens(live.iter().map(|(_, tokens)| tokens).sum(), Instant::now());
             let (before, waited) = (Instant::now(), window.stats().consumer_wait);
             let reads = self.layer(layer, window)?;
             let scores = self.wait_for_scores(reads)?;
             let (time, stall) = (before.elapsed(), window.stats().consumer_wait - waited);
             meter.layer(time, stall);
-            for ((job, live), scores) in self.jobs.iter_mut().zip(live).zip(scores) {
+            for ((job, (live, tokens)), scores) in self.jobs.iter_mut().zip(live).zip(scores) {
                 if live == 0 || job.ended.is_some() {
                     continue;
                 }
-                let mut stats = LayerStats { layer, live, stall, time, ..LayerStats::default() };
+                let stats = LayerStats { layer, live, tokens, ..LayerStats::default() };
+                let mut stats = LayerStats { stall, time, ..stats };
                 let decided = match job.selecting.is_due(layer) {
                     true => scores.and_then(|scores| {
                         job.decide(&mut stats, &scores, self.chunk_tokens, &self.store)
                     }),
                     false => Ok(()),
                 };
-                match decided {
+                let packed =
+                    decided.and_then(|()| job.repack(&mut stats, self.chunk_tokens, &self.store));
+                match packed {
                     Ok(()) => job.layers.push(stats),
                     Err(error) => job.end(error, &self.store),
                 }
@@ -304,8 +336,7 @@ impl<B: Ops> Pass<'_, '_, B> {
             next.prefetch(&self.store)?;
         }
         if let Some(attention) = &block.attention {
-            let attended = self.attend(attention, (job, index), hidden, block.last);
-            hidden = attended.map_err(|e| on.fail(e))?; // in the last layer [members, hidden]
+            hidden = self.attend(attention, (job, index), hidden, block)?; // in the last layer [members, hidden]
         }
         let of = &mut self.jobs[job];
         if let Some(feed_forward) = &block.feed_forward {
@@ -326,25 +357,48 @@ impl<B: Ops> Pass<'_, '_, B> {
         Ok(())
     }
 
-    /// One chunk through an attention block; in the last layer only the scored tokens go on.
+    /// One chunk through an attention block; in the last layer only the scored tokens go on, and where it is a stage of the
+    /// token policy, those that stay.
     fn attend(
         &mut self,
         attention: &Attention<'_, B>,
         (job, index): (usize, usize),
         hidden: B::Tensor,
-        last: bool,
-    ) -> grating_model::Result<B::Tensor> {
-        let Executor { model, ops, .. } = self.on;
-        let PassJob { chunks, prefix, .. } = &mut self.jobs[job];
-        let chunk = &mut chunks[index];
-        chunk.lay_out(self.on, &self.context, prefix.tokens())?;
+        block: &BoundBlock<'_, B>,
+    ) -> Result<B::Tensor> {
+        let on = self.on;
+        let Executor { model, ops, .. } = on;
+        let fail = |e| on.fail(e);
+        let PassJob { chunks, prefix, tokens, .. } = &mut self.jobs[job];
+        let (chunk, prefix_tokens) = (&mut chunks[index], prefix.tokens());
+        chunk.lay_out(on, &self.context, prefix_tokens).map_err(fail)?;
         let context = self.context.chunk(chunk.layout(), prefix.keys_values());
-        if last && self.scored_rows {
-            let scored = model.attend_scored(ops, attention, hidden, &context)?;
+        if block.last && self.scored_rows {
+            let scored = model.attend_scored(ops, attention, hidden, &context).map_err(fail)?;
             chunk.leave_scored();
             return Ok(scored);
         }
-        model.attend(ops, attention, hidden, &context)
+        let stage = tokens.as_mut().and_then(|tokens| {
+            let stage = tokens.stage(block.layer, &chunk.members)?;
+            Some((tokens, stage))
+        });
+        let Some((tokens, stage)) = stage else {
+            return model.attend(ops, attention, hidden, &context).map_err(fail);
+        };
+        let attended = model.attend_with_mass(ops, attention, hidden, &context, stage.mass());
+        let (hidden, mass) = attended.map_err(fail)?;
+        let mass = ops.wait(mass).map_err(|e| on.fail(e))?;
+        // A feed-forward block works row by row: those who leave after the layer need none.
+        let positions = chunk.positions(prefix_tokens);
+        let scored =
+            model.ragged(chunk.members.iter().map(|m| m.rows), prefix_tokens).scored_rows();
+        let stays = tokens.stays(stage, &chunk.members, &mass, &positions, &scored);
+        if stays.iter().all(|&stays| stays) {
+            return Ok(hidden);
+        }
+        let hidden = chunk.leave(&stays, hidden, &self.store)?;
+        chunk.lay_out(on, &self.context, prefix_tokens).map_err(fail)?;
+        Ok(hidden)
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Member {
 pub(crate) struct Chunk<B: Ops> {
     pub(crate) members: Vec<Member>,
     pieces: Vec<Piece<B>>,
+    /// Place of each row among its candidate's own tokens, where some have left.
+    places: Option<Vec<u32>>,
     /// Where its rows are; made when it is first asked for, and anew when they are others.
     layout: Option<ChunkLayout<B>>,
 }
@@ -95,7 +97,7 @@ impl<B: Ops> Chunk<B> {
     }
 
     fn of(members: Vec<Member>, pieces: Vec<Piece<B>>) -> Self {
-        Chunk { members, pieces, layout: None }
+        Chunk { members, pieces, places: None, layout: None }
     }
 
     /// Makes [`Self::layout`] that of the members' rows, as continuations of a prefix of so many tokens.
@@ -107,9 +109,49 @@ impl<B: Ops> Chunk<B> {
     ) -> grating_model::Result<()> {
         if self.layout.is_none() {
             let rows = on.model.ragged(self.members.iter().map(|m| m.rows), prefix);
+            let rows = match &self.places {
+                Some(places) => rows.at_positions(after(prefix, places)),
+                None => rows,
+            };
             self.layout = Some(pass.layout(on.ops, &rows)?);
         }
         Ok(())
+    }
+
+    /// Place of each row in its candidate, after a prefix of so many tokens.
+    pub(crate) fn positions(&self, prefix: usize) -> Vec<u32> {
+        match &self.places {
+            Some(places) => after(prefix, places),
+            None => after(prefix, &self.following()),
+        }
+    }
+
+    /// Places of rows that nobody has left.
+    fn following(&self) -> Vec<u32> {
+        self.members.iter().flat_map(|m| 0..m.rows as u32).collect()
+    }
+
+    /// Leaves only the rows that `stays` says, for each whether: of the members, of their places, and of the hidden states
+    /// `[rows, hidden]`, which are in hand. Every member has one that stays.
+    pub(crate) fn leave(
+        &mut self,
+        stays: &[bool],
+        hidden: B::Tensor,
+        store: &HiddenStore<'_, B>,
+    ) -> Result<B::Tensor> {
+        let ranges = runs(stays);
+        let places = self.places.take().unwrap_or_else(|| self.following());
+        self.places = Some(kept(&places, &ranges));
+        let mut start = 0;
+        for member in &mut self.members {
+            let rows = start..start + member.rows;
+            start = rows.end;
+            member.rows = stays[rows].iter().filter(|stays| **stays).count();
+        }
+        self.layout = None;
+        let mut left = store.empty(self.tokens())?;
+        store.copy(&mut left, 0, Source::Tensor(&hidden), &ranges)?;
+        Ok(left)
     }
 
     /// Where its rows are.
@@ -120,7 +162,7 @@ impl<B: Ops> Chunk<B> {
     /// From now on there is one row a member, that of its scored token.
     pub(crate) fn leave_scored(&mut self) {
         self.members.iter_mut().for_each(|m| m.rows = 1);
-        self.layout = None;
+        (self.places, self.layout) = (None, None);
     }
 
     /// Whether the scored tokens are all that is left.
@@ -307,27 +349,50 @@ fn shrink<B: Ops>(
     store: &HiddenStore<'_, B>,
 ) -> Result<Chunk<B>> {
     let mut start = 0;
-    let mut keep = Vec::new();
+    let mut ranges = Vec::new();
     for member in &chunk.members {
         let rows = start..start + member.rows;
         start = rows.end;
         if stays(member.candidate) {
-            keep.push(rows);
+            ranges.push(rows);
         }
     }
     let mut pieces = chunk.pieces;
     match pieces.as_mut_slice() {
         [Piece { location: Location::Device(hidden), keep: None }] => {
-            let rows: usize = keep.iter().map(|r| r.len()).sum();
+            let rows: usize = ranges.iter().map(|r| r.len()).sum();
             let mut cut = store.empty(rows)?;
-            store.copy(&mut cut, 0, Source::Tensor(hidden), &keep)?;
+            store.copy(&mut cut, 0, Source::Tensor(hidden), &ranges)?;
             pieces = vec![Piece { location: Location::Device(cut), keep: None }];
         }
-        [Piece { keep: none @ None, .. }] => *none = Some(keep),
+        [Piece { keep: none @ None, .. }] => *none = Some(ranges.clone()),
         _ => unreachable!("after a layer a chunk is one piece, all of it needed"),
     }
     let members = chunk.members.into_iter().filter(|m| stays(m.candidate)).collect();
-    Ok(Chunk::of(members, pieces))
+    let places = chunk.places.map(|places| kept(&places, &ranges));
+    Ok(Chunk { places, ..Chunk::of(members, pieces) })
+}
+
+/// Those in these ranges.
+fn kept(places: &[u32], ranges: &[Range<usize>]) -> Vec<u32> {
+    ranges.iter().flat_map(|rows| &places[rows.clone()]).copied().collect()
+}
+
+/// Places after so many tokens.
+fn after(prefix: usize, places: &[u32]) -> Vec<u32> {
+    places.iter().map(|place| prefix as u32 + place).collect()
+}
+
+/// The runs of those that stay.
+fn runs(stays: &[bool]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (row, _) in stays.iter().enumerate().filter(|(_, stays)| **stays) {
+        match runs.last_mut().filter(|run| run.end == row) {
+            Some(run) => run.end = row + 1,
+            None => runs.push(row..row + 1),
+        }
+    }
+    runs
 }
 
 impl<B: Ops> Chunk<B> {
@@ -337,6 +402,11 @@ impl<B: Ops> Chunk<B> {
         self.mark_whole();
         let mut other = other;
         other.mark_whole();
+        if self.places.is_some() || other.places.is_some() {
+            let mut places = self.places.take().unwrap_or_else(|| self.following());
+            places.extend(other.places.take().unwrap_or_else(|| other.following()));
+            self.places = Some(places);
+        }
         self.members.append(&mut other.members);
         self.pieces.append(&mut other.pieces);
         self.layout = None;
@@ -352,128 +422,4 @@ impl<B: Ops> Chunk<B> {
 }
 
 #[cfg(test)]
-mod tests {
-    use grating_backend::{Backend, BackendError, Precision};
-    use grating_cpu::{CpuOps, Isa};
-    use grating_io::SpillOptions;
-    use grating_model::Model;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::testing::golden;
-
-    const COLUMNS: usize = 3;
-    const ORIGIN: Origin = Origin { job: 0, layer: None, chunk: 0 };
-
-    /// A row's elements tell whose it is: candidate, row, column.
-    fn rows(member: Member) -> impl Iterator<Item = f32> {
-        (0..member.rows * COLUMNS).map(move |i| (member.candidate * 1000 + i) as f32)
-    }
-
-    fn backend() -> (CpuOps, Model) {
-        (CpuOps::new(Isa::Portable, Precision::Full), golden("bert-gelu-f32").0)
-    }
-
-    fn on<'a>(ops: &'a CpuOps, model: &'a Model) -> Executor<'a, CpuOps> {
-        Executor { name: "bert", model, ops }
-    }
-
-    /// Chunks of up to `chunk_tokens` with the candidates' rows.
-    fn chunks(
-        lengths: &[usize],
-        chunk_tokens: usize,
-        store: &mut HiddenStore<'_, CpuOps>,
-    ) -> Vec<Chunk<CpuOps>> {
-        let member = |candidate| Member { candidate, rows: lengths[candidate] };
-        let ranges = grating_sched::chunk::plan(lengths, chunk_tokens);
-        let chunk = |range: Range<usize>| {
-            let members: Vec<Member> = range.map(member).collect();
-            let values: Vec<f32> = members.iter().flat_map(|&m| rows(m)).collect();
-            let count = values.len() / COLUMNS;
-            let write = |out: &mut [f32]| {
-                out.copy_from_slice(&values);
-                Ok::<(), BackendError>(())
-            };
-            let hidden = store.on.ops.written(count, COLUMNS, write).unwrap();
-            Chunk::new(members, hidden, ORIGIN, store).unwrap()
-        };
-        ranges.into_iter().map(chunk).collect()
-    }
-
-    /// A pass's way with the pool: all out and in again, some forgotten, several times over.
-    fn check(
-        lengths: &[usize],
-        leaves_after: &[usize],
-        chunk_tokens: usize,
-        spill: Option<&SpillStore>,
-    ) {
-        let (ops, model) = backend();
-        let mut store = HiddenStore::new(on(&ops, &model), spill, COLUMNS, false);
-        let mut pool = chunks(lengths, chunk_tokens, &mut store);
-        for layer in 0..4 {
-            let live: Vec<usize> =
-                (0..lengths.len()).filter(|&c| leaves_after[c] >= layer).collect();
-            let members = pool.iter().flat_map(|chunk| &chunk.members);
-            assert_eq!(members.map(|m| m.candidate).collect::<Vec<_>>(), live);
-            for chunk in &mut pool {
-                let longest = chunk.members.iter().map(|m| m.rows).max().unwrap();
-                assert!(chunk.tokens() <= chunk_tokens.max(longest));
-                chunk.prefetch(&store).unwrap();
-                let hidden = chunk.take(&store).unwrap();
-                let expected: Vec<f32> = chunk.members.iter().flat_map(|&m| rows(m)).collect();
-                assert_eq!(hidden.as_slice(), expected);
-                chunk.put(hidden, ORIGIN, &mut store).unwrap();
-            }
-            pool = retain(pool, |c| leaves_after[c] > layer, chunk_tokens, &store).unwrap();
-        }
-        assert!(pool.is_empty());
-        assert!(spill.is_none_or(SpillStore::is_empty), "the disk holds what nobody needs");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-        #[test]
-        fn every_candidate_keeps_its_rows_however_the_pool_shrinks(
-            (lengths, leaves_after) in prop::collection::vec((1..9usize, 0..4usize), 1..14)
-                .prop_map(|candidates| candidates.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()),
-            chunk_tokens in 1..30usize,
-            on_disk in any::<bool>(),
-        ) {
-            let folder = tempfile::tempdir().unwrap();
-            let store =
-                on_disk.then(|| SpillStore::create(folder.path(), SpillOptions::default()).unwrap());
-            check(&lengths, &leaves_after, chunk_tokens, store.as_ref());
-        }
-    }
-
-    #[test]
-    fn a_job_that_ends_leaves_nothing_on_the_disk() {
-        let (ops, model) = backend();
-        let folder = tempfile::tempdir().unwrap();
-        let spill = SpillStore::create(folder.path(), SpillOptions::default()).unwrap();
-        let mut store = HiddenStore::new(on(&ops, &model), Some(&spill), COLUMNS, false);
-        let pool = chunks(&[4, 4, 4, 4], 8, &mut store);
-        assert!(!spill.is_empty());
-        discard(pool, &store);
-        assert!(spill.is_empty());
-    }
-
-    #[test]
-    fn those_who_leave_memory_free_it_at_once_and_neighbours_are_joined() {
-        let (ops, model) = backend();
-        let mut store = HiddenStore::new(on(&ops, &model), None, COLUMNS, false);
-        let pool = chunks(&[4, 4, 4, 4], 8, &mut store);
-        assert_eq!(pool.len(), 2);
-        let pool = retain(pool, |c| c % 2 == 0, 8, &store).unwrap();
-        assert_eq!(pool.len(), 1, "two halves fit one chunk");
-        let [chunk] = pool.as_slice() else { unreachable!() };
-        for piece in &chunk.pieces {
-            let Location::Device(hidden) = &piece.location else {
-                panic!("nothing is on the disk")
-            };
-            assert_eq!(hidden.as_slice().len(), 4 * COLUMNS);
-            assert_eq!(piece.keep.as_deref(), Some(std::slice::from_ref(&(0..4))));
-        }
-    }
-}
+mod tests;

@@ -1,10 +1,14 @@
 //! The tokens that all candidates begin with: found once, computed once a layer.
 
+use std::ops::Range;
+
 use grating_backend::Ops;
 use grating_model::{Attention, ChunkLayout, Encoding, FeedForward, KeysValues, PassContext};
 use grating_sched::PoolShape;
 
 use crate::executor::Executor;
+use crate::job::Job;
+use crate::tokens::{SeesAll, text_of};
 
 /// The shared prefix on its way through the layers. Without tokens it does nothing.
 pub(crate) struct Prefix<B: Ops> {
@@ -80,11 +84,36 @@ impl<B: Ops> Prefix<B> {
     }
 }
 
-/// Candidates by their lengths: with `shared_prefix` after what they have in common.
-pub(crate) fn pool(encodings: &[Encoding], shared_prefix: bool) -> PoolShape {
-    let prefix = if shared_prefix { common(encodings) } else { 0 };
-    let lengths = encodings.iter().map(|e| e.ids.len() - prefix).collect();
-    PoolShape::new(lengths).with_prefix(prefix)
+/// A job's candidates by their lengths: with `shared_prefix` after what they have in common, and where tokens leave long
+/// ones with what is left of them.
+pub(crate) fn pool(job: &Job, shared_prefix: bool, sees_all: &SeesAll) -> PoolShape {
+    let encodings = &job.encodings;
+    let mut prefix = if shared_prefix { common(encodings) } else { 0 };
+    let texts: Vec<Option<Range<u32>>> = match &job.tokens {
+        Some(policy) => encodings.iter().map(|e| text_of(policy, e)).collect(),
+        None => Vec::new(),
+    };
+    // What all texts begin with may leave each of them, so it is none of what they share.
+    for text in texts.iter().flatten() {
+        prefix = prefix.min(text.start as usize);
+    }
+    let lengths: Vec<usize> = encodings.iter().map(|e| e.ids.len() - prefix).collect();
+    let mut pool = PoolShape::new(lengths.clone()).with_prefix(prefix);
+    let Some(policy) = job.tokens.as_ref().filter(|policy| policy.validate().is_ok()) else {
+        return pool;
+    };
+    let left = |(&rows, text): (&usize, &Option<Range<u32>>)| {
+        text.as_ref().map(|text| policy.rows_left(rows, text.len()))
+    };
+    let left: Vec<Option<Vec<usize>>> = lengths.iter().zip(&texts).map(left).collect();
+    for at in sees_all.places(policy).iter().filter(|_| left.iter().any(Option::is_some)) {
+        let rows = |(left, &rows): (&Option<Vec<usize>>, &usize)| {
+            left.as_ref().map_or(rows, |left| left[at.stage])
+        };
+        let later = left.iter().zip(&lengths).map(rows).collect();
+        pool = pool.with_later(at.layer + 1, later);
+    }
+    pool
 }
 
 /// Tokens that all candidates begin with, leaving each at least one of its own; 0 for one candidate alone.
@@ -113,6 +142,7 @@ mod tests {
     use grating_backend::{Backend, Precision};
     use grating_cpu::{CpuOps, Isa};
     use grating_model::{LayerWeights, Part, PartBuffer};
+    use grating_prune::{TokenPolicy, TokenStage};
     use proptest::prelude::*;
 
     use super::*;
@@ -134,8 +164,25 @@ mod tests {
     #[test]
     fn a_pool_counts_the_prefix_once_where_it_is_shared() {
         let encodings = [encoding(&[1, 2, 3]), encoding(&[1, 2, 4, 5])];
-        assert_eq!(pool(&encodings, true), PoolShape::new(vec![1, 2]).with_prefix(2));
-        assert_eq!(pool(&encodings, false), PoolShape::new(vec![3, 4]));
+        let job = Job::new(encodings.to_vec(), 1);
+        let pool = |shared| pool(&job, shared, &SeesAll::default());
+        assert_eq!(pool(true), PoolShape::new(vec![1, 2]).with_prefix(2));
+        assert_eq!(pool(false), PoolShape::new(vec![3, 4]));
+    }
+
+    #[test]
+    fn tokens_that_may_leave_are_not_shared_and_later_layers_have_fewer() {
+        let (model, _) = golden("qwen3-tied-f32");
+        let text = |ids: &[u32]| Encoding { text: 2..ids.len() as u32 - 1, ..encoding(ids) };
+        let mut job = Job::new(vec![text(&[1, 2, 3, 4, 5, 6, 7]), text(&[1, 2, 3, 4, 5])], 1);
+        let stages = vec![TokenStage::new(0.3, 0.5), TokenStage::new(0.6, 0.5)];
+        job.tokens = Some(TokenPolicy::new(stages).with_min_tokens(6));
+        let shape = PoolShape::new(vec![5, 3]).with_prefix(2);
+        let sees_all = SeesAll::of(&model);
+        let expected = shape.clone().with_later(1, vec![3, 3]).with_later(2, vec![2, 3]);
+        assert_eq!(pool(&job, true, &sees_all), expected);
+        job.tokens = job.tokens.map(|policy| policy.with_min_tokens(8));
+        assert_eq!(pool(&job, true, &sees_all), PoolShape::new(vec![3, 1]).with_prefix(4));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::error::{EngineError, Result};
 use crate::job::Job;
 use crate::prefix;
 use crate::ticket::{self, Reply, Ticket};
+use crate::tokens::SeesAll;
 
 /// The jobs of one engine that nobody computes yet.
 pub(crate) struct Queue {
@@ -28,6 +29,8 @@ pub(crate) struct Queue {
     length: usize,
     /// Whether what all candidates of a job begin with counts once in its pool.
     shared_prefix: bool,
+    /// Where tokens may leave.
+    sees_all: SeesAll,
     state: Mutex<State>,
     /// The worker's: something has come, or the end.
     come: Condvar,
@@ -79,7 +82,7 @@ pub(crate) enum Next {
 
 /// A job that the worker has taken, and the way to answer its caller.
 pub(crate) struct Dequeued {
-    pub(crate) job: Job,
+    pub(crate) job: Box<Job>,
     pub(crate) pool: Arc<PoolShape>,
     pub(crate) answer: Reply,
     /// Since when it has waited.
@@ -126,9 +129,9 @@ pub struct WaitingJob {
 
 impl Queue {
     /// Room for `length` jobs that wait; with `shared_prefix` their pools count what all candidates begin with once.
-    pub(crate) fn new(length: usize, shared_prefix: bool) -> Arc<Self> {
+    pub(crate) fn new(length: usize, shared_prefix: bool, sees_all: SeesAll) -> Arc<Self> {
         let (state, come, freed) = (Mutex::default(), Condvar::new(), Condvar::new());
-        Arc::new(Queue { length, shared_prefix, state, come, freed })
+        Arc::new(Queue { length, shared_prefix, sees_all, state, come, freed })
     }
 
     /// Most jobs that wait.
@@ -354,7 +357,7 @@ impl Entry {
     fn dequeued(self, queue: &Arc<Queue>) -> Dequeued {
         let running = RunningGuard(Arc::clone(queue));
         let answer = self.answer.of_running(running);
-        Dequeued { job: *self.job, pool: self.pool, answer, since: self.since }
+        Dequeued { job: self.job, pool: self.pool, answer, since: self.since }
     }
 }
 
@@ -369,7 +372,7 @@ impl Reservation {
         // Before it is in the line: who is cancelled from now on is either found there or does not get in.
         let listening = queue.listen(&stop.cancel);
         let tokens = job.encodings.iter().map(|encoding| encoding.ids.len()).sum();
-        let pool = Arc::new(prefix::pool(&job.encodings, queue.shared_prefix));
+        let pool = Arc::new(prefix::pool(&job, queue.shared_prefix, &queue.sees_all));
         let (job, since) = (Box::new(job), Instant::now());
         let mut state = queue.lock();
         let id = state.new_id();

@@ -77,6 +77,10 @@ pub struct LayerStats {
     pub layer: usize,
     /// Candidates that it computed.
     pub live: usize,
+    /// Their tokens that entered it, without a shared prefix.
+    pub tokens: usize,
+    /// Of those, the ones that left their candidates by its attention, and are in no later layer.
+    pub tokens_left: usize,
     /// Texts (by index in the request) accepted after it.
     pub accepted: Vec<usize>,
     /// Texts dropped after it.

@@ -107,6 +107,13 @@ impl Timeline {
         }
     }
 
+    /// So many tokens are computed from now on.
+    pub(crate) fn tokens(&mut self, tokens: usize, now: Instant) {
+        let Some(origin) = self.origin else { return };
+        self.events.push(json!({"ph": "C", "pid": 1, "name": "live tokens",
+            "ts": micros(origin, now), "args": {"tokens": tokens}}));
+    }
+
     fn record(&mut self, track: Track, name: String, start: Instant, end: Instant, args: Value) {
         let Some(origin) = self.origin else { return };
         let duration = end.saturating_duration_since(start).as_secs_f64() * 1e6;

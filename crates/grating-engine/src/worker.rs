@@ -25,6 +25,7 @@ use crate::selecting::{Selected, Selecting};
 use crate::shape::{floor_bytes, model_shape, workspace_fixed};
 use crate::stats::{LayerStats, LinkStats, MemoryStats};
 use crate::timeline::{Timeline, Track};
+use crate::tokens::{SeesAll, TokenPruning};
 use crate::window::Window;
 
 /// The model, its bytes, and the buffers that are reused from one job to the next.
@@ -206,7 +207,7 @@ impl<B: Ops> Worker<B> {
         let costs = end.meter.finish(&self.counters(), self.ops.meter().times);
         // What a job that ended early has computed, nobody knows.
         if end.jobs.iter().all(Result::is_ok) {
-            let live = |passed: &Passed| passed.layers.iter().map(|layer| layer.live).sum();
+            let live = |passed: &Passed| passed.layers.iter().map(|layer| layer.tokens).sum();
             let computed: Vec<usize> = end.jobs.iter().flatten().map(live).collect();
             self.learn(&pools, &plan, &costs, &computed);
         }
@@ -308,12 +309,12 @@ impl<B: Ops> Worker<B> {
         }
     }
 
-    /// Corrects the machine's rates by those of a pass that computed so many candidates of each pool, summed over the
-    /// layers.
+    /// Corrects the machine's rates by those of a pass that computed so many tokens of each pool, summed over the layers.
     fn learn(&mut self, pools: &[Arc<PoolShape>], plan: &Plan, costs: &Costs, computed: &[usize]) {
         let flops = |(pool, &computed): (&Arc<PoolShape>, &usize)| {
             let workload = Workload::full(&self.shape, pool, plan.layout.chunk_tokens);
-            let all = pool.lengths.len() * self.model.config().layers;
+            let layers = 0..self.model.config().layers;
+            let all: usize = layers.flat_map(|layer| pool.lengths_in(layer)).sum();
             workload.flops(&self.shape) * computed as f64 / all as f64
         };
         let run = costs.measurement(pools.iter().zip(computed).map(flops).sum());
@@ -372,9 +373,8 @@ impl<B: Ops> Worker<B> {
 /// The candidates of all pools, as memory is planned for them: the prefixes count as one long one, which takes as much as
 /// all of them.
 pub(crate) fn joint(pools: &[Arc<PoolShape>]) -> PoolShape {
-    let lengths = pools.iter().flat_map(|pool| pool.lengths.iter().copied()).collect();
     let prefixes = pools.iter().map(|pool| pool.prefix_tokens).sum();
-    PoolShape::new(lengths).with_prefix(prefixes)
+    PoolShape::joined(pools.iter().map(|pool| &**pool), prefixes)
 }
 
 /// A job as it begins its pass; one whose policy cannot be used has ended.
@@ -388,12 +388,20 @@ fn pass_job<'a, 'w, B: Ops>(
     let (layers, candidates) = (on.layers(), job.encodings.len());
     let scoring = Scoring::new(head, readouts, job.states.then_some(candidates));
     let pool = Pool { candidates, layers, k: job.k };
-    let (selecting, ended) = match Selecting::new(pool, job.policy.clone(), job.trace) {
+    let (selecting, mut ended) = match Selecting::new(pool, job.policy.clone(), job.trace) {
         Ok(selecting) => (selecting, None),
         Err(error) => (Selecting::new(pool, None, false)?, Some(error)),
     };
+    let tokens = job.tokens.as_ref().map(|policy| {
+        let sees_all = SeesAll::of(on.model);
+        TokenPruning::new(policy, &sees_all, on.model.scores_one_token(), &job.encodings)
+    });
+    let tokens = tokens.transpose().unwrap_or_else(|error| {
+        ended.get_or_insert(error);
+        None
+    });
     let reporter = Reporter::new(job.stop(), *progress, candidates, layers);
-    Ok(PassJob { ended, ..PassJob::new(scoring, selecting, reporter) })
+    Ok(PassJob { ended, tokens, ..PassJob::new(scoring, selecting, reporter) })
 }
 
 /// What a job comes to at the end of its pass.

@@ -11,7 +11,7 @@ use crate::context::{ChunkContext, ChunkLayout, KeysValues, PassContext};
 use crate::embedding::{EmbeddingParts, RowSource, Stem};
 use crate::error::{ModelError, Result};
 use crate::head::{self, Answers, Head};
-use crate::layers::{Attention, FeedForward};
+use crate::layers::{Attention, FeedForward, Mass};
 use crate::llama_cpp;
 use crate::parts::Part;
 use crate::score::Logit;
@@ -238,6 +238,32 @@ impl Model {
         chunk: &ChunkContext<'_, B>,
     ) -> Result<B::Tensor> {
         Ok(block.forward(ops, hidden, chunk)?.0)
+    }
+
+    /// [`Self::attend`] that also tells how much attention the scored token of each sequence pays to each of the rows,
+    /// `[tokens]`. No bit of the hidden states differs.
+    ///
+    /// # Errors
+    /// The backend's.
+    ///
+    /// # Panics
+    /// If the model [scores more than one token](Self::scores_one_token).
+    pub fn attend_with_mass<B: Ops>(
+        &self,
+        ops: &B,
+        block: &Attention<'_, B>,
+        hidden: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+        mass: Mass,
+    ) -> Result<(B::Tensor, B::Pending)> {
+        assert!(self.scores_one_token(), "of a mean there is no token that pays attention");
+        block.forward_with_mass(ops, hidden, chunk, mass)
+    }
+
+    /// Whether a layer attends to whole sequences, however long, not only to what is near.
+    pub fn sees_all(&self, layer: usize) -> bool {
+        let window = self.spec.layers[layer].attention.attention.window;
+        window.is_none_or(|window| window >= self.config.max_positions)
     }
 
     /// [`Self::attend`] where only the scored token of each sequence goes on: `[tokens, hidden] ->

@@ -22,6 +22,8 @@ mod unigram;
 mod vocab_txt;
 mod vocabulary;
 
+use std::ops::Range;
+
 pub(crate) use self::class::TokenizerClass;
 use self::class::{Assembled, TokenizerJson};
 pub use self::differences::tokenizer_differences;
@@ -49,6 +51,8 @@ pub struct Encoding {
     /// Type of each token, as long as `ids` (as a rule 0 up to the text and 1 from there); empty where the model gets
     /// none.
     pub type_ids: Vec<u8>,
+    /// Which of the tokens are the text's; one that spans a seam may be counted on either side.
+    pub text: Range<u32>,
     /// Whether the text was cut.
     pub truncated: bool,
     /// Whether the query was cut.
@@ -372,6 +376,7 @@ impl TextEncoder {
                 };
                 let (ids, cut) = query.candidate(text_ids, whole)?;
                 Ok(Encoding {
+                    text: query.text_of(ids.len()),
                     ids,
                     type_ids: Vec::new(),
                     truncated: cut && !text.is_empty(),

@@ -146,7 +146,7 @@ pub use planner::plan;
 pub use predict::{LayerTime, Prediction};
 pub use reason::PlanReason;
 pub use settings::{RowCacheSize, Settings, Spill, WindowSize};
-pub use shape::{ModelShape, PoolShape};
+pub use shape::{LaterLengths, ModelShape, PoolShape};
 pub use workload::Workload;
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What is planned for: the sizes of a model and of a pool.
 
+use std::collections::BTreeSet;
+
 use crate::block::BlockPart;
 use crate::error::PlanError;
 
@@ -106,12 +108,24 @@ pub struct PoolShape {
     /// Tokens of the prefix that all candidates share and that is computed once per layer; 0 for
     /// none.
     pub prefix_tokens: usize,
+    /// What is left of them in later layers where tokens leave long ones, the earliest layer first.
+    pub later: Vec<LaterLengths>,
+}
+
+/// The candidates of a pool from some layer on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LaterLengths {
+    /// The first layer that computes so few tokens.
+    pub from_layer: usize,
+    /// Tokens computed for each candidate from there on, without the shared prefix.
+    pub lengths: Vec<usize>,
 }
 
 impl PoolShape {
     /// A pool of these candidates without a shared prefix.
     pub fn new(lengths: Vec<usize>) -> Self {
-        Self { lengths, prefix_tokens: 0 }
+        Self { lengths, prefix_tokens: 0, later: Vec::new() }
     }
 
     /// So many candidates of the same length, without a shared prefix.
@@ -123,6 +137,31 @@ impl PoolShape {
     #[must_use]
     pub fn with_prefix(self, prefix_tokens: usize) -> Self {
         Self { prefix_tokens, ..self }
+    }
+
+    /// With these lengths from a layer on, which is after those that were given before.
+    #[must_use]
+    pub fn with_later(mut self, from_layer: usize, lengths: Vec<usize>) -> Self {
+        self.later.push(LaterLengths { from_layer, lengths });
+        self
+    }
+
+    /// Tokens that a layer computes for each candidate, without the shared prefix.
+    pub fn lengths_in(&self, layer: usize) -> &[usize] {
+        let later = self.later.iter().rev().find(|later| later.from_layer <= layer);
+        later.map_or(&self.lengths, |later| &later.lengths)
+    }
+
+    /// The candidates of several pools, one pool's after the other's, with a prefix of so many tokens.
+    pub fn joined<'a>(pools: impl Iterator<Item = &'a PoolShape> + Clone, prefix: usize) -> Self {
+        let layers = pools.clone().flat_map(|pool| pool.later.iter().map(|later| later.from_layer));
+        let layers: BTreeSet<usize> = layers.collect();
+        let all = |layer: usize| -> Vec<usize> {
+            pools.clone().flat_map(|pool| pool.lengths_in(layer).iter().copied()).collect()
+        };
+        let lengths = pools.clone().flat_map(|pool| pool.lengths.iter().copied()).collect();
+        let joined = PoolShape::new(lengths).with_prefix(prefix);
+        layers.into_iter().fold(joined, |joined, layer| joined.with_later(layer, all(layer)))
     }
 
     /// Tokens of all candidates, without the shared prefix.
@@ -143,5 +182,23 @@ impl PoolShape {
     /// An upper bound of the number of different token ids: one per token, none beyond the vocabulary.
     pub fn distinct_ids(&self, vocab: usize) -> usize {
         self.tokens().saturating_add(self.prefix_tokens).min(vocab)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_pools_shrink_where_any_of_them_does() {
+        let first =
+            PoolShape::new(vec![10, 20]).with_later(3, vec![10, 12]).with_later(5, vec![10, 8]);
+        let second = PoolShape::new(vec![30]).with_prefix(4).with_later(4, vec![15]);
+        let joined = PoolShape::joined([&first, &second].into_iter(), 4);
+        assert_eq!((&*joined.lengths, joined.prefix_tokens), (&[10, 20, 30][..], 4));
+        let lengths = [2, 3, 4, 5, 9].map(|layer| joined.lengths_in(layer));
+        let expected =
+            [[10, 20, 30], [10, 12, 30], [10, 12, 15], [10, 8, 15], [10, 8, 15]].map(Vec::from);
+        assert_eq!(lengths.map(Vec::from), expected);
     }
 }

@@ -57,10 +57,15 @@ impl LayerLoad {
 }
 
 impl Workload {
-    /// The whole pool through all layers.
+    /// The whole pool through all layers, each with as many tokens as are left in it.
     pub fn full(model: &ModelShape, pool: &PoolShape, chunk_tokens: usize) -> Self {
-        let load = LayerLoad::new(&pool.lengths, pool.prefix_tokens, chunk_tokens);
-        Self { layers: vec![load; model.layers] }
+        let load = |lengths: &[usize]| LayerLoad::new(lengths, pool.prefix_tokens, chunk_tokens);
+        let mut layers = vec![load(&pool.lengths); model.layers];
+        for later in &pool.later {
+            let from = later.from_layer.min(model.layers);
+            layers[from..].fill(load(&later.lengths));
+        }
+        Self { layers }
     }
 
     /// The work in FLOP as the cost model counts it; give it to [`Machine::observe`](crate::Machine::observe).
@@ -72,6 +77,16 @@ impl Workload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn later_layers_count_what_is_left() {
+        let model = ModelShape { layers: 4, flops_per_token: 1.0, ..ModelShape::default() };
+        let pool =
+            PoolShape::new(vec![100, 10]).with_later(2, vec![40, 10]).with_later(9, vec![1, 1]);
+        let load = Workload::full(&model, &pool, 64);
+        assert_eq!(load.layers.iter().map(|l| l.tokens).collect::<Vec<_>>(), [110, 110, 50, 50]);
+        assert_eq!(load.layers.iter().map(|l| l.chunks).collect::<Vec<_>>(), [2, 2, 1, 1]);
+    }
 
     #[test]
     fn a_layer_counts_prefix_pairs_and_chunks() {

@@ -116,3 +116,40 @@ fn a_job_that_has_ended_does_not_take_from_the_disk_what_the_others_need() {
     assert_eq!(bits(beside), bits(&alone));
     assert!(beside.costs.spill_bytes_written > 0);
 }
+
+#[test]
+fn tokens_leave_the_jobs_that_say_so_and_chunks_are_packed_anew() {
+    let mut worker = worker(|options| options.settings.chunk_tokens = Some(12));
+    let long = |seed: u32| {
+        let ids: Vec<u32> = (0..12).map(|i| (5 + seed + i * seed) % 40).collect();
+        grating_model::Encoding { text: 2..11, ids, ..Default::default() }
+    };
+    let plain = Job::new(vec![long(1), long(2), long(3)], 1);
+    let stages = vec![grating_prune::TokenStage::new(0.25, 0.3)];
+    let policy = grating_prune::TokenPolicy::new(stages).with_min_tokens(12);
+    let leaving = Job { tokens: Some(policy), ..plain.clone() };
+    let [alone, full] =
+        [&leaving, &plain].map(|job| run(&mut worker, vec![job.clone()]).remove(0).unwrap());
+    assert_ne!(bits(&alone), bits(&full));
+    // Of nine tokens of a text three stay, and of twelve six.
+    let layers: Vec<_> = alone.costs.layers.iter().map(|l| (l.tokens, l.tokens_left)).collect();
+    assert_eq!(layers, [(36, 18), (18, 0), (18, 0), (18, 0)]);
+    assert!(full.costs.layers.iter().all(|layer| (layer.tokens, layer.tokens_left) == (36, 0)));
+    let with_timeline = Job { timeline: true, ..leaving };
+    let results = run(&mut worker, vec![plain, with_timeline]);
+    let [beside, left] = results.as_slice() else { panic!("an answer for each") };
+    assert_eq!(bits(beside.as_ref().unwrap()), bits(&full));
+    let left = left.as_ref().unwrap();
+    assert_eq!(bits(left), bits(&alone));
+    // Three chunks of twelve tokens, and from layer 1 on two of them.
+    let of = |layer: usize| {
+        let all = computed(left);
+        all.iter().filter(|n| n.starts_with(&format!("layer {layer}, request 1"))).count()
+    };
+    assert_eq!([0, 1, 2, 3].map(of), [3, 2, 2, 2]);
+    let json = left.timeline.to_json();
+    let counters = json["traceEvents"].as_array().unwrap().iter();
+    let counters = counters.filter(|event| event["name"] == "live tokens");
+    let alive: Vec<u64> = counters.map(|c| c["args"]["tokens"].as_u64().unwrap()).collect();
+    assert_eq!(alive, [72, 54, 54, 54]);
+}

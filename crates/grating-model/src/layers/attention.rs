@@ -1,6 +1,6 @@
 //! Attention blocks: causal or not, rotary or by distance or neither, normalised before, after, or both.
 
-use grating_backend::{AttentionSpec, Ops, Rows};
+use grating_backend::{Attended, AttentionSpec, Ops, OverHeads, Rows};
 
 use super::distance::Distance;
 use super::linear::Linear;
@@ -9,6 +9,15 @@ use crate::context::{ChunkContext, KeysValues};
 use crate::error::Result;
 use crate::spec::{AttentionBlockSpec, Rotary};
 use crate::weights::LayerWeights;
+
+/// How the attention of a sequence's scored token to the sequence's rows is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mass {
+    /// How heads are put together.
+    pub over: OverHeads,
+    /// Whether a head's attention counts as often as the norm of the value that it meets.
+    pub by_value: bool,
+}
 
 /// An attention block bound to weights, ready to run over any number of chunks.
 pub struct Attention<'w, B: Ops> {
@@ -58,15 +67,49 @@ impl<'w, B: Ops> Attention<'w, B> {
         x: B::Tensor,
         chunk: &ChunkContext<'_, B>,
     ) -> Result<(B::Tensor, KeysValues<B>)> {
-        let normed = self.normed(ops, &x)?; // [t, h]
+        let (q, own) = self.queries_keys_values(ops, &x, chunk)?;
+        let x = self.attend(ops, x, q, &own, chunk, Rows::All)?; // [t, h]
+        Ok((x, own))
+    }
+
+    /// [`Self::forward`] that also tells what attention the scored token of each sequence pays, `[t]`.
+    pub(crate) fn forward_with_mass(
+        &self,
+        ops: &B,
+        x: B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+        mass: Mass,
+    ) -> Result<(B::Tensor, B::Pending)> {
+        let (q, own) = self.queries_keys_values(ops, &x, chunk)?;
+        let scored = ops.scored_rows(&q, chunk.rows())?; // [s, q]
+        let (key, query) = (&self.key, &self.query);
+        let by = self.distance.as_ref().map(|by| by.of(ops, chunk.distances(), key, query));
+        let attended = Attended {
+            queries: &scored,
+            keys: &own.k,
+            prefix: chunk.prefix().map(|(keys, _)| keys),
+            by_distance: by.transpose()?,
+            values: mass.by_value.then_some(&own.v),
+        };
+        let paid = ops.attention_mass(attended, &self.attention, mass.over, chunk.rows())?;
+        let x = self.attend(ops, x, q, &own, chunk, Rows::All)?; // [t, h]
+        Ok((x, paid))
+    }
+
+    /// Of every token, `[t, q]` and `[t, kv]` each.
+    fn queries_keys_values(
+        &self,
+        ops: &B,
+        x: &B::Tensor,
+        chunk: &ChunkContext<'_, B>,
+    ) -> Result<(B::Tensor, KeysValues<B>)> {
+        let normed = self.normed(ops, x)?; // [t, h]
         let maps = [self.query.map(), self.key.map(), self.value.map()];
-        let [q, k, v] = ops.linear(normed.as_ref().unwrap_or(&x), maps)?; // [t, q], [t, kv], [t, kv]
+        let [q, k, v] = ops.linear(normed.as_ref().unwrap_or(x), maps)?;
         drop(normed);
         let q = self.rotated(ops, q, Side::Queries, chunk, Rows::All)?;
         let k = self.rotated(ops, k, Side::Keys, chunk, Rows::All)?;
-        let own = KeysValues { k, v };
-        let x = self.attend(ops, x, q, &own, chunk, Rows::All)?; // [t, h]
-        Ok((x, own))
+        Ok((q, KeysValues { k, v }))
     }
 
     /// Attends with the scored token of each sequence alone: `[t, h] -> [s, h]`.

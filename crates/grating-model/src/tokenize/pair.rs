@@ -39,7 +39,9 @@ impl Pair {
         let (first, second) = longest_first(query.tokens, text_tokens, room);
         let (query_ids, text_ids) = (&query.ids[..first], &text[..second]);
         let (mut ids, mut type_ids) = self.frame.around(query_ids);
+        let start = ids.len() as u32;
         ids.extend(text_ids);
+        let text = start..ids.len() as u32;
         type_ids.resize(ids.len(), self.frame.text_type);
         ids.extend(self.frame.end.iter().map(|(id, _)| id));
         type_ids.extend(self.frame.end.iter().map(|(_, kind)| kind));
@@ -47,7 +49,7 @@ impl Pair {
             type_ids.clear();
         }
         let (truncated, query_truncated) = (second < text_tokens, first < query.tokens);
-        (Encoding { ids, type_ids, truncated, query_truncated }, first)
+        (Encoding { ids, type_ids, text, truncated, query_truncated }, first)
     }
 }
 
@@ -140,6 +142,8 @@ mod tests {
             let expected = [&[1000], &all[..first], &[1001], &text[..second], &[1002]].concat();
             prop_assert_eq!(kept, first);
             prop_assert_eq!(&found.ids, &expected);
+            let text_ids = found.text.start as usize..found.text.end as usize;
+            prop_assert_eq!(&found.ids[text_ids], &text[..second]);
             prop_assert_eq!(found.truncated, second < text.len());
             prop_assert_eq!(found.query_truncated, first < all.len());
             let shared = query.shared.min(found.ids.len());

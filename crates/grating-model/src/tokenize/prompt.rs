@@ -1,5 +1,7 @@
 //! Prompts of decoders: prefix and suffix as ids, the body as a string or several per text.
 
+use std::ops::Range;
+
 use tokenizers::AddedToken;
 
 use super::control::control_tokens;
@@ -43,6 +45,8 @@ pub(super) struct PromptQuery {
     pub(super) after: Vec<u32>,
     /// Tokens of the body without any text.
     pub(super) tokens: usize,
+    /// Of those, the ones of `lead`.
+    pub(super) lead_tokens: usize,
     /// Whether those are too many, so that of no text anything is left.
     pub(super) truncated: bool,
 }
@@ -140,6 +144,7 @@ impl Prompt {
             tail_ids,
             after: [after.as_slice(), &self.suffix].concat(),
             tokens,
+            lead_tokens,
             truncated: tokens > room,
         })
     }
@@ -163,6 +168,13 @@ impl PromptQuery {
         let cut = text_ids.len() > self.room;
         text_ids.truncate(self.room);
         Ok(([&self.certain, text_ids.as_slice(), &self.tail_ids, &self.after].concat(), cut))
+    }
+
+    /// Which tokens of a candidate of so many are the text's.
+    pub(super) fn text_of(&self, tokens: usize) -> Range<u32> {
+        let end = tokens.saturating_sub(self.after.len() + self.tail_ids.len());
+        let start = (self.certain.len() + self.lead_tokens).min(end);
+        start as u32..end as u32
     }
 
     /// Tokens by which a text may be longer than its room by itself, and yet fit with what follows it: the last ones

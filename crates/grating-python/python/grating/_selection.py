@@ -86,6 +86,10 @@ class LayerStats:
     """The layer, from 0."""
     live: int
     """Candidates that it computed."""
+    tokens: int
+    """Their tokens that entered it, without a shared prefix."""
+    tokens_left: int
+    """Of those, the ones that left their texts by its attention."""
     accepted: list[int]
     """Texts (by index) accepted after it."""
     dropped: list[int]

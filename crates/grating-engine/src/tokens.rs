@@ -1,0 +1,117 @@
+//! Tokens that leave long candidates: which layers they leave in, whose they are, and which rows stay.
+
+use std::ops::Range;
+
+use grating_model::{Encoding, Mass};
+use grating_prune::{OverHeads, StageAt, TokenMass, TokenPolicy, TokenStage};
+
+use crate::error::Result;
+use crate::pool::Member;
+
+/// Which layers of a model attend to whole sequences.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct SeesAll(Vec<bool>);
+
+impl SeesAll {
+    pub(crate) fn of(model: &grating_model::Model) -> Self {
+        SeesAll((0..model.config().layers).map(|layer| model.sees_all(layer)).collect())
+    }
+
+    /// Where a policy's stages are.
+    pub(crate) fn places(&self, policy: &TokenPolicy) -> Vec<StageAt> {
+        policy.layers(self.0.len(), |layer| self.0[layer])
+    }
+}
+
+/// A job's token policy at its places.
+pub(crate) struct TokenPruning {
+    policy: TokenPolicy,
+    places: Vec<StageAt>,
+    /// Places of each candidate's text, if tokens may leave it.
+    texts: Vec<Option<Range<u32>>>,
+    /// Rows that have left in the layer at hand.
+    left: usize,
+}
+
+/// A stage that a layer is at.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stage(TokenStage);
+
+impl Stage {
+    /// What the backend is to tell.
+    pub(crate) fn mass(self) -> Mass {
+        let over = match self.0.heads {
+            OverHeads::Maximum => grating_backend::OverHeads::Maximum,
+            _ => grating_backend::OverHeads::Mean,
+        };
+        Mass { over, by_value: self.0.by_value }
+    }
+}
+
+impl TokenPruning {
+    /// # Errors
+    /// The policy's own, or that the model [has no scored token](grating_prune::PruneError::NoScoredToken).
+    pub(crate) fn new(
+        policy: &TokenPolicy,
+        sees_all: &SeesAll,
+        scores_one_token: bool,
+        encodings: &[Encoding],
+    ) -> Result<Self> {
+        policy.validate()?;
+        if !scores_one_token {
+            return Err(grating_prune::PruneError::NoScoredToken.into());
+        }
+        let texts = encodings.iter().map(|encoding| text_of(policy, encoding)).collect();
+        Ok(TokenPruning { policy: policy.clone(), places: sees_all.places(policy), texts, left: 0 })
+    }
+
+    /// The stage in a layer, if there is one and some of the members are long.
+    pub(crate) fn stage(&self, layer: usize, members: &[Member]) -> Option<Stage> {
+        let at = self.places.iter().find(|at| at.layer == layer)?;
+        let any = members.iter().any(|member| self.texts[member.candidate].is_some());
+        any.then(|| Stage(self.policy.stages[at.stage]))
+    }
+
+    /// Whether tokens may leave in a layer.
+    pub(crate) fn is_at(&self, layer: usize) -> bool {
+        self.places.iter().any(|at| at.layer == layer)
+    }
+
+    /// Which rows of a chunk stay, for each whether, by the attention to each of them; `places` are theirs within their
+    /// candidates. The scored tokens are in no text, or at its end: they stay.
+    pub(crate) fn stays(
+        &mut self,
+        Stage(stage): Stage,
+        members: &[Member],
+        mass: &[f32],
+        places: &[u32],
+        scored: &[usize],
+    ) -> Vec<bool> {
+        let mut stays = Vec::with_capacity(mass.len());
+        for member in members {
+            let rows = stays.len()..stays.len() + member.rows;
+            match &self.texts[member.candidate] {
+                None => stays.resize(rows.end, true),
+                Some(text) => {
+                    let (mass, positions) = (&mass[rows.clone()], &places[rows]);
+                    let tokens = TokenMass { mass, positions, text: text.clone() };
+                    stays.extend(self.policy.stays(&stage, &tokens));
+                }
+            }
+        }
+        scored.iter().for_each(|&row| stays[row] = true);
+        self.left += stays.iter().filter(|stays| !**stays).count();
+        stays
+    }
+
+    /// How many rows have left since it was asked before.
+    pub(crate) fn take_left(&mut self) -> usize {
+        std::mem::take(&mut self.left)
+    }
+}
+
+/// Places of a candidate's text, if tokens may leave it.
+pub(crate) fn text_of(policy: &TokenPolicy, encoding: &Encoding) -> Option<Range<u32>> {
+    let text = encoding.text.clone();
+    (policy.acts_on(encoding.ids.len()) && !text.is_empty()).then_some(text)
+}
