@@ -385,11 +385,13 @@ impl<B: Ops> Pass<'_, '_, B> {
         let Some((tokens, stage)) = stage else {
             return model.attend(ops, attention, hidden, &context).map_err(fail);
         };
-        let attended = model.attend_with_mass(ops, attention, hidden, &context, stage.mass());
-        let (hidden, mass) = attended.map_err(fail)?;
-        let mass = ops.wait(mass).map_err(|e| on.fail(e))?;
-        // A feed-forward block works row by row: those who leave after the layer need none.
         let positions = chunk.positions(prefix_tokens);
+        let query = tokens.query_rows(&chunk.members, prefix_tokens, &positions);
+        let mass = stage.mass(&query);
+        let attended = model.attend_with_mass(ops, attention, hidden, &context, mass);
+        let (hidden, mass) = attended.map_err(fail)?;
+        let mass = mass.wait(ops).map_err(fail)?;
+        // A feed-forward block works row by row: those who leave after the layer need none.
         let scored =
             model.ragged(chunk.members.iter().map(|m| m.rows), prefix_tokens).scored_rows();
         let stays = tokens.stays(stage, &chunk.members, &mass, &positions, &scored);

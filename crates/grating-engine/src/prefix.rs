@@ -8,7 +8,7 @@ use grating_sched::PoolShape;
 
 use crate::executor::Executor;
 use crate::job::Job;
-use crate::tokens::{SeesAll, text_of};
+use crate::tokens::{SeesAll, shared, text_of};
 
 /// The shared prefix on its way through the layers. Without tokens it does nothing.
 pub(crate) struct Prefix<B: Ops> {
@@ -93,9 +93,8 @@ pub(crate) fn pool(job: &Job, shared_prefix: bool, sees_all: &SeesAll) -> PoolSh
         Some(policy) => encodings.iter().map(|e| text_of(policy, e)).collect(),
         None => Vec::new(),
     };
-    // What all texts begin with may leave each of them, so it is none of what they share.
-    for text in texts.iter().flatten() {
-        prefix = prefix.min(text.start as usize);
+    if let Some(policy) = &job.tokens {
+        prefix = shared(policy, encodings, prefix);
     }
     let lengths: Vec<usize> = encodings.iter().map(|e| e.ids.len() - prefix).collect();
     let mut pool = PoolShape::new(lengths.clone()).with_prefix(prefix);

@@ -48,6 +48,14 @@ pub(crate) fn workspace_fixed<B: Backend>(model: &Model, backend: &B, tokens: us
     backend.workspace(&model.widths(), tokens).fixed as u64
 }
 
+/// What it takes for each token of a chunk that attention is told: queries once more, what they are paid on the device and on
+/// the host, and the marks of those that they pay it to.
+pub(crate) fn told_bytes(model: &Model) -> u64 {
+    let config = model.config();
+    let columns = (3 * config.heads + config.kv_heads) * config.head_dim;
+    (columns * size_of::<f32>()) as u64
+}
+
 /// What an engine holds as long as it lives: stem and head, and the threads' scratch for packed weights.
 pub(crate) fn floor_bytes<B: Backend>(model: &Model, shape: &ModelShape, backend: &B) -> u64 {
     shape.resident_bytes.saturating_add(workspace_fixed(model, backend, 0))

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use grating_model::{Encoding, Mass};
-use grating_prune::{OverHeads, StageAt, TokenMass, TokenPolicy, TokenStage};
+use grating_model::{Encoding, Mass, PaidBy};
+use grating_prune::{OverHeads, Signal, StageAt, TokenMass, TokenPolicy, TokenStage};
 
 use crate::error::Result;
 use crate::pool::Member;
@@ -29,6 +29,8 @@ pub(crate) struct TokenPruning {
     places: Vec<StageAt>,
     /// Places of each candidate's text, if tokens may leave it.
     texts: Vec<Option<Range<u32>>>,
+    /// Places of each candidate's query.
+    queries: Vec<Range<u32>>,
     /// Rows that have left in the layer at hand.
     left: usize,
 }
@@ -37,14 +39,30 @@ pub(crate) struct TokenPruning {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stage(TokenStage);
 
+/// Whose tokens are the query's, in a chunk.
+pub(crate) struct QueryRows {
+    /// For each token of the prefix whether.
+    prefix: Vec<bool>,
+    /// For each row of the chunk.
+    own: Vec<bool>,
+    /// Whether there are any, in this chunk or another one of the job.
+    known: bool,
+}
+
 impl Stage {
-    /// What the backend is to tell.
-    pub(crate) fn mass(self) -> Mass {
+    /// What attention is to tell.
+    pub(crate) fn mass(self, rows: &QueryRows) -> Mass<'_> {
         let over = match self.0.heads {
             OverHeads::Maximum => grating_backend::OverHeads::Maximum,
             _ => grating_backend::OverHeads::Mean,
         };
-        Mass { over, by_value: self.0.by_value }
+        let QueryRows { prefix, own, known } = rows;
+        let paid = match self.0.signal {
+            // Nowhere to be seen where it stands behind the text.
+            Signal::Query if *known => PaidBy::Row { prefix, own },
+            _ => PaidBy::Scored { by_value: self.0.by_value },
+        };
+        Mass { over, paid }
     }
 }
 
@@ -62,7 +80,9 @@ impl TokenPruning {
             return Err(grating_prune::PruneError::NoScoredToken.into());
         }
         let texts = encodings.iter().map(|encoding| text_of(policy, encoding)).collect();
-        Ok(TokenPruning { policy: policy.clone(), places: sees_all.places(policy), texts, left: 0 })
+        let queries = encodings.iter().map(|encoding| encoding.query.clone()).collect();
+        let (policy, places) = (policy.clone(), sees_all.places(policy));
+        Ok(TokenPruning { policy, places, texts, queries, left: 0 })
     }
 
     /// The stage in a layer, if there is one and some of the members are long.
@@ -70,6 +90,26 @@ impl TokenPruning {
         let at = self.places.iter().find(|at| at.layer == layer)?;
         let any = members.iter().any(|member| self.texts[member.candidate].is_some());
         any.then(|| Stage(self.policy.stages[at.stage]))
+    }
+
+    /// Which tokens are the query's: of a prefix of so many, and of the rows of a chunk, at these places of their
+    /// candidates.
+    pub(crate) fn query_rows(
+        &self,
+        members: &[Member],
+        prefix: usize,
+        places: &[u32],
+    ) -> QueryRows {
+        let mut own = Vec::with_capacity(places.len());
+        for member in members {
+            let query = &self.queries[member.candidate];
+            let rows = own.len()..own.len() + member.rows;
+            own.extend(places[rows].iter().map(|place| query.contains(place)));
+        }
+        let query = members.first().map_or(0..0, |member| self.queries[member.candidate].clone());
+        let prefix = (0..prefix as u32).map(|place| query.contains(&place)).collect();
+        let known = self.queries.iter().any(|query| !query.is_empty());
+        QueryRows { prefix, own, known }
     }
 
     /// Whether tokens may leave in a layer.
@@ -107,6 +147,18 @@ impl TokenPruning {
     /// How many rows have left since it was asked before.
     pub(crate) fn take_left(&mut self) -> usize {
         std::mem::take(&mut self.left)
+    }
+}
+
+/// How many of the tokens that candidates begin with are shared where tokens leave: none that may leave some, and of queries
+/// none unless they are at the same place in all.
+pub(crate) fn shared(policy: &TokenPolicy, encodings: &[Encoding], common: usize) -> usize {
+    let texts = encodings.iter().filter_map(|encoding| text_of(policy, encoding));
+    let before = texts.map(|text| text.start as usize).fold(common, usize::min);
+    let first = encodings.first().map_or(0..0, |encoding| encoding.query.clone());
+    match encodings.iter().all(|encoding| encoding.query == first) {
+        true => before,
+        false => encodings.iter().map(|e| e.query.start as usize).fold(before, usize::min),
     }
 }
 

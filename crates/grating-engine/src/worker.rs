@@ -22,7 +22,7 @@ use crate::readouts::Readouts;
 use crate::rows::CachedRows;
 use crate::scoring::Scoring;
 use crate::selecting::{Selected, Selecting};
-use crate::shape::{floor_bytes, model_shape, workspace_fixed};
+use crate::shape::{floor_bytes, model_shape, told_bytes, workspace_fixed};
 use crate::stats::{LayerStats, LinkStats, MemoryStats};
 use crate::timeline::{Timeline, Track};
 use crate::tokens::{SeesAll, TokenPruning};
@@ -150,6 +150,9 @@ impl<B: Ops> Worker<B> {
         let longest = longest.min(self.model.config().max_positions);
         let mut shape = self.shape;
         shape.workspace_fixed = workspace_fixed(&self.model, &*self.ops, longest);
+        if !pool.later.is_empty() {
+            shape.workspace_per_token += told_bytes(&self.model);
+        }
         shape
     }
 

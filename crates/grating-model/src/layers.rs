@@ -7,5 +7,5 @@ mod feed_forward;
 pub(crate) mod linear;
 pub(crate) mod norm;
 
-pub use attention::{Attention, Mass};
+pub use attention::{Attention, Mass, Paid, PaidBy};
 pub use feed_forward::FeedForward;

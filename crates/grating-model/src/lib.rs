@@ -88,7 +88,7 @@ pub use families::Family;
 pub use gguf_files::{GgufFiles, GgufTokenizer, names_an_architecture};
 pub use head::{Answers, Head};
 pub use identity::{Identity, PromptSource, refuse_adapter};
-pub use layers::{Attention, FeedForward, Mass};
+pub use layers::{Attention, FeedForward, Mass, Paid, PaidBy};
 pub use load::{LoadOptions, LoadedModel};
 pub use model::Model;
 pub use parts::{Part, PartBuffer};

@@ -11,7 +11,7 @@ use crate::context::{ChunkContext, ChunkLayout, KeysValues, PassContext};
 use crate::embedding::{EmbeddingParts, RowSource, Stem};
 use crate::error::{ModelError, Result};
 use crate::head::{self, Answers, Head};
-use crate::layers::{Attention, FeedForward, Mass};
+use crate::layers::{Attention, FeedForward, Mass, Paid};
 use crate::llama_cpp;
 use crate::parts::Part;
 use crate::score::Logit;
@@ -240,8 +240,8 @@ impl Model {
         Ok(block.forward(ops, hidden, chunk)?.0)
     }
 
-    /// [`Self::attend`] that also tells how much attention the scored token of each sequence pays to each of the rows,
-    /// `[tokens]`. No bit of the hidden states differs.
+    /// [`Self::attend`] that also tells of each row what attention is paid to it or by it, `[tokens]`. No bit of the hidden
+    /// states differs.
     ///
     /// # Errors
     /// The backend's.
@@ -254,8 +254,8 @@ impl Model {
         block: &Attention<'_, B>,
         hidden: B::Tensor,
         chunk: &ChunkContext<'_, B>,
-        mass: Mass,
-    ) -> Result<(B::Tensor, B::Pending)> {
+        mass: Mass<'_>,
+    ) -> Result<(B::Tensor, Paid<B>)> {
         assert!(self.scores_one_token(), "of a mean there is no token that pays attention");
         block.forward_with_mass(ops, hidden, chunk, mass)
     }

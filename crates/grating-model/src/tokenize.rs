@@ -51,6 +51,8 @@ pub struct Encoding {
     /// Type of each token, as long as `ids` (as a rule 0 up to the text and 1 from there); empty where the model gets
     /// none.
     pub type_ids: Vec<u8>,
+    /// Which of the tokens are the query's, where that stands before the text; as exact as [`Self::text`].
+    pub query: Range<u32>,
     /// Which of the tokens are the text's; one that spans a seam may be counted on either side.
     pub text: Range<u32>,
     /// Whether the text was cut.
@@ -376,6 +378,7 @@ impl TextEncoder {
                 };
                 let (ids, cut) = query.candidate(text_ids, whole)?;
                 Ok(Encoding {
+                    query: query.query.clone(),
                     text: query.text_of(ids.len()),
                     ids,
                     type_ids: Vec::new(),

@@ -19,8 +19,8 @@
 //! * [`online`] learns policies from the traffic, proves them on it at any time, and watches them.
 //! * [`readout`] foretells final scores from hidden states by ridge regression, where the model's own head
 //!   sees them late.
-//! * A [`TokenPolicy`] says which tokens of long candidates leave them after some layers, by the attention of the token
-//!   that is scored ([`TokenPolicy::stays`]).
+//! * A [`TokenPolicy`] says which tokens of long candidates leave them after some layers, by what attention tells of
+//!   them ([`TokenPolicy::stays`]).
 //! * [`metrics`] measure agreement, quality against judgments, and order.
 //!
 //! Everything is a pure function of its input: no threads, files, clocks or random numbers. The
@@ -104,7 +104,7 @@ pub use replay::{Outcome, replay, replay_with};
 pub use routing::{Gap, LayerGaps, Route, route};
 pub use scale::ScoreScale;
 pub use tokens::{
-    Keep, MassTrace, OverHeads, StageAt, TokenMass, TokenOutcome, TokenPolicy, TokenStage,
+    Keep, MassTrace, OverHeads, Signal, StageAt, TokenMass, TokenOutcome, TokenPolicy, TokenStage,
     replay_tokens,
 };
 pub use trace::ScoreTrace;

@@ -1,7 +1,7 @@
-//! Which tokens of a long candidate go on: those that the token matters to which its score is read from.
+//! Which tokens of a long candidate go on: those that matter, by what attention tells of them.
 //!
 //! Most tokens of a long text are about something else, and what the others say has spread by the middle layers. After
-//! some layers ([`TokenStage`]) the attention of the scored token tells which ones still matter; the rest leave their
+//! some layers ([`TokenStage`]) attention tells which ones still matter ([`Signal`]); the rest leave their
 //! candidate, and no later layer computes them. This is lossy, unlike a verdict on a replayed trace: what leaves changes
 //! what follows.
 
@@ -52,9 +52,13 @@ pub struct TokenStage {
     pub keep: Keep,
     /// Tokens that stay or leave together, neighbours in the text: 1 for single ones.
     pub block: usize,
+    /// By whose attention they are judged.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub signal: Signal,
     /// How the heads' attention is put together.
     pub heads: OverHeads,
-    /// Whether a token's attention counts as often as the norm of its value: what is looked at may have little to say.
+    /// With [`Signal::Scored`], whether a token's attention counts as often as the norm of its value: what is looked at may
+    /// have little to say.
     #[cfg_attr(feature = "serde", serde(default))]
     pub by_value: bool,
 }
@@ -69,6 +73,21 @@ pub enum Keep {
     Share(f64),
     /// Those with at least so many times the mean attention of those that are still in.
     Threshold(f64),
+}
+
+/// What attention tells of a token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+#[non_exhaustive]
+pub enum Signal {
+    /// How much the token pays to it that the score is read from.
+    #[default]
+    Scored,
+    /// How much it pays itself to the query's tokens: what has to do with the query looks at it, long before the scored
+    /// token looks anywhere. In models that see no later tokens the query must stand before the text; where it does not,
+    /// [`Signal::Scored`] counts.
+    Query,
 }
 
 /// One number for a token from the attention of several heads.
@@ -96,8 +115,8 @@ pub struct StageAt {
 impl TokenStage {
     /// A stage at this depth that keeps this share of single tokens by the mean over heads.
     pub fn new(depth: f64, share: f64) -> Self {
-        let (keep, heads) = (Keep::Share(share), OverHeads::Mean);
-        TokenStage { depth, keep, block: 1, heads, by_value: false }
+        let (keep, signal, heads) = (Keep::Share(share), Signal::Scored, OverHeads::Mean);
+        TokenStage { depth, keep, block: 1, signal, heads, by_value: false }
     }
 
     /// Keeping others.
@@ -110,6 +129,12 @@ impl TokenStage {
     #[must_use]
     pub fn with_block(self, block: usize) -> Self {
         TokenStage { block, ..self }
+    }
+
+    /// By another attention.
+    #[must_use]
+    pub fn with_signal(self, signal: Signal) -> Self {
+        TokenStage { signal, ..self }
     }
 
     /// With the heads put together in another way.

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use grating_backend::{Ops, Source};
 use grating_engine::{EngineError, Job, Savings};
 use grating_io::Checkpoint;
-use grating_model::{Encoding, LayerWeights, LoadedModel, Mass, Model, Part, PartBuffer};
+use grating_model::{Encoding, LayerWeights, LoadedModel, Mass, Model, PaidBy, Part, PartBuffer};
 use grating_prune::{
-    Keep, Mode, OverHeads, Policy, PruneError, ScoreTrace, TokenMass, TokenPolicy, TokenStage,
-    replay,
+    Keep, Mode, OverHeads, Policy, PruneError, ScoreTrace, Signal, TokenMass, TokenPolicy,
+    TokenStage, replay,
 };
 use grating_sched::{BlockUnit, PlanError, Spill, WindowSize};
 
@@ -20,7 +20,7 @@ use crate::golden::{folder, load};
 const MEAN: &str = "modernbert-mean-f32";
 
 /// Policies for candidates of at least so many tokens.
-fn policies(min_tokens: usize) -> [TokenPolicy; 3] {
+fn policies(min_tokens: usize) -> [TokenPolicy; 4] {
     let stages = |block, heads, by_value| {
         let stage = |depth| {
             let stage = TokenStage::new(depth, 0.6).with_block(block).with_heads(heads);
@@ -28,11 +28,13 @@ fn policies(min_tokens: usize) -> [TokenPolicy; 3] {
         };
         vec![stage(0.3), stage(0.6)]
     };
+    let looks = TokenStage::new(0.3, 0.4).with_block(2).with_signal(Signal::Query);
     let above = TokenStage::new(0.3, 0.5).with_keep(Keep::Threshold(0.8));
     [
         TokenPolicy::new(stages(1, OverHeads::Mean, false)),
         TokenPolicy::new(stages(2, OverHeads::Maximum, true)).with_ends(1, 1),
         TokenPolicy::new(vec![above]),
+        TokenPolicy::new(vec![looks.with_heads(OverHeads::Maximum)]),
     ]
     .map(|policy| policy.with_min_tokens(min_tokens))
 }
@@ -92,11 +94,16 @@ impl<B: Ops> Walk<'_, B> {
                 OverHeads::Maximum => grating_backend::OverHeads::Maximum,
                 _ => grating_backend::OverHeads::Mean,
             };
-            let mass = Mass { over, by_value: stage.by_value };
+            let query: Vec<bool> = positions.iter().map(|p| encoding.query.contains(p)).collect();
+            let paid = match stage.signal {
+                Signal::Query => PaidBy::Row { prefix: &[], own: &query },
+                _ => PaidBy::Scored { by_value: stage.by_value },
+            };
+            let mass = Mass { over, paid };
             let (attended, mass) =
                 model.attend_with_mass(ops, &attention, hidden, &chunk, mass).unwrap();
             hidden = model.feed(ops, &feed_forward, attended).unwrap();
-            let mass = ops.wait(mass).unwrap();
+            let mass = mass.wait(ops).unwrap();
             let text = encoding.text.clone();
             let tokens = TokenMass { mass: &mass, positions: &positions, text };
             let mut stays = policy.stays(&stage, &tokens);
@@ -173,7 +180,7 @@ pub(super) fn tokens_leave_within_the_least_budget<B: Ops>(backend: &dyn Fn() ->
     for case in ["qwen3-tied-f32", "modernbert-f32"] {
         let subject = Subject::new(case, backend);
         let (engine, encodings) = subject.engine(|_| ());
-        let [policy, ..] = policies(middle(&encodings));
+        let [.., policy] = policies(middle(&encodings));
         let expected = logits(&select(&engine, with_tokens(&encodings, &policy)).unwrap());
         drop(engine);
         let (mut budget, mut halves) = (1, false);

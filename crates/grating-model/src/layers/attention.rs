@@ -1,6 +1,6 @@
 //! Attention blocks: causal or not, rotary or by distance or neither, normalised before, after, or both.
 
-use grating_backend::{Attended, AttentionSpec, Ops, OverHeads, Rows};
+use grating_backend::{Attended, AttentionSpec, BackendError, Ops, OverHeads, Rows};
 
 use super::distance::Distance;
 use super::linear::Linear;
@@ -10,13 +10,57 @@ use crate::error::Result;
 use crate::spec::{AttentionBlockSpec, Rotary};
 use crate::weights::LayerWeights;
 
-/// How the attention of a sequence's scored token to the sequence's rows is told.
+/// What attention is to tell of each row of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mass {
+pub struct Mass<'a> {
     /// How heads are put together.
     pub over: OverHeads,
-    /// Whether a head's attention counts as often as the norm of the value that it meets.
-    pub by_value: bool,
+    /// Whose attention it is.
+    pub paid: PaidBy<'a>,
+}
+
+/// Who pays the attention that is told, and to whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PaidBy<'a> {
+    /// The scored token of the row's sequence, to the row.
+    Scored {
+        /// Whether a head's attention counts as often as the norm of the value that it meets.
+        by_value: bool,
+    },
+    /// The row, to some of its sequence.
+    Row {
+        /// Which of the prefix's tokens are meant, for each whether.
+        prefix: &'a [bool],
+        /// Which of the sequences' own rows.
+        own: &'a [bool],
+    },
+}
+
+/// Attention on its way to the host.
+pub struct Paid<B: Ops> {
+    pending: B::Pending,
+    /// Where the numbers are of each head: columns of a row and of a head, and how heads are put together.
+    by_head: Option<(usize, usize, OverHeads)>,
+}
+
+impl<B: Ops> Paid<B> {
+    /// Waits for it: a number for each row.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn wait(self, ops: &B) -> Result<Vec<f32>> {
+        let numbers = ops.wait(self.pending)?;
+        let Some((columns, width, over)) = self.by_head else { return Ok(numbers) };
+        let row = |row: &[f32]| {
+            // All columns of a head are the same.
+            let heads = row.iter().step_by(width);
+            match over {
+                OverHeads::Mean => heads.sum::<f32>() / (columns / width) as f32,
+                OverHeads::Maximum => heads.copied().fold(0.0, f32::max),
+            }
+        };
+        Ok(numbers.chunks_exact(columns).map(row).collect())
+    }
 }
 
 /// An attention block bound to weights, ready to run over any number of chunks.
@@ -72,16 +116,41 @@ impl<'w, B: Ops> Attention<'w, B> {
         Ok((x, own))
     }
 
-    /// [`Self::forward`] that also tells what attention the scored token of each sequence pays, `[t]`.
+    /// [`Self::forward`] that also tells what attention is paid, `[t]`.
     pub(crate) fn forward_with_mass(
         &self,
         ops: &B,
         x: B::Tensor,
         chunk: &ChunkContext<'_, B>,
-        mass: Mass,
-    ) -> Result<(B::Tensor, B::Pending)> {
+        mass: Mass<'_>,
+    ) -> Result<(B::Tensor, Paid<B>)> {
         let (q, own) = self.queries_keys_values(ops, &x, chunk)?;
-        let scored = ops.scored_rows(&q, chunk.rows())?; // [s, q]
+        let paid = match mass.paid {
+            PaidBy::Scored { by_value } => {
+                let pending = self.paid_by_scored(ops, &q, &own, chunk, mass.over, by_value)?;
+                Paid { pending, by_head: None }
+            }
+            PaidBy::Row { prefix, own: marked } => {
+                let pending = self.paid_by_rows(ops, &q, &own, chunk, (prefix, marked))?;
+                let AttentionSpec { heads, width, .. } = self.attention;
+                Paid { pending, by_head: Some((heads * width, width, mass.over)) }
+            }
+        };
+        let x = self.attend(ops, x, q, &own, chunk, Rows::All)?; // [t, h]
+        Ok((x, paid))
+    }
+
+    /// `[t]`
+    fn paid_by_scored(
+        &self,
+        ops: &B,
+        q: &B::Tensor,
+        own: &KeysValues<B>,
+        chunk: &ChunkContext<'_, B>,
+        over: OverHeads,
+        by_value: bool,
+    ) -> Result<B::Pending> {
+        let scored = ops.scored_rows(q, chunk.rows())?; // [s, q]
         let (key, query) = (&self.key, &self.query);
         let by = self.distance.as_ref().map(|by| by.of(ops, chunk.distances(), key, query));
         let attended = Attended {
@@ -89,11 +158,37 @@ impl<'w, B: Ops> Attention<'w, B> {
             keys: &own.k,
             prefix: chunk.prefix().map(|(keys, _)| keys),
             by_distance: by.transpose()?,
-            values: mass.by_value.then_some(&own.v),
+            values: by_value.then_some(&own.v),
         };
-        let paid = ops.attention_mass(attended, &self.attention, mass.over, chunk.rows())?;
-        let x = self.attend(ops, x, q, &own, chunk, Rows::All)?; // [t, h]
-        Ok((x, paid))
+        Ok(ops.attention_mass(attended, &self.attention, over, chunk.rows())?)
+    }
+
+    /// `[t, q]`: attention to values that are 1 where a row is marked and 0 elsewhere, which is what the marked ones are
+    /// paid.
+    fn paid_by_rows(
+        &self,
+        ops: &B,
+        q: &B::Tensor,
+        own: &KeysValues<B>,
+        chunk: &ChunkContext<'_, B>,
+        (prefix, marked): (&[bool], &[bool]),
+    ) -> Result<B::Pending> {
+        let AttentionSpec { kv_heads, width, .. } = self.attention;
+        let columns = kv_heads * width;
+        let marks = |marked: &[bool]| {
+            ops.written(marked.len(), columns, |out| {
+                for (row, marked) in out.chunks_exact_mut(columns).zip(marked) {
+                    row.fill(if *marked { 1.0 } else { 0.0 });
+                }
+                Ok::<(), BackendError>(())
+            })
+        };
+        let (own_marks, q) = (marks(marked)?, ops.copied(q)?);
+        let before = chunk.prefix().map(|(keys, _)| Ok::<_, BackendError>((keys, marks(prefix)?)));
+        let before = before.transpose()?;
+        let before = before.as_ref().map(|(keys, marks)| (*keys, marks));
+        let paid = self.weighed(ops, q, (&own.k, &own_marks), before, chunk, Rows::All)?;
+        Ok(ops.read(&paid)?)
     }
 
     /// Of every token, `[t, q]` and `[t, kv]` each.
@@ -188,16 +283,29 @@ impl<'w, B: Ops> Attention<'w, B> {
         chunk: &ChunkContext<'_, B>,
         rows: Rows,
     ) -> Result<B::Tensor> {
-        let (spec, layout) = (&self.attention, chunk.rows());
-        let attended = match &self.distance {
-            None => ops.attention(q, own.tensors(), chunk.prefix(), spec, layout, rows)?,
-            Some(distance) => {
-                let by = distance.of(ops, chunk.distances(), &self.key, &self.query)?;
-                ops.attention_by_distance(q, own.tensors(), by, spec, layout, rows)?
-            }
-        }; // as q
+        let attended = self.weighed(ops, q, own.tensors(), chunk.prefix(), chunk, rows)?; // as q
         let x = self.output.forward_add(ops, x, attended, self.added.as_ref())?; // as x
         Norm::of_optional(self.after.as_ref(), ops, x)
+    }
+
+    /// Values by the attention that the queries pay to their keys; as `q`.
+    fn weighed(
+        &self,
+        ops: &B,
+        q: B::Tensor,
+        keys_values: (&B::Tensor, &B::Tensor),
+        prefix: Option<(&B::Tensor, &B::Tensor)>,
+        chunk: &ChunkContext<'_, B>,
+        rows: Rows,
+    ) -> Result<B::Tensor> {
+        let (spec, layout) = (&self.attention, chunk.rows());
+        Ok(match &self.distance {
+            None => ops.attention(q, keys_values, prefix, spec, layout, rows)?,
+            Some(distance) => {
+                let by = distance.of(ops, chunk.distances(), &self.key, &self.query)?;
+                ops.attention_by_distance(q, keys_values, by, spec, layout, rows)?
+            }
+        })
     }
 }
 

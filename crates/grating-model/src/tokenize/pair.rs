@@ -39,6 +39,8 @@ impl Pair {
         let (first, second) = longest_first(query.tokens, text_tokens, room);
         let (query_ids, text_ids) = (&query.ids[..first], &text[..second]);
         let (mut ids, mut type_ids) = self.frame.around(query_ids);
+        let query_start = self.frame.start.len() as u32;
+        let query_at = query_start..query_start + first as u32;
         let start = ids.len() as u32;
         ids.extend(text_ids);
         let text = start..ids.len() as u32;
@@ -49,7 +51,7 @@ impl Pair {
             type_ids.clear();
         }
         let (truncated, query_truncated) = (second < text_tokens, first < query.tokens);
-        (Encoding { ids, type_ids, text, truncated, query_truncated }, first)
+        (Encoding { ids, type_ids, query: query_at, text, truncated, query_truncated }, first)
     }
 }
 
@@ -144,6 +146,8 @@ mod tests {
             prop_assert_eq!(&found.ids, &expected);
             let text_ids = found.text.start as usize..found.text.end as usize;
             prop_assert_eq!(&found.ids[text_ids], &text[..second]);
+            let query_ids = found.query.start as usize..found.query.end as usize;
+            prop_assert_eq!(&found.ids[query_ids], &all[..first]);
             prop_assert_eq!(found.truncated, second < text.len());
             prop_assert_eq!(found.query_truncated, first < all.len());
             let shared = query.shared.min(found.ids.len());

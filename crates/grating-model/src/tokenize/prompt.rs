@@ -33,6 +33,8 @@ pub(super) struct Prompt {
 pub(super) struct PromptQuery {
     /// Ids with which every candidate begins, the prefix among them.
     pub(super) certain: Vec<u32>,
+    /// Which of a candidate's tokens are the query's; none where it stands behind the text.
+    pub(super) query: Range<u32>,
     /// Words before the text, tokenized together with it because a token may span the seam.
     pub(super) lead: String,
     /// Tokens that are left for `lead` and the text.
@@ -136,7 +138,9 @@ impl Prompt {
         let room_before = room.saturating_sub(behind);
         let room_left = room_before.saturating_sub(before.len());
         let kept = &before[..before.len().min(room_before)];
+        let query_at = self.place_of_query(ids, (instruction, query))?;
         Ok(PromptQuery {
+            query: query_at,
             certain: [&self.prefix, kept].concat(),
             lead,
             room: room_left.min(lead_tokens.saturating_add(text_tokens)),
@@ -147,6 +151,31 @@ impl Prompt {
             lead_tokens,
             truncated: tokens > room,
         })
+    }
+
+    /// Which tokens are the query's before the text, those of the words up to it and with it told apart by their number.
+    fn place_of_query(
+        &self,
+        ids: Ids<'_>,
+        (instruction, query): (&str, &str),
+    ) -> Result<Range<u32>, TokenizeError> {
+        let count = |parts: &[BodyPart]| -> Result<usize, TokenizeError> {
+            Ok(ids(&fill(parts, instruction, query))?.len())
+        };
+        let mut at = self.prefix.len();
+        let lead = Piece::Run(self.lead.clone());
+        for piece in self.before.iter().chain([&lead]) {
+            let Piece::Run(parts) = piece else {
+                at += 1;
+                continue;
+            };
+            if let Some(place) = parts.iter().position(|part| *part == BodyPart::Query) {
+                let (start, end) = (count(&parts[..place])?, count(&parts[..=place])?);
+                return Ok((at + start) as u32..(at + end) as u32);
+            }
+            at += count(parts)?;
+        }
+        Ok(0..0)
     }
 }
 

@@ -1,14 +1,14 @@
-//! From the attention of the scored token to the rows that stay.
+//! From attention to the rows that stay.
 
 use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::{Keep, TokenPolicy, TokenStage};
 
-/// What the scored token of one candidate gives to each of its rows that are still in.
+/// What attention tells of each of a candidate's rows that are still in ([`Signal`](super::Signal)).
 #[derive(Debug, Clone)]
 pub struct TokenMass<'a> {
-    /// Attention to each row.
+    /// Attention of each row.
     pub mass: &'a [f32],
     /// Place of each row in the whole candidate; rising.
     pub positions: &'a [u32],

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Keep, OverHeads, TokenPolicy, TokenStage};
+use super::{Keep, OverHeads, Signal, TokenPolicy, TokenStage};
 use crate::error::PruneError;
 
 impl TokenPolicy {
@@ -25,10 +25,17 @@ impl TokenPolicy {
         TokenPolicy::new([0.4, 0.6].map(stage).to_vec())
     }
 
-    /// Ours: blocks that no head looks at leave early.
+    /// Ours: after 28 and 52 % of the layers the half of the blocks of 64 tokens stays of which some head looks at the query
+    /// most. Half of the work of long texts is left.
+    ///
+    /// The depths are where two small decoders that were not trained to rank have looked at the right paragraph best;
+    /// neighbouring layers differ by much.
     pub fn grating() -> Self {
-        let stage = TokenStage::new(0.4, 0.3).with_block(16).with_heads(OverHeads::Maximum);
-        TokenPolicy::new(vec![stage]).with_ends(8, 8)
+        let stage = |depth| {
+            let stage = TokenStage::new(depth, 0.5).with_block(64).with_signal(Signal::Query);
+            stage.with_heads(OverHeads::Maximum)
+        };
+        TokenPolicy::new([0.28, 0.52].map(stage).to_vec())
     }
 
     /// With stages that keep another share.
@@ -75,7 +82,7 @@ impl FromStr for TokenPolicy {
 }
 
 impl fmt::Display for TokenPolicy {
-    /// Like "0.3 of blocks of 16 by the most of any head at 40 % of the layers, from 512 tokens on".
+    /// Like "0.5 of the tokens by the mean of the heads at 50 % of the layers, from 512 tokens on".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, stage) in self.stages.iter().enumerate() {
             let before = if at == 0 { "" } else { ", then " };
@@ -99,7 +106,11 @@ impl fmt::Display for TokenStage {
             OverHeads::Mean => "the mean of the heads",
             OverHeads::Maximum => "the most of any head",
         };
-        let values = if self.by_value { " and their values" } else { "" };
+        let values = match (self.signal, self.by_value) {
+            (Signal::Query, _) => " on the query",
+            (Signal::Scored, true) => " and their values",
+            (Signal::Scored, false) => "",
+        };
         write!(f, " by {heads}{values} at {:.0} % of the layers", 100.0 * self.depth)
     }
 }
@@ -135,5 +146,8 @@ mod tests {
         let words = "those with 0.5 times the mean of the tokens by the most of any head and their values at 50 % of \
                      the layers, from 9 tokens on";
         assert_eq!(TokenPolicy::new(vec![stage]).with_min_tokens(9).to_string(), words);
+        let words = "0.5 of blocks of 64 by the most of any head on the query at 28 % of the layers, then 0.5 of \
+                     blocks of 64 by the most of any head on the query at 52 % of the layers, from 512 tokens on";
+        assert_eq!(TokenPolicy::grating().to_string(), words);
     }
 }
