@@ -139,22 +139,27 @@ def plot(found, path):
 def report(found, path):
     three = lambda values: " / ".join(f"{v:.3f}" for v in values)
     names = list(found)
-    mean = lambda way: np.mean([found[n]["ways"][way] for n in names], 0)
-    ways = [way for way in WAYS if all(way in found[n]["ways"] for n in names)]
+    ways = [way for way in WAYS if any(way in found[n]["ways"] for n in names)]
+    everywhere = lambda way: all(way in found[n]["ways"] for n in names)
+    # A teacher takes long: some sets may have been measured without.
+    cell = lambda n, kind, way, form: form(found[n][kind][way]) if way in found[n][kind] else "–"
+    mean = lambda kind, way, form: form(np.mean([found[n][kind][way] for n in names], 0)) if everywhere(way) else "–"
+    two = lambda value: f"{value:.2f}"
     taught = " (the teachers 226 and 256, as they taught)" if "minilm" in ways else ""
     some = lambda n: f"{n} ({found[n]['queries']} of {found[n]['of']} queries)"
     text = ["# The default model, measured\n",
             "Written by `training/evaluate.py`. What the model is and how it was trained stands in its "
             "[card](../models/default/README.md); how to train it again in [training/](../training/README.md).\n",
-            "## Ranking\n", f"nDCG@10 / MRR@10 / P@5 over the given candidate pools, at most 512 tokens{taught}. trec-dl19's nDCG uses all official judgments, also those of passages outside the pools. musique is the half "
+            "## Ranking\n", f"nDCG@10 / MRR@10 / P@5 over the given candidate pools, at most 512 tokens{taught}. trec-dl19's nDCG uses all official judgments, also those of passages outside the pools. The pools of cranfield, xquad-en and locomo-a are in the order of BM25, those of trec-dl19 in that of "
+            "BM25 over all of its source; in the row BM25 rare words are those of the set's own texts. musique is the half "
             "that was not trained on; none of the other sets was trained on. Where not all queries of a set were measured they are "
             "the first by the SHA-256 of query and pool; all rows of a column are over the same queries.\n",
             table(["ranking"] + [some(n) for n in names] + ["mean"],
-                  [[WAYS[way]] + [three(found[n]["ways"][way]) for n in names] + [three(mean(way))] for way in ways]),
+                  [[WAYS[way]] + [cell(n, "ways", way, three) for n in names] + [mean("ways", way, three)] for way in ways]),
             "Share of this model's ten best that another ranking has among its own:\n",
             table(["ranking"] + names + ["mean"],
-                  [[WAYS[way]] + [f"{found[n]['agreement'][way]:.2f}" for n in names]
-                   + [f"{np.mean([found[n]['agreement'][way] for n in names]):.2f}"] for way in ways if way != "this"]),
+                  [[WAYS[way]] + [cell(n, "agreement", way, two) for n in names]
+                   + [mean("agreement", way, two)] for way in ways if way != "this"]),
             "## The same model by two programs\n", "sentence-transformers' CrossEncoder and `grating` on the same files, "
             "raw scores:\n",
             table(["set", "queries", "largest difference of a score", "same top ten, same order"],

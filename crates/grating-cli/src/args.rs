@@ -269,7 +269,7 @@ pub(crate) struct CalibrateArgs {
     #[arg(long, value_enum, default_value_t = ModeArg::Select)]
     pub(crate) mode: ModeArg,
     /// How scores after intermediate layers are read: by the model's own head, by readouts fitted to a part of the
-    /// queries, or by whichever saves more.
+    /// queries, or (best) by readouts where they save clearly more.
     #[arg(long, value_enum, default_value_t = ReadoutArg::Best)]
     pub(crate) readout: ReadoutArg,
     /// Take so many of the queries, at random but always the same.
@@ -351,7 +351,7 @@ pub(crate) enum IoArg {
 /// See [`grating::calibrate::Reading`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ReadoutArg {
-    /// Whichever saves more.
+    /// Fitted readouts where they save at least a tenth of the candidate-layers more, else the head.
     Best,
     /// The model's own head.
     Head,

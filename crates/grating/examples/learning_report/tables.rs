@@ -11,6 +11,8 @@ use crate::{KS, Outcome, Set, TARGET};
 
 /// K of the tables of shifts.
 const SHIFTED_KS: [usize; 2] = [1, 10];
+/// Of the streams, the part that is calibrated offline as well, and that is played on for each pair of sets.
+const PART: u64 = 5;
 /// Requests of its own kind that a profile is used on before they change.
 const SETTLED: usize = 500;
 
@@ -41,19 +43,21 @@ fn of_set(rows: &mut Rows, sets: &[Set], set: &Set, k: usize, repetitions: u64) 
     let traffic = contested(set, k);
     let streams = (0..repetitions).into_par_iter().map(|seed| stream(&traffic, k, seed));
     let streams = streams.collect::<Outcome<Vec<Stream>>>()?;
-    let profiles = (0..repetitions).into_par_iter().map(|seed| offline(&traffic, k, seed));
+    let part = (repetitions / PART).max(1);
+    let profiles = (0..part).into_par_iter().map(|seed| offline(&traffic, k, seed));
     let profiles = profiles.collect::<Outcome<Vec<Option<Policy>>>>()?;
     rows.stable.push(stable(set, &traffic, k, &streams, &profiles)?);
     let Some(table) = SHIFTED_KS.iter().position(|&shifted| shifted == k) else { return Ok(()) };
     rows.kept.push(kept(set, &traffic, k, &profiles)?);
+    let streams = &streams[..profiles.len()];
     for other in sets.iter().filter(|other| other.name != set.name) {
         let to = contested(other, k);
         let pair = Pair::new(&traffic, &to);
         let names = format!("| {} | {} |", set.name, other.name);
-        let at_once = played(&streams, &pair, Change::AtOnce, k)?;
+        let at_once = played(streams, &pair, Change::AtOnce, k)?;
         let unwatched = unwatched(streams.iter().map(|run| policy_of(&run.learner)), &to, k)?;
         rows.shifts[table].push(format!("{names} {unwatched:.3} | {} |", cells(&at_once)));
-        let slowly = played(&streams, &pair, Change::Slowly, k)?;
+        let slowly = played(streams, &pair, Change::Slowly, k)?;
         rows.drifts[table].push(format!("{names} {} |", cells(&slowly)));
         rows.profiles[table].push(format!("{names} {}", profile(&profiles, &pair, &to, k)?));
     }
@@ -202,15 +206,16 @@ fn quantiles(mut values: Vec<usize>) -> String {
 fn written(rows: &Rows, repetitions: u64) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let (agreement, confidence) = (TARGET.agreement, TARGET.confidence);
+    let part = (repetitions / PART).max(1);
     writeln!(
         out,
         "# Learning from the traffic, simulated\n\n\
          Made by `cargo run --release -p grating --example learning_report -- simulate`. Streams of {REQUESTS} requests drawn \
-         with replacement from a set's queries, {repetitions} streams a row, promise {agreement} with confidence {confidence}, scores of the \
+         with replacement from a set's queries, {repetitions} streams a row of the first table and {part} of the others, promise {agreement} with confidence {confidence}, scores of the \
          default model. What a policy does on the traffic is its mean over the set's queries.\n\n\
          ## When it begins, what it saves\n\n\
          Saved: share of the candidate-layers of all {REQUESTS} requests, those that explore, test and audit included. Oracle: the best policy \
-         of the family with all known beforehand. Offline: calibrated on the first {SAMPLE} requests, used on the others. Broken: \
+         of the family with all known beforehand. Offline: calibrated on the first {SAMPLE} requests, used on the others ({part} streams). Broken: \
          streams in which any policy that was used agrees less than promised. False shifts: suspicions and alarms in a stream, on average; \
          there is no shift.\n\n\
          | set | queries | K | began, median (10 %, 90 %) | never began | saved | oracle | offline | broken | offline broken | false shifts |\n\

@@ -10,7 +10,7 @@ const KS: [usize; 3] = [1, 5, 10];
 /// Mean agreement on the half that chooses.
 const LEVEL: f64 = 0.97;
 /// Points of the candidate-layers that readouts must save more than the head on that half, where they are taken only then.
-const WORTH: f64 = 5.0;
+const WORTH: f64 = 10.0;
 
 /// Agreement and share of the candidate-layers saved.
 #[derive(Clone, Copy)]

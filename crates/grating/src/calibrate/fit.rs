@@ -58,13 +58,25 @@ impl Options {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Reading {
-    /// Whichever lets the exploring queries be pruned more; the model's own head where no hidden states are recorded.
+    /// By readouts where they save at least a tenth of the candidate-layers more on the exploring queries, else by the model's
+    /// own head, which other traffic upsets less; the head where no hidden states are recorded.
     #[default]
     Best,
     /// By the model's own head.
     Head,
     /// By readouts fitted to the exploring queries.
     Fitted,
+}
+
+impl Reading {
+    /// Whether readouts are taken, where policies compute these shares of the candidate-layers by the head and by readouts.
+    fn takes_readouts(self, head: f64, fitted: f64) -> bool {
+        match self {
+            Reading::Head => false,
+            Reading::Fitted => true,
+            Reading::Best => fitted <= head - WORTH,
+        }
+    }
 }
 
 /// How the halves are told apart.
@@ -75,6 +87,8 @@ const THEOREM: &str = "Learn then Test, Theorem 1 (Angelopoulos, Bates, Candes, 
     ICLR 2023); p-values: Clopper-Pearson for K = 1, testing by betting (Waudby-Smith, Ramdas, arXiv 2010.09686) for K > 1";
 /// One explores, one tests, and the test half has one.
 const FEWEST: usize = 3;
+/// Of the candidate-layers, what readouts must save more than the head to be worth that they are fitted to one kind of traffic.
+const WORTH: f64 = 0.1;
 /// Most requests whose signals a profile keeps.
 const SIGNALS: usize = 256;
 /// Calibrating queries that leave two to explore with, one to fit readouts to and one to check them.
@@ -250,11 +264,10 @@ impl<'a> Calibrator<'a> {
         }
         // Only exploring queries have a say, so the choice costs nothing of the confidence.
         let cost = |sweep: &Sweep| sweep.cheapest_cost(target.agreement, 0..explore).unwrap_or(1.0);
-        let by_fitted = self.fitted.as_ref().filter(|(_, sweep)| match reading {
-            Reading::Head => false,
-            Reading::Fitted => true,
-            Reading::Best => cost(sweep) < cost(&self.head),
-        });
+        let by_fitted = self
+            .fitted
+            .as_ref()
+            .filter(|(_, sweep)| reading.takes_readouts(cost(&self.head), cost(sweep)));
         let sweep = by_fitted.map_or(&self.head, |(_, sweep)| sweep);
         let read = by_fitted.map_or_else(|| own(&testing), |(fitted, _)| fitted.testing.clone());
         let calibration = calibrate(sweep, target, Procedure::Split { explore }, test)?;
@@ -392,5 +405,19 @@ fn summary(data: &Dataset, cases: &[Case<'_>], test_queries: usize) -> DataSumma
         candidates_max: sizes().max().unwrap_or(0),
         split: SPLIT.into(),
         hash: hex(&hash.finalize()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readouts_are_taken_where_they_save_enough() {
+        for (head, fitted, taken) in [(0.9, 0.79, true), (0.9, 0.81, false), (0.6, 0.7, false)] {
+            assert_eq!(Reading::Best.takes_readouts(head, fitted), taken, "{head} {fitted}");
+            assert!(Reading::Fitted.takes_readouts(head, fitted));
+            assert!(!Reading::Head.takes_readouts(head, fitted));
+        }
     }
 }
