@@ -2,7 +2,8 @@
 //!
 //! `cargo xtask ci` is what a change must pass, `tidy` its checks of the workspace's structure,
 //! `models` writes stand-ins for public checkpoints, `bench` measures the paper's tables, `goldens`
-//! makes the reference outputs, `clients` has real clients ask the server, `python` builds and tests the Python package.
+//! makes the reference outputs, `clients` has real clients ask the server, `python` builds and tests the Python package,
+//! `ptx` compiles the GPU's kernels.
 
 mod bench;
 mod ci;
@@ -15,6 +16,7 @@ mod packaging;
 #[cfg(unix)]
 mod pages;
 mod process;
+mod ptx;
 mod python;
 mod random;
 mod tidy;
@@ -51,6 +53,8 @@ enum Task {
     Pages(pages::PagesArgs),
     /// Build the Python package's wheel and test it in an environment of its own
     Python(python::PythonArgs),
+    /// Compile the GPU's kernels to the PTX that is committed, or check that it belongs to them
+    Ptx(ptx::PtxArgs),
 }
 
 fn main() -> ExitCode {
@@ -67,6 +71,7 @@ fn main() -> ExitCode {
         #[cfg(unix)]
         Task::Pages(args) => pages::run(&args),
         Task::Python(args) => python::run(&args),
+        Task::Ptx(args) => ptx::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

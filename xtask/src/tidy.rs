@@ -11,6 +11,7 @@ mod words;
 use anyhow::{Result, bail};
 
 use crate::process::{cargo, root, stdout_of};
+use crate::ptx;
 use metadata::Metadata;
 
 /// Prints every finding; an error when there is one.
@@ -23,6 +24,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(sources::check(&root, &paths, &metadata)?);
     findings.extend(docs::check(&root, &paths, &metadata, arrows::TOOLS)?);
     findings.extend(words::check(&root)?);
+    findings.extend(ptx::check(&root).err().map(|error| error.to_string()));
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }

@@ -43,7 +43,7 @@ pub use backend::{Backend, Caps, Source, Widths, Workspace};
 pub use distance::Distances;
 pub use error::{BackendError, Result};
 pub use format::Format;
-pub use meter::{Meter, OperationTimes};
+pub use meter::{Copies, Meter, OperationTimes};
 pub use ops::{Activation, Affine, Attended, AttentionSpec, ByDistance, Ops, OverHeads, Rows};
 pub use precision::{Precision, UnknownPrecision};
 pub use ragged::{Ragged, Scored};

@@ -10,12 +10,39 @@ pub struct Meter {
     pub peak_bytes: u64,
     /// Time by kind of operation.
     pub times: OperationTimes,
+    /// Weights that went to the device; zeros where it shares the host's memory.
+    pub copies: Copies,
+}
+
+/// Weights on their way from the host's memory to a device's own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Copies {
+    /// Bytes.
+    pub bytes: u64,
+    /// Time in which they were being copied.
+    pub time: Duration,
+    /// Time in which computing waited for them.
+    pub waited: Duration,
+}
+
+impl Copies {
+    /// So many bytes, in this time, of which computing waited so long.
+    pub const fn new(bytes: u64, time: Duration, waited: Duration) -> Self {
+        Copies { bytes, time, waited }
+    }
 }
 
 impl Meter {
     /// So many bytes, and those times.
     pub fn new(peak_bytes: u64, times: OperationTimes) -> Self {
-        Meter { peak_bytes, times }
+        Meter { peak_bytes, times, copies: Copies::default() }
+    }
+
+    /// With what went to the device.
+    #[must_use]
+    pub fn with_copies(self, copies: Copies) -> Self {
+        Meter { copies, ..self }
     }
 }
 

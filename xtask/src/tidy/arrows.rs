@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("grating-model", &["grating-backend", "grating-io", "grating-memory", "grating-quant"]),
     ("grating-default-model", &[]),
     ("grating-candle", &["grating-backend"]),
+    ("grating-cuda", &["grating-backend"]),
     (
         "grating-engine",
         &["grating-backend", "grating-io", "grating-model", "grating-prune", "grating-sched"],
@@ -40,12 +41,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Tools of the workspace: they use anything and nothing uses them.
-pub(super) const TOOLS: &[&str] =
-    &["grating-benches", "grating-conformance", "grating-examples", "xtask"];
+pub(super) const TOOLS: &[&str] = &[
+    "grating-benches",
+    "grating-conformance",
+    "grating-cuda-emulated",
+    "grating-examples",
+    "xtask",
+];
 
 /// Outside crates that have one place in the product.
 const OUTSIDE: &[(&str, &str)] = &[
     ("candle-core", "grating-candle"),
+    ("cudarc", "grating-cuda"),
     ("tokenizers", "grating-model"),
     ("ndarray", "grating-prune"),
     ("hf-hub", "grating"),

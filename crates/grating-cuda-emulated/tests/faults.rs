@@ -1,0 +1,148 @@
+//! What goes wrong on a device is an error with its cause, and what comes after it is served; memory stays in its budget.
+#![cfg(emulated)]
+#![allow(clippy::unwrap_used)] // a failed test should panic
+
+use std::sync::Arc;
+
+use grating_backend::{
+    Activation, Affine, Backend, BackendError, Format, HostBlock, Ops, Ragged, Result, Scored,
+    TensorRef,
+};
+use grating_cuda::{CudaBackend, CudaOptions, DriverError, Nvidia, device_count};
+use grating_cuda_emulated::{Call, Emulated, Order};
+
+struct Tensors(Vec<Vec<u8>>);
+
+impl HostBlock for Tensors {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn bytes(&self, index: usize) -> &[u8] {
+        &self.0[index]
+    }
+}
+
+const COLUMNS: usize = 48;
+
+/// A block of one matrix, of numbers that a seed decides.
+fn block(seed: usize) -> Arc<Tensors> {
+    let numbers = (0..COLUMNS * COLUMNS).map(|i| ((i * 7 + seed * 131) % 19) as f32 / 19.0 - 0.5);
+    Arc::new(Tensors(vec![numbers.flat_map(f32::to_le_bytes).collect()]))
+}
+
+/// Some rows through several blocks, each admitted in the slot of the one before last.
+fn through(ops: &CudaBackend<Emulated>, blocks: usize) -> Result<Vec<f32>> {
+    let rows = Ragged::new([3, 5, 1], 0, Scored::Last);
+    let layout = ops.layout(&rows)?;
+    let mut x = ops.written(rows.tokens(), COLUMNS, |out| {
+        out.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 11) as f32 / 11.0);
+        Ok::<(), BackendError>(())
+    })?;
+    let mut slots = std::collections::VecDeque::new();
+    for index in 0..blocks {
+        let spare = if slots.len() == 2 { slots.pop_front() } else { None };
+        let slot = ops.admit(block(index), spare)?;
+        let weight = ops.bind(&slot, TensorRef::new(0, Format::F32, &[COLUMNS, COLUMNS]))?;
+        let [next] = ops.linear(&x, [Affine { weight: &weight, bias: None }])?;
+        x = ops.activate(next, Activation::Tanh)?;
+        drop(weight);
+        slots.push_back(slot);
+    }
+    ops.wait(ops.read(&ops.scored_rows(&x, &layout)?)?)
+}
+
+fn on(device: &Emulated, budget: Option<u64>) -> CudaBackend<Emulated> {
+    let options = CudaOptions::default().with_memory_budget(budget);
+    CudaBackend::new(device.clone(), options).unwrap()
+}
+
+#[test]
+fn slots_are_used_again_in_order_whatever_the_queues_do() {
+    let expected = through(&on(&Emulated::new(None, Order::Late), None), 9).unwrap();
+    assert!(expected.iter().all(|x| x.is_finite()) && expected.iter().any(|x| x.abs() > 0.01));
+    let orders = [Order::FirstQueueAtOnce, Order::OtherQueuesAtOnce]
+        .into_iter()
+        .chain((0..20).map(Order::Random));
+    for order in orders {
+        let found = through(&on(&Emulated::new(None, order), None), 9).unwrap();
+        assert_eq!(found, expected, "{order:?}");
+    }
+}
+
+#[test]
+fn any_call_may_fail_and_the_next_request_is_served() {
+    let device = Emulated::new(None, Order::Random(5));
+    let ops = on(&device, None);
+    let expected = through(&ops, 5).unwrap();
+    for call in [Call::Allocate, Call::Copy, Call::Launch, Call::Synchronize] {
+        let mut failures = 0;
+        for after in 0..40 {
+            ops.trim();
+            device.fail(call, after);
+            match through(&ops, 5) {
+                Err(BackendError::OutOfMemory { bytes }) => {
+                    assert!(call == Call::Allocate && bytes > 0);
+                    failures += 1;
+                }
+                Err(BackendError::Failed { reason }) => {
+                    assert!(call != Call::Allocate && reason.contains("test"), "{reason}");
+                    failures += 1;
+                }
+                Err(other) => panic!("{other}"),
+                // It was another call's turn.
+                Ok(found) => assert_eq!(found, expected),
+            }
+            device.mend();
+            assert_eq!(through(&ops, 5).unwrap(), expected, "after {call:?} {after}");
+        }
+        assert!(failures > 0, "{call:?} never failed");
+    }
+}
+
+#[test]
+fn a_budget_is_never_exceeded_and_too_small_a_one_says_so() {
+    let device = Emulated::new(None, Order::Late);
+    let expected = through(&on(&device, None), 7).unwrap();
+    let (left, needed) = device.allocated();
+    assert_eq!(left, 0, "a backend that is gone has left nothing");
+    let mut smallest = None;
+    for budget in (4096..=needed + 4096).step_by(512) {
+        let device = Emulated::new(None, Order::Late);
+        match through(&on(&device, Some(budget)), 7) {
+            Ok(found) => {
+                assert_eq!(found, expected);
+                smallest.get_or_insert(budget);
+            }
+            Err(error) => {
+                assert!(matches!(error, BackendError::OutOfMemory { .. }), "{error}");
+                assert_eq!(smallest, None, "more memory is not too little");
+            }
+        }
+        let (left, peak) = device.allocated();
+        assert!(peak <= budget && left == 0, "{peak} bytes within {budget}");
+    }
+    assert!(smallest.is_some_and(|smallest| smallest <= needed), "{smallest:?} of {needed}");
+}
+
+#[test]
+fn a_device_of_little_memory_says_so() {
+    let ops = on(&Emulated::new(Some(8192), Order::Late), None);
+    let error = through(&ops, 3).unwrap_err();
+    assert!(error.to_string().contains("smaller budget"), "{error}");
+}
+
+#[test]
+fn a_machine_without_a_driver_says_so() {
+    match device_count() {
+        Err(error) => {
+            assert_eq!(error, DriverError::NoDriver);
+            let opened = Nvidia::open(0).map(drop).unwrap_err();
+            assert!(opened.to_string().starts_with("no CUDA driver found"), "{opened}");
+        }
+        Ok(count) => {
+            let none = Nvidia::open(count).map(drop);
+            assert_eq!(none, Err(DriverError::NoDevice { device: count, count }));
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Blocks of weights on the device, and the events that order their copies and their use.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use grating_backend::{Format, HostBlock, TensorRef};
+
+use crate::driver::{Driver, Event, Stream};
+use crate::error::Result;
+use crate::link::Link;
+use crate::memory::{Buffer, Memory, Use};
+use crate::staging::Staging;
+
+/// Tensors begin at multiples of this: kernels read 16 bytes at a time.
+const ALIGNMENT: usize = 256;
+
+/// What slots share.
+#[derive(Debug)]
+pub(crate) struct Queues<D: Driver> {
+    pub(crate) driver: Arc<D>,
+    /// Kernels, and what they alone need.
+    pub(crate) compute: Stream,
+    /// Weights on their way to the device.
+    pub(crate) copy: Stream,
+    pub(crate) memory: Arc<Memory<D>>,
+    /// What weights pass through.
+    pub(crate) weights: Staging<D>,
+    pub(crate) link: Link<D>,
+}
+
+/// A block of weights on the device.
+#[derive(Debug)]
+pub struct CudaSlot<D: Driver> {
+    queues: Arc<Queues<D>>,
+    buffer: Buffer<D>,
+    /// Where each tensor begins.
+    places: Vec<usize>,
+    /// On the copy stream, after the block's copies.
+    copied: Event,
+    /// On the compute stream, after the last use.
+    used: Event,
+    /// Whether the compute stream has been told to wait for the copies.
+    ordered: AtomicBool,
+    /// Weights bound to it now.
+    bound: AtomicUsize,
+}
+
+impl<D: Driver> CudaSlot<D> {
+    /// A slot with the block's bytes on their way, in place of `spare` where that is large enough. The block has been
+    /// read when this returns.
+    pub(crate) fn fill(
+        queues: &Arc<Queues<D>>,
+        block: &dyn HostBlock,
+        spare: Option<CudaSlot<D>>,
+    ) -> Result<Self> {
+        let mut places = Vec::with_capacity(block.len());
+        let mut end = 0_usize;
+        for index in 0..block.len() {
+            places.push(end);
+            end = (end + block.bytes(index).len()).next_multiple_of(ALIGNMENT);
+        }
+        let mut slot = match spare.filter(|spare| spare.buffer.bytes() >= end) {
+            Some(spare) => spare,
+            None => Self::empty(queues, end)?,
+        };
+        slot.places = places;
+        match slot.copy(block) {
+            Ok(()) => Ok(slot),
+            Err(error) => {
+                // Some copies may be queued, and no event follows them.
+                let _ = queues.driver.synchronize_all();
+                Err(error)
+            }
+        }
+    }
+
+    fn copy(&mut self, block: &dyn HostBlock) -> Result<()> {
+        let Queues { driver, copy, weights, link, .. } = &*self.queues;
+        driver.wait(*copy, self.used)?;
+        let bytes = (0..block.len()).map(|index| block.bytes(index).len()).sum();
+        link.copying(*copy, bytes, || {
+            self.places.iter().enumerate().try_for_each(|(index, &place)| {
+                // SAFETY: the slot has room for all tensors, and stays until the copies have run: its buffer goes on to
+                // nobody whom the compute stream does not order behind them.
+                unsafe { weights.upload(self.buffer.at().offset(place), block.bytes(index)) }
+            })
+        })?;
+        driver.record(self.copied, *copy)?;
+        *self.ordered.get_mut() = false;
+        Ok(())
+    }
+
+    fn empty(queues: &Arc<Queues<D>>, bytes: usize) -> Result<Self> {
+        let buffer = queues.memory.take(bytes, Use::Weights)?;
+        let (copied, used) = (queues.driver.event()?, queues.driver.event()?);
+        // Whoever had the buffer before may have uses of it queued.
+        queues.driver.record(used, queues.compute)?;
+        Ok(CudaSlot {
+            queues: Arc::clone(queues),
+            buffer,
+            places: Vec::new(),
+            copied,
+            used,
+            ordered: AtomicBool::new(true),
+            bound: AtomicUsize::new(0),
+        })
+    }
+
+    /// Orders what is queued on the compute stream from here on behind the copies.
+    fn order(&self) -> Result<()> {
+        if !self.ordered.swap(true, Ordering::Relaxed) {
+            let Queues { driver, compute, link, .. } = &*self.queues;
+            link.waiting(*compute, || driver.wait(*compute, self.copied))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn bind(&self, tensor: &TensorRef<'_>, rounded: bool) -> Result<CudaWeight<'_, D>> {
+        self.order()?;
+        self.bound.fetch_add(1, Ordering::Relaxed);
+        Ok(CudaWeight {
+            slot: self,
+            at: self.buffer.at().offset(self.places[tensor.index]).0,
+            format: tensor.format,
+            rows: tensor.shape[0],
+            columns: tensor.shape.get(1).copied().unwrap_or(1),
+            added: if tensor.one_added { 1.0 } else { 0.0 },
+            rounded,
+        })
+    }
+}
+
+impl<D: Driver> Drop for CudaSlot<D> {
+    fn drop(&mut self) {
+        // The buffer goes on to others in the compute stream's order: the copies must have a place in it. Where that fails
+        // the device is lost, and so is whatever runs on it.
+        if self.order().is_err() {
+            let _ = self.queues.driver.synchronize_all();
+        }
+    }
+}
+
+/// A weight where it lies on the device.
+#[derive(Debug)]
+pub struct CudaWeight<'s, D: Driver> {
+    slot: &'s CudaSlot<D>,
+    pub(crate) at: u64,
+    pub(crate) format: Format,
+    /// Of a matrix, or a vector's elements.
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// To each element of a vector.
+    pub(crate) added: f32,
+    /// Whether products with it are of bf16.
+    pub(crate) rounded: bool,
+}
+
+impl<D: Driver> Drop for CudaWeight<'_, D> {
+    fn drop(&mut self) {
+        if self.slot.bound.fetch_sub(1, Ordering::Relaxed) == 1 {
+            let Queues { driver, compute, .. } = &*self.slot.queues;
+            // Where it fails the device is lost, and the next call says so.
+            let _ = driver.record(self.slot.used, *compute);
+        }
+    }
+}
