@@ -21,8 +21,7 @@ fn layer_forward(criterion: &mut Criterion) {
     let encoding = grating_model::Encoding {
         type_ids: encoding.type_ids[..TOKENS].to_vec(),
         ids,
-        truncated: true,
-        query_truncated: false,
+        ..grating_model::Encoding::default()
     };
 
     let read = |parts| Arc::new(PartBuffer::read(&checkpoint, parts).expect("the parts are there"));
