@@ -250,6 +250,7 @@ mod tests {
             ("grating-model", MODEL),
             ("grating-default-model", &[]),
             ("grating-candle", &[("grating-backend", ""), ("candle-core", "")]),
+            ("grating-cuda", &[("grating-backend", ""), ("cudarc", "")]),
             ("grating-engine", ENGINE),
             ("grating", GRATING),
             ("grating-server", &[("grating", ""), ("axum", ""), ("tokio", "")]),
