@@ -2,11 +2,10 @@
 processes of their own, so that the measured process holds nothing but the runtime."""
 
 import os
-import subprocess
-import sys
 import time
 
-from common import BATCH, CONFIG, DECODER, JOB, STARTED, answer, prepared, skip, timed
+from common import DECODER, JOB, STARTED, answer, prepared, skip, timed
+from encoders import TYPES, make, scores, tokenizer
 
 if DECODER:
     skip("encoders only: an export of a decoder of this size does not fit into one ONNX file")
@@ -40,54 +39,23 @@ quantize_dynamic(model, sys.argv[2], weight_type=QuantType.QInt8)
 """
 
 
-def make(path, program, *arguments):
-    """Runs a program that makes a file, unless it is there."""
-    if os.path.exists(path):
-        return
-    made = subprocess.run([sys.executable, "-c", program, *arguments],
-                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if made.returncode != 0:
-        skip(f"making {os.path.basename(path)} failed: " + made.stderr.strip().splitlines()[-1])
-
-
-TYPES = "1" if CONFIG["architectures"][0].startswith("Bert") else "0"
 make(EXPORTED, EXPORT, JOB["model"], EXPORTED, TYPES)
 RUN = QUANTIZED if JOB["variant"] == "int8" else EXPORTED
 if RUN == QUANTIZED:
     make(QUANTIZED, QUANTIZE, EXPORTED, QUANTIZED)
 prepared()
 
-import numpy
 import onnxruntime
-from tokenizers import Tokenizer
 
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = JOB["threads"]
 session = onnxruntime.InferenceSession(RUN, options, providers=["CPUExecutionProvider"])
-tokenizer = Tokenizer.from_file(os.path.join(JOB["model"], "tokenizer.json"))
-tokenizer.enable_truncation(JOB["max_length"], strategy="only_second")
+TOKENIZER = tokenizer()
 load_s = time.perf_counter() - STARTED
-PAD = tokenizer.token_to_id("<pad>") or 0
 
 
 def run():
-    encoded = [tokenizer.encode(JOB["query"], text) for text in JOB["texts"]]
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids))
-    scores = [0.0] * len(encoded)
-    for start in range(0, len(order), BATCH):
-        chunk = order[start : start + BATCH]
-        longest = max(len(encoded[i].ids) for i in chunk)
-        pad = lambda values, fill: values + [fill] * (longest - len(values))
-        inputs = {
-            "input_ids": [pad(encoded[i].ids, PAD) for i in chunk],
-            "attention_mask": [pad(encoded[i].attention_mask, 0) for i in chunk],
-        }
-        if TYPES == "1":
-            inputs["token_type_ids"] = [pad(encoded[i].type_ids, 0) for i in chunk]
-        inputs = {name: numpy.array(rows, dtype=numpy.int64) for name, rows in inputs.items()}
-        for i, score in zip(chunk, session.run(["logits"], inputs)[0][:, 0].tolist()):
-            scores[i] = score
-    return scores
+    return scores(TOKENIZER, lambda inputs: session.run(["logits"], inputs)[0])
 
 
 answer(load_s, timed(run), ["onnxruntime"])

@@ -3,11 +3,10 @@ job's own texts). Both are made once, in processes of their own, so that the mea
 
 import json
 import os
-import subprocess
-import sys
 import time
 
-from common import BATCH, DECODER, JOB, STARTED, answer, prepared, skip, timed
+from common import DECODER, JOB, STARTED, answer, prepared, skip, timed
+from encoders import TYPES, batch, make, scores, tokenizer
 
 if DECODER:
     skip("encoders only, as with ONNX Runtime")
@@ -45,39 +44,6 @@ openvino.save_model(model, sys.argv[2], compress_to_fp16=False)
 SAMPLE = 64
 
 
-def make(path, program, *arguments):
-    """Runs a program that makes a file, unless it is there."""
-    if os.path.exists(path):
-        return
-    made = subprocess.run([sys.executable, "-c", program, *arguments],
-                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    if made.returncode != 0:
-        skip(f"making {os.path.basename(path)} failed: " + made.stderr.strip().splitlines()[-1])
-
-
-def tokenizer():
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(os.path.join(JOB["model"], "tokenizer.json"))
-    tokenizer.enable_truncation(JOB["max_length"], strategy="only_second")
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def batch(encoded, pad_id):
-    """The model's inputs, padded to the longest."""
-    longest = max(len(e.ids) for e in encoded)
-    pad = lambda values, fill: values + [fill] * (longest - len(values))
-    inputs = {
-        "input_ids": [pad(e.ids, pad_id) for e in encoded],
-        "attention_mask": [pad(e.attention_mask, 0) for e in encoded],
-    }
-    if TYPES == "1":
-        inputs["token_type_ids"] = [pad(e.type_ids, 0) for e in encoded]
-    return inputs
-
-
-TYPES = "1" if "Bert" in json.dumps(json.load(open(os.path.join(JOB["model"], "config.json")))) else "0"
 make(CONVERTED, CONVERT, JOB["model"], CONVERTED, TYPES)
 RUN = QUANTIZED if JOB["variant"] == "int8" else CONVERTED
 if RUN == QUANTIZED and not os.path.exists(QUANTIZED):
@@ -90,7 +56,6 @@ if RUN == QUANTIZED and not os.path.exists(QUANTIZED):
     make(QUANTIZED, QUANTIZE, CONVERTED, QUANTIZED, texts)
 prepared()
 
-import numpy
 import openvino
 
 core = openvino.Core()
@@ -101,21 +66,11 @@ if RUN == CONVERTED or "ONEDNN_MAX_CPU_ISA" in os.environ:
     settings["INFERENCE_PRECISION_HINT"] = "f32"
 model = core.compile_model(RUN, "CPU", settings)
 TOKENIZER = tokenizer()
-PAD = TOKENIZER.token_to_id("<pad>") or 0
 load_s = time.perf_counter() - STARTED
 
 
 def run():
-    encoded = [TOKENIZER.encode(JOB["query"], text) for text in JOB["texts"]]
-    order = sorted(range(len(encoded)), key=lambda i: len(encoded[i].ids))
-    scores = [0.0] * len(encoded)
-    for start in range(0, len(order), BATCH):
-        chunk = order[start : start + BATCH]
-        inputs = batch([encoded[i] for i in chunk], PAD)
-        inputs = {name: numpy.array(rows, dtype=numpy.int64) for name, rows in inputs.items()}
-        for i, score in zip(chunk, model(inputs)[0][:, 0].tolist()):
-            scores[i] = score
-    return scores
+    return scores(TOKENIZER, lambda inputs: model(inputs)[0])
 
 
 answer(load_s, timed(run), ["openvino", "nncf"])

@@ -43,7 +43,7 @@ pub(crate) fn run(args: &PagesArgs) -> Result<()> {
     rust_is_tested()?;
     let mut count = 0;
     for page in PAGES {
-        let text = fs::read_to_string(root().join(page)).with_context(|| page.to_owned())?;
+        let text = read(page)?;
         let folder = tempfile::tempdir().context("cannot make a folder to work in")?;
         symlink(root().join("examples"), folder.path().join("examples"))?;
         for block in blocks::marked(&text) {
@@ -62,9 +62,13 @@ pub(crate) fn run(args: &PagesArgs) -> Result<()> {
     Ok(())
 }
 
+/// A file of the repository.
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(root().join(path)).with_context(|| path.to_owned())
+}
+
 /// The README's Rust stands in that of the facade, too, whose tests run it.
 fn rust_is_tested() -> Result<()> {
-    let read = |path: &str| fs::read_to_string(root().join(path)).with_context(|| path.to_owned());
     let (page, tested) = (read("README.md")?, read("crates/grating/README.md")?);
     let block = page.split("```rust").nth(1).and_then(|rest| rest.split("```").next());
     let block = block.context("README.md has no Rust")?;

@@ -279,7 +279,8 @@ impl Bench {
         runs: usize,
     ) -> Result<PeerMeasured> {
         let script = scripts().join(peer.script);
-        let code = [fs::read(&script)?, fs::read(scripts().join("common.py"))?].concat();
+        let read = |file: &str| fs::read(scripts().join(file));
+        let code = [read(peer.script)?, read("common.py")?, read("encoders.py")?].concat();
         let threads = self.args.threads();
         let texts: Vec<&str> = works.iter().map(|work| work.name.as_str()).collect();
         let key = json!({

@@ -134,14 +134,18 @@ fn headings(text: &str) -> BTreeSet<String> {
 
 /// The text without code, between backticks or fences: what looks like a link there is none.
 fn without_code(text: &str) -> String {
+    let prose: Vec<&str> = outside_fences(text).collect();
+    prose.join("\n").split('`').step_by(2).collect()
+}
+
+/// The lines of a text that are in no fenced block.
+pub(super) fn outside_fences(text: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
-    let prose = text.lines().filter(|line| {
+    text.lines().filter(move |line| {
         let fence = line.trim_start().starts_with("```");
         fenced ^= fence;
         !fence && !fenced
-    });
-    let prose: Vec<&str> = prose.collect();
-    prose.join("\n").split('`').step_by(2).collect()
+    })
 }
 
 /// Code between backticks, line by line.

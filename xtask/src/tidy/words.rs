@@ -5,6 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::docs::outside_fences;
+
 /// Pages whose sentences are measured.
 const PAGES: [&str; 4] = ["README.md", "docs/guide.md", "docs/tuning.md", "docs/debugging.md"];
 /// Most words of the middle sentence of a page.
@@ -38,10 +40,8 @@ fn too_long(page: &str, text: &str) -> Option<String> {
 
 /// The words of each sentence, code blocks, tables and headings left out.
 fn sentences(text: &str) -> Vec<Vec<String>> {
-    let (mut fenced, mut prose) = (false, String::new());
-    for line in text.lines() {
-        let fence = line.trim_start().starts_with("```");
-        fenced ^= fence;
+    let mut prose = String::new();
+    for line in outside_fences(text) {
         let bare = line.trim_start();
         // Items and paragraphs end a sentence.
         if bare.is_empty()
@@ -50,7 +50,7 @@ fn sentences(text: &str) -> Vec<Vec<String>> {
         {
             prose.push_str(". ");
         }
-        if !(fence || fenced || bare.starts_with(['|', '#'])) {
+        if !bare.starts_with(['|', '#']) {
             prose.push_str(bare);
             prose.push(' ');
         }
