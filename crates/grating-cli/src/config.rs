@@ -37,13 +37,14 @@ pub(crate) fn with_file(command: Command) -> Command {
 /// # Errors
 /// When the file cannot be read or has a key or value that is no option's.
 pub(crate) fn added(
-    command: &Command,
+    command: &mut Command,
     matches: &ArgMatches,
     arguments: &[OsString],
 ) -> Result<Option<Vec<OsString>>> {
-    let Some((name, given)) = matches.subcommand() else { return Ok(None) };
-    let one = subcommand(command, name);
-    let Some(one) = one.filter(|one| option(one, OPTION).is_some()) else { return Ok(None) };
+    let Some((name, given)) = matches.subcommand().filter(|(name, _)| COMMANDS.contains(name))
+    else {
+        return Ok(None);
+    };
     let Some(path) = place(given) else { return Ok(None) };
     let text = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read the options in {}", path.display()))?;
@@ -52,17 +53,30 @@ pub(crate) fn added(
     let mut all = arguments.to_vec();
     // After the command's name, so that they are its own and stand before the arguments by place.
     let at = 2.min(all.len());
-    for (key, value) in chosen(command, one, &table).with_context(within)? {
-        let argument = option(one, key).expect("`chosen` lets options alone through");
-        if is_given(given, argument) {
-            continue;
-        }
-        let words = words(key, value, argument).with_context(within)?;
+    for words in not_given(command, name, given, &table).with_context(within)? {
         if fits(command, arguments, at, &words).with_context(within)? {
             all.splice(at..at, words);
         }
     }
     Ok(Some(all))
+}
+
+/// The words of each option that the file has for a command and nobody has given.
+fn not_given(
+    command: &Command,
+    name: &str,
+    given: &ArgMatches,
+    table: &Table,
+) -> Result<Vec<Vec<OsString>>> {
+    let one = subcommand(command, name).expect("it was parsed");
+    let mut options = Vec::new();
+    for (key, value) in chosen(command, one, table)? {
+        let argument = option(one, key).expect("`chosen` lets options alone through");
+        if !is_given(given, argument) {
+            options.push(words(key, value, argument)?);
+        }
+    }
+    Ok(options)
 }
 
 fn subcommand<'c>(command: &'c Command, name: &str) -> Option<&'c Command> {
@@ -106,7 +120,8 @@ fn chosen<'t>(
     for (key, value) in table {
         match value {
             Value::Table(options) => {
-                let Some(named) = subcommand(command, key).filter(|c| option(c, OPTION).is_some())
+                let Some(named) =
+                    subcommand(command, key).filter(|c| COMMANDS.contains(&c.get_name()))
                 else {
                     bail!("`[{key}]` is no command that takes options from a file");
                 };
@@ -151,10 +166,15 @@ fn words(key: &str, value: &Value, argument: &Arg) -> Result<Vec<OsString>> {
 }
 
 /// Whether the words go with the arguments; where they exclude each other the arguments win.
-fn fits(command: &Command, arguments: &[OsString], at: usize, words: &[OsString]) -> Result<bool> {
+fn fits(
+    command: &mut Command,
+    arguments: &[OsString],
+    at: usize,
+    words: &[OsString],
+) -> Result<bool> {
     let mut all = arguments.to_vec();
     all.splice(at..at, words.iter().cloned());
-    match command.clone().try_get_matches_from(all) {
+    match command.try_get_matches_from_mut(all) {
         Ok(_) => Ok(true),
         Err(error) if error.kind() == ErrorKind::ArgumentConflict => Ok(false),
         Err(error) => {

@@ -60,12 +60,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
 
 /// The command line with what a file of options adds to it, or what is wrong with the one or the other.
 fn parsed(arguments: &[OsString]) -> anyhow::Result<clap::error::Result<Cli>> {
-    let command = command();
-    let mut matches = match command.clone().try_get_matches_from(arguments) {
+    let mut command = command();
+    let mut matches = match command.try_get_matches_from_mut(arguments) {
         Ok(matches) => matches,
         Err(error) => return Ok(Err(error)),
     };
-    if let Some(all) = config::added(&command, &matches, arguments)? {
+    if let Some(all) = config::added(&mut command, &matches, arguments)? {
         match command.try_get_matches_from(all) {
             Ok(with_file) => matches = with_file,
             Err(error) => return Ok(Err(error)),

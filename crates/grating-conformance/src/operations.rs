@@ -64,8 +64,8 @@ fn tensor<B: Ops>(ops: &B, seed: u64, rows: usize, columns: usize) -> Result<B::
     upload(ops, &numbers(seed, rows * columns), rows, columns)
 }
 
-/// A block of tensors in f32.
-struct HostTensors(Vec<Vec<u8>>);
+/// A block of tensors, by their bytes.
+pub struct HostTensors(pub Vec<Vec<u8>>);
 
 impl HostBlock for HostTensors {
     fn len(&self) -> usize {

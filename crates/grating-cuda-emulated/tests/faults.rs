@@ -5,30 +5,18 @@
 use std::sync::Arc;
 
 use grating_backend::{
-    Activation, Affine, Backend, BackendError, Format, HostBlock, Ops, Ragged, Result, Scored,
-    TensorRef,
+    Activation, Affine, Backend, BackendError, Format, Ops, Ragged, Result, Scored, TensorRef,
 };
+use grating_conformance::operations::HostTensors;
 use grating_cuda::{CudaBackend, CudaOptions, DriverError, Nvidia, device_count};
 use grating_cuda_emulated::{Call, Emulated, Order};
-
-struct Tensors(Vec<Vec<u8>>);
-
-impl HostBlock for Tensors {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn bytes(&self, index: usize) -> &[u8] {
-        &self.0[index]
-    }
-}
 
 const COLUMNS: usize = 48;
 
 /// A block of one matrix, of numbers that a seed decides.
-fn block(seed: usize) -> Arc<Tensors> {
+fn block(seed: usize) -> Arc<HostTensors> {
     let numbers = (0..COLUMNS * COLUMNS).map(|i| ((i * 7 + seed * 131) % 19) as f32 / 19.0 - 0.5);
-    Arc::new(Tensors(vec![numbers.flat_map(f32::to_le_bytes).collect()]))
+    Arc::new(HostTensors(vec![numbers.flat_map(f32::to_le_bytes).collect()]))
 }
 
 /// Some rows through several blocks, each admitted in the slot of the one before last.

@@ -4,23 +4,10 @@
 
 use std::sync::Arc;
 
-use grating_backend::{
-    Affine, Backend, BackendError, Format, HostBlock, Ops, Precision, TensorRef,
-};
+use grating_backend::{Affine, Backend, BackendError, Format, Ops, Precision, TensorRef};
+use grating_conformance::operations::HostTensors;
 use grating_cuda::{CudaBackend, CudaOptions};
 use grating_cuda_emulated::{Emulated, Order};
-
-struct Tensors(Vec<Vec<u8>>);
-
-impl HostBlock for Tensors {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn bytes(&self, index: usize) -> &[u8] {
-        &self.0[index]
-    }
-}
 
 struct Random(u64);
 
@@ -92,7 +79,7 @@ fn map(
     (x, rows, columns): (&[f32], usize, usize),
     (format, stored, outs): (Format, &[u8], usize),
 ) -> Vec<f32> {
-    let slot = ops.admit(Arc::new(Tensors(vec![stored.to_vec()])), None).unwrap();
+    let slot = ops.admit(Arc::new(HostTensors(vec![stored.to_vec()])), None).unwrap();
     let weight = ops.bind(&slot, TensorRef::new(0, format, &[outs, columns])).unwrap();
     let x = ops.written(rows, columns, |out| {
         out.copy_from_slice(x);
@@ -161,7 +148,7 @@ fn a_row_is_the_same_to_the_bit_whoever_shares_its_launch() {
 #[test]
 fn vectors_in_blocks_are_refused() {
     let ops = backend(Precision::Full);
-    let slot = ops.admit(Arc::new(Tensors(vec![vec![0; 34]])), None).unwrap();
+    let slot = ops.admit(Arc::new(HostTensors(vec![vec![0; 34]])), None).unwrap();
     let refused = ops.bind(&slot, TensorRef::new(0, Format::Q8_0, &[32])).map(drop);
     assert_eq!(refused, Err(BackendError::Unsupported { format: Format::Q8_0 }));
 }

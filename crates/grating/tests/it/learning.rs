@@ -18,7 +18,7 @@ fn request(number: usize) -> Request {
     request_of(number, 12)
 }
 
-fn request_of(number: usize, texts: usize) -> Request {
+pub(crate) fn request_of(number: usize, texts: usize) -> Request {
     let things = ["river", "window", "engine", "garden", "letter", "violin", "harbour", "candle"];
     let wanted = things[number % things.len()];
     let texts: Vec<String> = (0..texts)

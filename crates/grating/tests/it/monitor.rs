@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use grating::{
-    Policy, Profile, Pruning, PruningNotice, PruningNotices, Request, Reranker, Selection,
-};
+use grating::{Policy, Profile, Pruning, PruningNotice, PruningNotices, Reranker, Selection};
 use serde_json::Value;
+
+use crate::learning::request_of as request;
 
 /// The default model's own for K = 1.
 fn shipped() -> Profile {
@@ -14,19 +14,6 @@ fn shipped() -> Profile {
     let profiles: Vec<Value> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let of_one = profiles.iter().find(|profile| profile["k"] == 1).unwrap();
     Profile::from_json("shipped", of_one.to_string().as_bytes()).unwrap()
-}
-
-/// One text that answers, others that do not.
-fn request(number: usize, texts: usize) -> Request {
-    let things = ["river", "window", "engine", "garden", "letter", "violin", "harbour", "candle"];
-    let wanted = things[number % things.len()];
-    let texts: Vec<String> = (0..texts)
-        .map(|i| match i {
-            0 => format!("the {wanted} number {number} is old"),
-            i => format!("{} costs {} coins", things[(number + i) % things.len()], i * number),
-        })
-        .collect();
-    Request::new(format!("how old is the {wanted} number {number}"), texts, 1)
 }
 
 fn is_full(selection: &Selection) -> bool {
