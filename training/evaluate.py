@@ -7,7 +7,7 @@ Scores after every layer are those that the command line has recorded, a file SE
 the pool's own order, BM25 and, where they are given, the bi-encoders that taught it; and sentence-transformers' CrossEncoder on a few
 queries of each set, whose scores are kept in --work.
 """
-import argparse, hashlib, json, os, struct
+import argparse, hashlib, json, os, struct, subprocess, tempfile
 
 import numpy as np
 import torch
@@ -110,30 +110,15 @@ def table(head, rows):
 
 def plot(found, path):
     """Two panels: agreement@10 and Kendall's tau by layer, a line for each set."""
-    colours = ["#1b6ca8", "#c0392b", "#2e8b57", "#8e5bb5", "#c98a00"]
-    out = ['<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 760 330" font-family="sans-serif" font-size="12">',
-           '<rect width="760" height="330" fill="white"/>']
-    for panel, title in enumerate(("agreement@10 with the final ranking", "Kendall tau with the final scores")):
-        left, top, width, height = 50 + 370 * panel, 40, 300, 220
-        low = min(0.0, min(m["layers"][0][panel] for m in found.values()))
-        low = -0.1 * np.ceil(-low / 0.1) if low < 0 else 0.0
-        y = lambda v: top + height * (1 - (v - low) / (1 - low))
-        out.append(f'<text x="{left + width / 2}" y="24" text-anchor="middle" font-weight="bold">{title}</text>')
-        for v in np.arange(np.ceil(low / 0.2) * 0.2, 1.01, 0.2):
-            out.append(f'<line x1="{left}" x2="{left + width}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="#ddd"/>'
-                       f'<text x="{left - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{abs(v):.1f}</text>')
-        count = len(next(iter(found.values()))["layers"])
-        x = lambda i: left + width * i / (count - 1)
-        for i in range(count):
-            out.append(f'<text x="{x(i):.1f}" y="{top + height + 18}" text-anchor="middle">{i + 1}</text>')
-        out.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">layers computed</text>')
-        for colour, m in zip(colours, found.values()):
-            points = " ".join(f"{x(i):.1f},{y(l[panel]):.1f}" for i, l in enumerate(m["layers"]))
-            out.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-    for i, (colour, name) in enumerate(zip(colours, found)):
-        out.append(f'<line x1="{70 + 130 * i}" x2="{90 + 130 * i}" y1="316" y2="316" stroke="{colour}" stroke-width="3"/>'
-                   f'<text x="{95 + 130 * i}" y="320">{name}</text>')
-    open(path, "w").write("\n".join(out + ["</svg>"]) + "\n")
+    layers = range(1, 1 + len(next(iter(found.values()))["layers"]))
+    panels = [{"x": {"label": "layers computed"}, "y": {"label": label, "from_zero": True},
+               "series": [{"name": name, "points": [[layer, measured["layers"][layer - 1][column]] for layer in layers]}
+                          for name, measured in found.items()]}
+              for column, label in enumerate(("agreement@10 with the final ranking", "Kendall tau with the final scores"))]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"title": "The default model, layer by layer", "panels": panels}, file)
+        file.flush()
+        subprocess.run(["cargo", "xtask", "chart", file.name, os.path.abspath(path)], check=True, cwd=os.path.dirname(os.path.abspath(__file__)))
 
 
 def report(found, path):

@@ -3,9 +3,10 @@
 //! `cargo xtask ci` is what a change must pass, `tidy` its checks of the workspace's structure,
 //! `models` writes stand-ins for public checkpoints, `bench` measures the paper's tables, `goldens`
 //! makes the reference outputs, `clients` has real clients ask the server, `python` builds and tests the Python package,
-//! `ptx` compiles the GPU's kernels.
+//! `ptx` compiles the GPU's kernels, `chart` draws what generators in other languages give it.
 
 mod bench;
+mod chart;
 mod ci;
 mod clients;
 mod features;
@@ -38,6 +39,8 @@ enum Task {
     Models(models::ModelsCommand),
     /// Measure the paper's tables on this machine
     Bench(Box<bench::BenchArgs>),
+    /// Draw a chart that is given as JSON
+    Chart(chart::ChartArgs),
     /// Have real clients and a browser ask a running server; installs them into target/clients
     Clients(clients::ClientsArgs),
     /// Check that each crate compiles by itself, with each feature and without
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
         Task::Tidy => tidy::run(),
         Task::Models(command) => models::run(command),
         Task::Bench(args) => bench::run(*args),
+        Task::Chart(args) => chart::run(&args),
         Task::Clients(args) => clients::run(&args),
         Task::Features => features::run(),
         Task::Packaging => packaging::run(),

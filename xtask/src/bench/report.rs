@@ -4,7 +4,6 @@ mod bars;
 mod headline;
 mod markdown;
 mod page;
-mod svg;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,9 +44,9 @@ fn figures(table: &Table) -> Result<Vec<Figure>> {
         title: title.to_owned(),
         svg,
     };
-    let lines = table.charts.iter().map(|c| Ok(figure(&c.name, &c.title, svg::draw(c)?)));
+    let lines = table.charts.iter().map(|c| Ok(figure(&c.name, &c.title, c.svg()?)));
     let bars = bars::of(table);
-    let bars = bars.iter().map(|b| Ok(figure(&b.name, &b.title, svg::draw_bars(b)?)));
+    let bars = bars.iter().map(|(name, bars)| Ok(figure(name, &bars.title, bars.svg()?)));
     lines.chain(bars).collect()
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
+use grating_chart::{Axis, Panel, Series};
 use serde::{Deserialize, Serialize};
 
 use super::Bench;
@@ -81,11 +82,48 @@ pub(super) struct Chart {
     pub(super) series: Vec<Series>,
 }
 
-/// One line of a figure.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Series {
-    pub(super) name: String,
-    pub(super) points: Vec<(f64, f64)>,
+impl Chart {
+    /// The figure in the style of all.
+    pub(super) fn svg(&self) -> Result<String> {
+        let mut series = self.series.clone();
+        // Kept in bytes, as all sizes are, and read in MiB.
+        let x = match self.x.strip_suffix(", bytes") {
+            Some(size) => {
+                let points = series.iter_mut().flat_map(|line| &mut line.points);
+                points.for_each(|point| point.0 /= f64::from(1 << 20));
+                format!("{size}, MiB")
+            }
+            None => self.x.clone(),
+        };
+        let x = Axis { log: self.log_x, ..Axis::new(x) };
+        let y = Axis::new(&self.y).from_zero();
+        let panels = match series.len() > MOST_LINES {
+            false => vec![Panel::new(x, y, series)],
+            true => {
+                let panel = |(title, lines)| Panel::new(x.clone(), y.clone(), lines).titled(title);
+                by_group(series).into_iter().map(panel).collect()
+            }
+        };
+        Ok(grating_chart::Chart::new(self.title.trim_end_matches(", bytes"), panels).svg()?)
+    }
+}
+
+/// Lines that can be told apart in one panel.
+const MOST_LINES: usize = 4;
+
+/// Lines named "group: line" by their group, in the order in which the groups occur.
+fn by_group(series: Vec<Series>) -> Vec<(String, Vec<Series>)> {
+    let mut groups: Vec<(String, Vec<Series>)> = Vec::new();
+    for mut line in series {
+        let (group, name) = line.name.split_once(": ").unwrap_or(("", &line.name));
+        let (group, name) = (group.to_owned(), name.to_owned());
+        line.name = name;
+        match groups.iter_mut().find(|(known, _)| *known == group) {
+            Some((_, lines)) => lines.push(line),
+            None => groups.push((group, vec![line])),
+        }
+    }
+    groups
 }
 
 impl Table {
@@ -207,7 +245,7 @@ impl Table {
             };
             match lines.iter_mut().find(|line| line.name == name) {
                 Some(line) => line.points.push((x, y)),
-                None => lines.push(Series { name: name.to_owned(), points: vec![(x, y)] }),
+                None => lines.push(Series::new(name, vec![(x, y)])),
             }
         }
         for line in &mut lines {
@@ -257,7 +295,7 @@ mod tests {
             x: String::new(),
             y: String::new(),
             log_x: false,
-            series: vec![Series { name: model.to_owned(), points: vec![(1.0, 2.0)] }],
+            series: vec![Series::new(model, vec![(1.0, 2.0)])],
         };
         let mut table = Table {
             command: command.into(),

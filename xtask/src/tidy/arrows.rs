@@ -6,6 +6,7 @@ use super::metadata::{Kind, Metadata, Package};
 
 /// Every crate of the product with the in-house crates it uses: all of these, and no others.
 const ARROWS: &[(&str, &[&str])] = &[
+    ("grating-chart", &[]),
     ("grating-memory", &[]),
     ("grating-io", &["grating-memory"]),
     ("grating-sched", &[]),
@@ -26,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "grating",
         &[
             "grating-backend",
+            "grating-chart",
             "grating-cpu",
             "grating-default-model",
             "grating-engine",

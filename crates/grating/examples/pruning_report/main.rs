@@ -94,7 +94,7 @@ fn write(work: &Path, out: &Path, sets: &[&str]) -> Outcome<()> {
         if let Some(last) = set.ks.last() {
             std::fs::write(file(""), plot(&last.promised))?;
         }
-        if let Some(svg) = sweep_plot::draw(set) {
+        if let Some(svg) = sweep_plot::draw(set)? {
             std::fs::write(file("-sweep"), svg)?;
         }
     }

@@ -60,7 +60,7 @@ fn main() -> Outcome<()> {
         layers::table(&mut report, &model, &layers);
         policies::table(&mut report, &model)?;
         let file = Path::new(out).join(format!("readouts-{name}.svg"));
-        std::fs::write(file, picture::draw(name, &layers))?;
+        std::fs::write(file, picture::draw(name, &layers)?)?;
     }
     Ok(std::fs::write(Path::new(out).join("readouts.md"), report)?)
 }

@@ -1,5 +1,7 @@
 //! Bars beside each other: the figures of tables whose rows are things, not points on an axis.
 
+use grating_chart::{Bars, BarsPanel, Label};
+
 use super::markdown::shown;
 use crate::bench::peers;
 use crate::bench::table::{Cell, Row, Table, Unit};
@@ -25,34 +27,8 @@ const LAYOUTS: [Layout; 6] = [
     Layout { table: "applications", figure: &["application", "model"], bar: &["set", "setting"], panels: &["total", "peak"] },
 ];
 
-/// One figure.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Bars {
-    /// Part of the file's name.
-    pub(super) name: String,
-    pub(super) title: String,
-    pub(super) labels: Vec<Label>,
-    pub(super) panels: Vec<Panel>,
-}
-
-/// What stands before a bar.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Label {
-    pub(super) text: String,
-    /// Whether it is another system's.
-    pub(super) peer: bool,
-}
-
-/// One value of every row.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Panel {
-    pub(super) title: String,
-    /// The number and how it is written; nothing where it was not measured.
-    pub(super) values: Vec<Option<(f64, String)>>,
-}
-
-/// The figures of a table; none where lines tell more.
-pub(super) fn of(table: &Table) -> Vec<Bars> {
+/// The figures of a table with a part of the file's name for each; none where lines tell more.
+pub(super) fn of(table: &Table) -> Vec<(String, Bars)> {
     let Some(layout) = LAYOUTS.iter().find(|layout| layout.table == table.name) else {
         return Vec::new();
     };
@@ -68,10 +44,10 @@ pub(super) fn of(table: &Table) -> Vec<Bars> {
         let rows = table.rows.iter().filter(|row| key(row) == name);
         figure(table, layout, name.clone(), &rows.filter(measured).collect::<Vec<_>>())
     };
-    names.into_iter().map(figure).filter(|figure| !figure.labels.is_empty()).collect()
+    names.into_iter().map(figure).filter(|(_, bars)| !bars.labels.is_empty()).collect()
 }
 
-fn figure(table: &Table, layout: &Layout, name: String, rows: &[&Row]) -> Bars {
+fn figure(table: &Table, layout: &Layout, name: String, rows: &[&Row]) -> (String, Bars) {
     let label = |row: &&Row| Label {
         text: words(table, row, layout.bar),
         peer: row.words("setting").is_some_and(peers::is_peer),
@@ -79,14 +55,14 @@ fn figure(table: &Table, layout: &Layout, name: String, rows: &[&Row]) -> Bars {
     let panel = |key: &&str| {
         let column = table.columns.iter().find(|column| column.key == *key)?;
         let value = |row: &&Row| Some((row.value(key)?, median(row, key, column.unit)));
-        Some(Panel { title: column.title.clone(), values: rows.iter().map(value).collect() })
+        Some(BarsPanel { title: column.title.clone(), values: rows.iter().map(value).collect() })
     };
-    Bars {
-        name: file_name(&name),
+    let bars = Bars {
         title: format!("{}: {name}", table.title),
         labels: rows.iter().map(label).collect(),
         panels: layout.panels.iter().filter_map(panel).collect(),
-    }
+    };
+    (file_name(&name), bars)
 }
 
 /// What a row says in some columns.
@@ -164,13 +140,14 @@ mod tests {
         let table = Table { rows, ..Table::bare("micro", "b") }.columns(&columns);
         let figures = of(&table);
         assert_eq!(figures.len(), 2);
-        assert_eq!(figures[0].name, "bge-planted-candidates-20");
-        let labels: Vec<_> = figures[0].labels.iter().map(|l| (l.text.as_str(), l.peer)).collect();
+        assert_eq!(figures[0].0, "bge-planted-candidates-20");
+        let labels: Vec<_> =
+            figures[0].1.labels.iter().map(|l| (l.text.as_str(), l.peer)).collect();
         assert_eq!(labels, [("GRATING, full", false), ("transformers, bf16", true)]);
-        let request = &figures[0].panels[0];
+        let request = &figures[0].1.panels[0];
         assert_eq!(request.values, [Some((4.0, "4.00".into())), Some((10.0, "10.0".into()))]);
-        assert_eq!(figures[0].panels[1].values, [None, None]);
-        assert_eq!(figures[1].labels.len(), 1, "what was not measured has no bar");
+        assert_eq!(figures[0].1.panels[1].values, [None, None]);
+        assert_eq!(figures[1].1.labels.len(), 1, "what was not measured has no bar");
         assert!(of(&Table::bare("scaling", "b")).is_empty());
     }
 }
