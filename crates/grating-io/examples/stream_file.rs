@@ -1,81 +1,52 @@
 //! Streams a file of any kind in blocks, and says how fast that was.
 //!
-//! `cargo run --release -p grating-io --example stream_file -- FILE [--direct | --cached | --sweep]`
-//!
-//! With `--sweep` it tries requests of 0.25 to 8 MiB with 1 to 8 readers, through the page cache
-//! (cold and warm) and past it, each three times in turn, and prints the medians.
+//! `cargo run --release -p grating-io --example stream_file -- FILE [--direct | --cached]`
 
 use std::error::Error;
-use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use grating_io::{
-    Block, Extent, FileStorage, IoError, IoMode, PrefetchOptions, PrefetchStats, Prefetcher,
-    Storage,
-};
+use grating_io::{Block, Extent, FileStorage, IoMode, PrefetchOptions, Prefetcher, Storage};
 
 /// As much as a small model has for a block of weights.
 const BLOCK_BYTES: u64 = 32 << 20;
-
 /// Blocks in memory: one in use, one on its way.
 const SLOTS: usize = 2;
 
-fn main() -> ExitCode {
+fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let outcome = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [path] => once(Path::new(path), IoMode::Auto),
-        [path, "--direct"] => once(Path::new(path), IoMode::Direct),
-        [path, "--cached"] => once(Path::new(path), IoMode::Cached),
-        [path, "--sweep"] => sweep(Path::new(path)),
-        _ => {
-            eprintln!("usage: stream_file FILE [--direct | --cached | --sweep]");
-            return ExitCode::from(2);
-        }
+    let (path, io) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [path] => (path, IoMode::Auto),
+        [path, "--direct"] => (path, IoMode::Direct),
+        [path, "--cached"] => (path, IoMode::Cached),
+        _ => return Err("usage: stream_file FILE [--direct | --cached]".into()),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
 
-/// The file in blocks, the last one shorter.
-fn blocks(len: u64) -> Vec<Block> {
+    // The file in blocks, the last one shorter. A block may gather pieces of several files.
+    let file = Arc::new(FileStorage::open(path)?);
+    let len = file.len();
     let block = |(tag, offset): (u64, u64)| {
         let length = BLOCK_BYTES.min(len - offset) as usize;
         Block::new(tag, vec![Extent::new(0, offset, length, format!("block {tag}"))])
     };
-    (0..).zip((0..len).step_by(BLOCK_BYTES as usize)).map(block).collect()
-}
+    let blocks: Vec<Block> = (0..).zip((0..len).step_by(BLOCK_BYTES as usize)).map(block).collect();
+    let (count, slot) = (blocks.len(), blocks.iter().map(Block::slot_bytes).max().unwrap_or(0));
 
-/// Reads all blocks once; seconds, and the counters.
-fn stream(
-    file: Arc<dyn Storage>,
-    options: PrefetchOptions,
-) -> Result<(f64, PrefetchStats), IoError> {
-    let blocks = blocks(file.len());
-    let count = blocks.len();
+    let options = PrefetchOptions::new(vec![slot; SLOTS]).with_io(io);
     let prefetcher = Prefetcher::start(vec![file], options)?;
     let begin = Instant::now();
     prefetcher.schedule(blocks)?;
+    let mut sum = 0_u64;
     for _ in 0..count {
+        // Waits for the block in turn; an error names file, label and offset.
         let lease = prefetcher.next()?;
-        // Here a program would compute on `lease.bytes(0)`.
-        std::hint::black_box(lease.bytes(0));
-    }
-    Ok((begin.elapsed().as_secs_f64(), prefetcher.stats()))
-}
+        // Here a program would compute; meanwhile the next block is read.
+        sum = lease.bytes(0).iter().fold(sum, |sum, byte| sum.wrapping_add(u64::from(*byte)));
+    } // Dropping the lease gives its slot to the next block.
 
-fn once(path: &Path, io: IoMode) -> Result<(), Box<dyn Error>> {
-    let file = Arc::new(FileStorage::open(path)?);
-    let slot = blocks(file.len()).iter().map(Block::slot_bytes).max().unwrap_or(0);
-    let (seconds, stats) = stream(file, PrefetchOptions::new(vec![slot; SLOTS]).with_io(io))?;
+    let (seconds, stats) = (begin.elapsed().as_secs_f64(), prefetcher.stats());
     println!(
-        "{:.2} GB in {seconds:.2} s: {:.2} GB/s in {} requests, {} the page cache, {} MiB of slots",
+        "{:.2} GB in {seconds:.2} s: {:.2} GB/s in {} requests, {} the page cache, {} MiB of slots; sum {sum}",
         stats.bytes as f64 / 1e9,
         stats.bytes as f64 / 1e9 / seconds,
         stats.reads,
@@ -83,73 +54,4 @@ fn once(path: &Path, io: IoMode) -> Result<(), Box<dyn Error>> {
         (SLOTS * slot) >> 20,
     );
     Ok(())
-}
-
-/// How the page cache takes part.
-#[derive(Clone, Copy, PartialEq)]
-enum Way {
-    Direct,
-    CachedCold,
-    CachedWarm,
-}
-
-fn sweep(path: &Path) -> Result<(), Box<dyn Error>> {
-    println!("GB/s (median of 3)  requests  1 reader  2 readers  4 readers  8 readers");
-    for (way, name) in [
-        (Way::Direct, "past the cache"),
-        (Way::CachedCold, "cached, cold"),
-        (Way::CachedWarm, "cached, warm"),
-    ] {
-        for kib in [256, 512, 1024, 2048, 4096, 8192] {
-            print!("{name:18}  {:4.2} MiB", f64::from(kib) / 1024.0);
-            for readers in [1, 2, 4, 8] {
-                let mut rates = [0.0; 3];
-                for rate in &mut rates {
-                    *rate = rate_of(path, way, kib as usize * 1024, readers)?;
-                }
-                rates.sort_by(f64::total_cmp);
-                print!("  {:9.2}", rates[1]);
-            }
-            println!();
-        }
-    }
-    Ok(())
-}
-
-/// GB/s of one pass.
-fn rate_of(
-    path: &Path,
-    way: Way,
-    request_bytes: usize,
-    readers: usize,
-) -> Result<f64, Box<dyn Error>> {
-    if way != Way::CachedWarm {
-        forget(path)?;
-    }
-    let file = Arc::new(FileStorage::open(path)?);
-    let slot = blocks(file.len()).iter().map(Block::slot_bytes).max().unwrap_or(0);
-    let io = if way == Way::Direct { IoMode::Direct } else { IoMode::Cached };
-    let slots = vec![slot; SLOTS];
-    let options = PrefetchOptions::new(slots)
-        .with_request_bytes(request_bytes)
-        .with_readers(readers)
-        .with_io(io);
-    let (seconds, stats) = stream(file, options)?;
-    if way == Way::Direct && stats.direct == 0 {
-        return Err("this file system has no way past the page cache".into());
-    }
-    Ok(stats.bytes as f64 / 1e9 / seconds)
-}
-
-/// Drops the file's pages from the page cache.
-#[cfg(target_os = "linux")]
-fn forget(path: &Path) -> Result<(), Box<dyn Error>> {
-    let file = std::fs::File::open(path)?;
-    rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
-    Ok(())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn forget(_path: &Path) -> Result<(), Box<dyn Error>> {
-    Err("only Linux lets a program drop a file from the page cache".into())
 }
