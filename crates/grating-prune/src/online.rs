@@ -51,7 +51,9 @@
 //! # Given policies
 //! A policy that was [calibrated](mod@crate::calibrate) comes with the same promise, for traffic as its sample was. A
 //! [`Monitor`] watches it by both detectors, with the same mean times between false suspicions and false alarms; signals are
-//! compared with those of the sample, where it is known what they were, and of the requests before. When one
+//! compared with those of the sample, where it is known what they were, and of the requests before. A sample may be of several kinds of
+//! traffic: then each kind, and all of them together, has a detector of its own, and a shift is suspected when all of these speak. So in
+//! traffic that is like one of the kinds, whichever it is, false suspicions come no more often than that kind's own detector has them. When one
 //! speaks, the policy is put out of use: everything is computed, and each request tests the policy, by the gambler from above
 //! who bets that the promise is kept. The n-th test may err with probability δ / (n (n + 1)); one that has won nothing after 60
 //! requests is given up for the next. When one is won, the policy is used again. `Σ δ / (n (n + 1)) = δ`: with probability at

@@ -7,6 +7,7 @@
 use crate::clusters::ClusterRule;
 use crate::error::PruneError;
 use crate::metrics::agreement_at_k;
+use crate::online::Signals;
 use crate::policy::{Mode, Policy};
 use crate::replay::replay;
 use crate::scale::ScoreScale;
@@ -52,7 +53,7 @@ impl<'t> Ranked<'t> {
         let (layers, contested) = (self.trace.layers(), self.trace.candidates() > self.k);
         if self.k > 0 && contested && decides_by_gap(policy) {
             policy.validate_for(layers)?;
-            return Ok(self.by_gap(policy));
+            return Ok(self.by_gap(policy, |_, _, _| ()));
         }
         let outcome = replay(policy, self.trace, self.k)?;
         let ranked = &self.orders[layers - 1];
@@ -60,18 +61,59 @@ impl<'t> Ranked<'t> {
         Ok(Effect { agreement, candidate_layers: outcome.candidate_layers })
     }
 
-    fn by_gap(&self, policy: &Policy) -> Effect {
+    /// What `policy` would have shown of the request.
+    ///
+    /// # Errors
+    /// As [`effect`](Self::effect).
+    pub(crate) fn signals(&self, policy: &Policy) -> Result<Signals, PruneError> {
+        let (candidates, layers) = (self.trace.candidates(), self.trace.layers());
+        if self.k == 0 || candidates <= self.k || !decides_by_gap(policy) {
+            return Signals::of(policy, self.trace, self.k);
+        }
+        policy.validate_for(layers)?;
+        let mut looks = Vec::with_capacity(layers);
+        self.by_gap(policy, |layer, sorted, deferred| {
+            // No more than the first two are wanted.
+            let dispersion = match looks.len() < 2 {
+                true => {
+                    let row = self.trace.layer(layer);
+                    let scores: Vec<f64> = sorted.iter().map(|&c| f64::from(row[c])).collect();
+                    policy.dispersion.of(&scores)
+                }
+                false => 0.0,
+            };
+            looks.push((deferred, dispersion));
+        });
+        Ok(Signals::new(candidates, layers, looks))
+    }
+
+    /// `each` sees of every layer that is looked at who is undecided, best first, and how many are left of them.
+    fn by_gap(&self, policy: &Policy, mut each: impl FnMut(usize, &[usize], usize)) -> Effect {
         let last = self.trace.layers() - 1;
         let mut live = vec![true; self.trace.candidates()];
-        let mut sorted = Vec::with_capacity(live.len());
+        let mut undecided = live.len();
+        let mut kept = vec![0; live.len()];
         let (mut places, mut common, mut computed) = (self.k, 0_usize, 0);
         for layer in (0..=last).filter(|&layer| policy.is_due(layer, last + 1)) {
-            sorted.clear();
-            sorted.extend(self.orders[layer].iter().copied().filter(|&c| live[c]));
+            let order = &self.orders[layer];
+            let sorted: &[usize] = match undecided == live.len() {
+                true => order,
+                false => {
+                    // Without a branch, which nobody could foresee.
+                    let mut count = 0;
+                    for &c in order {
+                        kept[count] = c;
+                        count += usize::from(live[c]);
+                    }
+                    &kept[..undecided]
+                }
+            };
             let (accept, drop) = match layer == last {
                 true => (places, places),
-                false => self.cut(layer, &sorted, places, policy.gap.width(layer, 0.0)),
+                false => self.cut(layer, sorted, places, policy.gap.width(layer, 0.0)),
             };
+            undecided = drop - accept;
+            each(layer, sorted, undecided);
             let layers_of_accepted = match policy.mode {
                 Mode::Select => layer + 1,
                 Mode::Rank => last + 1,
@@ -95,7 +137,7 @@ impl<'t> Ranked<'t> {
         if places == n {
             return (n, n);
         }
-        let row = self.trace.layer(layer);
+        let row = self.trace.layer(layer).to_slice().expect("the rows of a trace are contiguous");
         let score = |rank: usize| f64::from(row[sorted[rank]]);
         let (worst_within, best_beyond) = (score(places - 1), score(places));
         let accept = (0..places).take_while(|&rank| score(rank) - best_beyond >= gap).count();
@@ -151,6 +193,8 @@ mod tests {
             let agreement = agreement_at_k(&outcome.selected, &trace.final_ranking(), k);
             let effect = Ranked::new(&trace, k).effect(&policy).unwrap();
             prop_assert_eq!(effect, Effect { agreement, candidate_layers: outcome.candidate_layers });
+            let signals = Ranked::new(&trace, k).signals(&policy).unwrap();
+            prop_assert_eq!(signals, Signals::of(&policy, &trace, k).unwrap());
         }
     }
 
@@ -165,6 +209,7 @@ mod tests {
             let refused = Ranked::new(&trace, k).effect(&policy).map(|_| ());
             assert!(refused.is_err());
             assert_eq!(refused, replay(&policy, &trace, k).map(|_| ()));
+            assert_eq!(refused, Ranked::new(&trace, k).signals(&policy).map(|_| ()));
         }
     }
 }

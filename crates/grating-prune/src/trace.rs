@@ -78,8 +78,7 @@ impl ScoreTrace {
     /// # Panics
     /// When there is no such layer.
     pub fn ranking(&self, layer: usize) -> Vec<usize> {
-        let mut ranked: Vec<_> = self.layer(layer).iter().copied().enumerate().collect();
-        ranked.sort_unstable_by(|a, b| best_first(*a, *b));
+        let ranked = best_first(self.layer(layer).iter().copied().enumerate());
         ranked.into_iter().map(|(candidate, _)| candidate).collect()
     }
 

@@ -241,7 +241,8 @@ def test_plans_and_reports(reranker: grating.Reranker, tmp_path: Path) -> None:
     # Others have asked it, too: of the first requests that prune a fifth is audited.
     audits = reranker.audits
     assert audits.audited <= audits.requests and audits.mean_agreement in (None, 1.0)
-    assert [status["in_use"] for status in reranker.monitored] == [True] * 4
+    # And asked often enough about the same few texts, which are like none that the profiles were calibrated on.
+    assert [status["k"] for status in reranker.monitored] == [1, 5, 10, 20]
     case = cases()[0]
     assert grating.inspect(case)["tensors"]
     assert grating.doctor(case)["checks"]

@@ -17,7 +17,7 @@ impl ProfileMonitor {
     pub(crate) fn of(profile: &Profile) -> Result<Option<Self>> {
         let Some(policy) = profile.policy.clone() else { return Ok(None) };
         let monitor = Monitor::new(policy, profile.k, MonitorOptions::new(profile.promise))?
-            .with_sample(profile.signals.iter().copied());
+            .with_kinds(profile.signals_by_kind());
         Ok(Some(ProfileMonitor(Mutex::new(monitor))))
     }
 

@@ -31,10 +31,14 @@ pub struct Profile {
     pub readings: Vec<LayerAgreement>,
     /// The policy, or none where nothing cheaper than the full model could be certified: nothing is pruned then.
     pub policy: Option<Policy>,
-    /// What the sample's requests showed under the policy, at most 256 of them: requests that look different are noticed from the
-    /// first one on. Empty where there is no policy, and in profiles that are for any traffic.
+    /// What the sample's requests showed under the policy, some hundreds of them at most: requests that look different are noticed from the
+    /// first one on. Empty where there is no policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<Signals>,
+    /// Where the sample was put together from several kinds of traffic, how many of the signals are of each, in their order. Requests that
+    /// are like one of the kinds do not look different. Empty where all are of one kind.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<usize>,
     /// What makes the promise hold.
     pub theorem: String,
     /// What it was found on.
@@ -248,12 +252,31 @@ impl Profile {
                     format!("it has version {}, this reads {}", profile.version, Self::VERSION);
                 return Err(malformed(name, &reason));
             }
+            let of_kinds: usize =
+                profile.kinds.iter().fold(0, |sum, kind| sum.saturating_add(*kind));
+            if !profile.kinds.is_empty() && of_kinds != profile.signals.len() {
+                let signals = profile.signals.len();
+                let reason =
+                    format!("its kinds have {of_kinds} signals together, it holds {signals}");
+                return Err(malformed(name, &reason));
+            }
             let layers = profile.model.layers;
             if let Some(Err(error)) = profile.policy.as_ref().map(|p| p.validate_for(layers)) {
                 return Err(malformed(name, &error.to_string()));
             }
         }
         Ok(profiles)
+    }
+
+    /// What the sample's requests showed, kind by kind; nothing where it is not known.
+    pub(crate) fn signals_by_kind(&self) -> Vec<Vec<Signals>> {
+        let mut signals = self.signals.iter().copied();
+        let by_kind = self.kinds.iter().map(|&kind| signals.by_ref().take(kind).collect());
+        let mut kinds: Vec<Vec<Signals>> = by_kind.collect();
+        // Of one kind.
+        kinds.push(signals.collect());
+        kinds.retain(|kind| !kind.is_empty());
+        kinds
     }
 
     /// Refuses any weights but those of the profile's own model.

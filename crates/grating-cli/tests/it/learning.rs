@@ -64,7 +64,8 @@ fn a_run_learns_and_the_next_one_goes_on() {
     fails(&["profile", "show", wrong.to_str().unwrap()], b"", 1, &["wrong.json"]);
 }
 
-/// The default model's own profile for K = 1 with a policy that takes whoever is ahead after the first layer.
+/// The default model's own profile for K = 1 with a policy that takes whoever is ahead after the first layer. Of requests it knows
+/// nothing, so audits alone can speak.
 pub(crate) fn broken_profile(folder: &Path) -> String {
     let shipped =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/default/grating-profile.json");
@@ -74,6 +75,7 @@ pub(crate) fn broken_profile(folder: &Path) -> String {
         "threshold": 0.0, "dispersion": "variation", "scale": "probability", "clusters": { "fixed": 3 },
         "gap": "edge", "first_layer": 0, "stride": 1, "mode": "select",
     });
+    (profile["signals"], profile["kinds"]) = (json!([]), json!([]));
     let file = folder.join("profile.json");
     std::fs::write(&file, profile.to_string()).unwrap();
     file.to_str().unwrap().to_owned()

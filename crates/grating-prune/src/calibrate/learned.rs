@@ -23,8 +23,12 @@ const FACTORS: [f64; 9] = [2.8, 2.0, 1.4, 1.2, 1.0, 0.85, 0.7, 0.6, 0.5];
 /// # Panics
 /// When there is no such layer, or no candidate beyond the top `k`.
 pub fn needed_gap(trace: &ScoreTrace, layer: usize, k: usize) -> f64 {
-    let (scores, ranked) = (trace.layer(layer), trace.final_ranking());
-    let (within, beyond) = ranked.split_at(k);
+    needed_after(trace, layer, trace.final_ranking().split_at(k))
+}
+
+/// The same, where it is known who is within the final top K and who beyond.
+fn needed_after(trace: &ScoreTrace, layer: usize, (within, beyond): (&[usize], &[usize])) -> f64 {
+    let scores = trace.layer(layer);
     let worst = within.iter().map(|&c| scores[c]).fold(f32::INFINITY, f32::min);
     let best = beyond.iter().map(|&c| scores[c]).fold(f32::NEG_INFINITY, f32::max);
     (f64::from(best) - f64::from(worst)).max(0.0)
@@ -44,8 +48,17 @@ pub fn learned(traces: &[ScoreTrace], k: usize, mode: Mode) -> Result<PolicyFami
     }
     let contested: Vec<&ScoreTrace> = traces.iter().filter(|t| t.candidates() > k).collect();
     let layers = contested.first().ok_or(PruneError::NoQueries)?.layers();
-    let needs: Vec<Vec<f64>> =
-        (0..layers.saturating_sub(1)).map(|layer| sorted_needs(&contested, layer, k)).collect();
+    let finals: Vec<Vec<usize>> = contested.iter().map(|trace| trace.final_ranking()).collect();
+    let sorted_needs = |layer: usize| {
+        let each = contested.iter().zip(&finals);
+        let need = |(trace, ranked): (&&ScoreTrace, &Vec<usize>)| {
+            needed_after(trace, layer, ranked.split_at(k))
+        };
+        let mut needs: Vec<f64> = each.map(need).collect();
+        needs.sort_by(f64::total_cmp);
+        needs
+    };
+    let needs: Vec<Vec<f64>> = (0..layers.saturating_sub(1)).map(sorted_needs).collect();
     let policy = |factor: f64, share: f64| {
         let gaps: Vec<f64> = needs.iter().map(|needs| cover(needs, share) * factor).collect();
         Policy::paper(0.0)
@@ -57,12 +70,6 @@ pub fn learned(traces: &[ScoreTrace], k: usize, mode: Mode) -> Result<PolicyFami
     };
     let chain = |&factor: &f64| SHARES.iter().map(|&share| policy(factor, share)).collect();
     PolicyFamily::new(FACTORS.iter().map(chain).collect())
-}
-
-fn sorted_needs(traces: &[&ScoreTrace], layer: usize, k: usize) -> Vec<f64> {
-    let mut needs: Vec<f64> = traces.iter().map(|trace| needed_gap(trace, layer, k)).collect();
-    needs.sort_by(f64::total_cmp);
-    needs
 }
 
 /// The least of `sorted` that this share of them does not exceed.

@@ -99,13 +99,11 @@ pub struct Monitor {
 enum State {
     Used {
         detector: Detector,
-        watch: Box<Watch>,
+        /// One for each kind of traffic that is known, at least one.
+        watches: Vec<Watch>,
     },
     /// Everything is computed and tests the policy.
-    Tested {
-        contender: Box<Contender>,
-        signals: Vec<Signals>,
-    },
+    Tested { contender: Box<Contender>, signals: Vec<Signals> },
 }
 
 impl Monitor {
@@ -124,7 +122,7 @@ impl Monitor {
             options,
             policy,
             k,
-            state: State::Used { detector: Detector::new(), watch: Box::new(Watch::new([])) },
+            state: State::Used { detector: Detector::new(), watches: vec![Watch::new([])] },
             requests: 0,
             full: 0,
             since: (0, 0.0),
@@ -138,9 +136,28 @@ impl Monitor {
     /// Compares requests with those of the sample that the promise was made on, as the policy shows them, from the first one on;
     /// without it with those before alone. To be called before anything is observed.
     #[must_use]
-    pub fn with_sample(mut self, signals: impl IntoIterator<Item = Signals>) -> Self {
-        if let State::Used { watch, .. } = &mut self.state {
-            **watch = Watch::new(signals);
+    pub fn with_sample(self, signals: impl IntoIterator<Item = Signals>) -> Self {
+        self.with_kinds([signals])
+    }
+
+    /// As [`with_sample`](Self::with_sample), where the sample was put together from several kinds of traffic. Requests are suspicious where
+    /// they are like no kind, and not like all of the sample together either. Kinds without a request count for nothing.
+    #[must_use]
+    pub fn with_kinds(
+        mut self,
+        kinds: impl IntoIterator<Item = impl IntoIterator<Item = Signals>>,
+    ) -> Self {
+        let mut kinds: Vec<Vec<Signals>> =
+            kinds.into_iter().map(|kind| kind.into_iter().collect()).collect();
+        // What is like nothing that is known would never be unlike it.
+        kinds.retain(|kind| !kind.is_empty());
+        if kinds.len() > 1 {
+            kinds.push(kinds.concat());
+        }
+        if let State::Used { watches, .. } = &mut self.state
+            && !kinds.is_empty()
+        {
+            *watches = kinds.into_iter().map(Watch::new).collect();
         }
         self
     }
@@ -155,8 +172,8 @@ impl Monitor {
         self.requests += 1;
         let between = self.options.requests_between_false_suspicions;
         // One that was pruned before the policy was put out of use says nothing any more.
-        if let State::Used { watch, .. } = &mut self.state
-            && watch.observe(signals, between)
+        if let State::Used { watches, .. } = &mut self.state
+            && Watch::observe_kinds(watches, signals, between)
         {
             self.suspicions += 1;
             self.test();
@@ -171,16 +188,17 @@ impl Monitor {
         if trace.candidates() <= self.k {
             return Ok(());
         }
-        let signals = Signals::of(&self.policy, trace, self.k)?;
-        let outcome = Outcome::of(&self.policy, &Ranked::new(trace, self.k))?;
+        let ranked = Ranked::new(trace, self.k);
+        let signals = ranked.signals(&self.policy)?;
+        let outcome = Outcome::of(&self.policy, &ranked)?;
         (self.requests, self.full) = (self.requests + 1, self.full + 1);
         self.since = (self.since.0 + 1, self.since.1 + outcome.loss);
         let MonitorOptions { target, .. } = self.options;
         let allowed = 1.0 - target.agreement;
         match &mut self.state {
-            State::Used { detector, watch } => {
-                let suspected =
-                    watch.observe(&signals, self.options.requests_between_false_suspicions);
+            State::Used { detector, watches } => {
+                let between = self.options.requests_between_false_suspicions;
+                let suspected = Watch::observe_kinds(watches, &signals, between);
                 let between = self.options.audits_between_false_alarms;
                 let broken = detector.observe(outcome.loss, allowed, between);
                 if broken || suspected {
@@ -195,8 +213,8 @@ impl Monitor {
                 let error = (1.0 - target.confidence) * share_of_error(self.tests);
                 if contender.has_won(error) {
                     let known = seen.iter().rev().take(COMPARED).copied();
-                    let (detector, watch) = (Detector::new(), Box::new(Watch::new(known)));
-                    self.state = State::Used { detector, watch };
+                    let (detector, watches) = (Detector::new(), vec![Watch::new(known)]);
+                    self.state = State::Used { detector, watches };
                     (self.returns, self.since) = (self.returns + 1, (0, 0.0));
                 } else if contender.is_given_up() {
                     // What the traffic was like during a test that is lost may be over.
@@ -357,6 +375,40 @@ mod tests {
             500,
             "there is nothing to compare with"
         );
+    }
+
+    #[test]
+    fn requests_like_one_kind_of_the_sample_are_no_shift_and_those_like_none_are() {
+        let signals = |candidates: usize| -> Vec<Signals> {
+            let mut traffic = Traffic { candidates, ..Traffic::new(3, 0.05) };
+            let policy = Policy::paper(0.0);
+            (0..60).map(|_| Signals::of(&policy, &traffic.trace(), K).unwrap()).collect()
+        };
+        let kinds = [signals(12), signals(40), signals(100)];
+        let by_kind = || monitor().with_kinds(kinds.iter().cloned());
+        let noticed = |mut monitor: Monitor, candidates| {
+            let mut traffic = Traffic { candidates, ..Traffic::new(7, 0.05) };
+            until(&mut monitor, &mut traffic, false, 500)
+        };
+        for candidates in [12, 40, 100] {
+            assert_eq!(noticed(by_kind(), candidates), 500);
+        }
+        for candidates in [12, 100] {
+            let as_one = noticed(monitor().with_sample(kinds.concat()), candidates);
+            assert!(as_one < 100, "{as_one}: one kind alone is unlike all of them together");
+        }
+        let (between, beyond) = (noticed(by_kind(), 25), noticed(by_kind(), 300));
+        assert!(between < 100 && beyond < 20, "{between}, {beyond}");
+        // As the sample was, all kinds by turns.
+        let (mut monitor, mut traffic) = (by_kind(), Traffic::new(9, 0.05));
+        for number in 0..500 {
+            traffic.candidates = [12, 40, 100][(3.0 * traffic.random.uniform()) as usize];
+            step(&mut monitor, &mut traffic, number);
+        }
+        assert_eq!(monitor.status().suspicions, 0);
+        let with_empty = self::monitor().with_kinds([kinds[0].clone(), Vec::new()]);
+        assert_eq!(with_empty, self::monitor().with_sample(kinds[0].clone()));
+        assert_eq!(self::monitor().with_kinds([Vec::new(), Vec::new()]), self::monitor());
     }
 
     /// On the very edge of the promise, which is the worst that is allowed.

@@ -105,6 +105,20 @@ impl Watch {
         self.level() >= requests_between
     }
 
+    /// As [`observe`](Self::observe), where traffic may be of several kinds, each with a watch of its own: requests are suspicious where
+    /// they are like none of them.
+    pub(super) fn observe_kinds(
+        kinds: &mut [Watch],
+        signals: &Signals,
+        requests_between: f64,
+    ) -> bool {
+        // Each of them is told.
+        let unlike = kinds
+            .iter_mut()
+            .filter_map(|kind| kind.observe(signals, requests_between).then_some(()));
+        unlike.count() == kinds.len()
+    }
+
     fn level(&self) -> f64 {
         self.processes.iter().flatten().sum::<f64>() / (KINDS * BETS) as f64
     }

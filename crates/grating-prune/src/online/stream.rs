@@ -199,13 +199,13 @@ impl Stream {
     fn test(&mut self, trace: &ScoreTrace, options: &LearnerOptions) -> Result<Shift, PruneError> {
         let allowed = 1.0 - options.target.agreement;
         let mut shift = Shift::None;
+        let ranked = Ranked::new(trace, self.k);
         if let Some(policy) = self.policy().cloned() {
-            let signals = Signals::of(&policy, trace, self.k)?;
+            let signals = ranked.signals(&policy)?;
             if self.watch.observe(&signals, options.requests_between_false_suspicions) {
                 shift = Shift::Suspected;
             }
         }
-        let ranked = Ranked::new(trace, self.k);
         for (at, contender) in self.contenders.iter_mut().enumerate() {
             let outcome = Outcome::of(&contender.policy, &ranked)?;
             contender.test(&outcome, allowed);
@@ -251,7 +251,8 @@ impl Stream {
             // Another policy is watched from its own beginning, beside what it would have shown before.
             (self.used, self.detector) = (cheapest, Detector::new());
             if let Some(policy) = self.policy() {
-                let signals = known.rev().take(EXPLORED).map(|t| Signals::of(policy, t, self.k));
+                let signals =
+                    known.rev().take(EXPLORED).map(|t| Ranked::new(t, self.k).signals(policy));
                 self.watch = Watch::new(signals.collect::<Result<Vec<_>, _>>()?);
             }
         }

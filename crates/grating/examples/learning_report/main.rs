@@ -6,20 +6,25 @@
 //!   a set's queries. MODEL is a folder or `default`, DATA holds the sets in BEIR layout with pools.
 //! * `simulate WORK OUT REPETITIONS SET...` writes `OUT/learning-results.md`: streams of requests drawn from a set's queries
 //!   with replacement, so that what a policy does on the traffic is known exactly: its mean over the set.
-//! * `profiles WORK OUT PROFILES SET...` writes `OUT/default-profiles.md`: what the profiles, files with commas between them
-//!   that were calibrated on all SETs together, do on each of the sets.
+//! * `ship DATA WORK OUT SET...` calibrates the profiles that ship with the default model on the recorded queries of all SETs together, and
+//!   writes `OUT/grating-profile.json`.
+//! * `profiles WORK OUT FILE REPETITIONS SET...` writes `OUT/default-profiles.md`: what the profiles of this file do on each of the sets.
 
 mod profiles;
 mod shifts;
+mod ship;
 mod simulate;
 mod tables;
 
 use std::error::Error;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use grating::calibrate::{Dataset, RecordOptions, Traces, record};
 use grating::prune::{ScoreTrace, Target};
 use grating::{ModelSource, Profile, Pruning, Reranker};
+
+use shifts::Pair;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -57,12 +62,15 @@ fn main() -> Outcome<()> {
             let text = tables::report(&sets, repetitions.parse()?)?;
             Ok(std::fs::write(PathBuf::from(out).join("learning-results.md"), text)?)
         }
-        ["profiles", work, out, profiles, sets @ ..] => {
+        ["ship", data, work, out, sets @ ..] => {
+            let file = PathBuf::from(out).join("grating-profile.json");
+            Ok(std::fs::write(file, ship::profiles(Path::new(data), Path::new(work), sets)?)?)
+        }
+        ["profiles", work, out, file, repetitions, sets @ ..] => {
             let sets = sets.iter().map(|set| Set::read(Path::new(work), set));
             let sets = sets.collect::<Outcome<Vec<Set>>>()?;
-            let profiles = profiles.split(',').map(|file| Profile::read(Path::new(file)));
-            let profiles = profiles.collect::<Result<Vec<Profile>, _>>()?;
-            let text = profiles::report(&profiles, &sets)?;
+            let profiles: Vec<Profile> = serde_json::from_slice(&std::fs::read(file)?)?;
+            let text = profiles::report(&profiles, &sets, repetitions.parse()?)?;
             Ok(std::fs::write(PathBuf::from(out).join("default-profiles.md"), text)?)
         }
         _ => Err("a step and its arguments: see this example's head".into()),
@@ -88,5 +96,33 @@ impl Set {
         let keyed: Vec<(String, ScoreTrace)> = keyed.collect();
         let traces = keyed.iter().map(|(_, trace)| trace.clone()).collect();
         Ok(Set { name: name.to_owned(), traces, keyed })
+    }
+}
+
+/// All requests with a choice, and which of them are whose.
+pub(crate) struct Traffics {
+    pub(crate) k: usize,
+    pub(crate) requests: Vec<ScoreTrace>,
+    pub(crate) sets: Vec<(String, Range<usize>)>,
+}
+
+impl Traffics {
+    pub(crate) fn of(sets: &[Set], k: usize) -> Self {
+        let mut traffics = Traffics { k, requests: Vec::new(), sets: Vec::new() };
+        for set in sets {
+            let start = traffics.requests.len();
+            let contested = set.traces.iter().filter(|trace| trace.candidates() > k);
+            traffics.requests.extend(contested.cloned());
+            traffics.sets.push((set.name.clone(), start..traffics.requests.len()));
+        }
+        traffics
+    }
+
+    pub(crate) fn requests(&self, set: usize) -> &[ScoreTrace] {
+        &self.requests[self.sets[set].1.clone()]
+    }
+
+    pub(crate) fn pair(&self, first: usize, second: usize) -> Pair {
+        Pair { first: self.sets[first].1.clone(), second: self.sets[second].1.clone() }
     }
 }

@@ -1,7 +1,9 @@
 //! Traffic that changes, at once or slowly, under what was learned on another and under a profile.
 
+use std::ops::Range;
+
+use grating::prune::Policy;
 use grating::prune::online::{Learner, Monitor, MonitorOptions, Signals};
-use grating::prune::{Policy, ScoreTrace};
 
 use crate::simulate::{Draw, Known, REQUESTS, Stream, shifts, step};
 use crate::{Outcome, TARGET};
@@ -17,31 +19,21 @@ pub(crate) enum Change {
     Slowly,
 }
 
-/// Two traffics, the first one's requests first.
+/// Two traffics, by the requests that are theirs.
+#[derive(Clone)]
 pub(crate) struct Pair {
-    requests: Vec<ScoreTrace>,
-    first: usize,
+    pub(crate) first: Range<usize>,
+    pub(crate) second: Range<usize>,
 }
 
 impl Pair {
-    pub(crate) fn new(first: &[ScoreTrace], second: &[ScoreTrace]) -> Self {
-        Pair { requests: [first, second].concat(), first: first.len() }
-    }
-
     /// The request of this number after the change began.
     fn request(&self, change: Change, number: usize, draw: &mut Draw) -> usize {
         let still_first = match change {
             Change::AtOnce => false,
             Change::Slowly => draw.below(DRIFT) >= number,
         };
-        match still_first {
-            true => draw.below(self.first),
-            false => self.first + draw.below(self.requests.len() - self.first),
-        }
-    }
-
-    fn of_the_first(&self, draw: &mut Draw) -> usize {
-        draw.below(self.first)
+        draw.within(if still_first { &self.first } else { &self.second })
     }
 }
 
@@ -95,41 +87,64 @@ pub(crate) fn policy_of(learner: &Learner) -> Option<Policy> {
 }
 
 /// Goes on with a stream as its traffic changes.
-pub(crate) fn learning(stream: &Stream, pair: &Pair, change: Change, k: usize) -> Outcome<After> {
+pub(crate) fn learning(
+    stream: &Stream,
+    known: &mut Known<'_>,
+    pair: &Pair,
+    change: Change,
+) -> Outcome<After> {
     let (mut learner, mut draw) = (stream.learner.clone(), stream.draw.clone());
     let (before, mut sums) = (shifts(&learner), Sums::default());
-    let mut known = Known::new(&pair.requests, k);
     for number in 0..REQUESTS {
         let request = pair.request(change, number, &mut draw);
-        let step = step(&mut learner, &mut known, request)?;
+        let step = step(&mut learner, known, request)?;
         sums.add(step.loss, step.computed, step.full, shifts(&learner) > before);
     }
     Ok(sums.after())
 }
 
+/// A profile in use: its policy, and what requests are compared with.
+#[derive(Clone)]
+pub(crate) struct Given {
+    pub(crate) policy: Policy,
+    /// Signals of its sample, kind by kind; none where requests are compared with those before alone.
+    pub(crate) kinds: Vec<Vec<Signals>>,
+}
+
+impl Given {
+    /// That knows nothing of its sample.
+    pub(crate) fn without_sample(policy: &Policy) -> Self {
+        Given { policy: policy.clone(), kinds: Vec::new() }
+    }
+
+    /// That knows these requests.
+    pub(crate) fn with_sample(
+        policy: &Policy,
+        known: &mut Known<'_>,
+        sample: &Range<usize>,
+    ) -> Outcome<Self> {
+        let signals = sample.clone().map(|request| Ok(known.of(policy, request)?.signals));
+        Ok(Given { policy: policy.clone(), kinds: vec![signals.collect::<Outcome<_>>()?] })
+    }
+}
+
 /// A profile that is used on so many requests of the first traffic, and then on the second one's; with how often it was put out
-/// of use on the first. `known`: what the requests of the sample looked like is compared with.
+/// of use on the first.
 pub(crate) fn given(
-    policy: &Policy,
+    profile: &Given,
+    known: &mut Known<'_>,
     pair: &Pair,
     first: usize,
-    k: usize,
     seed: u64,
-    known: bool,
 ) -> Outcome<(After, u64)> {
-    let sample = pair.requests[..pair.first].iter().map(|trace| Signals::of(policy, trace, k));
-    let sample = sample.collect::<Result<Vec<Signals>, _>>()?;
-    let monitor = Monitor::new(policy.clone(), k, MonitorOptions::new(TARGET))?;
-    let mut monitor = match known {
-        true => monitor.with_sample(sample),
-        false => monitor,
-    };
+    let policy = &profile.policy;
+    let monitor = Monitor::new(policy.clone(), known.k, MonitorOptions::new(TARGET))?;
+    let mut monitor = monitor.with_kinds(profile.kinds.iter().cloned());
     let (mut draw, mut sums) = (Draw::new(seed), Sums::default());
-    let mut known = Known::new(&pair.requests, k);
     let (mut asked, mut before) = (0, 0);
     for number in 0..first + REQUESTS {
         let request = match number < first {
-            true => pair.of_the_first(&mut draw),
+            true => draw.within(&pair.first),
             false => pair.request(Change::AtOnce, number - first, &mut draw),
         };
         let in_full = !monitor.in_use() || {
@@ -138,7 +153,7 @@ pub(crate) fn given(
         };
         let (loss, computed) = match in_full {
             true => {
-                monitor.observe(&known.traffic[request])?;
+                monitor.observe(&known.requests[request])?;
                 (0.0, known.all(request))
             }
             false => {

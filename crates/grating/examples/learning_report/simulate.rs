@@ -1,10 +1,12 @@
 //! Streams of requests, and what learning makes of them.
 
+use std::ops::Range;
+
 use grating::prune::calibrate::learned;
 use grating::prune::metrics::agreement_at_k;
 use grating::prune::online::{Learner, LearnerOptions, Signals};
 use grating::prune::{
-    Mode, Policy, PolicyFamily, Procedure, ScoreTrace, Sweep, Test, calibrate, replay,
+    Mode, Policy, PolicyFamily, Procedure, ScoreTrace, Sweep, Test, calibrate, replay_with,
 };
 
 use crate::{Outcome, TARGET};
@@ -30,6 +32,11 @@ impl Draw {
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((x ^ (x >> 31)) % count as u64) as usize
+    }
+
+    /// A number of this range.
+    pub(crate) fn within(&mut self, range: &Range<usize>) -> usize {
+        range.start + self.below(range.len())
     }
 }
 
@@ -66,41 +73,49 @@ pub(crate) struct Pruned {
     pub(crate) signals: Signals,
 }
 
-/// What policies do with the requests of a traffic, each found out once.
+impl Pruned {
+    fn of(policy: &Policy, trace: &ScoreTrace, k: usize) -> Outcome<Self> {
+        let mut looks = Vec::new();
+        let outcome = replay_with(policy, trace, k, |verdicts| {
+            looks.push((verdicts.deferred.len(), verdicts.dispersion));
+        })?;
+        let agreement = agreement_at_k(&outcome.selected, &trace.final_ranking(), k);
+        let signals = Signals::new(trace.candidates(), trace.layers(), looks);
+        Ok(Pruned { loss: 1.0 - agreement, computed: outcome.candidate_layers, signals })
+    }
+}
+
+/// What policies do with requests, each found out once.
 pub(crate) struct Known<'t> {
-    pub(crate) traffic: &'t [ScoreTrace],
-    k: usize,
+    pub(crate) requests: &'t [ScoreTrace],
+    pub(crate) k: usize,
     policies: Vec<(Policy, Vec<Option<Pruned>>)>,
 }
 
 impl<'t> Known<'t> {
-    pub(crate) fn new(traffic: &'t [ScoreTrace], k: usize) -> Self {
-        Known { traffic, k, policies: Vec::new() }
+    pub(crate) fn new(requests: &'t [ScoreTrace], k: usize) -> Self {
+        Known { requests, k, policies: Vec::new() }
     }
 
     pub(crate) fn of(&mut self, policy: &Policy, request: usize) -> Outcome<Pruned> {
-        let at = match self.policies.iter().position(|(known, _)| known == policy) {
+        // Mostly the one that was met last.
+        let at = match self.policies.iter().rposition(|(known, _)| known == policy) {
             Some(at) => at,
             None => {
-                self.policies.push((policy.clone(), vec![None; self.traffic.len()]));
+                self.policies.push((policy.clone(), vec![None; self.requests.len()]));
                 self.policies.len() - 1
             }
         };
         let place = &mut self.policies[at].1[request];
-        if let Some(pruned) = place {
-            return Ok(*pruned);
+        match place {
+            Some(pruned) => Ok(*pruned),
+            None => Ok(*place.insert(Pruned::of(policy, &self.requests[request], self.k)?)),
         }
-        let trace = &self.traffic[request];
-        let outcome = replay(policy, trace, self.k)?;
-        let agreement = agreement_at_k(&outcome.selected, &trace.final_ranking(), self.k);
-        let signals = Signals::of(policy, trace, self.k)?;
-        let (loss, computed) = (1.0 - agreement, outcome.candidate_layers);
-        Ok(*place.insert(Pruned { loss, computed, signals }))
     }
 
     /// Candidate-layers of a request in full.
     pub(crate) fn all(&self, request: usize) -> u64 {
-        let trace = &self.traffic[request];
+        let trace = &self.requests[request];
         (trace.candidates() * trace.layers()) as u64
     }
 }
@@ -120,14 +135,15 @@ pub(crate) struct Stream {
     pub(crate) draw: Draw,
 }
 
-pub(crate) fn stream(traffic: &[ScoreTrace], k: usize, seed: u64) -> Outcome<Stream> {
+/// The requests of one traffic, those of this range, in an order that the seed draws.
+pub(crate) fn stream(known: &mut Known<'_>, traffic: &Range<usize>, seed: u64) -> Outcome<Stream> {
     let mut learner = Learner::new(LearnerOptions::new(TARGET))?;
-    let (mut known, mut draw) = (Known::new(traffic, k), Draw::new(seed));
+    let mut draw = Draw::new(seed);
     let (mut began, mut used) = (None, Vec::<Policy>::new());
     let (mut computed, mut full) = (0, 0);
     for number in 0..REQUESTS {
-        let request = draw.below(traffic.len());
-        let step = step(&mut learner, &mut known, request)?;
+        let request = draw.within(traffic);
+        let step = step(&mut learner, known, request)?;
         if let Some(policy) = step.policy {
             began = began.or(Some(number));
             if !used.contains(&policy) {
@@ -166,7 +182,7 @@ pub(crate) fn step(learner: &mut Learner, known: &mut Known<'_>, request: usize)
         _ => (0.0, full),
     };
     if decision.full {
-        learner.observe(&known.traffic[request])?;
+        learner.observe(&known.requests[request])?;
     }
     Ok(Step { policy: decision.policy, loss, computed, full })
 }

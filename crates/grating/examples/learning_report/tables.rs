@@ -5,14 +5,12 @@ use std::fmt::Write;
 use grating::prune::{Policy, ScoreTrace};
 use rayon::prelude::*;
 
-use crate::shifts::{After, Change, DRIFT, Pair, given, learning, policy_of};
-use crate::simulate::{REQUESTS, SAMPLE, Stream, offline, oracle, stream, truth, truths};
-use crate::{KS, Outcome, Set, TARGET};
+use crate::shifts::{After, Change, DRIFT, Given, given, learning, policy_of};
+use crate::simulate::{Known, REQUESTS, SAMPLE, Stream, offline, oracle, stream, truth, truths};
+use crate::{KS, Outcome, Set, TARGET, Traffics};
 
 /// K of the tables of shifts.
 const SHIFTED_KS: [usize; 2] = [1, 10];
-/// Of the streams, the part that is calibrated offline as well, and that is played on for each pair of sets.
-const PART: u64 = 5;
 /// Requests of its own kind that a profile is used on before they change.
 const SETTLED: usize = 500;
 
@@ -29,73 +27,144 @@ struct Rows {
 
 pub(crate) fn report(sets: &[Set], repetitions: u64) -> Outcome<String> {
     let mut rows = Rows::default();
-    for set in sets {
-        for k in KS {
-            of_set(&mut rows, sets, set, k, repetitions)?;
+    for k in KS {
+        let traffics = Traffics::of(sets, k);
+        for (number, set) in sets.iter().enumerate() {
+            of_set(&mut rows, &traffics, number, repetitions)?;
             eprintln!("{}: K = {k}", set.name);
         }
     }
+    rows.stable = by_set(&rows.stable, KS.len());
+    rows.kept = by_set(&rows.kept, SHIFTED_KS.len());
     Ok(written(&rows, repetitions)?)
 }
 
+/// Rows of so many K, those of one K together, in the order of the sets.
+fn by_set(rows: &[String], ks: usize) -> Vec<String> {
+    let sets = rows.len() / ks;
+    (0..rows.len()).map(|row| rows[row % ks * sets + row / ks].clone()).collect()
+}
+
+/// The sets whose requests may follow, for K of the tables of shifts.
+fn others(traffics: &Traffics, set: usize) -> impl Iterator<Item = usize> + use<> {
+    let shifted = SHIFTED_KS.contains(&traffics.k);
+    (0..traffics.sets.len()).filter(move |&other| shifted && other != set)
+}
+
+/// A stream of one set's requests, and how it goes on with those of each other set: at once, slowly.
+struct Learned {
+    stream: Stream,
+    shifted: Vec<[After; 2]>,
+}
+
+impl Learned {
+    fn run(traffics: &Traffics, set: usize, seed: u64) -> Outcome<Self> {
+        let mut known = Known::new(&traffics.requests, traffics.k);
+        let stream = stream(&mut known, &traffics.sets[set].1, seed)?;
+        let mut shifted = Vec::new();
+        for other in others(traffics, set) {
+            let pair = traffics.pair(set, other);
+            let mut play = |change| learning(&stream, &mut known, &pair, change);
+            shifted.push([play(Change::AtOnce)?, play(Change::Slowly)?]);
+        }
+        Ok(Learned { stream, shifted })
+    }
+}
+
+/// A profile of one set, and what becomes of it.
+struct Calibrated {
+    policy: Policy,
+    /// On each other set: audits alone, with its sample known, after requests of its own kind.
+    shifted: Vec<[After; 3]>,
+    /// On its own set: how often it is put out of use, and the later answers.
+    kept: Option<(u64, After)>,
+}
+
+impl Calibrated {
+    /// None where nothing is certified.
+    fn run(traffics: &Traffics, set: usize, seed: u64) -> Outcome<Option<Self>> {
+        let Some(policy) = offline(traffics.requests(set), traffics.k, seed)? else {
+            return Ok(None);
+        };
+        let mut calibrated = Calibrated { policy, shifted: Vec::new(), kept: None };
+        if SHIFTED_KS.contains(&traffics.k) {
+            let (policy, mut known) =
+                (&calibrated.policy, Known::new(&traffics.requests, traffics.k));
+            let unknown = Given::without_sample(policy);
+            let sampled = Given::with_sample(policy, &mut known, &traffics.sets[set].1)?;
+            for other in others(traffics, set) {
+                let pair = traffics.pair(set, other);
+                let mut play = |profile, first| -> Outcome<After> {
+                    Ok(given(profile, &mut known, &pair, first, seed)?.0)
+                };
+                let played = [play(&unknown, 0)?, play(&sampled, 0)?, play(&sampled, SETTLED)?];
+                calibrated.shifted.push(played);
+            }
+            let own = traffics.pair(set, set);
+            let (after, before) = given(&sampled, &mut known, &own, REQUESTS, seed)?;
+            calibrated.kept = Some((before + u64::from(after.noticed.is_some()), after));
+        }
+        Ok(Some(calibrated))
+    }
+}
+
 /// Everything that begins with one set's traffic.
-fn of_set(rows: &mut Rows, sets: &[Set], set: &Set, k: usize, repetitions: u64) -> Outcome<()> {
-    let traffic = contested(set, k);
-    let streams = (0..repetitions).into_par_iter().map(|seed| stream(&traffic, k, seed));
-    let streams = streams.collect::<Outcome<Vec<Stream>>>()?;
-    let part = (repetitions / PART).max(1);
-    let profiles = (0..part).into_par_iter().map(|seed| offline(&traffic, k, seed));
-    let profiles = profiles.collect::<Outcome<Vec<Option<Policy>>>>()?;
-    rows.stable.push(stable(set, &traffic, k, &streams, &profiles)?);
+fn of_set(rows: &mut Rows, traffics: &Traffics, set: usize, repetitions: u64) -> Outcome<()> {
+    let k = traffics.k;
+    let learned = (0..repetitions).into_par_iter().map(|seed| Learned::run(traffics, set, seed));
+    let learned = learned.collect::<Outcome<Vec<Learned>>>()?;
+    let calibrated =
+        (0..repetitions).into_par_iter().map(|seed| Calibrated::run(traffics, set, seed));
+    let calibrated = calibrated.collect::<Outcome<Vec<Option<Calibrated>>>>()?;
+    rows.stable.push(stable(traffics, set, &learned, &calibrated)?);
     let Some(table) = SHIFTED_KS.iter().position(|&shifted| shifted == k) else { return Ok(()) };
-    rows.kept.push(kept(set, &traffic, k, &profiles)?);
-    let streams = &streams[..profiles.len()];
-    for other in sets.iter().filter(|other| other.name != set.name) {
-        let to = contested(other, k);
-        let pair = Pair::new(&traffic, &to);
-        let names = format!("| {} | {} |", set.name, other.name);
-        let at_once = played(streams, &pair, Change::AtOnce, k)?;
-        let unwatched = unwatched(streams.iter().map(|run| policy_of(&run.learner)), &to, k)?;
-        rows.shifts[table].push(format!("{names} {unwatched:.3} | {} |", cells(&at_once)));
-        let slowly = played(streams, &pair, Change::Slowly, k)?;
-        rows.drifts[table].push(format!("{names} {} |", cells(&slowly)));
-        rows.profiles[table].push(format!("{names} {}", profile(&profiles, &pair, &to, k)?));
+    let some: Vec<&Calibrated> = calibrated.iter().flatten().collect();
+    rows.kept.push(kept(&traffics.sets[set].0, k, &some));
+    for (place, other) in others(traffics, set).enumerate() {
+        let to = traffics.requests(other);
+        let names = format!("| {} | {} |", traffics.sets[set].0, traffics.sets[other].0);
+        let policies: Vec<Option<Policy>> =
+            learned.iter().map(|run| policy_of(&run.stream.learner)).collect();
+        let unwatched = unwatched(&policies, to, k)?;
+        let after = |change: usize| {
+            cells(&learned.iter().map(|run| &run.shifted[place][change]).collect::<Vec<_>>())
+        };
+        rows.shifts[table].push(format!("{names} {unwatched:.3} | {} |", after(0)));
+        rows.drifts[table].push(format!("{names} {} |", after(1)));
+        rows.profiles[table].push(format!("{names} {}", profile(&some, place, to, k)?));
     }
     Ok(())
 }
 
-fn contested(set: &Set, k: usize) -> Vec<ScoreTrace> {
-    set.traces.iter().filter(|trace| trace.candidates() > k).cloned().collect()
-}
-
 fn stable(
-    set: &Set,
-    traffic: &[ScoreTrace],
-    k: usize,
-    streams: &[Stream],
-    profiles: &[Option<Policy>],
+    traffics: &Traffics,
+    set: usize,
+    learned: &[Learned],
+    calibrated: &[Option<Calibrated>],
 ) -> Outcome<String> {
-    let broke = streams.par_iter().map(|run| {
-        let truths = truths(&run.used, traffic, k)?;
+    let (k, traffic) = (traffics.k, traffics.requests(set));
+    let broke = learned.par_iter().map(|run| {
+        let truths = truths(&run.stream.used, traffic, k)?;
         Ok(f64::from(u8::from(truths.iter().any(|(agreement, _)| *agreement < TARGET.agreement))))
     });
     let broke = broke.collect::<Outcome<Vec<f64>>>()?;
-    let calibrated = profiles.par_iter().map(|policy| {
-        let Some(policy) = policy else { return Ok((0.0, 0.0)) };
+    let offline = calibrated.par_iter().map(|profile| {
+        let Some(Calibrated { policy, .. }) = profile else { return Ok((0.0, 0.0)) };
         let (agreement, cost) = truth(policy, traffic, k)?;
         let saved = (1.0 - cost) * (REQUESTS - SAMPLE) as f64 / REQUESTS as f64;
         Ok((saved, f64::from(u8::from(agreement < TARGET.agreement))))
     });
-    let calibrated = calibrated.collect::<Outcome<Vec<(f64, f64)>>>()?;
-    let (offline_saved, offline_broke): (Vec<f64>, Vec<f64>) = calibrated.into_iter().unzip();
-    let began: Vec<usize> = streams.iter().filter_map(|run| run.began).collect();
-    let never = 1.0 - began.len() as f64 / streams.len() as f64;
-    let saved: Vec<f64> = streams.iter().map(|run| run.saved).collect();
-    let false_shifts: Vec<f64> = streams.iter().map(|run| run.false_shifts as f64).collect();
+    let offline = offline.collect::<Outcome<Vec<(f64, f64)>>>()?;
+    let (offline_saved, offline_broke): (Vec<f64>, Vec<f64>) = offline.into_iter().unzip();
+    let streams = || learned.iter().map(|run| &run.stream);
+    let began: Vec<usize> = streams().filter_map(|run| run.began).collect();
+    let never = 1.0 - began.len() as f64 / learned.len() as f64;
+    let saved: Vec<f64> = streams().map(|run| run.saved).collect();
+    let false_shifts: Vec<f64> = streams().map(|run| run.false_shifts as f64).collect();
     let percent = |share: f64| format!("{:.1} %", 100.0 * share);
     Ok(format!(
         "| {} | {} | {k} | {} | {} | {} | {} | {} | {} | {} | {:.2} |",
-        set.name,
+        traffics.sets[set].0,
         traffic.len(),
         quantiles(began),
         percent(never),
@@ -108,25 +177,16 @@ fn stable(
     ))
 }
 
-fn played(streams: &[Stream], pair: &Pair, change: Change, k: usize) -> Outcome<Vec<After>> {
-    streams.par_iter().map(|run| learning(run, pair, change, k)).collect()
-}
-
 /// Mean agreement of these policies with the full model on a traffic, everything computed where there is none.
-fn unwatched(
-    policies: impl Iterator<Item = Option<Policy>>,
-    traffic: &[ScoreTrace],
-    k: usize,
-) -> Outcome<f64> {
-    let policies: Vec<Option<Policy>> = policies.collect();
+fn unwatched(policies: &[Option<Policy>], traffic: &[ScoreTrace], k: usize) -> Outcome<f64> {
     let some: Vec<Policy> = policies.iter().flatten().cloned().collect();
     let agreements: f64 = truths(&some, traffic, k)?.iter().map(|(agreement, _)| agreement).sum();
     Ok((agreements + (policies.len() - some.len()) as f64) / policies.len() as f64)
 }
 
 /// Watched, noticed, by how many, until then, saved.
-fn cells(runs: &[After]) -> String {
-    let of = |value: fn(&After) -> f64| mean(&runs.iter().map(value).collect::<Vec<f64>>());
+fn cells(runs: &[&After]) -> String {
+    let of = |value: fn(&After) -> f64| mean_of(runs, value);
     let noticed: Vec<usize> = runs.iter().filter_map(|after| after.noticed).collect();
     let share = 100.0 * noticed.len() as f64 / runs.len() as f64;
     format!(
@@ -138,55 +198,41 @@ fn cells(runs: &[After]) -> String {
     )
 }
 
-/// Profiles of one set on another, from the first request on and after requests of their own kind.
-fn profile(
-    profiles: &[Option<Policy>],
-    pair: &Pair,
-    to: &[ScoreTrace],
-    k: usize,
-) -> Outcome<String> {
-    let some: Vec<Policy> = profiles.iter().flatten().cloned().collect();
-    if some.is_empty() {
+/// Profiles of one set on another.
+fn profile(profiles: &[&Calibrated], place: usize, to: &[ScoreTrace], k: usize) -> Outcome<String> {
+    if profiles.is_empty() {
         return Ok("none certified | | | | | | | | | |".into());
     }
-    let unwatched = unwatched(some.iter().cloned().map(Some), to, k)?;
-    let play = |first: usize, known: bool| {
-        let seeded = some.par_iter().enumerate();
-        let runs = seeded.map(|(seed, policy)| given(policy, pair, first, k, seed as u64, known));
-        runs.map(|run| Ok(run?.0)).collect::<Outcome<Vec<After>>>()
+    let policies: Vec<Option<Policy>> =
+        profiles.iter().map(|profile| Some(profile.policy.clone())).collect();
+    let unwatched = unwatched(&policies, to, k)?;
+    let way = |way: usize| {
+        short(&profiles.iter().map(|profile| &profile.shifted[place][way]).collect::<Vec<_>>())
     };
-    let (audited, at_once, later) = (play(0, false)?, play(0, true)?, play(SETTLED, true)?);
-    let short = |runs: &[After]| {
-        let noticed: Vec<usize> = runs.iter().filter_map(|after| after.noticed).collect();
-        let share = 100.0 * noticed.len() as f64 / runs.len() as f64;
-        let all: Vec<f64> = runs.iter().map(|after| after.all).collect();
-        let saved: Vec<f64> = runs.iter().map(|after| 100.0 * after.saved).collect();
-        let (all, saved) = (mean(&all), mean(&saved));
-        format!("{all:.3} | {}, {share:.0} % | {saved:.1} %", quantiles(noticed))
-    };
-    let [audited, at_once, later] = [&audited, &at_once, &later].map(|runs| short(runs));
-    Ok(format!("{unwatched:.3} | {audited} | {at_once} | {later} |"))
+    Ok(format!("{unwatched:.3} | {} | {} | {} |", way(0), way(1), way(2)))
+}
+
+/// Watched, noticed and by how many, saved.
+pub(crate) fn short(runs: &[&After]) -> String {
+    let noticed: Vec<usize> = runs.iter().filter_map(|after| after.noticed).collect();
+    let share = 100.0 * noticed.len() as f64 / runs.len() as f64;
+    let (all, saved) = (mean_of(runs, |after| after.all), mean_of(runs, |after| after.saved));
+    format!("{all:.3} | {}, {share:.0} % | {:.1} %", quantiles(noticed), 100.0 * saved)
 }
 
 /// Profiles of a set on its own traffic: how often they are put out of use without need.
-fn kept(
-    set: &Set,
-    traffic: &[ScoreTrace],
-    k: usize,
-    profiles: &[Option<Policy>],
-) -> Outcome<String> {
-    let pair = Pair::new(traffic, traffic);
-    let some: Vec<&Policy> = profiles.iter().flatten().collect();
-    let runs = some.par_iter().enumerate().map(|(seed, policy)| {
-        let (after, before) = given(policy, &pair, REQUESTS, k, seed as u64, true)?;
-        Ok((before + u64::from(after.noticed.is_some()), after.all, after.saved))
-    });
-    let runs = runs.collect::<Outcome<Vec<(u64, f64, f64)>>>()?;
-    let out = runs.iter().filter(|(times, ..)| *times > 0).count();
-    let agreement = mean(&runs.iter().map(|run| run.1).collect::<Vec<f64>>());
-    let saved = mean(&runs.iter().map(|run| run.2).collect::<Vec<f64>>());
-    let (name, count) = (&set.name, runs.len());
-    Ok(format!("| {name} | {k} | {count} | {out} | {agreement:.3} | {:.1} % |", 100.0 * saved))
+fn kept(name: &str, k: usize, profiles: &[&Calibrated]) -> String {
+    let runs: Vec<&(u64, After)> =
+        profiles.iter().filter_map(|profile| profile.kept.as_ref()).collect();
+    let out = runs.iter().filter(|(times, _)| *times > 0).count();
+    let later: Vec<&After> = runs.iter().map(|(_, after)| after).collect();
+    let (agreement, saved) =
+        (mean_of(&later, |after| after.all), mean_of(&later, |after| after.saved));
+    format!("| {name} | {k} | {} | {out} | {agreement:.3} | {:.1} % |", runs.len(), 100.0 * saved)
+}
+
+fn mean_of(runs: &[&After], value: fn(&After) -> f64) -> f64 {
+    mean(&runs.iter().map(|after| value(after)).collect::<Vec<f64>>())
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -206,16 +252,15 @@ fn quantiles(mut values: Vec<usize>) -> String {
 fn written(rows: &Rows, repetitions: u64) -> Result<String, std::fmt::Error> {
     let mut out = String::new();
     let (agreement, confidence) = (TARGET.agreement, TARGET.confidence);
-    let part = (repetitions / PART).max(1);
     writeln!(
         out,
         "# Learning from the traffic, simulated\n\n\
          Made by `cargo run --release -p grating --example learning_report -- simulate`. Streams of {REQUESTS} requests drawn \
-         with replacement from a set's queries, {repetitions} streams a row of the first table and {part} of the others, promise {agreement} with confidence {confidence}, scores of the \
+         with replacement from a set's queries, {repetitions} streams a row, promise {agreement} with confidence {confidence}, scores of the \
          default model. What a policy does on the traffic is its mean over the set's queries.\n\n\
          ## When it begins, what it saves\n\n\
          Saved: share of the candidate-layers of all {REQUESTS} requests, those that explore, test and audit included. Oracle: the best policy \
-         of the family with all known beforehand. Offline: calibrated on the first {SAMPLE} requests, used on the others ({part} streams). Broken: \
+         of the family with all known beforehand. Offline: calibrated on the first {SAMPLE} requests, used on the others. Broken: \
          streams in which any policy that was used agrees less than promised. False shifts: suspicions and alarms in a stream, on average; \
          there is no shift.\n\n\
          | set | queries | K | began, median (10 %, 90 %) | never began | saved | oracle | offline | broken | offline broken | false shifts |\n\
@@ -256,7 +301,7 @@ fn profiles_written(out: &mut String, rows: &Rows) -> std::fmt::Result {
             out,
             "\n## Profiles on another traffic, K = {k}\n\n\
              Calibrated on {SAMPLE} requests of one set, used on another with audits as they are by default. Unwatched: mean agreement of the profile there. By audits: the process sees nothing but \
-             the other set, {REQUESTS} requests, and does not know what those of the sample looked like (profiles that ship with a model). With the sample: it knows. Later: after {SETTLED} requests of \
+             the other set, {REQUESTS} requests, and does not know what those of the sample looked like. With the sample: it knows. Later: after {SETTLED} requests of \
              its own set. \
              Watched: mean agreement of all {REQUESTS} answers; noticed: requests until the profile is put out of use, median (10 %, 90 %) over \
              the streams where it is, and how many these are; saved: share of their candidate-layers.\n\n\

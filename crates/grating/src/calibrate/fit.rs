@@ -300,6 +300,7 @@ impl<'a> Calibrator<'a> {
             readings,
             policy,
             signals,
+            kinds: Vec::new(),
             theorem: THEOREM.into(),
             data: summary(self.data, &self.cases, testing.len()),
             measured: measured.transpose()?,
