@@ -5,7 +5,8 @@ Scores after every layer are those that the command line has recorded, a file SE
     grating calibrate -m MODEL_DIR --data DATA_DIR/SET -k 10 --target-agreement 0.9 --queries 160 --readout head --traces DIR/SET.jsonl --out /dev/null
 --before has those of the model before, --fast those of another form of this one in fast precision. What all of them have is measured, beside
 the pool's own order, BM25 and, where they are given, the bi-encoders that taught it; and sentence-transformers' CrossEncoder on a few
-queries of each set, whose scores are kept in --work.
+queries of each set. Scores of the last three are kept in --work, so a run that was stopped goes on; where the bi-encoders are not given,
+those that are kept are taken. Of musique and hotpotqa the second half is measured, and traces of that half are enough.
 """
 import argparse, hashlib, json, os, struct, subprocess, tempfile
 
@@ -17,8 +18,9 @@ import teachers
 from lists import Bm25
 from metrics import load, mrr, ndcg, order, overlap, precision, tau
 
-SETS = ["trec-dl19", "cranfield", "xquad-en", "musique", "locomo-a"]
-HALF = {"musique"}                                          # the first half was trained on
+SETS = ["trec-dl19", "cranfield", "xquad-en", "musique", "hotpotqa", "locomo-a"]
+HALF = {"musique", "hotpotqa"}                              # the first half was trained on
+AGREEMENT = "agreement@10 with the final ranking"
 WAYS = {"first": "order of the pool", "bm25": "BM25", "minilm": "all-MiniLM-L6-v2, teacher", "e5": "multilingual-e5-small, teacher",
         "before": "version 1", "this": "this model", "fast": "this model as Q8_0 in fast precision"}
 
@@ -62,12 +64,15 @@ class Kept:
         return np.array(self.rows[query])
 
 
-def by_teacher(teacher, data, queries):
-    """Cosines of each query with its pool; every text is embedded once."""
-    ids = sorted({d for q in queries for d in data.pools[q]})
-    place, embedded = {d: i for i, d in enumerate(ids)}, teacher.passages([data.corpus[d] for d in ids])
-    asked = teacher.queries([data.texts[q] for q in queries])
-    return {q: (embedded[[place[d] for d in data.pools[q]]] @ row).tolist() for q, row in zip(queries, asked)}
+def by_teacher(teacher, data, queries, kept):
+    """Cosines of each query with its pool, those that are kept of all queries or none; every text is embedded once."""
+    if teacher and not all(q in kept.rows for q in queries):
+        ids = sorted({d for q in queries for d in data.pools[q]})
+        place, embedded = {d: i for i, d in enumerate(ids)}, teacher.passages([data.corpus[d] for d in ids])
+        asked = teacher.queries([data.texts[q] for q in queries])
+        for q, row in zip(queries, asked):
+            kept.get(q, lambda: (embedded[[place[d] for d in data.pools[q]]] @ row).tolist())
+    return {q: kept.rows[q] for q in queries if q in kept.rows}
 
 
 def by_bm25(data, queries):
@@ -94,11 +99,13 @@ def measure(data, scores, layers, cross):
     mean = lambda rows: np.mean(rows, 0).tolist()
     top = lambda way, q: set(ranked(way, q)[:10])
     agreement = lambda way: float(np.mean([len(top(way, q) & top("this", q)) / min(10, len(data.pools[q])) for q in queries]))
+    # In a pool of ten all of it is among the ten best.
+    choice = any(len(data.pools[q]) > 10 for q in queries)
     ways = [way for way in WAYS if way == "first" or way in scores]
     after = lambda q, s: ndcg([data.pools[q][i] for i in order(s)], data.grades[q])
     each = [[[overlap(s, layers[q][-1]), tau(s, layers[q][-1]), after(q, s)] for s in layers[q]] for q in queries]
     return dict(queries=len(queries), of=len(data.queries), ways={way: mean([measures(ranked(way, q), q) for q in queries]) for way in ways},
-                agreement={way: agreement(way) for way in ways}, layers=mean(each), both=len(cross),
+                agreement={way: agreement(way) for way in ways if choice}, choice=choice, layers=mean(each), both=len(cross),
                 apart=max((float(np.abs(s - layers[q][-1]).max()) for q, s in cross.items()), default=0.0),
                 same_top=sum(list(order(s)[:10]) == list(order(layers[q][-1])[:10]) for q, s in cross.items()))
 
@@ -113,8 +120,8 @@ def plot(found, path):
     layers = range(1, 1 + len(next(iter(found.values()))["layers"]))
     panels = [{"x": {"label": "layers computed"}, "y": {"label": label, "from_zero": True},
                "series": [{"name": name, "points": [[layer, measured["layers"][layer - 1][column]] for layer in layers]}
-                          for name, measured in found.items()]}
-              for column, label in enumerate(("agreement@10 with the final ranking", "Kendall tau with the final scores"))]
+                          for name, measured in found.items() if measured["choice"] or label != AGREEMENT]}
+              for column, label in enumerate((AGREEMENT, "Kendall tau with the final scores"))]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump({"title": "The default model, layer by layer", "panels": panels}, file)
         file.flush()
@@ -125,26 +132,27 @@ def report(found, path):
     three = lambda values: " / ".join(f"{v:.3f}" for v in values)
     names = list(found)
     ways = [way for way in WAYS if any(way in found[n]["ways"] for n in names)]
+    chosen = [n for n in names if found[n]["choice"]]
     everywhere = lambda way: all(way in found[n]["ways"] for n in names)
     # A teacher takes long: some sets may have been measured without.
     cell = lambda n, kind, way, form: form(found[n][kind][way]) if way in found[n][kind] else "–"
-    mean = lambda kind, way, form: form(np.mean([found[n][kind][way] for n in names], 0)) if everywhere(way) else "–"
+    mean = lambda names, kind, way, form: form(np.mean([found[n][kind][way] for n in names], 0)) if everywhere(way) else "–"
     two = lambda value: f"{value:.2f}"
     taught = " (the teachers 226 and 256, as they taught)" if "minilm" in ways else ""
     some = lambda n: f"{n} ({found[n]['queries']} of {found[n]['of']} queries)"
     text = ["# The default model, measured\n",
             "Written by `training/evaluate.py`. What the model is and how it was trained stands in its "
             "[card](../models/default/README.md); how to train it again in [training/](../training/README.md).\n",
-            "## Ranking\n", f"nDCG@10 / MRR@10 / P@5 over the given candidate pools, at most 512 tokens{taught}. trec-dl19's nDCG uses all official judgments, also those of passages outside the pools. The pools of cranfield, xquad-en and locomo-a are in the order of BM25, those of trec-dl19 in that of "
-            "BM25 over all of its source; in the row BM25 rare words are those of the set's own texts. musique is the half "
-            "that was not trained on; none of the other sets was trained on. Where not all queries of a set were measured they are "
+            "## Ranking\n", f"nDCG@10 / MRR@10 / P@5 over the given candidate pools, at most 512 tokens{taught}. trec-dl19's nDCG uses all official judgments, also those of passages outside the pools. The pools of cranfield, xquad-en, hotpotqa and locomo-a are in the order of BM25, those of trec-dl19 in that of "
+            "BM25 over all of its source; in the row BM25 rare words are those of the set's own texts; pools of hotpotqa hold ten texts, so that all of a pool are its ten best. musique and hotpotqa are the halves "
+            "that were not trained on; none of the other sets was trained on. Where not all queries of a set were measured they are "
             "the first by the SHA-256 of query and pool; all rows of a column are over the same queries.\n",
             table(["ranking"] + [some(n) for n in names] + ["mean"],
-                  [[WAYS[way]] + [cell(n, "ways", way, three) for n in names] + [mean("ways", way, three)] for way in ways]),
+                  [[WAYS[way]] + [cell(n, "ways", way, three) for n in names] + [mean(names, "ways", way, three)] for way in ways]),
             "Share of this model's ten best that another ranking has among its own:\n",
-            table(["ranking"] + names + ["mean"],
-                  [[WAYS[way]] + [cell(n, "agreement", way, two) for n in names]
-                   + [mean("agreement", way, two)] for way in ways if way != "this"]),
+            table(["ranking"] + chosen + ["mean"],
+                  [[WAYS[way]] + [cell(n, "agreement", way, two) for n in chosen]
+                   + [mean(chosen, "agreement", way, two)] for way in ways if way != "this"]),
             "## The same model by two programs\n", "sentence-transformers' CrossEncoder and `grating` on the same files, "
             "raw scores:\n",
             table(["set", "queries", "largest difference of a score", "same top ten, same order"],
@@ -153,10 +161,11 @@ def report(found, path):
             "The head (pooler and classifier) on the first token after each layer, against the score after the last layer; means over "
             "the queries of the first table.\n", "![overlap and tau by layer](default-model.svg)\n"]
     count = len(found[names[0]]["layers"])
-    for column, title in ((0, "agreement@10 with the final ranking"), (1, "Kendall tau with the final scores"), (2, "nDCG@10 of the ranking after that layer")):
+    for column, title in ((0, AGREEMENT), (1, "Kendall tau with the final scores"), (2, "nDCG@10 of the ranking after that layer")):
+        rows = chosen if title == AGREEMENT else names
         text += [table([title] + [f"layer {i + 1}" for i in range(count)],
-                       [[n] + [f"{l[column]:.2f}" for l in found[n]["layers"]] for n in names]
-                       + [["mean"] + [f"{np.mean([found[n]['layers'][i][column] for n in names]):.2f}" for i in range(count)]])]
+                       [[n] + [f"{l[column]:.2f}" for l in found[n]["layers"]] for n in rows]
+                       + [["mean"] + [f"{np.mean([found[n]['layers'][i][column] for n in rows]):.2f}" for i in range(count)]])]
     open(path, "w").write("\n".join(text))
 
 
@@ -185,8 +194,9 @@ def main():
         queries = [q for q in data.queries if all(q in of for of in scores.values())]
         scores["bm25"] = by_bm25(data, queries)
         for way, teacher in taught.items():
-            if teacher:
-                scores[way] = by_teacher(teacher, data, queries)
+            scores[way] = by_teacher(teacher, data, queries, Kept(f"{args.work}/{way}-{name}.jsonl"))
+            if len(scores[way]) < len(queries):
+                del scores[way]
         some = queries[:: max(1, len(queries) // args.pairs)][: args.pairs]
         found[name] = measure(data, scores, layers, compare(cross, data, some, Kept(f"{args.work}/cross-{name}.jsonl")))
         print(name, json.dumps(found[name]), flush=True)
