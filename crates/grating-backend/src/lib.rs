@@ -48,3 +48,8 @@ pub use ops::{Activation, Affine, Attended, AttentionSpec, ByDistance, Ops, Over
 pub use precision::{Precision, UnknownPrecision};
 pub use ragged::{Ragged, Scored};
 pub use weights::{HostBlock, TensorRef};
+
+/// The README's example is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

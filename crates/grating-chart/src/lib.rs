@@ -19,10 +19,12 @@
 mod bars;
 mod lines;
 mod scale;
+mod spans;
 mod style;
 
 pub use bars::{Bars, BarsPanel, Label};
 use serde::{Deserialize, Serialize};
+pub use spans::{Row, Span, Spans};
 use thiserror::Error;
 
 /// A picture that cannot be drawn.

@@ -158,3 +158,8 @@ impl CpuWeight<'_> {
         }
     }
 }
+
+/// The README's example is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -46,3 +46,8 @@ pub use format::{Format, Matrix, MatrixError};
 pub use isa::{Isa, IsaError};
 pub use linear::{Activations, Compute, Kernels};
 pub use numbers::Numbers;
+
+/// The README's example is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

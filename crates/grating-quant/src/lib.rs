@@ -161,3 +161,8 @@ fn blocks<const LEN: usize>(format: Format, row: &[f32]) -> Result<&[[f32; LEN]]
         _ => Err(MatrixError::PartialBlock { format, columns: row.len() }),
     }
 }
+
+/// The README's example is run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
