@@ -156,6 +156,13 @@ pub(crate) struct EngineArgs {
     /// layers (bge-reranker-v2-minicpm-layerwise).
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) cutoff_layers: Option<usize>,
+    /// Compress passages on their way: so many neighbouring tokens become one, 2, 4 or 8 (1 compresses nothing). For models that were
+    /// trained to read them so (bge-reranker-v2.5-gemma2-lightweight).
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) compress_ratio: Option<usize>,
+    /// Layers, counted from 0, before which --compress-ratio does that; 8 by default.
+    #[arg(long, value_name = "N[,N]", value_delimiter = ',')]
+    pub(crate) compress_layers: Vec<usize>,
     /// Most memory that the process may use, e.g. 200MiB or 1GB.
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) memory_budget: Option<u64>,

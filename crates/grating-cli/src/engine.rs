@@ -41,6 +41,12 @@ pub(crate) fn builder(source: ModelSource, args: &EngineArgs) -> RerankerBuilder
     if let Some(layers) = args.cutoff_layers {
         builder = builder.cutoff_layers(layers);
     }
+    if let Some(tokens) = args.compress_ratio {
+        builder = builder.compress_ratio(tokens);
+    }
+    if !args.compress_layers.is_empty() {
+        builder = builder.compress_layers(args.compress_layers.as_slice());
+    }
     if let Some(tokens) = args.chunk_tokens {
         builder = builder.chunk_tokens(tokens);
     }
@@ -71,6 +77,8 @@ pub(crate) fn with_option(error: grating::Error) -> anyhow::Error {
     let option = match error.setting() {
         Some("threads") => "--threads",
         Some("max_length") => "--max-length",
+        Some("compress_ratio") => "--compress-ratio",
+        Some("compress_layers") => "--compress-layers",
         Some("the number of candidates") => "--candidates",
         Some("the number of tokens of a candidate") => "--tokens",
         _ => return error.into(),

@@ -24,9 +24,13 @@ pub fn cases() -> Vec<PathBuf> {
 
 /// Loads a golden checkpoint.
 pub fn load(case: &Path, max_tokens: Option<usize>, special: bool) -> (LoadedModel, Checkpoint) {
+    load_with(case, LoadOptions::default().max_tokens(max_tokens).special_tokens_in_text(special))
+}
+
+/// Loads a golden checkpoint with these options.
+pub fn load_with(case: &Path, options: LoadOptions) -> (LoadedModel, Checkpoint) {
     let read = |name: &str| std::fs::read(case.join(name)).ok();
     let checkpoint = Checkpoint::open(case).unwrap();
-    let options = LoadOptions::default().max_tokens(max_tokens).special_tokens_in_text(special);
     let (config, tokenizer) = (read("config.json").unwrap(), read("tokenizer.json").unwrap());
     let beside = TokenizerFiles::BESIDE.map(|name| (name, read(name)));
     let get = |name: &str| beside.iter().find(|(n, _)| *n == name)?.1.as_deref();

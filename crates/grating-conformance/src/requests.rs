@@ -5,12 +5,13 @@ use std::sync::Arc;
 use grating_backend::Ops;
 use grating_engine::{CancelToken, Engine, EngineError, EngineOptions, Job, JobOutput, Savings};
 use grating_io::{Checkpoint, Faults, FaultyStorage, Storage};
-use grating_model::{Encoding, LoadedModel};
+use grating_model::{Encoding, LoadOptions, LoadedModel, TokenCompression};
 use grating_prune::{Mode, Policy, ScoreTrace, replay};
 use grating_sched::{BlockUnit, PlanError, PoolShape, Spill, WindowSize};
 
-use crate::golden::{folder, load};
+use crate::golden::{folder, load_with};
 
+mod compression;
 mod joint;
 mod tokens;
 
@@ -58,6 +59,7 @@ const TEXTS: [&str; 7] = [
 /// A model with candidates for it, on a backend that is made anew for each engine.
 struct Subject<'a, B> {
     case: &'static str,
+    compression: Option<TokenCompression>,
     backend: &'a dyn Fn() -> B,
     checkpoint: Checkpoint,
 }
@@ -65,7 +67,25 @@ struct Subject<'a, B> {
 impl<'a, B: Ops> Subject<'a, B> {
     fn new(case: &'static str, backend: &'a dyn Fn() -> B) -> Self {
         let checkpoint = Checkpoint::open(folder(case)).unwrap();
-        Subject { case, backend, checkpoint }
+        Subject { case, compression: None, backend, checkpoint }
+    }
+
+    /// Every family, and passages that are compressed.
+    fn all(backend: &'a dyn Fn() -> B) -> impl Iterator<Item = Self> {
+        let families = FAMILIES.into_iter().map(move |case| Subject::new(case, backend));
+        families.chain([Subject::compressed(TokenCompression::new(2, [1, 3]), backend)])
+    }
+
+    /// The one that can read compressed passages.
+    fn compressed(compression: TokenCompression, backend: &'a dyn Fn() -> B) -> Self {
+        let subject = Subject::new(compression::CASE, backend);
+        Subject { compression: Some(compression), ..subject }
+    }
+
+    /// Its name in messages.
+    fn name(&self) -> String {
+        let compressed = |how| format!("{}, compressed {how}", self.case);
+        self.compression.as_ref().map_or_else(|| self.case.into(), compressed)
     }
 
     /// An engine, and the tokens of the candidates.
@@ -78,7 +98,9 @@ impl<'a, B: Ops> Subject<'a, B> {
         backend: impl Ops,
         set: impl FnOnce(&mut EngineOptions),
     ) -> (Engine, Vec<Encoding>) {
-        let (LoadedModel { model, encoder, .. }, _) = load(&folder(self.case), Some(120), false);
+        let load_options = LoadOptions::default().max_tokens(Some(120));
+        let load_options = load_options.compression(self.compression.clone());
+        let (LoadedModel { model, encoder, .. }, _) = load_with(&folder(self.case), load_options);
         let query = encoder.encode_query(QUERY, None).unwrap();
         let encodings = TEXTS.map(|text| encoder.encode(&query, text).unwrap()).to_vec();
         let mut options = EngineOptions::new(std::env::temp_dir());
@@ -118,8 +140,8 @@ fn assert_near(found: &[f32], expected: &[f32], bound: f32, what: &str) {
 pub fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
     let windows =
         [WindowSize::Slots(1), WindowSize::Slots(2), WindowSize::Slots(3), WindowSize::All];
-    for case in FAMILIES {
-        let subject = Subject::new(case, backend);
+    for subject in Subject::all(backend) {
+        let case = subject.name();
         let [expected, again] = subject.scores(|_| ());
         assert_near(&again, &expected, 0.0, "the same request once more");
         for (at, window) in windows.into_iter().enumerate() {
@@ -145,8 +167,8 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
     backend: &dyn Fn() -> B,
     bound: f32,
 ) {
-    for case in FAMILIES {
-        let subject = Subject::new(case, backend);
+    for subject in Subject::all(backend) {
+        let case = subject.name();
         let [expected, _] = subject.scores(|_| ());
         let (mut blocks, mut budget, mut step) = (Vec::new(), 1, STEP);
         // What else is resident in this process comes and goes between two engines, by far more than a block takes: the
@@ -182,8 +204,8 @@ pub fn scores_within_every_budget_are_those_without_one<B: Ops>(
 
 /// Pruning does what a replay of the full run's trace says, and ranks by the full model's own scores.
 pub fn pruning_is_what_a_replay_says<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
-    for case in FAMILIES {
-        let subject = Subject::new(case, backend);
+    for subject in Subject::all(backend) {
+        let case = subject.name();
         let (engine, encodings) = subject.engine(|options| {
             options.settings.chunk_tokens = Some(60);
             options.settings.spill = Spill::Always;
@@ -316,6 +338,8 @@ pub fn all<B: Ops>(backend: impl Fn() -> B, bound: f32) {
     joint::jobs_share_a_pass_where_reading_binds(backend, bound);
     joint::what_fails_in_a_pass_ends_its_jobs_and_the_worker_serves_on(backend);
     joint::deadlines_end_jobs_that_wait_and_jobs_that_are_computed(backend, bound);
+    compression::passages_are_compressed_as_the_reference_does(backend);
+    compression::passages_that_are_compressed_lose_no_tokens(backend);
     tokens::tokens_leave_as_in_a_plain_walk(backend, bound);
     tokens::tokens_leave_within_the_least_budget(backend, bound);
     tokens::tokens_leave_beside_candidates(backend, bound);

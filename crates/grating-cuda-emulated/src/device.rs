@@ -278,6 +278,10 @@ impl Driver for Emulated {
         }
         state.launches += 1;
         let Launch { kernel, grid, threads, argument } = launch;
+        // As a device has it.
+        if grid[1] > 65_535 {
+            return Err(DriverError::failed("launching a kernel", "invalid argument"));
+        }
         let name = state.kernels[kernel.0 as usize].1.clone();
         // Aligned as its widest field.
         let mut words = vec![0_u64; argument.len().div_ceil(8)];

@@ -24,6 +24,8 @@ const THREADS: usize = 256;
 const GROUPS: usize = 4;
 /// A window that nothing is out of (`NO_WINDOW` of `attention.cuh`).
 const NO_WINDOW: u32 = u32::MAX / 2;
+/// Most blocks in a grid's second dimension.
+const MOST_BLOCKS: usize = 65_535;
 /// Elements of a pointwise kernel's thread.
 const ELEMENTS: usize = 4;
 
@@ -417,8 +419,23 @@ impl<D: Driver> Ops for CudaBackend<D> {
     }
 
     fn mean_rows(&self, x: &CudaTensor<D>, layout: &CudaLayout<D>) -> Result<CudaTensor<D>> {
-        let blocks = [x.columns.div_ceil(THREADS), layout.sequences];
-        self.rows("mean_rows", x, layout.sequences, (layout.offsets(), 0), blocks)
+        let out = self.tensor(layout.sequences, x.columns)?;
+        for first in (0..layout.sequences).step_by(MOST_BLOCKS) {
+            let rows = (layout.sequences - first).min(MOST_BLOCKS);
+            let argument = RowsArguments {
+                x: x.at().0,
+                out: out.at().offset(first * x.columns * size_of::<f32>()).0,
+                index: layout.offsets() + (first * size_of::<u32>()) as u64,
+                rows: number(rows)?,
+                columns: number(x.columns)?,
+                width: 0,
+                unused: 0,
+            };
+            let blocks = [x.columns.div_ceil(THREADS), rows];
+            // SAFETY: `out` has a row for each sequence, whose ends in `x` are the layout's.
+            unsafe { self.launch("mean_rows", blocks, THREADS as u32, &argument)? };
+        }
+        Ok(out)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::options::EngineOptions;
 use crate::progress::Progress;
 use crate::queue::{Call, Dequeued, Next, Queue, Reservation, Waiting};
 use crate::ticket::{Reply, Ticket};
-use crate::tokens::SeesAll;
+use crate::tokens::RowRules;
 use crate::worker::{Running, Worker};
 
 /// Handle of the compute thread. Dropping it ends the thread after the jobs in the queue.
@@ -45,7 +45,7 @@ impl Engine {
         options: EngineOptions,
     ) -> Result<Self> {
         let shared_prefix = options.savings.shared_prefix && model.can_share_prefix();
-        let queue = Queue::new(options.queue_length.max(1), shared_prefix, SeesAll::of(&model));
+        let queue = Queue::new(options.queue_length.max(1), shared_prefix, RowRules::of(&model));
         let asked = Arc::downgrade(&queue);
         let ask = move || {
             if let Some(queue) = asked.upgrade() {

@@ -51,6 +51,7 @@
 mod account;
 mod admission;
 mod cancel;
+mod compression;
 mod engine;
 mod error;
 mod executor;

@@ -7,6 +7,7 @@ use grating_backend::Ops;
 use grating_model::{Attention, Encoding, FeedForward, LayerWeights, PassContext, RowSource, Stem};
 use grating_sched::{BlockPart, PoolShape, chunk};
 
+use crate::compression::Compressing;
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::meter::PassMeter;
@@ -46,6 +47,8 @@ pub(crate) struct PassJob<'a, 'w, B: Ops> {
     pub(crate) reporter: Reporter<'a>,
     /// Which tokens leave; none where all are computed.
     pub(crate) tokens: Option<TokenPruning>,
+    /// Whose rows become one; none where passages are not compressed.
+    pub(crate) compressing: Option<Compressing>,
     /// The live candidates.
     pub(crate) chunks: Vec<Chunk<B>>,
     /// Chunks before layer 0.
@@ -68,6 +71,7 @@ impl<'a, 'w, B: Ops> PassJob<'a, 'w, B> {
             selecting,
             reporter,
             tokens: None,
+            compressing: None,
             chunks: Vec::new(),
             chunks_at_first: 0,
             layers: Vec::new(),
@@ -97,23 +101,27 @@ impl<'a, 'w, B: Ops> PassJob<'a, 'w, B> {
         self.chunks.iter().map(|chunk| chunk.members.len()).sum()
     }
 
-    /// Tokens that are computed, without the prefix.
-    fn live_tokens(&self) -> usize {
-        self.chunks.iter().map(Chunk::tokens).sum()
+    /// Tokens that a layer computes of those who come to it, without the prefix.
+    fn live_tokens(&self, layer: usize) -> usize {
+        let rows = |member: &Member| match &self.compressing {
+            Some(compressing) => compressing.rows_in(layer, member),
+            None => member.rows,
+        };
+        self.chunks.iter().flat_map(|chunk| &chunk.members).map(rows).sum()
     }
 
-    /// After a layer in which tokens have left: packs what is left anew.
+    /// After a layer in which or before which rows have left: packs what is left anew.
     fn repack(
         &mut self,
         stats: &mut LayerStats,
         chunk_tokens: usize,
         store: &HiddenStore<'_, B>,
     ) -> Result<()> {
-        let Some(tokens) = self.tokens.as_mut().filter(|tokens| tokens.is_at(stats.layer)) else {
-            return Ok(());
-        };
-        stats.tokens_left = tokens.take_left();
-        if stats.tokens_left > 0 {
+        if let Some(tokens) = self.tokens.as_mut().filter(|tokens| tokens.is_at(stats.layer)) {
+            stats.tokens_left = tokens.take_left();
+        }
+        let compressing = self.compressing.as_ref();
+        if stats.tokens_left > 0 || compressing.is_some_and(|c| c.is_before(stats.layer)) {
             let chunks = std::mem::take(&mut self.chunks);
             self.chunks = pool::retain(chunks, |_| true, chunk_tokens, store)?;
         }
@@ -202,7 +210,7 @@ impl<B: Ops> Pass<'_, '_, B> {
     /// What ends all jobs; what ends one alone is in its [`PassJob::ended`].
     pub(crate) fn run(&mut self, window: &mut Window, meter: &mut PassMeter) -> Result<()> {
         for layer in 0..self.on.layers() {
-            let count = |job: &PassJob<'_, '_, B>| (job.live(), job.live_tokens());
+            let count = |job: &PassJob<'_, '_, B>| (job.live(), job.live_tokens(layer));
             let live: Vec<(usize, usize)> = self.jobs.iter().map(count).collect();
             if live.iter().all(|&(live, _)| live == 0) {
                 break;
@@ -357,8 +365,8 @@ impl<B: Ops> Pass<'_, '_, B> {
         Ok(())
     }
 
-    /// One chunk through an attention block; in the last layer only the scored tokens go on, and where it is a stage of the
-    /// token policy, those that stay.
+    /// One chunk through an attention block, its passages compressed where they are before this layer; in the last layer only
+    /// the scored tokens go on, and where it is a stage of the token policy, those that stay.
     fn attend(
         &mut self,
         attention: &Attention<'_, B>,
@@ -369,8 +377,13 @@ impl<B: Ops> Pass<'_, '_, B> {
         let on = self.on;
         let Executor { model, ops, .. } = on;
         let fail = |e| on.fail(e);
-        let PassJob { chunks, prefix, tokens, .. } = &mut self.jobs[job];
+        let PassJob { chunks, prefix, tokens, compressing, .. } = &mut self.jobs[job];
         let (chunk, prefix_tokens) = (&mut chunks[index], prefix.tokens());
+        let merged = compressing.as_ref().and_then(|c| c.merged(block.layer, &chunk.members));
+        let hidden = match merged {
+            Some(merged) => chunk.merge(on, merged, hidden).map_err(fail)?,
+            None => hidden,
+        };
         chunk.lay_out(on, &self.context, prefix_tokens).map_err(fail)?;
         let context = self.context.chunk(chunk.layout(), prefix.keys_values());
         if block.last && self.scored_rows {

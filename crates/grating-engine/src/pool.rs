@@ -6,6 +6,7 @@ use grating_backend::{Ops, Source};
 use grating_io::SpillStore;
 use grating_model::{ChunkLayout, ModelError, PassContext};
 
+use crate::compression::Merged;
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::timeline::Timeline;
@@ -152,6 +153,22 @@ impl<B: Ops> Chunk<B> {
         let mut left = store.empty(self.tokens())?;
         store.copy(&mut left, 0, Source::Tensor(&hidden), &ranges)?;
         Ok(left)
+    }
+
+    /// Makes one row, the mean, of neighbours: of the members and of the hidden states `[rows, hidden]`, which are in hand.
+    /// Positions are counted anew.
+    pub(crate) fn merge(
+        &mut self,
+        on: Executor<'_, B>,
+        Merged { groups, rows }: Merged,
+        hidden: B::Tensor,
+    ) -> grating_model::Result<B::Tensor> {
+        debug_assert!(self.places.is_none(), "of rows that have left no means are made");
+        self.layout = None;
+        for (member, rows) in self.members.iter_mut().zip(rows) {
+            member.rows = rows;
+        }
+        on.model.merged(on.ops, &hidden, groups)
     }
 
     /// Where its rows are.

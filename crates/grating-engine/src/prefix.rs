@@ -6,9 +6,10 @@ use grating_backend::Ops;
 use grating_model::{Attention, ChunkLayout, Encoding, FeedForward, KeysValues, PassContext};
 use grating_sched::PoolShape;
 
+use crate::compression;
 use crate::executor::Executor;
 use crate::job::Job;
-use crate::tokens::{SeesAll, shared, text_of};
+use crate::tokens::{RowRules, shared, text_of};
 
 /// The shared prefix on its way through the layers. Without tokens it does nothing.
 pub(crate) struct Prefix<B: Ops> {
@@ -84,11 +85,14 @@ impl<B: Ops> Prefix<B> {
     }
 }
 
-/// A job's candidates by their lengths: with `shared_prefix` after what they have in common, and where tokens leave long
-/// ones with what is left of them.
-pub(crate) fn pool(job: &Job, shared_prefix: bool, sees_all: &SeesAll) -> PoolShape {
+/// A job's candidates by their lengths: with `shared_prefix` after what they have in common, and where tokens leave them
+/// with what is left of them.
+pub(crate) fn pool(job: &Job, shared_prefix: bool, row_rules: &RowRules) -> PoolShape {
     let encodings = &job.encodings;
     let mut prefix = if shared_prefix { common(encodings) } else { 0 };
+    if let Some(compression) = row_rules.compression() {
+        return compression::pool(compression, encodings, prefix);
+    }
     let texts: Vec<Option<Range<u32>>> = match &job.tokens {
         Some(policy) => encodings.iter().map(|e| text_of(policy, e)).collect(),
         None => Vec::new(),
@@ -105,7 +109,7 @@ pub(crate) fn pool(job: &Job, shared_prefix: bool, sees_all: &SeesAll) -> PoolSh
         text.as_ref().map(|text| policy.rows_left(rows, text.len()))
     };
     let left: Vec<Option<Vec<usize>>> = lengths.iter().zip(&texts).map(left).collect();
-    for at in sees_all.places(policy).iter().filter(|_| left.iter().any(Option::is_some)) {
+    for at in row_rules.places(policy).iter().filter(|_| left.iter().any(Option::is_some)) {
         let rows = |(left, &rows): (&Option<Vec<usize>>, &usize)| {
             left.as_ref().map_or(rows, |left| left[at.stage])
         };
@@ -164,7 +168,7 @@ mod tests {
     fn a_pool_counts_the_prefix_once_where_it_is_shared() {
         let encodings = [encoding(&[1, 2, 3]), encoding(&[1, 2, 4, 5])];
         let job = Job::new(encodings.to_vec(), 1);
-        let pool = |shared| pool(&job, shared, &SeesAll::default());
+        let pool = |shared| pool(&job, shared, &RowRules::default());
         assert_eq!(pool(true), PoolShape::new(vec![1, 2]).with_prefix(2));
         assert_eq!(pool(false), PoolShape::new(vec![3, 4]));
     }
@@ -177,11 +181,11 @@ mod tests {
         let stages = vec![TokenStage::new(0.3, 0.5), TokenStage::new(0.6, 0.5)];
         job.tokens = Some(TokenPolicy::new(stages).with_min_tokens(6));
         let shape = PoolShape::new(vec![5, 3]).with_prefix(2);
-        let sees_all = SeesAll::of(&model);
+        let row_rules = RowRules::of(&model);
         let expected = shape.clone().with_later(1, vec![3, 3]).with_later(2, vec![2, 3]);
-        assert_eq!(pool(&job, true, &sees_all), expected);
+        assert_eq!(pool(&job, true, &row_rules), expected);
         job.tokens = job.tokens.map(|policy| policy.with_min_tokens(8));
-        assert_eq!(pool(&job, true, &sees_all), PoolShape::new(vec![3, 1]).with_prefix(4));
+        assert_eq!(pool(&job, true, &row_rules), PoolShape::new(vec![3, 1]).with_prefix(4));
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::error::{EngineError, Result};
 use crate::job::Job;
 use crate::prefix;
 use crate::ticket::{self, Reply, Ticket};
-use crate::tokens::SeesAll;
+use crate::tokens::RowRules;
 
 /// The jobs of one engine that nobody computes yet.
 pub(crate) struct Queue {
@@ -30,7 +30,7 @@ pub(crate) struct Queue {
     /// Whether what all candidates of a job begin with counts once in its pool.
     shared_prefix: bool,
     /// Where tokens may leave.
-    sees_all: SeesAll,
+    row_rules: RowRules,
     state: Mutex<State>,
     /// The worker's: something has come, or the end.
     come: Condvar,
@@ -129,9 +129,9 @@ pub struct WaitingJob {
 
 impl Queue {
     /// Room for `length` jobs that wait; with `shared_prefix` their pools count what all candidates begin with once.
-    pub(crate) fn new(length: usize, shared_prefix: bool, sees_all: SeesAll) -> Arc<Self> {
+    pub(crate) fn new(length: usize, shared_prefix: bool, row_rules: RowRules) -> Arc<Self> {
         let (state, come, freed) = (Mutex::default(), Condvar::new(), Condvar::new());
-        Arc::new(Queue { length, shared_prefix, sees_all, state, come, freed })
+        Arc::new(Queue { length, shared_prefix, row_rules, state, come, freed })
     }
 
     /// Most jobs that wait.
@@ -372,7 +372,7 @@ impl Reservation {
         // Before it is in the line: who is cancelled from now on is either found there or does not get in.
         let listening = queue.listen(&stop.cancel);
         let tokens = job.encodings.iter().map(|encoding| encoding.ids.len()).sum();
-        let pool = Arc::new(prefix::pool(&job, queue.shared_prefix, &queue.sees_all));
+        let pool = Arc::new(prefix::pool(&job, queue.shared_prefix, &queue.row_rules));
         let (job, since) = (Box::new(job), Instant::now());
         let mut state = queue.lock();
         let id = state.new_id();

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::job::{Job, JobOutput};
 use crate::options::EngineOptions;
 use crate::prefix;
-use crate::tokens::SeesAll;
+use crate::tokens::RowRules;
 use crate::worker::{Running, Worker};
 
 #[allow(dead_code, unreachable_pub)] // It has what the conformance suite needs, too.
@@ -50,11 +50,11 @@ pub(crate) fn job(seed: u32) -> Job {
 
 /// Jobs in one pass.
 pub(crate) fn run(worker: &mut Worker<CpuOps>, mut jobs: Vec<Job>) -> Vec<Result<JobOutput>> {
-    let sees_all = SeesAll::of(&worker.model);
+    let row_rules = RowRules::of(&worker.model);
     let mut jobs: Vec<Running<'_>> = jobs
         .iter_mut()
         .map(|job| {
-            let pool = Arc::new(prefix::pool(job, true, &sees_all));
+            let pool = Arc::new(prefix::pool(job, true, &row_rules));
             Running { job, pool, progress: &|_| () }
         })
         .collect();

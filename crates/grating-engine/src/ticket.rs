@@ -181,7 +181,7 @@ mod tests {
     use crate::cancel::Deadline;
 
     fn ends(stop: Stop) -> (Reply, Ticket) {
-        pair(stop, Queue::new(1, true, crate::tokens::SeesAll::default()))
+        pair(stop, Queue::new(1, true, crate::tokens::RowRules::default()))
     }
 
     fn done(done: u64) -> Progress {

@@ -2,24 +2,36 @@
 
 use std::ops::Range;
 
-use grating_model::{Encoding, Mass, PaidBy};
-use grating_prune::{OverHeads, Signal, StageAt, TokenMass, TokenPolicy, TokenStage};
+use grating_model::{Encoding, Mass, PaidBy, TokenCompression};
+use grating_prune::{OverHeads, PruneError, Signal, StageAt, TokenMass, TokenPolicy, TokenStage};
 
 use crate::error::Result;
 use crate::pool::Member;
 
-/// Which layers of a model attend to whole sequences.
+/// What a model says of rows that leave candidates on their way.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SeesAll(Vec<bool>);
+pub(crate) struct RowRules {
+    /// Which layers attend to whole sequences.
+    sees_all: Vec<bool>,
+    compression: Option<TokenCompression>,
+}
 
-impl SeesAll {
+impl RowRules {
     pub(crate) fn of(model: &grating_model::Model) -> Self {
-        SeesAll((0..model.config().layers).map(|layer| model.sees_all(layer)).collect())
+        RowRules {
+            sees_all: (0..model.config().layers).map(|layer| model.sees_all(layer)).collect(),
+            compression: model.compression().cloned(),
+        }
+    }
+
+    /// How passages are compressed.
+    pub(crate) fn compression(&self) -> Option<&TokenCompression> {
+        self.compression.as_ref()
     }
 
     /// Where a policy's stages are.
     pub(crate) fn places(&self, policy: &TokenPolicy) -> Vec<StageAt> {
-        policy.layers(self.0.len(), |layer| self.0[layer])
+        policy.layers(self.sees_all.len(), |layer| self.sees_all[layer])
     }
 }
 
@@ -68,20 +80,24 @@ impl Stage {
 
 impl TokenPruning {
     /// # Errors
-    /// The policy's own, or that the model [has no scored token](grating_prune::PruneError::NoScoredToken).
+    /// The policy's own, that the model [has no scored token](PruneError::NoScoredToken), or that its [passages are
+    /// compressed](PruneError::Compressed).
     pub(crate) fn new(
         policy: &TokenPolicy,
-        sees_all: &SeesAll,
+        row_rules: &RowRules,
         scores_one_token: bool,
         encodings: &[Encoding],
     ) -> Result<Self> {
         policy.validate()?;
         if !scores_one_token {
-            return Err(grating_prune::PruneError::NoScoredToken.into());
+            return Err(PruneError::NoScoredToken.into());
+        }
+        if row_rules.compression.is_some() {
+            return Err(PruneError::Compressed.into());
         }
         let texts = encodings.iter().map(|encoding| text_of(policy, encoding)).collect();
         let queries = encodings.iter().map(|encoding| encoding.query.clone()).collect();
-        let (policy, places) = (policy.clone(), sees_all.places(policy));
+        let (policy, places) = (policy.clone(), row_rules.places(policy));
         Ok(TokenPruning { policy, places, texts, queries, left: 0 })
     }
 

@@ -10,6 +10,7 @@ use grating_prune::Pool;
 use grating_sched::{Machine, ModelShape, Plan, PlanError, PoolShape, Workload};
 
 use crate::account::{Account, Registration, Share};
+use crate::compression::Compressing;
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::job::{Job, JobOutput};
@@ -25,7 +26,7 @@ use crate::selecting::{Selected, Selecting};
 use crate::shape::{floor_bytes, model_shape, told_bytes, workspace_fixed};
 use crate::stats::{LayerStats, LinkStats, MemoryStats};
 use crate::timeline::{Timeline, Track};
-use crate::tokens::{SeesAll, TokenPruning};
+use crate::tokens::{RowRules, TokenPruning};
 use crate::window::Window;
 
 /// The model, its bytes, and the buffers that are reused from one job to the next.
@@ -150,7 +151,8 @@ impl<B: Ops> Worker<B> {
         let longest = longest.min(self.model.config().max_positions);
         let mut shape = self.shape;
         shape.workspace_fixed = workspace_fixed(&self.model, &*self.ops, longest);
-        if !pool.later.is_empty() {
+        // Of compressed passages attention tells nothing.
+        if !pool.later.is_empty() && self.model.compression().is_none() {
             shape.workspace_per_token += told_bytes(&self.model);
         }
         shape
@@ -380,7 +382,7 @@ pub(crate) fn joint(pools: &[Arc<PoolShape>]) -> PoolShape {
     PoolShape::joined(pools.iter().map(|pool| &**pool), prefixes)
 }
 
-/// A job as it begins its pass; one whose policy cannot be used has ended.
+/// A job as it begins its pass, its tokens still there; one whose policy cannot be used has ended.
 fn pass_job<'a, 'w, B: Ops>(
     on: Executor<'_, B>,
     head: &'a Head<'w, B>,
@@ -396,15 +398,18 @@ fn pass_job<'a, 'w, B: Ops>(
         Err(error) => (Selecting::new(pool, None, false)?, Some(error)),
     };
     let tokens = job.tokens.as_ref().map(|policy| {
-        let sees_all = SeesAll::of(on.model);
-        TokenPruning::new(policy, &sees_all, on.model.scores_one_token(), &job.encodings)
+        let row_rules = RowRules::of(on.model);
+        TokenPruning::new(policy, &row_rules, on.model.scores_one_token(), &job.encodings)
     });
     let tokens = tokens.transpose().unwrap_or_else(|error| {
         ended.get_or_insert(error);
         None
     });
     let reporter = Reporter::new(job.stop(), *progress, candidates, layers);
-    Ok(PassJob { ended, tokens, ..PassJob::new(scoring, selecting, reporter) })
+    let compressing = on.model.compression().map(|compression| {
+        Compressing::new(compression, &job.encodings, running.pool.prefix_tokens)
+    });
+    Ok(PassJob { ended, tokens, compressing, ..PassJob::new(scoring, selecting, reporter) })
 }
 
 /// What a job comes to at the end of its pass.

@@ -39,6 +39,25 @@ pub enum ModelError {
         /// Layers after which there is a head.
         expected: String,
     },
+    /// The model was not trained to read compressed passages.
+    #[error(
+        "passages cannot be compressed: models of the family {family} were not trained to read them so, and would score \
+         them wrongly; bge-reranker-v2.5-gemma2-lightweight was. Leave out compress_ratio and compress_layers"
+    )]
+    NotCompressible {
+        /// The model's family.
+        family: String,
+    },
+    /// Passages cannot be compressed by so much, or there.
+    #[error("passages cannot be compressed so: {setting} is {found}, expected {expected}")]
+    Compression {
+        /// `compress_ratio` or `compress_layers`.
+        setting: &'static str,
+        /// What can be.
+        expected: String,
+        /// As asked for.
+        found: String,
+    },
     /// The architecture is none of the families here.
     #[error(
         "architecture `{found}` is not supported; supported are {supported}. \

@@ -59,6 +59,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod compression;
 mod config;
 mod context;
 mod embedding;
@@ -80,6 +81,7 @@ mod template;
 mod tokenize;
 mod weights;
 
+pub use compression::TokenCompression;
 pub use config::{Form, ModelConfig};
 pub use context::{ChunkContext, ChunkLayout, KeysValues, PassContext};
 pub use embedding::{RowSource, Stem};

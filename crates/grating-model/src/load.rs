@@ -2,6 +2,7 @@
 
 use grating_io::Checkpoint;
 
+use crate::compression::TokenCompression;
 use crate::config::{Form, ModelConfig};
 use crate::error::{ModelError, Result};
 use crate::identity::{Evidence, Identity};
@@ -24,6 +25,8 @@ pub struct LoadOptions {
     /// Runs only so many layers and takes the score of the head after them (`cutoff_layers` of FlagEmbedding): for models
     /// with a head for each layer. By default all.
     pub cutoff_layers: Option<usize>,
+    /// Compresses passages on their way through the layers: for models that were trained to read them so. By default none.
+    pub compression: Option<TokenCompression>,
 }
 
 impl LoadOptions {
@@ -52,6 +55,13 @@ impl LoadOptions {
     #[must_use]
     pub fn cutoff_layers(mut self, layers: Option<usize>) -> Self {
         self.cutoff_layers = layers;
+        self
+    }
+
+    /// Replaces [`LoadOptions::compression`].
+    #[must_use]
+    pub fn compression(mut self, compression: Option<TokenCompression>) -> Self {
+        self.compression = compression;
         self
     }
 }
@@ -112,7 +122,7 @@ impl LoadedModel {
             Form::YesNo => Some(encoder.answers()?),
             Form::SequenceClassification | Form::LayerHeads => None,
         };
-        let model = Model::load((config, spec), checkpoint, answers, options.cutoff_layers)?;
+        let model = Model::load((config, spec), checkpoint, answers, &options)?;
         Ok(LoadedModel { model, encoder, identity, temperature })
     }
 }

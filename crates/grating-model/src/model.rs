@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use grating_backend::{Format, HostBlock, Ops, Ragged, Scored, Widths};
 use grating_io::Checkpoint;
 
+use crate::compression::TokenCompression;
 use crate::config::{Form, ModelConfig};
 use crate::context::{ChunkContext, ChunkLayout, KeysValues, PassContext};
 use crate::embedding::{EmbeddingParts, RowSource, Stem};
@@ -13,6 +14,7 @@ use crate::error::{ModelError, Result};
 use crate::head::{self, Answers, Head};
 use crate::layers::{Attention, FeedForward, Mass, Paid};
 use crate::llama_cpp;
+use crate::load::LoadOptions;
 use crate::parts::Part;
 use crate::score::Logit;
 use crate::spec::{LayerSpec, ModelSpec, OutputSpec};
@@ -30,6 +32,7 @@ pub struct Model {
     embedding: EmbeddingParts,
     layers: Vec<LayerParts>,
     head: Vec<Part>,
+    compression: Option<TokenCompression>,
     /// Tensors of layers that are left out.
     left_out: HashSet<String>,
 }
@@ -54,7 +57,7 @@ impl LayerParts {
 impl Model {
     /// Checks `checkpoint` against a configuration and the specs made of it: every tensor there, of the right shape and
     /// a type that can be computed on, none too many, a finite head. `answers` are the tokens of a yes/no model. A stored
-    /// head that differs from the table that `config` ties it to counts, as in transformers. With a `cutoff` only so many
+    /// head that differs from the table that `config` ties it to counts, as in transformers. With a cutoff only so many
     /// layers are the model's.
     ///
     /// # Errors
@@ -63,13 +66,17 @@ impl Model {
         (mut config, mut spec): (ModelConfig, ModelSpec),
         checkpoint: &Checkpoint,
         answers: Option<Answers>,
-        cutoff: Option<usize>,
+        options: &LoadOptions,
     ) -> Result<Self> {
-        let left_out = match cutoff {
+        let left_out = match options.cutoff_layers {
             Some(layers) => spec.cut(layers)?,
             None => HashSet::new(),
         };
         config.layers = spec.layers.len();
+        let compression = options.compression.clone().map(|compression| {
+            compression.checked(config.layers, spec.compressible, config.family.name())
+        });
+        let compression = compression.transpose()?.flatten();
         if llama_cpp::are_used(checkpoint) {
             llama_cpp::follow(&mut spec, &config);
         }
@@ -86,6 +93,7 @@ impl Model {
             embedding,
             config,
             spec,
+            compression,
             left_out,
         };
         model.refuse_extra_tensors(checkpoint)?;
@@ -224,6 +232,29 @@ impl Model {
     /// Whether scores are read from one token of each sequence, so that the last layer can leave out the others.
     pub fn scores_one_token(&self) -> bool {
         self.spec.scored != Scored::Mean
+    }
+
+    /// How passages are compressed on their way; none where all of their tokens go through every layer.
+    pub fn compression(&self) -> Option<&TokenCompression> {
+        self.compression.as_ref()
+    }
+
+    /// Hidden states in which neighbours have become one, their mean: `[tokens, hidden] -> [groups, hidden]`, from the
+    /// first row on as many at a time as `groups` says.
+    ///
+    /// # Errors
+    /// The backend's.
+    ///
+    /// # Panics
+    /// If a group is empty.
+    pub fn merged<B: Ops>(
+        &self,
+        ops: &B,
+        hidden: &B::Tensor,
+        groups: impl IntoIterator<Item = usize>,
+    ) -> Result<B::Tensor> {
+        let layout = ops.layout(&Ragged::new(groups, 0, Scored::Mean))?;
+        Ok(ops.mean_rows(hidden, &layout)?)
     }
 
     /// Runs one attention block over a chunk: `[tokens, hidden] -> [tokens, hidden]`.

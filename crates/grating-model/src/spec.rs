@@ -22,6 +22,8 @@ pub(crate) struct ModelSpec {
     pub(crate) scored: Scored,
     /// A token that no candidate may end with, because the reference would read another token's state then.
     pub(crate) never_last: Option<u32>,
+    /// Whether it was trained to read passages whose tokens are [compressed](crate::TokenCompression) on their way.
+    pub(crate) compressible: bool,
 }
 
 /// From token ids to the hidden states before layer 0: rows of tables are added up, normalised, brought to the hidden

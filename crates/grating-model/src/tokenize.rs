@@ -55,6 +55,8 @@ pub struct Encoding {
     pub query: Range<u32>,
     /// Which of the tokens are the text's; one that spans a seam may be counted on either side.
     pub text: Range<u32>,
+    /// Which of them are the passage's: the text's, and of a prompt the template's words right before it in the same string.
+    pub passage: Range<u32>,
     /// Whether the text was cut.
     pub truncated: bool,
     /// Whether the query was cut.
@@ -377,14 +379,7 @@ impl TextEncoder {
                     Ok((!more).then_some(ids))
                 };
                 let (ids, cut) = query.candidate(text_ids, whole)?;
-                Ok(Encoding {
-                    query: query.query.clone(),
-                    text: query.text_of(ids.len()),
-                    ids,
-                    type_ids: Vec::new(),
-                    truncated: cut && !text.is_empty(),
-                    query_truncated: query.truncated,
-                })
+                Ok(query.encoding(ids, cut && !text.is_empty()))
             }
             (Form::Pair(pair), Before::Pair(query)) => {
                 let sought = query.sought(room);

@@ -44,6 +44,12 @@ pub enum PruneError {
          use no token policy with it"
     )]
     NoScoredToken,
+    /// A token policy for a model whose passages are compressed.
+    #[error(
+        "tokens cannot leave candidates whose passages are compressed: a row stands for several tokens there; use either \
+         the token policy or compress_ratio"
+    )]
+    Compressed,
     /// Scores came for a layer that is not the next one.
     #[error("scores after layer {found}, but the next ones due are after layer {expected}")]
     LayerOutOfOrder {

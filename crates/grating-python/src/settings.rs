@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     memory_budget: Option<String>,
     threads: Option<usize>,
     max_length: Option<usize>,
+    compress_ratio: Option<usize>,
+    compress_layers: Option<Vec<usize>>,
     instruction: Option<String>,
     precision: String,
     isa: Option<String>,
@@ -136,6 +138,12 @@ impl Settings {
         }
         if let Some(tokens) = self.max_length {
             builder = builder.max_length(tokens);
+        }
+        if let Some(tokens) = self.compress_ratio {
+            builder = builder.compress_ratio(tokens);
+        }
+        if let Some(layers) = self.compress_layers {
+            builder = builder.compress_layers(layers);
         }
         if let Some(instruction) = self.instruction {
             builder = builder.instruction(instruction);

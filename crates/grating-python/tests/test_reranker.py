@@ -6,10 +6,11 @@ import dataclasses
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import grating
 import pytest
-from conftest import QUERY, TEXTS, cases
+from conftest import GOLDENS, QUERY, TEXTS, cases
 from grating import errors
 
 
@@ -252,3 +253,33 @@ def test_plans_and_reports(reranker: grating.Reranker, tmp_path: Path) -> None:
         assert smaller.rerank(QUERY, TEXTS, k=1)[0].index == 1
     with pytest.raises(errors.ModelError):
         grating.quantize(None, "q8_0", tmp_path / "smaller")
+
+
+def test_compressed_passages_score_as_in_the_reference() -> None:
+    case = GOLDENS / "gemma2-lightweight-f32"
+    reference = json.loads((GOLDENS.parent / "compressed" / f"{case.name}.json").read_text())
+    pair = reference["pairs"][1]
+    for setting in reference["settings"]:
+        compressed = {"compress_ratio": setting["ratio"], "compress_layers": setting["layers"]}
+        reranker = grating.Reranker(case, max_length=pair["max_tokens"], **compressed)
+        again = pickle.loads(pickle.dumps(reranker))
+        for one in (reranker, again):
+            trace = one.rerank(pair["query"], [pair["document"]], trace=True).trace
+            assert trace is not None
+            found = [trace[layers - 1][0] for layers in reference["after_layers"]]
+            assert found == pytest.approx(setting["scores"][1], rel=1e-4, abs=1e-4)
+
+
+def test_passages_that_cannot_be_compressed_are_refused() -> None:
+    case = GOLDENS / "gemma2-lightweight-f32"
+    wrong: list[tuple[Path, dict[str, Any], str]] = [
+        (case, {"compress_ratio": 3}, "1, 2, 4 or 8"),
+        (case, {"compress_ratio": 2}, "is 8, expected layers from 1 to 5"),
+        (case, {"compress_ratio": 2, "compress_layers": [0]}, "is 0, expected layers from 1 to 5"),
+        (case, {"compress_ratio": 2, "compress_layers": "2"}, "expected a list of layers"),
+        (case, {"compress_layers": [2]}, "a compress_ratio beside it"),
+        (GOLDENS / "gemma2-f32", {"compress_ratio": 2}, "not trained"),
+    ]
+    for model, settings, words in wrong:
+        with pytest.raises(errors.InputError, match=words):
+            grating.Reranker(model, **settings)

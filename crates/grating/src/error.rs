@@ -230,8 +230,8 @@ impl From<IoError> for Error {
 }
 
 impl Error {
-    /// The method of [`RerankerBuilder`](crate::RerankerBuilder) that sets what cannot be used, where it is `threads` or
-    /// `max_length`.
+    /// The method of [`RerankerBuilder`](crate::RerankerBuilder) that sets what cannot be used, where it is one of `threads`,
+    /// `max_length`, `compress_ratio` and `compress_layers`.
     pub fn setting(&self) -> Option<&'static str> {
         let length = |error: &TokenizeError| matches!(error, TokenizeError::LimitTooSmall { .. });
         match self {
@@ -242,6 +242,8 @@ impl Error {
                     Some("max_length")
                 }
                 ModelError::Tokenize(error) if length(error) => Some("max_length"),
+                ModelError::NotCompressible { .. } => Some("compress_ratio"),
+                ModelError::Compression { setting, .. } => Some(setting),
                 _ => None,
             },
             _ => None,

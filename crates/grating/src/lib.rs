@@ -34,6 +34,7 @@ mod audit;
 mod builder;
 pub mod calibrate;
 mod catalog;
+mod compression;
 mod default_model;
 mod default_pruning;
 mod distinct;

@@ -71,6 +71,9 @@ pub struct ModelStamp {
     pub products: Option<String>,
     /// Most tokens of a candidate.
     pub max_length: usize,
+    /// How passages are [compressed](crate::RerankerBuilder::compress_ratio), in words; none where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compression: Option<String>,
     /// What queries are for, where it was set.
     pub instruction: Option<String>,
 }
@@ -338,6 +341,13 @@ impl ModelStamp {
         if self.max_length != other.max_length {
             let length = |m: &Self| format!("{} tokens", m.max_length);
             return Some(("a maximum length of", length(self), length(other)));
+        }
+        if self.compression != other.compression {
+            let passages = |m: &Self| match &m.compression {
+                Some(how) => format!("compressed {}", shown(how)),
+                None => "uncompressed".into(),
+            };
+            return Some(("passages", passages(self), passages(other)));
         }
         if self.instruction != other.instruction {
             return Some(("the instruction", text(&self.instruction), text(&other.instruction)));

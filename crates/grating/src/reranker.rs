@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use grating_backend::Precision;
 use grating_engine::{Deadline, Engine, Job, Reservation, Savings, Waiting};
-use grating_model::{Encoding, TextEncoder, TokenLimits};
+use grating_model::{Encoding, TextEncoder, TokenCompression, TokenLimits};
 use grating_prune::Mode;
 use grating_prune::online::{MonitorStatus, Status};
 use grating_sched::{Plan, PoolShape};
@@ -35,6 +35,8 @@ pub struct Reranker {
     pub(crate) encoder: TextEncoder,
     pub(crate) pool: Arc<ThreadPool>,
     pub(crate) info: ModelInfo,
+    /// How passages are compressed on their way.
+    pub(crate) compression: Option<TokenCompression>,
     pub(crate) instruction: Option<String>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) precision: Precision,
@@ -100,6 +102,7 @@ impl Reranker {
             precision: self.precision.name().into(),
             products: Some(self.products.clone()),
             max_length: self.info.max_length,
+            compression: self.compression.as_ref().map(TokenCompression::to_string),
             instruction: self.instruction.clone(),
         })
     }
@@ -377,7 +380,8 @@ impl Reranker {
         }
     }
 
-    /// How a pool of `candidates` texts of `tokens` tokens each (template, query and text) would be run now.
+    /// How a pool of `candidates` texts of `tokens` tokens each (template, query and text) would be run now. Where passages
+    /// are compressed, all but the template counts as passage.
     ///
     /// # Errors
     /// [`Error::Plan`], for instance when the memory budget is too small, with the minimum; [`Error::Setting`] for
@@ -393,7 +397,22 @@ impl Reranker {
                 return Err(Error::Setting { setting, expected, found });
             }
         }
-        Ok(self.engine.plan(PoolShape::uniform(candidates, tokens))?)
+        let mut pool = PoolShape::uniform(candidates, tokens);
+        if let Some(compression) = &self.compression {
+            let passage = tokens.saturating_sub(self.tokens_around_passages()?);
+            for &layer in compression.layers() {
+                let left = tokens - passage + compression.rows_in(layer, passage);
+                pool = pool.with_later(layer, vec![left; candidates]);
+            }
+        }
+        Ok(self.engine.plan(pool)?)
+    }
+
+    /// Tokens of the template around a passage.
+    fn tokens_around_passages(&self) -> Result<usize> {
+        let Encoding { ids, passage, .. } =
+            self.encoder.encode(&self.encoder.encode_query("", None)?, "")?;
+        Ok(ids.len() - passage.len())
     }
 }
 

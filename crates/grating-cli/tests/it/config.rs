@@ -117,3 +117,18 @@ fn the_environment_of_a_server_comes_before_the_file() {
     assert_eq!(code, 1, "{error}");
     assert!(error.contains("./no-key"), "{error}");
 }
+
+#[test]
+fn several_layers_are_a_list() {
+    let model = golden("gemma2-lightweight-f32");
+    let text = format!("model = {model:?}\ncompress-ratio = 4\ncompress-layers = [2, 5]\n");
+    let (_folder, config) = file(&text);
+    let (_empty, none) = file("");
+    let model = ["-m", model.to_str().unwrap(), "--compress-ratio", "4"];
+    let told = [&model[..], &["--compress-layers", "2,5"]].concat();
+    let once = [&model[..], &["--compress-layers", "2"]].concat();
+    let scores = |config: &Path, more: &[&str]| rerank(config, more)["results"].clone();
+    assert_eq!(scores(&config, &[]), scores(&none, &told));
+    assert_ne!(scores(&config, &[]), scores(&none, &once));
+    assert_eq!(scores(&config, &["--compress-layers", "2"]), scores(&none, &once));
+}

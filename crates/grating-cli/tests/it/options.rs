@@ -274,3 +274,44 @@ fn a_cutoff_takes_the_references_score_of_that_layers_own_head() {
     let rerank = ["rerank", "-m", model.to_str().unwrap(), "-q", "window", "--cutoff-layers", "2"];
     fails(&rerank, b"a\n", 1, &["the only head"]);
 }
+
+#[test]
+fn compressed_passages_score_as_in_the_reference() {
+    let model = golden("gemma2-lightweight-f32");
+    let file = golden("").join("../compressed/gemma2-lightweight-f32.json");
+    let reference: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let pair = &reference["pairs"][1];
+    let (query, text) = (pair["query"].as_str().unwrap(), pair["document"].as_str().unwrap());
+    let limit = pair["max_tokens"].to_string();
+    let rerank = ["rerank", "-m", model.to_str().unwrap(), "-q", query, "--max-length", &limit];
+    let mut checked = 0;
+    for setting in reference["settings"].as_array().unwrap() {
+        let ratio = setting["ratio"].to_string();
+        let layers = setting["layers"].to_string();
+        let layers = layers.trim_matches(['[', ']']);
+        let compress = ["--raw-scores", "--compress-ratio", &ratio, "--compress-layers", layers];
+        for (at, cutoff) in ["2", "4", "6"].into_iter().enumerate() {
+            let last = setting["layers"].as_array().unwrap().last().unwrap().to_string();
+            if last.as_str() >= cutoff {
+                continue;
+            }
+            let all = [&rerank[..], &compress, &["--cutoff-layers", cutoff]].concat();
+            let (out, _) = said(&all, text.as_bytes());
+            let found: f64 = out.split('\t').next().unwrap().parse().unwrap();
+            let expected = setting["scores"][1][at].as_f64().unwrap();
+            assert!((found - expected).abs() < 2e-4, "{all:?}: {found} for {expected}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 10, "{checked}");
+
+    let refused = |more: &[&str], words: &[&str]| {
+        fails(&[&rerank[..], more].concat(), b"a\n", 1, words);
+    };
+    refused(&["--compress-ratio", "3"], &["1, 2, 4 or 8", "(--compress-ratio)"]);
+    refused(&["--compress-ratio", "2"], &["is 8", "from 1 to 5", "(--compress-layers)"]);
+    refused(&["--compress-layers", "2"], &["a compress_ratio beside it", "(--compress-layers)"]);
+    let other = golden("qwen3-tied-f32");
+    let other = ["rerank", "-m", other.to_str().unwrap(), "-q", "window", "--compress-ratio", "2"];
+    fails(&other, b"a\n", 1, &["Qwen3 were not trained", "(--compress-ratio)"]);
+}

@@ -16,7 +16,7 @@ fn job(k: usize) -> Job {
 
 /// Room for so many jobs.
 fn queue_of(length: usize) -> Arc<Queue> {
-    Queue::new(length, true, SeesAll::default())
+    Queue::new(length, true, RowRules::default())
 }
 
 fn submit(queue: &Arc<Queue>, job: Job) -> Ticket {

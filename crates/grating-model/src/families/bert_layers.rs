@@ -199,6 +199,7 @@ pub(super) fn spec(raw: &Raw, config: &ModelConfig, line: &Line) -> Result<Model
         },
         scored: Scored::First,
         never_last: None,
+        compressible: false,
     })
 }
 

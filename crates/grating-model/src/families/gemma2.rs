@@ -4,8 +4,7 @@
 //! bge-reranker-v2.5-gemma2-lightweight (`CostWiseGemmaForCausalLM` of FlagEmbedding's `gemma_model.py`) has a row for every
 //! `layer_sep`-th layer from `start_layer` on in place of a language-model head. Row `i` is that of layer
 //! `start_layer + i * layer_sep`, as the reference has it when it is asked for all of these layers at once; asked for fewer
-//! it takes the first rows for them. Its compression of a passage's tokens is an argument of its calls that is 1 (none)
-//! by default, and is not implemented.
+//! it takes the first rows for them. It was trained to read compressed passages, too ([`crate::TokenCompression`]).
 
 use serde::Deserialize;
 
@@ -152,6 +151,7 @@ fn layerwise(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
         Some(names.linear(&name, "", [1, config.hidden], false))
     };
     let mut spec = spec(raw, config)?;
+    spec.compressible = true;
     spec.head.output = OutputSpec::LayerLabels((0..all).map(label).collect());
     Ok(spec)
 }

@@ -97,6 +97,7 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
         },
         scored: Scored::First,
         never_last: None,
+        compressible: false,
     })
 }
 

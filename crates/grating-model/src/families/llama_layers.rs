@@ -64,6 +64,7 @@ pub(super) fn spec(raw: &Raw, config: &ModelConfig, variant: Variant) -> Result<
         },
         scored: Scored::Last,
         never_last,
+        compressible: false,
     })
 }
 

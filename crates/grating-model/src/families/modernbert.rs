@@ -174,6 +174,7 @@ fn spec(raw: &Raw, config: &ModelConfig) -> Result<ModelSpec> {
         },
         scored: own.pooling,
         never_last: None,
+        compressible: false,
     })
 }
 

@@ -51,7 +51,10 @@ impl Pair {
             type_ids.clear();
         }
         let (truncated, query_truncated) = (second < text_tokens, first < query.tokens);
-        (Encoding { ids, type_ids, query: query_at, text, truncated, query_truncated }, first)
+        let passage = text.clone();
+        let encoding =
+            Encoding { ids, type_ids, query: query_at, text, passage, truncated, query_truncated };
+        (encoding, first)
     }
 }
 

@@ -6,7 +6,7 @@ use tokenizers::AddedToken;
 
 use super::control::control_tokens;
 use super::vocabulary::Tokenizer;
-use super::{TokenizeError, ids};
+use super::{Encoding, TokenizeError, ids};
 use crate::head::Answers;
 use crate::template::{Answer, BodyPart, YesNoTemplate};
 
@@ -34,7 +34,7 @@ pub(super) struct PromptQuery {
     /// Ids with which every candidate begins, the prefix among them.
     pub(super) certain: Vec<u32>,
     /// Which of a candidate's tokens are the query's; none where it stands behind the text.
-    pub(super) query: Range<u32>,
+    query: Range<u32>,
     /// Words before the text, tokenized together with it because a token may span the seam.
     pub(super) lead: String,
     /// Tokens that are left for `lead` and the text.
@@ -48,7 +48,9 @@ pub(super) struct PromptQuery {
     /// Tokens of the body without any text.
     pub(super) tokens: usize,
     /// Of those, the ones of `lead`.
-    pub(super) lead_tokens: usize,
+    lead_tokens: usize,
+    /// Whether `lead` is the template's alone.
+    plain_lead: bool,
     /// Whether those are too many, so that of no text anything is left.
     pub(super) truncated: bool,
 }
@@ -149,6 +151,7 @@ impl Prompt {
             after: [after.as_slice(), &self.suffix].concat(),
             tokens,
             lead_tokens,
+            plain_lead: self.lead.iter().all(|part| matches!(part, BodyPart::Literal(_))),
             truncated: tokens > room,
         })
     }
@@ -199,11 +202,33 @@ impl PromptQuery {
         Ok(([&self.certain, text_ids.as_slice(), &self.tail_ids, &self.after].concat(), cut))
     }
 
+    /// The [candidate](Self::candidate) of these ids, with its stretches.
+    pub(super) fn encoding(&self, ids: Vec<u32>, truncated: bool) -> Encoding {
+        Encoding {
+            query: self.query.clone(),
+            text: self.text_of(ids.len()),
+            passage: self.passage_of(ids.len()),
+            ids,
+            type_ids: Vec::new(),
+            truncated,
+            query_truncated: self.truncated,
+        }
+    }
+
     /// Which tokens of a candidate of so many are the text's.
-    pub(super) fn text_of(&self, tokens: usize) -> Range<u32> {
+    fn text_of(&self, tokens: usize) -> Range<u32> {
         let end = tokens.saturating_sub(self.after.len() + self.tail_ids.len());
         let start = (self.certain.len() + self.lead_tokens).min(end);
         start as u32..end as u32
+    }
+
+    /// Which tokens of a candidate of so many are the passage's: the text's with the template's words right before it.
+    fn passage_of(&self, tokens: usize) -> Range<u32> {
+        let text = self.text_of(tokens);
+        match self.plain_lead {
+            true => (self.certain.len() as u32).min(text.start)..text.end,
+            false => text,
+        }
     }
 
     /// Tokens by which a text may be longer than its room by itself, and yet fit with what follows it: the last ones

@@ -44,6 +44,13 @@ def _count(name: str, value: int | None, least: int = 1) -> int | None:
     return number
 
 
+def _layers(value: Sequence[int]) -> list[int]:
+    """Numbers of layers, which count from 0."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise InputError(f"compress_layers is {value!r}, expected a list of layers")
+    return [number for number in (_count("compress_layers", layer, 0) for layer in value) if number is not None]
+
+
 def _size(value: int | str | None) -> str | None:
     """Bytes as a number or as people write them."""
     return None if value is None else str(value)
@@ -83,6 +90,9 @@ class Reranker:
         threads: Threads that compute; as many as the machine has cores by default.
         max_length: Most tokens of a text with its query and template; longer texts are cut. The model's own limit by
             default.
+        compress_ratio: Compress passages on their way: so many neighbouring tokens become one, 2, 4 or 8. For models that were
+            trained to read them so (bge-reranker-v2.5-gemma2-lightweight); others are refused.
+        compress_layers: Layers, counted from 0, before which that happens; ``[8]`` by default.
         instruction: What queries are for, where the model's template has a place for it.
         precision: ``full`` f32, ``exact`` the weights' own type, ``fast`` 8-bit integers.
         isa: Instructions to compute with, ``avx2`` for instance; the best that the processor has by default.
@@ -127,6 +137,8 @@ class Reranker:
         memory_budget: int | str | None = None,
         threads: int | None = None,
         max_length: int | None = None,
+        compress_ratio: int | None = None,
+        compress_layers: Sequence[int] | None = None,
         instruction: str | None = None,
         precision: Literal["full", "exact", "fast"] = "exact",
         isa: str | None = None,
@@ -160,6 +172,8 @@ class Reranker:
             "memory_budget": _size(memory_budget),
             "threads": _count("threads", threads),
             "max_length": _count("max_length", max_length),
+            "compress_ratio": _count("compress_ratio", compress_ratio),
+            "compress_layers": None if compress_layers is None else _layers(compress_layers),
             "instruction": instruction,
             "precision": precision,
             "isa": isa,

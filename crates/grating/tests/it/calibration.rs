@@ -141,6 +141,20 @@ fn a_profile_of_another_model_or_k_is_refused() {
     assert_eq!(refused(builder().precision(Precision::Fast)), "precision");
     assert_eq!(refused(builder().max_length(100)), "a maximum length of");
 
+    let lightweight = || of_folder(&golden("gemma2-lightweight-f32"));
+    let whole = traces(&lightweight().build().unwrap(), &data);
+    let whole = fit(&data, &whole, &options(0.3, 0.8)).unwrap();
+    let compressed = lightweight().compress_ratio(2).compress_layers([3]);
+    match compressed.profile(whole.clone()).build() {
+        Err(Error::Profile(ProfileError::OtherModel { what, expected, found })) => {
+            let expected = (what, expected.as_str(), found.as_str());
+            let words = ("passages", "uncompressed", "compressed by 2 before layer 3");
+            assert_eq!(expected, words);
+        }
+        other => panic!("{other:?}"),
+    }
+    lightweight().profile(whole).build().unwrap();
+
     let pruning = builder().profile(profile.clone()).build().unwrap();
     let texts = &data.queries[0].texts;
     match pruning.rerank("window", texts, K + 1) {

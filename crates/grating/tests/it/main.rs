@@ -7,6 +7,7 @@ mod all_scores;
 mod bits;
 mod broken_models;
 mod calibration;
+mod compression;
 mod engine;
 mod errors;
 mod faults;
