@@ -4,6 +4,7 @@ mod bars;
 mod headline;
 mod markdown;
 mod page;
+mod summary;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,9 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
         .map(|table| figures(&table).map(|figures| (table, figures)))
         .collect::<Result<_>>()?;
     let mut files = vec![(root().join(PAGE), page::page(&drawn))];
+    for bars in drawn.iter().filter_map(|(table, _)| summary::of(table)) {
+        files.push((kept.join("summary.svg"), bars.svg()?));
+    }
     for (table, figures) in &drawn {
         let json = serde_json::to_string_pretty(table)? + "\n";
         files.push((kept.join(format!("{}.json", table.name)), json));
