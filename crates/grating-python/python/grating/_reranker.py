@@ -90,8 +90,8 @@ class Reranker:
         threads: Threads that compute; as many as the machine has cores by default.
         max_length: Most tokens of a text with its query and template; longer texts are cut. The model's own limit by
             default.
-        compress_ratio: Compress passages on their way: so many neighbouring tokens become one, 2, 4 or 8. For models that were
-            trained to read them so (bge-reranker-v2.5-gemma2-lightweight); others are refused.
+        compress_ratio: Compress passages on their way: so many neighbouring tokens become one, 2, 4 or 8. For models that
+            were trained to read them so (bge-reranker-v2.5-gemma2-lightweight); others are refused.
         compress_layers: Layers, counted from 0, before which that happens; ``[8]`` by default.
         instruction: What queries are for, where the model's template has a place for it.
         precision: ``full`` f32, ``exact`` the weights' own type, ``fast`` 8-bit integers.
