@@ -5,9 +5,6 @@ use serde_json::Value;
 
 use crate::process::{cargo, shown, stdout_of, succeed};
 
-/// Accelerators, which need a vendor's toolkit to compile.
-const VENDORS: [&str; 2] = ["cuda", "metal"];
-
 /// A crate and its features.
 struct Package {
     name: String,
@@ -47,6 +44,6 @@ fn package(metadata: &Value) -> Result<Package> {
     let name = metadata["name"].as_str().context("a package without a name")?.to_owned();
     let features = metadata["features"].as_object().context("a package without features")?;
     let features = features.keys().filter(|name| *name != "default");
-    let features = features.filter(|name| !VENDORS.contains(&name.as_str())).cloned().collect();
+    let features = features.cloned().collect();
     Ok(Package { name, features })
 }

@@ -3,7 +3,7 @@
 //! `cargo xtask ci` is what a change must pass, `tidy` its checks of the workspace's structure,
 //! `models` writes stand-ins for public checkpoints, `bench` measures the paper's tables, `goldens`
 //! makes the reference outputs, `clients` has real clients ask the server, `python` builds and tests the Python package,
-//! `ptx` compiles the GPU's kernels, `chart` draws what generators in other languages give it.
+//! `ptx` compiles the GPU's kernels, `gpu` tries them on a card, `chart` draws what generators in other languages give it.
 
 mod bench;
 mod chart;
@@ -11,6 +11,7 @@ mod ci;
 mod clients;
 mod features;
 mod goldens;
+mod gpu;
 mod load;
 mod models;
 mod packaging;
@@ -58,6 +59,8 @@ enum Task {
     Python(python::PythonArgs),
     /// Compile the GPU's kernels to the PTX that is committed, or check that it belongs to them
     Ptx(ptx::PtxArgs),
+    /// Pack what a machine with a card needs to check the CUDA backend, and run it here
+    Gpu(gpu::GpuArgs),
 }
 
 fn main() -> ExitCode {
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
         Task::Pages(args) => pages::run(&args),
         Task::Python(args) => python::run(&args),
         Task::Ptx(args) => ptx::run(&args),
+        Task::Gpu(args) => gpu::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -81,6 +81,9 @@ pub(crate) struct RandomArgs {
     /// Largest data size of one file, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = MAX_SHARD_BYTES)]
     max_shard_bytes: u64,
+    /// Leave the weights out: files of the right size that take no room, which can be planned for and not computed on
+    #[arg(long)]
+    empty: bool,
     /// Replace the model that DIR holds
     #[arg(long)]
     force: bool,
@@ -127,6 +130,7 @@ fn random(args: &RandomArgs, interrupted: &AtomicBool) -> Result<()> {
         tensors: tensors::tensors(&shape),
         patches: HashMap::new(),
         description: None,
+        empty: args.empty,
     };
     write_checkpoint(&shape, weights, &args.out, args.force, interrupted)
 }
@@ -141,6 +145,8 @@ struct Weights {
     patches: HashMap<String, Patch>,
     /// A file beside the weights that says what they are.
     description: Option<(&'static str, Value)>,
+    /// Whether the files have holes where weights would be.
+    empty: bool,
 }
 
 /// Writes the whole folder or nothing.
@@ -152,12 +158,12 @@ fn write_checkpoint(
     interrupted: &AtomicBool,
 ) -> Result<()> {
     let start = Instant::now();
-    let Weights { dtype, seed, max_shard_bytes, tensors, patches, description } = weights;
+    let Weights { dtype, seed, max_shard_bytes, tensors, patches, description, empty } = weights;
     let shards = layout::shards(tensors, dtype, max_shard_bytes);
     let total: u64 = shards.iter().map(|shard| shard.file_bytes).sum();
 
     let staging = Staging::new(out, force)?;
-    staging.check_space(total + OTHER_FILES_BYTES)?;
+    staging.check_space(if empty { 0 } else { total } + OTHER_FILES_BYTES)?;
     // The tokenizer first: it refuses a vocabulary that is too small.
     write_description(shape, dtype, &shards, staging.folder())?;
     if let Some((name, value)) = &description {
@@ -173,7 +179,11 @@ fn write_checkpoint(
         written: &|bytes| progress.add(bytes),
     };
     for shard in &shards {
-        writer::write_shard(&staging.folder().join(&shard.file_name), shard, &job)?;
+        let path = staging.folder().join(&shard.file_name);
+        match empty {
+            true => writer::write_hole(&path, shard)?,
+            false => writer::write_shard(&path, shard, &job)?,
+        }
     }
     staging.commit()?;
     let seconds = start.elapsed().as_secs_f64();

@@ -133,6 +133,13 @@ impl<T> Clone for Source<'_, T> {
 
 impl<T> Copy for Source<'_, T> {}
 
+/// Bytes of the host's memory with one owner, given back when it is dropped.
+pub type HostMemory = Box<dyn AsMut<[u8]> + Send>;
+
+/// Allocates at least so many bytes of the host's memory, in whole pages of 4096 bytes. `None`: there is no more of that
+/// kind, and ordinary memory does as well, only slower.
+pub type HostAllocator = Arc<dyn Fn(usize) -> Result<Option<HostMemory>> + Send + Sync>;
+
 /// A kind of device: its memory, its threads or queues, and what moves between it and the host.
 ///
 /// Everything but [`Self::wait`] may be queued; errors may then come late, at the latest from `wait`.
@@ -162,6 +169,21 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// [`crate::BackendError::OutOfMemory`], or the device's.
     fn admit(&self, block: Arc<dyn HostBlock>, spare: Option<Self::Slot>) -> Result<Self::Slot>;
+
+    /// Memory that blocks of weights are best read into because copies to the device are faster from there. `None`: any
+    /// memory is as good.
+    fn host_memory(&self) -> Option<HostAllocator> {
+        None
+    }
+
+    /// Waits until no copy reads a block that was [admitted](Self::admit): then the backend keeps none of them alive that
+    /// it has copied. To be called before somebody waits for what a block's end would give back.
+    ///
+    /// # Errors
+    /// What failed; the blocks are let go nevertheless.
+    fn finish_copies(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes a tensor of an admitted block usable.
     ///

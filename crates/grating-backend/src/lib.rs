@@ -39,11 +39,11 @@ mod precision;
 mod ragged;
 mod weights;
 
-pub use backend::{Backend, Caps, Source, Widths, Workspace};
+pub use backend::{Backend, Caps, HostAllocator, HostMemory, Source, Widths, Workspace};
 pub use distance::Distances;
 pub use error::{BackendError, Result};
 pub use format::Format;
-pub use meter::{Copies, Meter, OperationTimes};
+pub use meter::{Copies, CopySpan, DeviceMemory, Meter, OperationTimes};
 pub use ops::{Activation, Affine, Attended, AttentionSpec, ByDistance, Ops, OverHeads, Rows};
 pub use precision::{Precision, UnknownPrecision};
 pub use ragged::{Ragged, Scored};

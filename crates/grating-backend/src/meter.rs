@@ -1,6 +1,7 @@
 //! What a backend counts.
 
-use std::time::Duration;
+use std::ops::Range;
+use std::time::{Duration, Instant};
 
 /// What a backend has counted since it was [trimmed](crate::Backend::trim) last.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -12,6 +13,45 @@ pub struct Meter {
     pub times: OperationTimes,
     /// Weights that went to the device; zeros where it shares the host's memory.
     pub copies: Copies,
+    /// When they went there, of the first some thousand blocks.
+    pub copy_spans: Vec<CopySpan>,
+    /// Bytes of a memory of the device's own that are allocated, buffers that are kept for later included, and most of
+    /// them at one time. `None` where it shares the host's.
+    pub device_memory: Option<DeviceMemory>,
+}
+
+/// A block on its way to a device's own memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CopySpan {
+    /// Its bytes.
+    pub bytes: u64,
+    /// From the start of the copy to its end.
+    pub span: Range<Instant>,
+}
+
+impl CopySpan {
+    /// A copy of so many bytes.
+    pub const fn new(bytes: u64, span: Range<Instant>) -> Self {
+        CopySpan { bytes, span }
+    }
+}
+
+/// What is allocated of a device's own memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceMemory {
+    /// Now, bytes.
+    pub now: u64,
+    /// At most at one time, bytes.
+    pub most: u64,
+}
+
+impl DeviceMemory {
+    /// So much now, and at most.
+    pub const fn new(now: u64, most: u64) -> Self {
+        DeviceMemory { now, most }
+    }
 }
 
 /// Weights on their way from the host's memory to a device's own.
@@ -36,13 +76,25 @@ impl Copies {
 impl Meter {
     /// So many bytes, and those times.
     pub fn new(peak_bytes: u64, times: OperationTimes) -> Self {
-        Meter { peak_bytes, times, copies: Copies::default() }
+        Meter { peak_bytes, times, ..Meter::default() }
     }
 
     /// With what went to the device.
     #[must_use]
     pub fn with_copies(self, copies: Copies) -> Self {
         Meter { copies, ..self }
+    }
+
+    /// With when it went there.
+    #[must_use]
+    pub fn with_copy_spans(self, copy_spans: Vec<CopySpan>) -> Self {
+        Meter { copy_spans, ..self }
+    }
+
+    /// With what is allocated of the device's own memory.
+    #[must_use]
+    pub fn with_device_memory(self, memory: DeviceMemory) -> Self {
+        Meter { device_memory: Some(memory), ..self }
     }
 }
 

@@ -1,13 +1,13 @@
-//! A backend on candle's tensors: the reference that faster ones are held against, and the way to CUDA and Metal.
+//! A backend on candle's tensors: the reference that faster ones are held against, and the way to Metal.
 //!
 //! # Brief overview
 //!
-//! [`CandleOps`] implements [`Backend`] and [`Ops`]; [`CandleOps::cpu`] makes one, [`CandleOps::on`] one on another of
-//! candle's devices. Any model of `grating-model` runs on it, by itself or in the whole engine. Everything is composed of candle's own operations, computed in f32, and of
+//! [`CandleOps`] implements [`Backend`] and [`Ops`]; [`CandleOps::cpu`] makes one, [`CandleOps::metal`] one on the GPU of a
+//! Mac, with the feature of that name. Any model of `grating-model` runs on it, by itself or in the whole engine. Everything is composed of candle's own operations, computed in f32, and of
 //! weights in block formats candle's own decoding: nothing is shared with the kernels that it judges. Attention runs
 //! sequence by sequence and in blocks of query rows, so that the score matrix of a long text stays bounded.
 //!
-//! Only tests depend on this crate, so that candle is in nobody's build who does not ask for it.
+//! Tests depend on this crate, and builds for Metal, so that candle is in nobody's who does not ask for it.
 //!
 //! # Example
 //!
@@ -29,6 +29,7 @@
 mod attention;
 mod distance;
 mod mass;
+mod metal;
 mod weights;
 
 use std::ops::Range;
@@ -39,6 +40,8 @@ use grating_backend::{
     Activation, Affine, Attended, AttentionSpec, Backend, BackendError, ByDistance, Caps,
     HostBlock, Meter, Ops, OverHeads, Ragged, Result, Rows, Source, TensorRef, Widths, Workspace,
 };
+
+pub use metal::MetalError;
 
 /// Tensor operations through candle on one of its devices.
 #[derive(Debug, Clone)]
@@ -52,8 +55,7 @@ impl CandleOps {
         CandleOps { device: Device::Cpu }
     }
 
-    /// On any candle device, e.g. `Device::new_cuda(0)` with the `cuda` feature.
-    pub fn on(device: Device) -> Self {
+    fn on(device: Device) -> Self {
         CandleOps { device }
     }
 
@@ -89,9 +91,8 @@ impl Backend for CandleOps {
     type Pending = Tensor;
 
     fn caps(&self) -> Caps {
-        let mut caps = Caps::on_host(format!("candle ({:?})", self.device.location()));
-        caps.shares_host_memory = self.device.is_cpu();
-        caps
+        // A Mac's GPU has the host's memory, and slots are the host's blocks.
+        Caps::on_host(format!("candle ({:?})", self.device.location()))
     }
 
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
@@ -171,7 +172,7 @@ impl Backend for CandleOps {
         run(|| pending.flatten_all()?.to_vec1())
     }
 
-    /// The widest tensors of a layer. Candle allocates by itself, so this is an estimate.
+    /// The widest tensors of a layer, and its weights in f32. Candle allocates by itself, so this is an estimate.
     fn workspace(&self, widths: &Widths, longest: usize) -> Workspace {
         let Widths { hidden, intermediate, heads, kv_heads, head_dim, distance_rows, .. } = *widths;
         let scores = match distance_rows {
@@ -182,7 +183,7 @@ impl Backend for CandleOps {
         let feed_forward = 2 * hidden + 4 * intermediate;
         let distances = size_of::<f32>() * distance_rows * (2 * hidden + 2 * heads * head_dim);
         let per_token = size_of::<f32>() * attention.max(feed_forward);
-        Workspace::new(per_token, (1 << 20) + distances)
+        Workspace::new(per_token, (1 << 20) + distances + decoded_bytes(widths))
     }
 
     fn meter(&self) -> Meter {
@@ -332,6 +333,14 @@ impl Ops for CandleOps {
             Tensor::cat(&means.collect::<candle_core::Result<Vec<_>>>()?, 0)
         })
     }
+}
+
+/// A layer's matrices as they are multiplied, in f32.
+fn decoded_bytes(widths: &Widths) -> usize {
+    let Widths { hidden, intermediate, gated, heads, kv_heads, head_dim, .. } = *widths;
+    let attention = 2 * (heads + kv_heads) * head_dim;
+    let feed_forward = if gated { 3 } else { 2 } * intermediate;
+    size_of::<f32>() * hidden * (attention + feed_forward)
 }
 
 fn affine(x: &Tensor, map: &Affine<'_, Tensor>) -> candle_core::Result<Tensor> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::builder::{NonEmptyStringValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use grating::{Isa, Precision, RowCacheSize, WeightFormat, WindowSize};
+use grating::{Device, Isa, Precision, RowCacheSize, WeightFormat, WindowSize};
 
 pub(crate) use self::models::{ModelArgs, ModelChoice, ModelsArgs, PullArgs};
 #[cfg(feature = "serve")]
@@ -166,6 +166,13 @@ pub(crate) struct EngineArgs {
     /// Most memory that the process may use, e.g. 200MiB or 1GB.
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub(crate) memory_budget: Option<u64>,
+    /// What computes: the processor, a CUDA device by its number, `auto` for the first one that can be used, or the GPU of a
+    /// Mac. Not yet tried on a card or a Mac.
+    #[arg(long, value_name = "cpu|auto|cuda[:N]|metal", default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Most of the device's own memory, e.g. 1GiB; by default nine tenths of what is free.
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) device_memory_budget: Option<u64>,
     /// Layers in memory at one time: a number, `all`, or `auto` for what the budget allows.
     #[arg(long, value_name = "N|all|auto", default_value = "auto", value_parser = units::window)]
     pub(crate) window: WindowSize,
@@ -310,6 +317,18 @@ pub(crate) struct PlanArgs {
     /// Most tokens of a text with its query and template; longer texts are cut.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_length: Option<usize>,
+    /// Plan for a CUDA device with so much memory, which need not be there, e.g. 8GiB.
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub(crate) device_memory: Option<u64>,
+    /// What the link to that device carries a second, e.g. 12GB/s.
+    #[arg(long, value_name = "SIZE/s", value_parser = units::rate, requires = "device_memory")]
+    pub(crate) link: Option<f64>,
+    /// What the disk beside that device reads a second, e.g. 6GB/s.
+    #[arg(long, value_name = "SIZE/s", value_parser = units::rate, requires = "device_memory")]
+    pub(crate) disk: Option<f64>,
+    /// What that device computes, FLOP a second, e.g. 40T.
+    #[arg(long, value_name = "N", value_parser = units::flops, requires = "device_memory")]
+    pub(crate) flops: Option<f64>,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Print one JSON object.

@@ -23,6 +23,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
 
 fn print(out: &mut impl Write, report: &DoctorReport) -> Result<()> {
     writeln!(out, "model: {}", report.model)?;
+    writeln!(out, "devices: {}", output::message(&report.devices))?;
     for check in &report.checks {
         let mark = match check.status {
             CheckStatus::Pass => "pass",

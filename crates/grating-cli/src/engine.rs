@@ -19,6 +19,7 @@ pub(crate) fn builder(source: ModelSource, args: &EngineArgs) -> RerankerBuilder
         .window(args.window)
         .row_cache(args.row_cache)
         .precision(args.precision)
+        .device(args.device)
         .spill(match args.spill {
             SpillArg::Auto => Spill::Auto,
             SpillArg::Always => Spill::Always,
@@ -37,6 +38,9 @@ pub(crate) fn builder(source: ModelSource, args: &EngineArgs) -> RerankerBuilder
         );
     if let Some(bytes) = args.memory_budget {
         builder = builder.memory_budget(bytes);
+    }
+    if let Some(bytes) = args.device_memory_budget {
+        builder = builder.device_memory_budget(bytes);
     }
     if let Some(layers) = args.cutoff_layers {
         builder = builder.cutoff_layers(layers);

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use grating::{Plan, PlannedDevice, RerankerBuilder};
 
 use crate::args::PlanArgs;
 use crate::exit::ExitCode;
@@ -16,6 +17,9 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
     }
+    if let Some(memory) = args.device_memory {
+        return elsewhere(args, builder, memory);
+    }
     let reranker = engine::build(builder)?;
     let limit = reranker.info().max_length;
     if let Some(tokens) = args.tokens.filter(|tokens| *tokens > limit) {
@@ -25,10 +29,29 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
         );
     }
     let plan = reranker.plan(args.candidates, args.tokens.unwrap_or(TOKENS).min(limit));
+    print(args, &plan.map_err(engine::with_option)?)
+}
+
+/// For a device that need not be there.
+fn elsewhere(args: &PlanArgs, builder: RerankerBuilder, memory: u64) -> Result<ExitCode> {
+    let mut device = PlannedDevice::new(memory);
+    device.link_bytes_per_second = args.link.unwrap_or(device.link_bytes_per_second);
+    device.flops_per_second = args.flops.unwrap_or(device.flops_per_second);
+    device.disk_bytes_per_second = args.disk.unwrap_or(device.disk_bytes_per_second);
+    let plan = builder.plan_for(&device, args.candidates, args.tokens.unwrap_or(TOKENS));
     let plan = plan.map_err(engine::with_option)?;
+    if !args.json {
+        eprintln!(
+            "grating: predicted for a device that was not asked; nothing was measured on one"
+        );
+    }
+    print(args, &plan)
+}
+
+fn print(args: &PlanArgs, plan: &Plan) -> Result<ExitCode> {
     let mut out = output::stdout();
     match args.json {
-        true => output::json(&mut out, &plan)?,
+        true => output::json(&mut out, plan)?,
         false => write!(out, "{plan}")?,
     }
     out.flush()?;

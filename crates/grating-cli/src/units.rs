@@ -53,6 +53,32 @@ pub fn size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Bytes a second: a [`size`], with or without `/s`.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let size_of = text.trim();
+    match size(size_of.strip_suffix("/s").unwrap_or(size_of)) {
+        Ok(bytes) => Ok(bytes as f64),
+        Err(_) => Err("write a rate such as 12GB/s".into()),
+    }
+}
+
+/// Operations a second: `40T`, `500G`, `1.5e13`.
+pub(crate) fn flops(text: &str) -> Result<f64, String> {
+    let text = text.trim();
+    let (number, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1e3),
+        Some((at, 'M')) => (&text[..at], 1e6),
+        Some((at, 'G')) => (&text[..at], 1e9),
+        Some((at, 'T')) => (&text[..at], 1e12),
+        Some((at, 'P')) => (&text[..at], 1e15),
+        _ => (text, 1.0),
+    };
+    match number.parse::<f64>().map(|number| number * factor) {
+        Ok(flops) if flops.is_finite() && flops > 0.0 => Ok(flops),
+        _ => Err("write a number of operations a second, such as 40T".into()),
+    }
+}
+
 /// Threads that compute.
 pub(crate) fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -192,6 +218,18 @@ mod tests {
         for wrong in ["", "MiB", "0", "-1", "1TBq", "1e3x", "inf"] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn rates_of_links_and_computing() {
+        for (text, bytes) in [("12GB/s", 12e9), ("1GiB", 1073741824.0), (" 500 MB/s", 5e8)] {
+            assert_eq!(rate(text), Ok(bytes));
+        }
+        for (text, number) in [("40T", 4e13), ("1.5e13", 1.5e13), ("500G", 5e11)] {
+            assert_eq!(flops(text), Ok(number));
+        }
+        assert!(rate("12/h").is_err() && rate("fast").is_err());
+        assert!(flops("T").is_err() && flops("-1T").is_err() && flops("0").is_err());
     }
 
     #[test]

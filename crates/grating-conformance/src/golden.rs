@@ -1,13 +1,23 @@
 //! Golden checkpoints: where they are, and how they are loaded. The engine's own tests load them by this file, too.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use grating_io::Checkpoint;
 use grating_model::{LoadOptions, LoadedModel, SideFiles, TokenizerFiles};
 
+/// Where the golden checkpoints are, if not in the workspace.
+static ELSEWHERE: OnceLock<PathBuf> = OnceLock::new();
+
+/// Looks for the golden checkpoints in this folder from now on: on a machine without the workspace. The first call counts.
+pub fn look_in(folder: PathBuf) {
+    ELSEWHERE.get_or_init(|| folder);
+}
+
 /// The folder of a golden checkpoint.
 pub fn folder(case: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../grating-model/tests/goldens").join(case)
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("../grating-model/tests/goldens");
+    ELSEWHERE.get().unwrap_or(&here).join(case)
 }
 
 /// Folders of the golden checkpoints.

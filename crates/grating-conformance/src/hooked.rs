@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use grating_backend::{
     Activation, Affine, Attended, AttentionSpec, Backend, BackendError, ByDistance, Caps,
-    HostBlock, Meter, Ops, OverHeads, Ragged, Result, Rows, Source, TensorRef, Widths, Workspace,
+    HostAllocator, HostBlock, Meter, Ops, OverHeads, Ragged, Result, Rows, Source, TensorRef,
+    Widths, Workspace,
 };
 
 type Hook = Box<dyn FnMut() -> Result<()> + Send>;
@@ -57,6 +58,14 @@ impl<B: Ops> Backend for Hooked<B> {
     fn admit(&self, block: Arc<dyn HostBlock>, spare: Option<Self::Slot>) -> Result<Self::Slot> {
         self.before_block.call()?;
         self.inner.admit(block, spare)
+    }
+
+    fn host_memory(&self) -> Option<HostAllocator> {
+        self.inner.host_memory()
+    }
+
+    fn finish_copies(&self) -> Result<()> {
+        self.inner.finish_copies()
     }
 
     fn bind<'s>(&self, slot: &'s Self::Slot, tensor: TensorRef<'_>) -> Result<Self::Weight<'s>> {

@@ -8,5 +8,5 @@ const BOUND: f32 = 1e-4;
 
 #[test]
 fn candle_keeps_the_engines_promises() {
-    requests::all(CandleOps::cpu, BOUND);
+    requests::all(&requests::FAMILIES, CandleOps::cpu, BOUND);
 }

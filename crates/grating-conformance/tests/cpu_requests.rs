@@ -12,5 +12,5 @@ fn the_cpu_keeps_the_engines_promises_to_the_bit() {
     let threads = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let threads = Arc::new(threads);
     let cpu = || CpuOps::new(Isa::detect(), Precision::Exact).with_threads(Arc::clone(&threads));
-    requests::all(cpu, 0.0);
+    requests::all(&requests::FAMILIES, cpu, 0.0);
 }

@@ -43,6 +43,9 @@ void* scheduler;
 Entry entry;
 const void* arguments;
 std::string fault;
+// Of the block's memory, what was handed out since it was poisoned; and whether lanes have shown each other anything.
+size_t handed_out = SHARED_BYTES;
+bool has_shown = true;
 
 #if defined(__x86_64__)
 // What a function must keep by the System V ABI; mxcsr and the x87 control word are never changed here.
@@ -163,8 +166,10 @@ bool run_warp(unsigned first, unsigned end) {
 bool run_block(unsigned threads, bool backwards) {
     const unsigned warps = (threads + LANES - 1) / LANES;
     for (unsigned i = 0; i < threads; i++) fibers[i].waits = Waits::nothing, fibers[i].side = 0;
-    memset(block_memory, 0xff, sizeof block_memory);
-    memset(shown, 0xff, sizeof shown);
+    memset(block_memory, 0xff, handed_out);
+    handed_out = 0;
+    if (has_shown) memset(shown, 0xff, sizeof shown);
+    has_shown = false;
     for (;;) {
         unsigned waiting = 0;
         for (unsigned i = 0; i < warps; i++) {
@@ -191,6 +196,7 @@ void* shared_memory(size_t bytes) {
         fprintf(stderr, "a kernel shares %zu bytes, a block has %zu\n", bytes, SHARED_BYTES);
         abort();
     }
+    if (bytes > handed_out) handed_out = bytes;
     return block_memory;
 }
 
@@ -200,6 +206,7 @@ void barrier_of_block() { yield(Waits::for_block); }
 unsigned exchange(unsigned value, unsigned lanes) {
     const unsigned index = current, side = fibers[index].side ^= 1;
     auto& all = shown[index / LANES][side];
+    has_shown = true;
     all[index % LANES][0] = value;
     yield(Waits::for_warp);
     return all[(index ^ lanes) % LANES][0];
@@ -209,6 +216,7 @@ void product(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     const unsigned index = current, side = fibers[index].side ^= 1;
     auto& all = shown[index / LANES][side];
     unsigned(&own)[6] = all[index % LANES];
+    has_shown = true;
     for (int i = 0; i < 4; i++) own[i] = a[i];
     for (int i = 0; i < 2; i++) own[4 + i] = b[i];
     yield(Waits::for_warp);

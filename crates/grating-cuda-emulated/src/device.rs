@@ -74,6 +74,12 @@ impl Emulated {
         (state.device.allocated, state.device.peak)
     }
 
+    /// Bytes of page-locked memory that are allocated now, and most at one time.
+    pub fn page_locked(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.host.allocated, state.host.peak)
+    }
+
     /// Kernels that were launched, and bytes that were copied from and to the host.
     pub fn counted(&self) -> (u64, u64) {
         let state = self.state();
@@ -314,6 +320,12 @@ impl Driver for Emulated {
         let recording = queues.events[event].recorded;
         let outcome = queues.complete(event, recording, host);
         state.synchronized(outcome)
+    }
+
+    fn is_complete(&self, event: Event) -> Result<bool> {
+        let state = self.state();
+        let event = &state.queues.events[event.0 as usize];
+        Ok(event.complete >= event.recorded)
     }
 
     fn elapsed(&self, start: Event, end: Event) -> Result<Duration> {

@@ -11,6 +11,7 @@ use grating_cuda_emulated::{Emulated, Order};
 fn cuda_keeps_the_engines_promises_to_the_bit() {
     let options = CudaOptions::default().with_precision(Precision::Full);
     requests::all(
+        &requests::FORMS,
         || CudaBackend::new(Emulated::new(None, Order::Random(11)), options).unwrap(),
         0.0,
     );

@@ -6,10 +6,11 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use grating_backend::{
-    Backend, BackendError, Caps, Distances, Format, HostBlock, Meter, OperationTimes, Precision,
-    Ragged, Result, Source, TensorRef, Widths, Workspace,
+    Backend, BackendError, Caps, Distances, Format, HostAllocator, HostBlock, Meter,
+    OperationTimes, Precision, Ragged, Result, Source, TensorRef, Widths, Workspace,
 };
 
+use crate::blocks::{self, BeingCopied};
 use crate::driver::{DevicePointer, Driver};
 use crate::layout::{CudaLayout, Tables};
 use crate::link::Link;
@@ -111,8 +112,12 @@ impl<D: Driver> CudaBackend<D> {
         let weights = Staging::new(&driver, copy)?;
         let staging = Staging::new(&driver, compute)?;
         let returns = Returns::new(&driver);
-        let link = Link::new(&driver);
-        let queues = Arc::new(Queues { driver, compute, copy, memory, weights, link });
+        let link = Link::new(&driver, copy);
+        let being_copied = BeingCopied::new(&driver);
+        let page_locked = Arc::default();
+        let queues =
+            Queues { driver, compute, copy, memory, weights, link, page_locked, being_copied };
+        let queues = Arc::new(queues);
         Ok(CudaBackend { queues, staging, returns, options, distances: Mutex::default() })
     }
 
@@ -162,7 +167,16 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn admit(&self, block: Arc<dyn HostBlock>, spare: Option<CudaSlot<D>>) -> Result<CudaSlot<D>> {
-        Ok(CudaSlot::fill(&self.queues, &*block, spare)?)
+        self.queues.being_copied.let_go();
+        Ok(CudaSlot::fill(&self.queues, block, spare)?)
+    }
+
+    fn host_memory(&self) -> Option<HostAllocator> {
+        Some(blocks::allocator(&self.queues.driver, &self.queues.page_locked))
+    }
+
+    fn finish_copies(&self) -> Result<()> {
+        Ok(self.queues.being_copied.finish()?)
     }
 
     fn bind<'s>(&self, slot: &'s CudaSlot<D>, tensor: TensorRef<'_>) -> Result<CudaWeight<'s, D>> {
@@ -239,7 +253,10 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn wait(&self, pending: Return<D>) -> Result<Vec<f32>> {
-        Ok(pending.wait()?)
+        let numbers = pending.wait()?;
+        // By now the copies before it have run, too.
+        self.queues.being_copied.let_go();
+        Ok(numbers)
     }
 
     fn workspace(&self, widths: &Widths, longest: usize) -> Workspace {
@@ -247,12 +264,16 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn meter(&self) -> Meter {
-        let meter = Meter::new(self.queues.memory.peak(), OperationTimes::default());
-        meter.with_copies(self.queues.link.counted())
+        let Queues { memory, link, .. } = &*self.queues;
+        let meter = Meter::new(memory.peak(), OperationTimes::default());
+        let meter = meter.with_copies(link.counted()).with_copy_spans(link.spans());
+        meter.with_device_memory(memory.held())
     }
 
     fn trim(&self) {
         self.distances.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        // What fails now is lost with the copies, which nobody needs; the next use of the device tells.
+        let _ = self.queues.being_copied.finish();
         self.queues.link.reset();
         self.queues.memory.trim();
     }

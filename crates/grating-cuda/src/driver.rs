@@ -182,6 +182,12 @@ pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
     /// Whatever failed before it.
     fn synchronize(&self, event: Event) -> Result<()>;
 
+    /// Whether an event is complete as it was recorded last. Waits for nothing.
+    ///
+    /// # Errors
+    /// The driver's.
+    fn is_complete(&self, event: Event) -> Result<bool>;
+
     /// Time between two complete events.
     ///
     /// # Errors

@@ -7,8 +7,8 @@
 //! without a driver says so ([`DriverError::NoDriver`]). Tests have a second driver, which runs the same kernels on the
 //! CPU and makes a missing wait a wrong result.
 //!
-//! Blocks of weights pass through page-locked memory on a copy stream, kernels run on a compute stream, and events order
-//! the two ([`CudaSlot`]). Weights stay as they are stored and are decoded on the way to the multiplier; activations are
+//! Blocks of weights are read into page-locked memory and copied from there on a copy stream, others through two pieces of it;
+//! kernels run on a compute stream, and events order the two ([`CudaSlot`]). Weights stay as they are stored and are decoded on the way to the multiplier; activations are
 //! f32. Which products are taken of bf16, on tensor cores, is [`CudaOptions::precision`]'s matter. Sums go over the same
 //! numbers in the same order however many rows there are, so scores do not depend on chunks, windows or budgets.
 //!
@@ -28,6 +28,7 @@
 
 mod arguments;
 mod backend;
+mod blocks;
 mod driver;
 mod error;
 mod layout;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use grating_backend::DeviceMemory;
+
 use crate::driver::{DevicePointer, Driver, Stream};
 use crate::error::{DriverError, Result};
 
@@ -35,6 +37,7 @@ struct State {
     free: BTreeMap<usize, Vec<DevicePointer>>,
     /// Of the driver's, bytes: what is in use and what is free.
     allocated: u64,
+    most_allocated: u64,
     activations: u64,
     peak: u64,
 }
@@ -97,6 +100,7 @@ impl<D: Driver> Memory<D> {
             outcome => outcome,
         }?;
         state.allocated += size as u64;
+        state.most_allocated = state.most_allocated.max(state.allocated);
         Ok(at)
     }
 
@@ -116,6 +120,13 @@ impl<D: Driver> Memory<D> {
         let mut state = self.state();
         self.release(&mut state);
         state.peak = state.activations;
+        state.most_allocated = state.allocated;
+    }
+
+    /// What is allocated now, and most since the last [`Self::trim`].
+    pub(crate) fn held(&self) -> DeviceMemory {
+        let state = self.state();
+        DeviceMemory::new(state.allocated, state.most_allocated)
     }
 
     /// Most bytes of activations at one time since the last [`Self::trim`].

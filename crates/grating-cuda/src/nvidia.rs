@@ -277,6 +277,16 @@ impl Driver for Nvidia {
         unsafe { result::event::synchronize(event_of(event)) }.map_err(|e| failed(ACTION, e))
     }
 
+    fn is_complete(&self, event: Event) -> Result<bool> {
+        const ACTION: &str = "asking for an event";
+        self.current(ACTION)?;
+        // SAFETY: it lives as long as the driver.
+        match unsafe { result::event::query(event_of(event)) } {
+            Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NOT_READY => Ok(false),
+            outcome => outcome.map(|()| true).map_err(|e| failed(ACTION, e)),
+        }
+    }
+
     fn elapsed(&self, start: Event, end: Event) -> Result<Duration> {
         const ACTION: &str = "measuring time";
         self.current(ACTION)?;

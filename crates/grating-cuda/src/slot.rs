@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use grating_backend::{Format, HostBlock, TensorRef};
 
+use crate::blocks::{BeingCopied, PageLocked};
 use crate::driver::{Driver, Event, Stream};
 use crate::error::Result;
 use crate::link::Link;
@@ -23,9 +24,13 @@ pub(crate) struct Queues<D: Driver> {
     /// Weights on their way to the device.
     pub(crate) copy: Stream,
     pub(crate) memory: Arc<Memory<D>>,
-    /// What weights pass through.
+    /// What weights pass through that are not page-locked.
     pub(crate) weights: Staging<D>,
     pub(crate) link: Link<D>,
+    /// Memory that blocks are copied from as they lie.
+    pub(crate) page_locked: Arc<PageLocked>,
+    /// Blocks in there whose copies may not have run.
+    pub(crate) being_copied: BeingCopied<D>,
 }
 
 /// A block of weights on the device.
@@ -46,11 +51,11 @@ pub struct CudaSlot<D: Driver> {
 }
 
 impl<D: Driver> CudaSlot<D> {
-    /// A slot with the block's bytes on their way, in place of `spare` where that is large enough. The block has been
-    /// read when this returns.
+    /// A slot with the block's bytes on their way, in place of `spare` where that is large enough. What is not page-locked
+    /// of the block has been read when this returns, and the rest is kept until it has been.
     pub(crate) fn fill(
         queues: &Arc<Queues<D>>,
-        block: &dyn HostBlock,
+        block: Arc<dyn HostBlock>,
         spare: Option<CudaSlot<D>>,
     ) -> Result<Self> {
         let mut places = Vec::with_capacity(block.len());
@@ -64,30 +69,45 @@ impl<D: Driver> CudaSlot<D> {
             None => Self::empty(queues, end)?,
         };
         slot.places = places;
-        match slot.copy(block) {
-            Ok(()) => Ok(slot),
+        match slot.copy(&*block) {
+            Ok(at_once) => {
+                if !at_once {
+                    queues.being_copied.keep(block, slot.copied);
+                }
+                Ok(slot)
+            }
             Err(error) => {
-                // Some copies may be queued, and no event follows them.
+                // Some copies of the block may be queued, and no event follows them.
                 let _ = queues.driver.synchronize_all();
                 Err(error)
             }
         }
     }
 
-    fn copy(&mut self, block: &dyn HostBlock) -> Result<()> {
-        let Queues { driver, copy, weights, link, .. } = &*self.queues;
+    /// Whether nothing reads the block any more.
+    fn copy(&mut self, block: &dyn HostBlock) -> Result<bool> {
+        let Queues { driver, copy, weights, link, page_locked, .. } = &*self.queues;
+        let mut at_once = true;
         driver.wait(*copy, self.used)?;
         let bytes = (0..block.len()).map(|index| block.bytes(index).len()).sum();
         link.copying(*copy, bytes, || {
             self.places.iter().enumerate().try_for_each(|(index, &place)| {
+                let (to, bytes) = (self.buffer.at().offset(place), block.bytes(index));
+                let in_place = !bytes.is_empty() && page_locked.holds(bytes);
+                at_once &= !in_place;
                 // SAFETY: the slot has room for all tensors, and stays until the copies have run: its buffer goes on to
-                // nobody whom the compute stream does not order behind them.
-                unsafe { weights.upload(self.buffer.at().offset(place), block.bytes(index)) }
+                // nobody whom the compute stream does not order behind them. So does a block that is copied in place.
+                unsafe {
+                    match in_place {
+                        true => driver.copy_to_device(*copy, to, bytes.as_ptr(), bytes.len()),
+                        false => weights.upload(to, bytes),
+                    }
+                }
             })
         })?;
         driver.record(self.copied, *copy)?;
         *self.ordered.get_mut() = false;
-        Ok(())
+        Ok(at_once)
     }
 
     fn empty(queues: &Arc<Queues<D>>, bytes: usize) -> Result<Self> {

@@ -25,7 +25,7 @@ unsafe impl<D: Driver> Send for HostBuffer<D> {}
 unsafe impl<D: Driver> Sync for HostBuffer<D> {}
 
 impl<D: Driver> HostBuffer<D> {
-    fn new(driver: &Arc<D>, bytes: usize) -> Result<Self> {
+    pub(crate) fn new(driver: &Arc<D>, bytes: usize) -> Result<Self> {
         let at = driver.allocate_host(bytes)?;
         let buffer = HostBuffer { driver: Arc::clone(driver), at, bytes };
         // SAFETY: it has so many bytes, and nobody else has it. Rust wants memory to be written before it is read.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use grating_backend::OperationTimes;
+use grating_backend::{Copies, Meter, OperationTimes};
 use grating_io::{PrefetchStats, RowCacheStats, SpillStats};
 use grating_sched::{Measurement, Transfer};
 
@@ -56,6 +56,8 @@ pub struct Costs {
     pub spill: Duration,
     /// Time in which computing waited for hidden states.
     pub spill_wait: Duration,
+    /// Weights that went to the device's own memory, those on their way for the next job included.
+    pub copies: Copies,
     /// Each layer that ran for the job.
     pub layers: Vec<LayerStats>,
 }
@@ -86,13 +88,14 @@ impl PassMeter {
         self.costs.stall += stall;
     }
 
-    /// The pass has ended, and the worker's parts have counted `after`.
-    pub(crate) fn finish(self, after: &Counters, operations: OperationTimes) -> Costs {
+    /// The pass has ended, and the worker's parts have counted `after`, the backend `meter`.
+    pub(crate) fn finish(self, after: &Counters, meter: Meter) -> Costs {
         let (window, rows, spill) = (&after.window, &after.rows, &after.spill);
         let before = &self.before;
         let spilling = spill.write_time + spill.read_time;
         Costs {
-            operations,
+            operations: meter.times,
+            copies: meter.copies,
             weight_bytes_read: window.bytes - before.window.bytes,
             read: window.read_time.saturating_sub(before.window.read_time),
             direct: window.direct > 0,
@@ -117,10 +120,10 @@ impl Costs {
     /// What the planner learns from a job of `flops` FLOP.
     pub(crate) fn measurement(&self, flops: f64) -> Measurement {
         let seconds = |time: Duration| time.as_secs_f64();
-        Measurement::new(flops, seconds(self.compute)).with_disk(
-            Transfer::new(self.weight_bytes_read, seconds(self.read)),
-            Transfer::new(self.spill_bytes(), seconds(self.spill)),
-        )
+        let disk = Transfer::new(self.weight_bytes_read, seconds(self.read));
+        let hidden = Transfer::new(self.spill_bytes(), seconds(self.spill));
+        let run = Measurement::new(flops, seconds(self.compute)).with_disk(disk, hidden);
+        run.with_device(Transfer::new(self.copies.bytes, seconds(self.copies.time)))
     }
 }
 
@@ -163,7 +166,8 @@ mod tests {
         for stall in [MS, 2 * MS] {
             meter.layer(10 * MS, stall);
         }
-        let costs = meter.finish(&counters(5), OperationTimes::default());
+        let copies = Copies::new(300, 4 * MS, MS);
+        let costs = meter.finish(&counters(5), Meter::default().with_copies(copies));
         assert_eq!((costs.weight_bytes_read, costs.read), (200, 2 * MS));
         assert_eq!((costs.stall, costs.compute), (3 * MS, 17 * MS));
         assert_eq!((costs.row_hits, costs.spill_bytes_read, costs.spill), (2, 14, 2 * MS));
@@ -171,5 +175,6 @@ mod tests {
         assert_eq!((measured.disk_to_host.bytes, measured.host_to_disk.bytes), (200, 14));
         assert_eq!((measured.host_to_disk.seconds, measured.flops), (0.002, 1e9));
         assert_eq!(measured.compute_seconds, 0.017);
+        assert_eq!(measured.host_to_device, Transfer::new(300, 0.004));
     }
 }

@@ -1,13 +1,13 @@
 //! One walk through the layers: every live candidate goes through layer `i`, chunk by chunk, before any enters `i + 1`.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use grating_backend::Ops;
 use grating_model::{Attention, Encoding, FeedForward, LayerWeights, PassContext, RowSource, Stem};
-use grating_sched::{BlockPart, PoolShape, chunk};
+use grating_sched::{Block, BlockPart, PoolShape, chunk};
 
 use crate::compression::Compressing;
+use crate::device::DeviceSlots;
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::meter::PassMeter;
@@ -26,10 +26,6 @@ pub(crate) struct Pass<'a, 'w, B: Ops> {
     pub(crate) on: Executor<'a, B>,
     /// Rotary angles up to the longest candidate.
     pub(crate) context: PassContext<B>,
-    /// Whether slots are the host's blocks themselves.
-    pub(crate) shares_host_memory: bool,
-    /// The slot of the block before, to be used again.
-    pub(crate) spare: Option<B::Slot>,
     /// Whether only scored tokens go through the last layer.
     pub(crate) scored_rows: bool,
     /// Most tokens of a chunk.
@@ -208,7 +204,12 @@ impl<B: Ops> Pass<'_, '_, B> {
     ///
     /// # Errors
     /// What ends all jobs; what ends one alone is in its [`PassJob::ended`].
-    pub(crate) fn run(&mut self, window: &mut Window, meter: &mut PassMeter) -> Result<()> {
+    pub(crate) fn run(
+        &mut self,
+        window: &mut Window,
+        device: &mut DeviceSlots<B>,
+        meter: &mut PassMeter,
+    ) -> Result<()> {
         for layer in 0..self.on.layers() {
             let count = |job: &PassJob<'_, '_, B>| (job.live(), job.live_tokens(layer));
             let live: Vec<(usize, usize)> = self.jobs.iter().map(count).collect();
@@ -217,10 +218,15 @@ impl<B: Ops> Pass<'_, '_, B> {
             }
             self.timeline.tokens(live.iter().map(|(_, tokens)| tokens).sum(), Instant::now());
             let (before, waited) = (Instant::now(), window.stats().consumer_wait);
-            let reads = self.layer(layer, window)?;
+            let reads = self.layer(layer, window, device)?;
             let scores = self.wait_for_scores(reads)?;
             let (time, stall) = (before.elapsed(), window.stats().consumer_wait - waited);
             meter.layer(time, stall);
+            if self.timeline.is_on()
+                && let Some(memory) = self.on.ops.meter().device_memory
+            {
+                self.timeline.on_device(memory, Instant::now());
+            }
             for ((job, (live, tokens)), scores) in self.jobs.iter_mut().zip(live).zip(scores) {
                 if live == 0 || job.ended.is_some() {
                     continue;
@@ -264,7 +270,12 @@ impl<B: Ops> Pass<'_, '_, B> {
     }
 
     /// All chunks through one layer; the scores after it of jobs that are due.
-    fn layer(&mut self, layer: usize, window: &mut Window) -> Result<Reads<B>> {
+    fn layer(
+        &mut self,
+        layer: usize,
+        window: &mut Window,
+        device: &mut DeviceSlots<B>,
+    ) -> Result<Reads<B>> {
         let on = self.on;
         let Executor { model, ops, .. } = on;
         let fail = |e| on.fail(e);
@@ -272,8 +283,7 @@ impl<B: Ops> Pass<'_, '_, B> {
         let mut reads = Vec::new();
         for planned in window.blocks_of(layer) {
             let (index, part) = (planned.index, planned.part);
-            let weights = self.wait_for(window, layer, part, index)?;
-            let slot = ops.admit(Arc::new(weights), self.spare.take()).map_err(|e| on.fail(e))?;
+            let slot = device.take(on, &planned, || self.wait_for(window, &planned))?;
             let weights = LayerWeights::new(ops, &slot, window::parts(model, layer, part));
             let (attends, feeds) = (part != BlockPart::FeedForward, part != BlockPart::Attention);
             let attention =
@@ -283,23 +293,24 @@ impl<B: Ops> Pass<'_, '_, B> {
             let block = BoundBlock { layer, part, index, attention, feed_forward, last };
             self.block(&block, &mut reads)?;
             drop(block);
-            // Where a slot is the host's block, the window waits for it.
-            self.spare = Some(slot).filter(|_| !self.shares_host_memory);
+            device.put(&planned, slot);
+            if let Some(next) = window.after(&planned).filter(|next| device.has_room(next, window))
+            {
+                device.admit_ahead(on, &next, || self.wait_for(window, &next));
+            }
         }
         Ok(reads)
     }
 
-    fn wait_for(
-        &mut self,
-        window: &mut Window,
-        layer: usize,
-        part: BlockPart,
-        index: usize,
-    ) -> Result<Weights> {
+    fn wait_for(&mut self, window: &mut Window, planned: &Block) -> Result<Weights> {
         let before = Instant::now();
-        let weights = window.block(index)?;
+        if !window.is_ready(planned.index) {
+            // The slot that it waits for may be one that is being copied from.
+            self.on.ops.finish_copies().map_err(|e| self.on.fail(e))?;
+        }
+        let weights = window.block(planned.index)?;
         self.timeline.span(Track::Compute, "wait for weights", before, Instant::now());
-        self.timeline.weights(layer, part, &weights);
+        self.timeline.weights(planned.layer, planned.part, &weights);
         Ok(weights)
     }
 

@@ -40,6 +40,8 @@ struct Piece<B: Ops> {
 enum Location<B: Ops> {
     /// In the backend's memory.
     Device(B::Tensor),
+    /// In the host's memory, as the backend parked them, so many rows.
+    Host { bytes: Vec<u8>, rows: usize },
     /// Under this key in the spill store, so many rows.
     Disk { key: u64, rows: usize },
 }
@@ -78,6 +80,8 @@ pub(crate) struct HiddenStore<'a, B: Ops> {
     pub(crate) fallen_back: Option<grating_io::IoError>,
     /// Whether hidden states that the disk does not take may stay in memory.
     may_fall_back: bool,
+    /// Whether they go from the device's memory to the host's.
+    parks: bool,
 }
 
 impl<B: Ops> Chunk<B> {
@@ -214,6 +218,11 @@ impl<B: Ops> Chunk<B> {
                     let keep = keep.expect("what is needed whole is a chunk's only piece or cut");
                     at = store.copy(&mut hidden, at, Source::Tensor(&tensor), &keep)?;
                 }
+                Location::Host { bytes, rows } => {
+                    let whole = 0..rows;
+                    let keep = keep.as_deref().unwrap_or(std::slice::from_ref(&whole));
+                    at = store.copy(&mut hidden, at, Source::Host(&bytes), keep)?;
+                }
                 Location::Disk { key, rows } => {
                     let spill = store.spill.expect("what is on the disk has a store");
                     let buffer = spill.take(key)?;
@@ -259,7 +268,13 @@ impl<'a, B: Ops> HiddenStore<'a, B> {
     ) -> Self {
         let row_bytes = columns * on.ops.caps().activation_bytes;
         let (written, fallen_back) = (Vec::new(), None);
-        HiddenStore { on, spill, columns, row_bytes, written, fallen_back, may_fall_back }
+        let parks = false;
+        HiddenStore { on, spill, columns, row_bytes, written, fallen_back, may_fall_back, parks }
+    }
+
+    /// With hidden states in the host's memory between layers, or not.
+    pub(crate) fn parking(self, parks: bool) -> Self {
+        HiddenStore { parks, ..self }
     }
 
     /// Tells the timeline of a pass of so many jobs what the disk has done since the last call.
@@ -275,6 +290,11 @@ impl<'a, B: Ops> HiddenStore<'a, B> {
     }
 
     fn keep(&mut self, hidden: B::Tensor, rows: usize, origin: Origin) -> Result<Location<B>> {
+        if self.parks {
+            let mut bytes = vec![0; rows * self.row_bytes];
+            self.on.ops.park(&hidden, &mut bytes).map_err(|e| self.on.fail(e))?;
+            return Ok(Location::Host { bytes, rows });
+        }
         let Some(store) = self.spill.filter(|_| self.fallen_back.is_none()) else {
             return Ok(Location::Device(hidden));
         };

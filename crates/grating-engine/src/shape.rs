@@ -1,11 +1,34 @@
 //! A model's sizes as the planner wants them.
 
-use grating_backend::Backend;
+use grating_backend::{Backend, Widths, Workspace};
 use grating_io::Checkpoint;
 use grating_model::{Model, Part};
-use grating_sched::{BlockPart, ModelShape};
+use grating_sched::{BlockPart, Machine, ModelShape, Plan, PoolShape, Settings};
 
+use crate::error::Result;
 use crate::window;
+
+/// What a layer of such widths takes beside weights and hidden states, where the longest sequence has so many tokens
+/// ([`Backend::workspace`]).
+pub type WorkspaceOf<'a> = &'a dyn Fn(&Widths, usize) -> Workspace;
+
+/// How a pool would be run on a machine that need not be there, by a backend that takes such workspaces.
+///
+/// # Errors
+/// [`EngineError::Plan`](crate::EngineError::Plan).
+pub fn plan_for(
+    model: &Model,
+    checkpoint: &Checkpoint,
+    workspace: WorkspaceOf<'_>,
+    pool: &PoolShape,
+    machine: &Machine,
+    settings: &Settings,
+) -> Result<Plan> {
+    let mut shape = sizes(model, checkpoint, workspace);
+    let longest = pool.prefix_tokens.saturating_add(pool.longest());
+    shape.workspace_fixed = workspace(&model.widths(), longest).fixed as u64;
+    Ok(grating_sched::plan(&shape, pool, machine, settings)?)
+}
 
 /// What `model` needs, by size.
 pub(crate) fn model_shape<B: Backend>(
@@ -13,6 +36,10 @@ pub(crate) fn model_shape<B: Backend>(
     checkpoint: &Checkpoint,
     backend: &B,
 ) -> ModelShape {
+    sizes(model, checkpoint, &|widths, tokens| backend.workspace(widths, tokens))
+}
+
+fn sizes(model: &Model, checkpoint: &Checkpoint, workspace: WorkspaceOf<'_>) -> ModelShape {
     let config = model.config();
     let bytes = |parts: &[Part]| parts.iter().map(|p| p.byte_len() as u64).sum::<u64>();
     let largest = |size: &dyn Fn(&[Part]) -> u64, part: BlockPart| {
@@ -37,8 +64,9 @@ pub(crate) fn model_shape<B: Backend>(
     shape.flops_per_token = 2.0 * elements(model.layer_parts(0));
     shape.attention_flops_per_token_pair = 4.0 * q as f64;
     shape.kv_columns = 2 * kv;
-    shape.workspace_per_token = backend.workspace(&model.widths(), 0).per_token as u64;
-    shape.workspace_fixed = workspace_fixed(model, backend, 0);
+    let Workspace { per_token, fixed, .. } = workspace(&model.widths(), 0);
+    shape.workspace_per_token = per_token as u64;
+    shape.workspace_fixed = fixed as u64;
     shape
 }
 
@@ -56,8 +84,12 @@ pub(crate) fn told_bytes(model: &Model) -> u64 {
     (columns * size_of::<f32>()) as u64
 }
 
-/// What an engine holds as long as it lives: stem and head, and the threads' scratch for packed weights.
+/// What an engine holds of the host's memory as long as it lives: stem and head, and the threads' scratch for packed
+/// weights. A device with a memory of its own has all of that there; the stem's rows of positions are read here.
 pub(crate) fn floor_bytes<B: Backend>(model: &Model, shape: &ModelShape, backend: &B) -> u64 {
+    if !backend.caps().shares_host_memory {
+        return model.stem_parts().iter().map(|part| part.byte_len() as u64).sum();
+    }
     shape.resident_bytes.saturating_add(workspace_fixed(model, backend, 0))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use grating_backend::Copies;
 use grating_prune::{Cluster, Verdicts};
 use grating_sched::{Ledger, Link, Machine, PlannedMemory};
 use serde::{Serialize, Serializer};
@@ -29,6 +30,9 @@ pub struct MemoryStats {
     /// The device's own memory under the plan; `None` where it shares the host's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<PlannedMemory>,
+    /// Most bytes of it that were allocated at one time, buffers kept for later included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_most: Option<u64>,
 }
 
 /// What a job moved over one link between memories.
@@ -65,7 +69,11 @@ impl LinkStats {
         let weights = link(&machine.disk_to_host, costs.weight_bytes_read, costs.read, costs.stall);
         let hidden =
             link(&machine.host_to_disk, costs.spill_bytes(), costs.spill, costs.spill_wait);
-        vec![weights, hidden]
+        let device = machine.device.as_ref().map(|device| {
+            let Copies { bytes, time, waited, .. } = costs.copies;
+            link(&device.link, bytes, time, waited)
+        });
+        [Some(weights), device, Some(hidden)].into_iter().flatten().collect()
     }
 }
 
@@ -143,6 +151,12 @@ mod tests {
         assert_eq!(moved, expected);
         let rates: Vec<_> = links.iter().map(|l| (l.bytes_per_second, l.measured)).collect();
         assert_eq!(rates, [(1e9, true), (5e8, false)]);
+        let machine = machine.with_device(grating_sched::Memory::new("device memory"), 1e10);
+        let costs = Costs { copies: Copies::new(70, 4 * MS, 2 * MS), ..costs };
+        let links = LinkStats::of(&machine, &costs);
+        let moved: Vec<_> = links.iter().map(|l| (l.name, l.bytes, l.busy, l.waited)).collect();
+        assert_eq!(moved[1], ("host to device", 70, 4 * MS, 2 * MS));
+        assert_eq!((moved.len(), moved[2].0), (3, "host to disk"));
         let json = serde_json::to_value(links[0]).unwrap();
         assert_eq!((&json["busy_ms"], &json["waited_ms"]), (&3.0.into(), &1.0.into()));
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use grating_backend::{CopySpan, DeviceMemory};
 use grating_io::SpillEvent;
 use grating_sched::{BlockPart, Machine};
 use serde_json::{Value, json};
@@ -17,6 +18,8 @@ pub struct Timeline {
     events: Vec<Value>,
     /// What the memory is called that the process is resident in.
     memory: &'static str,
+    /// What the device's own is called.
+    device_memory: &'static str,
 }
 
 /// Whose work a span is: what computes, or a link.
@@ -25,13 +28,18 @@ pub(crate) enum Track {
     Compute,
     DiskToHost,
     HostToDisk,
+    HostToDevice,
 }
 
 impl Timeline {
     /// One that records.
     pub(crate) fn recording() -> Self {
-        let mut timeline =
-            Timeline { origin: Some(Instant::now()), events: Vec::new(), memory: "memory" };
+        let mut timeline = Timeline {
+            origin: Some(Instant::now()),
+            events: Vec::new(),
+            memory: "memory",
+            device_memory: "device memory",
+        };
         timeline.name(Track::Compute, "compute");
         timeline
     }
@@ -42,6 +50,10 @@ impl Timeline {
         self.name(Track::DiskToHost, &format!("{}: weights", machine.disk_to_host.name));
         let hidden = format!("{} and back: hidden states", machine.host_to_disk.name);
         self.name(Track::HostToDisk, &hidden);
+        if let Some(device) = &machine.device {
+            self.device_memory = device.memory.name;
+            self.name(Track::HostToDevice, &format!("{}: weights", device.link.name));
+        }
     }
 
     fn name(&mut self, track: Track, name: &str) {
@@ -84,6 +96,21 @@ impl Timeline {
         let name = format!("layer {layer}{}", suffix(part));
         let arguments = json!({"bytes": weights.total_bytes()});
         self.record(Track::DiskToHost, name, read.start, read.end, arguments);
+    }
+
+    /// A block went to the device, timed by the device's own clock.
+    pub(crate) fn copied(&mut self, copy: &CopySpan) {
+        let arguments = json!({"bytes": copy.bytes});
+        let (start, end) = (copy.span.start, copy.span.end);
+        self.record(Track::HostToDevice, "weights".into(), start, end, arguments);
+    }
+
+    /// What is allocated of the device's own memory now.
+    pub(crate) fn on_device(&mut self, memory: DeviceMemory, now: Instant) {
+        let Some(origin) = self.origin else { return };
+        let name = format!("allocated {}", self.device_memory);
+        self.events.push(json!({"ph": "C", "pid": 1, "name": name,
+            "ts": micros(origin, now), "args": {"bytes": memory.now}}));
     }
 
     /// A chunk's hidden states went to the disk or came back; `whose` names them.
@@ -180,6 +207,24 @@ mod tests {
         assert_eq!(of("X")[0]["name"], "layer 1 feed-forward, chunk 2");
         let resident = current_rss_bytes().map(|_| "resident memory");
         assert_eq!(of("C").first().map(|e| e["name"].as_str().unwrap()), resident);
+    }
+
+    #[test]
+    fn a_device_has_a_track_for_its_link_and_its_memory() {
+        let memory = grating_sched::Memory::new("device memory");
+        let mut timeline = Timeline::recording();
+        timeline.describe(&Machine::default().with_device(memory, 1e10));
+        let now = Instant::now();
+        timeline.copied(&CopySpan::new(7, now..now + Duration::from_millis(2)));
+        timeline.on_device(DeviceMemory::new(5, 9), now);
+        let events = events(&timeline);
+        let of_link = |e: &&Value| e["tid"] == Track::HostToDevice as u64;
+        let of_link: Vec<&Value> = events.iter().filter(of_link).collect();
+        assert_eq!(of_link[0]["args"]["name"], "host to device: weights");
+        assert_eq!((&of_link[1]["dur"], &of_link[1]["args"]["bytes"]), (&2e3.into(), &7.into()));
+        let counter = events.iter().find(|e| e["ph"] == "C").unwrap();
+        assert_eq!(counter["name"], "allocated device memory");
+        assert_eq!(counter["args"]["bytes"], 5);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The sliding window: weights of a few blocks in memory, the next ones on their way.
 
+use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
-use grating_backend::HostBlock;
+use grating_backend::{Backend, HostBlock};
 use grating_io::{Block, Checkpoint, IoError, IoMode, Lease};
-use grating_io::{PrefetchOptions, PrefetchStats, Prefetcher};
+use grating_io::{PrefetchOptions, PrefetchStats, Prefetcher, SlotAllocator};
 use grating_model::{Model, Part};
-use grating_sched::{BlockPart, ModelShape, WeightLayout};
+use grating_sched::{BlockPart, ModelShape, Staging, WeightLayout};
 
 use crate::error::Result;
 
@@ -14,14 +16,24 @@ use crate::error::Result;
 /// to the next.
 pub(crate) struct Window {
     layout: WeightLayout,
+    /// The host's part, where the device has a memory of its own.
+    staging: Option<Staging>,
     prefetcher: Prefetcher,
     /// Every block of the model as it was planned, in the order of computing, and its bytes in the files.
     planned: Vec<grating_sched::Block>,
     blocks: Vec<Block>,
-    /// Leases of the pinned blocks that have been read, in order.
+    /// Blocks that stay in the host's memory once they have been read.
+    stay: Range<usize>,
+    /// Leases of those that have been read, in order.
     pinned: Vec<Arc<Lease>>,
     /// Blocks before this one may have been read before the request came.
     read_ahead: usize,
+}
+
+/// Memory for slots as the backend likes it.
+pub(crate) fn slot_memory<B: Backend>(ops: &B) -> Option<SlotAllocator> {
+    let allocate = ops.host_memory()?;
+    Some(Arc::new(move |bytes| allocate(bytes).map_err(io::Error::other)))
 }
 
 /// The weights of one block, for as long as they are needed.
@@ -30,13 +42,14 @@ pub(crate) struct Weights {
 }
 
 impl Window {
-    /// Starts reading the first blocks. `shape` is the one that the layout was made for.
+    /// Starts reading the first blocks, into slots where `memory` has them. `shape` is the one that the layout was made for.
     pub(crate) fn open(
         model: &Model,
         checkpoint: &Checkpoint,
         shape: &ModelShape,
-        layout: WeightLayout,
+        (layout, staging): (WeightLayout, Option<Staging>),
         io: IoMode,
+        memory: Option<SlotAllocator>,
     ) -> Result<Self> {
         let planned: Vec<_> = layout.blocks(shape).collect();
         let block = |planned: &grating_sched::Block| {
@@ -45,16 +58,43 @@ impl Window {
             block.with_least_slot(bytes(planned.slot_bytes))
         };
         let blocks: Vec<Block> = planned.iter().map(block).collect();
-        let slots = layout.all_slots(shape).into_iter().map(bytes).collect();
+        let on_device = layout.pinned_layers * layout.unit.parts().len();
+        let (stay, slots) = match &staging {
+            None => (0..on_device, layout.all_slots(shape)),
+            Some(staging) => {
+                let count = staging.pinned_layers * layout.unit.parts().len();
+                let stay = on_device..(on_device + count).min(planned.len());
+                let own = planned[stay.clone()].iter().map(|block| block.slot_bytes);
+                let slots = staging.slots.iter().copied().chain(own).collect();
+                (stay, slots)
+            }
+        };
+        let slots: Vec<usize> = slots.into_iter().map(bytes).collect();
+        let read_ahead = slots.len() - stay.len();
         let options = PrefetchOptions::new(slots).with_io(io);
-        let prefetcher = checkpoint.prefetcher(options)?;
+        let prefetcher = checkpoint.prefetcher_in(options, memory)?;
         prefetcher.schedule(blocks.iter().cloned())?;
-        let read_ahead = layout.slots.len();
-        Ok(Window { layout, prefetcher, planned, blocks, pinned: Vec::new(), read_ahead })
+        let pinned = Vec::new();
+        Ok(Window { layout, staging, prefetcher, planned, blocks, stay, pinned, read_ahead })
     }
 
-    pub(crate) fn layout(&self) -> &WeightLayout {
-        &self.layout
+    /// Whether it is the one of such a layout.
+    pub(crate) fn is_of(&self, layout: &WeightLayout, staging: Option<&Staging>) -> bool {
+        &self.layout == layout && self.staging.as_ref() == staging
+    }
+
+    /// The block after `block`, in the order of computing.
+    pub(crate) fn after(&self, block: &grating_sched::Block) -> Option<grating_sched::Block> {
+        self.planned.get(block.index + 1).copied()
+    }
+
+    /// Whether the weights of the block whose turn is next would come at once, or an error.
+    pub(crate) fn is_ready(&self, index: usize) -> bool {
+        self.pinned_at(index).is_some() || self.prefetcher.is_ready()
+    }
+
+    fn pinned_at(&self, index: usize) -> Option<&Arc<Lease>> {
+        self.pinned.get(index.checked_sub(self.stay.start)?)
     }
 
     /// The blocks of a layer, in the order of computing.
@@ -73,12 +113,12 @@ impl Window {
 
     /// The weights of block `index` (in the order of computing); blocks are asked for in order.
     pub(crate) fn block(&mut self, index: usize) -> Result<Weights> {
-        if let Some(lease) = self.pinned.get(index) {
+        if let Some(lease) = self.pinned_at(index) {
             return Ok(Weights { lease: Arc::clone(lease) });
         }
         let lease = Arc::new(self.next(index)?);
         debug_assert_eq!(lease.tag(), index as u64, "blocks come in the order of computing");
-        if self.planned[index].pinned {
+        if self.stay.contains(&index) {
             self.pinned.push(Arc::clone(&lease));
         }
         Ok(Weights { lease })
@@ -89,19 +129,32 @@ impl Window {
         match self.prefetcher.next() {
             Err(_) if index < self.read_ahead => {
                 self.read_ahead = 0;
-                self.prefetcher.reschedule(self.blocks[index..].iter().cloned())?;
+                self.prefetcher.reschedule(self.unread(index))?;
                 self.prefetcher.next()
             }
             outcome => outcome,
         }
     }
 
-    /// Begins anew for the next request: what is not pinned is read again from the first block on, and what of the old
-    /// order has not been handed out is forgotten.
-    pub(crate) fn rewind(&mut self) -> Result<()> {
-        self.read_ahead = self.pinned.len() + self.layout.slots.len();
-        let next = &self.blocks[self.pinned.len()..];
-        Ok(self.prefetcher.reschedule(next.iter().cloned())?)
+    /// Begins anew for the next request: what neither stays here nor is one of the first `on_device` blocks is read again
+    /// from the first block on, and what of the old order has not been handed out is forgotten.
+    pub(crate) fn rewind(&mut self, on_device: usize) -> Result<()> {
+        let free = self.prefetch_slots();
+        let first = self.unread(on_device);
+        let ahead = first.get(..free).unwrap_or(&first);
+        self.read_ahead = ahead.last().map_or(0, |block| block.tag as usize + 1);
+        Ok(self.prefetcher.reschedule(first)?)
+    }
+
+    /// Slots that blocks pass through.
+    fn prefetch_slots(&self) -> usize {
+        self.staging.as_ref().map_or(&self.layout.slots, |staging| &staging.slots).len()
+    }
+
+    /// Blocks from `first` on that do not stay here, or have not been read yet.
+    fn unread(&self, first: usize) -> Vec<Block> {
+        let stays = |index: &usize| self.pinned_at(*index).is_some();
+        (first..self.blocks.len()).filter(|i| !stays(i)).map(|i| self.blocks[i].clone()).collect()
     }
 }
 
@@ -166,8 +219,9 @@ mod tests {
         pinned_layers: usize,
     ) -> Window {
         let shape = model_shape(model, checkpoint, &CpuOps::new(Isa::Portable, Precision::Full));
-        let layout = WeightLayout::new(&shape, unit, slots, pinned_layers);
-        Window::open(model, checkpoint, &shape, layout, IoMode::default()).unwrap()
+        let weights = WeightLayout::new(&shape, unit, slots, pinned_layers);
+        let layout = (weights, None);
+        Window::open(model, checkpoint, &shape, layout, IoMode::default(), None).unwrap()
     }
 
     /// Asks for every block of one pass and compares its bytes with the checkpoint's.
@@ -193,7 +247,7 @@ mod tests {
                 check_pass(&mut window, &model, &checkpoint);
                 let read = window.stats().bytes;
                 for _ in 0..2 {
-                    window.rewind().unwrap();
+                    window.rewind(0).unwrap();
                     check_pass(&mut window, &model, &checkpoint);
                 }
                 let blocks = pinned * unit.parts().len();
@@ -207,6 +261,36 @@ mod tests {
     }
 
     #[test]
+    fn what_the_device_or_the_host_keeps_is_read_once() {
+        let (model, checkpoint) = golden("qwen3-tied-f32");
+        let shape = model_shape(&model, &checkpoint, &CpuOps::new(Isa::Portable, Precision::Full));
+        for (unit, on_device, in_host) in
+            [(BlockUnit::Layer, 1, 2), (BlockUnit::HalfLayer, 2, 1), (BlockUnit::Layer, 0, 0)]
+        {
+            let weights = WeightLayout::new(&shape, unit, 1, on_device);
+            let staging = Staging::new(weights.slots.clone(), in_host);
+            let layout = (weights, Some(staging));
+            let mut window =
+                Window::open(&model, &checkpoint, &shape, layout, IoMode::default(), None).unwrap();
+            check_pass(&mut window, &model, &checkpoint);
+            let parts = unit.parts().len();
+            assert_eq!(window.stay, on_device * parts..(on_device + in_host) * parts);
+            assert_eq!(window.pinned.len(), in_host * parts);
+            for _ in 0..2 {
+                window.rewind(on_device * parts).unwrap();
+                let before = window.stats().bytes;
+                let rest = window.planned[on_device * parts..].to_vec();
+                rest.iter().for_each(|block| drop(window.block(block.index).unwrap()));
+                let read = window.stats().bytes - before;
+                // With the gaps between tensors; what was read ahead was counted before.
+                let streamed = rest.iter().filter(|block| !window.stay.contains(&block.index));
+                let most: usize = streamed.map(|b| window.blocks[b.index].slot_bytes()).sum();
+                assert!(read <= most as u64, "{read} of {most} bytes");
+            }
+        }
+    }
+
+    #[test]
     fn a_pass_that_ends_early_is_forgotten() {
         let (model, checkpoint) = golden("bert-gelu-f32");
         let mut window = open((&model, &checkpoint), BlockUnit::Layer, 2, 1);
@@ -214,7 +298,7 @@ mod tests {
             for index in 0..ends {
                 drop(window.block(index).unwrap());
             }
-            window.rewind().unwrap();
+            window.rewind(0).unwrap();
         }
         check_pass(&mut window, &model, &checkpoint);
     }
@@ -233,7 +317,7 @@ mod tests {
         let mut window = open((&model, &faulty), BlockUnit::Layer, 2, 0);
         assert!(window.block(0).is_err(), "the disk is broken still");
         let failed = window.stats().failed_reads;
-        window.rewind().unwrap();
+        window.rewind(0).unwrap();
         // The disk mends between the reading ahead and the pass.
         while window.stats().failed_reads == failed {
             std::thread::yield_now();

@@ -11,6 +11,7 @@ use grating_sched::{Machine, ModelShape, Plan, PlanError, PoolShape, Workload};
 
 use crate::account::{Account, Registration, Share};
 use crate::compression::Compressing;
+use crate::device::DeviceSlots;
 use crate::error::{EngineError, Result};
 use crate::executor::Executor;
 use crate::job::{Job, JobOutput};
@@ -27,7 +28,7 @@ use crate::shape::{floor_bytes, model_shape, told_bytes, workspace_fixed};
 use crate::stats::{LayerStats, LinkStats, MemoryStats};
 use crate::timeline::{Timeline, Track};
 use crate::tokens::{RowRules, TokenPruning};
-use crate::window::Window;
+use crate::window::{Window, slot_memory};
 
 /// The model, its bytes, and the buffers that are reused from one job to the next.
 pub(crate) struct Worker<B: Ops> {
@@ -45,6 +46,8 @@ pub(crate) struct Worker<B: Ops> {
     pub(crate) window: Option<Window>,
     /// What the window takes at most, bytes, pinned layers included.
     pub(crate) window_bytes: u64,
+    /// What of the weights is in the device's own memory.
+    device: Option<DeviceSlots<B>>,
     pub(crate) spill: Option<SpillStore>,
     /// What buffers the spill store keeps at most, bytes.
     pub(crate) spill_bytes: u64,
@@ -110,6 +113,7 @@ impl<B: Ops> Worker<B> {
             machine: options.machine,
             window: None,
             window_bytes: 0,
+            device: None,
             spill: None,
             spill_bytes: 0,
             share: Arc::new(share),
@@ -166,10 +170,11 @@ impl<B: Ops> Worker<B> {
         }
         self.ops.trim();
         // Reads the next job's first layers; an error in there will be that job's.
-        if let Some(window) = &mut self.window
-            && window.rewind().is_err()
-        {
-            self.window = None;
+        if let (Some(window), Some(device)) = (&mut self.window, &mut self.device) {
+            device.rewind();
+            if window.rewind(device.kept()).is_err() {
+                self.close_window();
+            }
         }
         self.share.rest(self.kept());
         results
@@ -177,7 +182,7 @@ impl<B: Ops> Worker<B> {
 
     /// Drops what a panic may have left half-done; the next job makes it anew.
     pub(crate) fn recover(&mut self) {
-        self.window = None;
+        self.close_window();
         self.spill = None;
         self.ops.trim();
         let table = self.model.token_embeddings().tensor();
@@ -209,14 +214,18 @@ impl<B: Ops> Worker<B> {
             Ok(end) => end,
             Err(error) => return jobs.iter().map(|_| Err(error.clone())).collect(),
         };
-        let costs = end.meter.finish(&self.counters(), self.ops.meter().times);
+        let counted = self.ops.meter();
+        let mut timeline = end.timeline;
+        counted.copy_spans.iter().for_each(|copy| timeline.copied(copy));
+        let device_most = counted.device_memory.map(|memory| memory.most);
+        let costs = end.meter.finish(&self.counters(), counted);
         // What a job that ended early has computed, nobody knows.
         if end.jobs.iter().all(Result::is_ok) {
             let live = |passed: &Passed| passed.layers.iter().map(|layer| layer.tokens).sum();
             let computed: Vec<usize> = end.jobs.iter().flatten().map(live).collect();
             self.learn(&pools, &plan, &costs, &computed);
         }
-        let memory = self.memory(&plan);
+        let memory = MemoryStats { device_most, ..self.memory(&plan) };
         let links = LinkStats::of(&self.machine, &costs);
         let count = jobs.len();
         let scored =
@@ -224,7 +233,7 @@ impl<B: Ops> Worker<B> {
                 let Passed { selected, states, chunks, layers } = passed?;
                 let Selected { selected, decided, logits, read_after, trace } = selected;
                 let timeline = match running.job.timeline {
-                    true => end.timeline.clone(),
+                    true => timeline.clone(),
                     false => Timeline::off(),
                 };
                 Ok(JobOutput {
@@ -282,12 +291,11 @@ impl<B: Ops> Worker<B> {
         let mut pass = Pass {
             on,
             context: model.context(ops, &stem, longest.unwrap_or(0)).map_err(fail)?,
-            shares_host_memory: ops.caps().shares_host_memory,
-            spare: None,
             scored_rows: self.options.savings.scored_rows && model.scores_one_token(),
             chunk_tokens: plan.layout.chunk_tokens,
             jobs: Vec::new(),
-            store: HiddenStore::new(on, spill, model.config().hidden, may_fall_back),
+            store: HiddenStore::new(on, spill, model.config().hidden, may_fall_back)
+                .parking(plan.layout.parked),
             timeline,
         };
         for (running, readouts) in jobs.iter().zip(&readouts) {
@@ -299,7 +307,8 @@ impl<B: Ops> Worker<B> {
         let (began, ended) = meter.embedded();
         pass.timeline.span(Track::Compute, "embed", began, ended);
         let window = self.window.as_mut().expect("a prepared worker has a window");
-        pass.run(window, &mut meter)?;
+        let device = self.device.as_mut().expect("a window has the device's slots with it");
+        pass.run(window, device, &mut meter)?;
         let fallen_back = pass.store.fallen_back.map(|e| e.to_string());
         let jobs = pass.jobs.into_iter().map(passed).collect();
         Ok(PassEnd { jobs, fallen_back, meter, timeline: pass.timeline })
@@ -336,6 +345,7 @@ impl<B: Ops> Worker<B> {
             row_cache: self.rows.memory_bytes(),
             activations: self.ops.meter().peak_bytes,
             device: plan.memories.get(1).copied(),
+            device_most: None,
         }
     }
 
@@ -358,20 +368,26 @@ impl<B: Ops> Worker<B> {
     }
 
     fn open_window(&mut self, plan: &Plan) -> Result<()> {
-        let wanted = &plan.layout.weights;
-        if self.window.as_ref().is_none_or(|window| window.layout() != wanted) {
+        let (weights, staging) = (&plan.layout.weights, plan.layout.staging.as_ref());
+        if self.window.as_ref().is_none_or(|window| !window.is_of(weights, staging)) {
             // The old slots go before the new ones come.
-            self.window = None;
+            self.close_window();
             self.window_bytes = plan.ledger.window.saturating_add(plan.ledger.pinned);
             self.window = Some(Window::open(
                 &self.model,
                 &self.checkpoint,
                 &self.shape,
-                wanted.clone(),
+                (weights.clone(), staging.cloned()),
                 self.options.io,
+                slot_memory(&*self.ops),
             )?);
+            self.device = Some(DeviceSlots::new(&*self.ops, weights));
         }
         Ok(())
+    }
+
+    fn close_window(&mut self) {
+        (self.window, self.device) = (None, None);
     }
 }
 

@@ -11,7 +11,7 @@ use crate::gguf::{self, GgufList, GgufValue, Metadata, PartOf};
 use crate::header;
 use crate::index::Index;
 use crate::locate::{Located, locate};
-use crate::prefetch::{Extent, PrefetchOptions, Prefetcher};
+use crate::prefetch::{Extent, PrefetchOptions, Prefetcher, SlotAllocator};
 use crate::storage::{FileStorage, Storage};
 use crate::tensor::TensorInfo;
 
@@ -324,6 +324,18 @@ impl Checkpoint {
     /// As [`Prefetcher::start`].
     pub fn prefetcher(&self, options: PrefetchOptions) -> Result<Prefetcher> {
         Prefetcher::start(self.storages(), options)
+    }
+
+    /// The same, with slots where `allocator` puts them.
+    ///
+    /// # Errors
+    /// As [`Prefetcher::start_in`].
+    pub fn prefetcher_in(
+        &self,
+        options: PrefetchOptions,
+        allocator: Option<SlotAllocator>,
+    ) -> Result<Prefetcher> {
+        Prefetcher::start_in(self.storages(), options, allocator)
     }
 
     /// Bytes of all tensors together, without headers.

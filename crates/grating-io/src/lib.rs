@@ -104,6 +104,7 @@ pub use gguf::{GgufList, GgufProblem, GgufTensor, GgufValue, GgufWriter};
 pub use header::MAX_HEADER_BYTES;
 pub use locate::{PartName, is_model_file};
 pub use prefetch::{Block, Extent, IoMode, Lease, PrefetchOptions, PrefetchStats, Prefetcher};
+pub use prefetch::{SlotAllocator, SlotBytes};
 pub use rows::{RowCache, RowCacheStats};
 pub use spill::{Buffer, NotSpilled, SpillEvent, SpillFile, SpillOptions, SpillStats, SpillStore};
 pub use storage::{

@@ -23,6 +23,7 @@ use stats::Counters;
 
 pub use block::{Block, Extent};
 pub use lease::Lease;
+pub use memory::{SlotAllocator, SlotBytes};
 pub use options::{IoMode, PrefetchOptions};
 pub use stats::PrefetchStats;
 
@@ -81,8 +82,21 @@ impl Prefetcher {
     /// # Errors
     /// [`IoError::Thread`].
     pub fn start(storages: Vec<Arc<dyn Storage>>, options: PrefetchOptions) -> Result<Self> {
+        Self::start_in(storages, options, None)
+    }
+
+    /// As [`Prefetcher::start`], with slots where `allocator` puts them. It is called as a slot is first filled, on any
+    /// thread; what it fails or panics with is [`IoError::OutOfMemory`] of the block.
+    ///
+    /// # Errors
+    /// [`IoError::Thread`].
+    pub fn start_in(
+        storages: Vec<Arc<dyn Storage>>,
+        options: PrefetchOptions,
+        allocator: Option<SlotAllocator>,
+    ) -> Result<Self> {
         let mut prefetcher = Prefetcher {
-            handover: Arc::new(Handover::new(&options.slots)),
+            handover: Arc::new(Handover::new(&options.slots, allocator)),
             sources: sources(storages, options.io),
             counters: Arc::default(),
             request_bytes: whole_pages(options.request_bytes),

@@ -58,6 +58,13 @@ pub struct Staging {
     pub pinned_layers: usize,
 }
 
+impl Staging {
+    /// Slots of these capacities, and so many layers that stay.
+    pub fn new(slots: Vec<u64>, pinned_layers: usize) -> Self {
+        Self { slots, pinned_layers }
+    }
+}
+
 impl Layout {
     /// Who takes how much of which memory.
     pub(crate) fn ledgers(

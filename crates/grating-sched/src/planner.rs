@@ -134,8 +134,8 @@ impl Planner<'_> {
 
     /// Faster first; see [`plan`] for the rest.
     fn order(&self, a: &(Layout, Prediction), b: &(Layout, Prediction)) -> Ordering {
-        a.1.total_seconds
-            .total_cmp(&b.1.total_seconds)
+        picoseconds(&a.1)
+            .total_cmp(&picoseconds(&b.1))
             .then_with(|| b.0.row_cache_rows.cmp(&a.0.row_cache_rows))
             .then_with(|| halves(&a.0).cmp(&halves(&b.0)))
             .then_with(|| a.1.bytes_read.cmp(&b.1.bytes_read))
@@ -265,6 +265,11 @@ impl TooSmall {
     fn order(&self) -> (bool, u64) {
         (!self.of_host, self.ledger.total())
     }
+}
+
+/// The total, without the noise of sums in another order: whole layers and halves that take as long are equally fast.
+fn picoseconds(prediction: &Prediction) -> f64 {
+    (prediction.total_seconds * 1e12).round()
 }
 
 fn planned_links(machine: &Machine, prediction: &Prediction) -> Vec<PlannedLink> {

@@ -1,13 +1,15 @@
 //! From settings to a [`Reranker`].
 
+mod opening;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use grating_backend::Precision;
-use grating_cpu::{CpuOps, Isa};
-use grating_engine::{Engine, EngineOptions, Savings, current_rss_bytes};
+use grating_cpu::Isa;
+use grating_engine::{EngineOptions, Savings, current_rss_bytes};
 use grating_io::{IoMode, Storage, in_memory};
 use grating_model::LoadedModel;
 use grating_sched::{Machine, RowCacheSize, Settings, Spill, WindowSize};
@@ -15,8 +17,9 @@ use grating_sched::{Machine, RowCacheSize, Settings, Spill, WindowSize};
 use crate::audit::Auditor;
 use crate::compression::CompressionSettings;
 use crate::default_pruning::{DefaultPruning, WatchedProfile};
+use crate::device::Device;
 use crate::error::{Error, Result};
-use crate::files::{self, ModelFiles};
+use crate::files::ModelFiles;
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
 use crate::learning::Learning;
@@ -42,6 +45,8 @@ pub struct RerankerBuilder {
     storages: Option<WrapStorage>,
     isa: Option<Isa>,
     precision: Precision,
+    device: Device,
+    device_memory_budget: Option<u64>,
     savings: Savings,
     pruning: Option<Pruning>,
     profile: Option<Box<Profile>>,
@@ -315,17 +320,7 @@ impl RerankerBuilder {
         let source = self.model_source()?;
         grating_engine::settle();
         let before = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
-        let mut files = files::open(&source, |id, revision| self.fetch(id, revision))?;
-        if let Some(WrapStorage(wrap)) = &self.storages {
-            files.checkpoint = files.checkpoint.map_storages(|storage| wrap(storage));
-        }
-        let options = grating_model::LoadOptions::default()
-            .max_tokens(self.max_length)
-            .special_tokens_in_text(self.special_tokens_in_text)
-            .refuse_long_query(self.refuse_long_query)
-            .cutoff_layers(self.cutoff_layers)
-            .compression(self.compression.resolve()?);
-        let loaded = files.load(options).map_err(|source| Error::of_model(&files.name, source))?;
+        let (files, loaded) = self.open_model(&source)?;
         let fingerprint = Fingerprint::new(&files, &loaded.identity);
         let ModelFiles { name, checkpoint, profile: shipped, .. } = files;
         let info = ModelInfo::new(&name, &checkpoint, &loaded);
@@ -335,7 +330,7 @@ impl RerankerBuilder {
         let embedded =
             if source == ModelSource::Default { crate::default_model::kept_bytes() } else { 0 };
         let resident = current_rss_bytes().unwrap_or(UNKNOWN_BASE);
-        let spill_folder = self.spill_folder.unwrap_or_else(default_spill_folder);
+        let spill_folder = self.spill_folder.clone().unwrap_or_else(default_spill_folder);
         let mut options = EngineOptions::new(spill_folder);
         options.settings = self.settings;
         options.machine = self.machine;
@@ -346,9 +341,8 @@ impl RerankerBuilder {
         options.savings = self.savings;
         options.queue_length = self.queue_length.unwrap_or(options.queue_length);
         options.joint_passes = !self.separate_passes;
-        let backend = CpuOps::new(isa, self.precision).with_threads(Arc::clone(&pool));
-        let products = backend.products(model.matrix_formats());
-        let engine = Engine::start(name, model, checkpoint, backend, options)?;
+        let parts = (name, model, checkpoint);
+        let (engine, products) = self.start(parts, isa, &pool, options)?;
         let mut reranker = Reranker {
             engine,
             encoder,

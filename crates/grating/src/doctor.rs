@@ -45,6 +45,8 @@ pub struct Check {
 pub struct DoctorReport {
     /// The model.
     pub model: String,
+    /// What there is to compute on beside the processor, or why there is nothing.
+    pub devices: String,
     /// What was looked at.
     pub checks: Vec<Check>,
 }
@@ -93,7 +95,11 @@ const SANITY: &str = "sanity ranking";
 /// Examines a model: opens its files, checks every tensor, reads all weights once for NaN and infinities, and ranks
 /// a few built-in pairs whose order is beyond doubt.
 pub fn doctor(source: &ModelSource) -> DoctorReport {
-    let mut report = DoctorReport { model: source.to_string(), checks: Vec::new() };
+    let mut report = DoctorReport {
+        model: source.to_string(),
+        devices: crate::device::described(),
+        checks: Vec::new(),
+    };
     let files = match files::open(source, crate::builder::fetch_quietly) {
         Ok(files) => files,
         Err(Error::Model { reason, .. }) => {

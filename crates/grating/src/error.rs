@@ -197,6 +197,9 @@ pub enum Error {
         /// How long it was given.
         allowed: Duration,
     },
+    /// The device that was asked for cannot be used.
+    #[error(transparent)]
+    Device(#[from] crate::device::DeviceError),
     /// The operating system gave no thread.
     #[error("cannot start the compute threads: {reason}; lower the number of threads")]
     Threads {

@@ -37,6 +37,7 @@ mod catalog;
 mod compression;
 mod default_model;
 mod default_pruning;
+mod device;
 mod distinct;
 mod doctor;
 mod error;
@@ -69,10 +70,12 @@ pub mod wire;
 pub use audit::{Audit, AuditTotals};
 pub use builder::{MAX_THREADS, RerankerBuilder};
 pub use catalog::{PublishedModel, published_models};
+pub use device::{Device, DeviceError, PlannedDevice, UnknownDevice};
 pub use doctor::{Check, CheckStatus, DoctorReport, doctor};
 pub use error::{Error, Result};
 pub use grating_backend::{OperationTimes, Precision};
 pub use grating_cpu::{Isa, IsaError};
+pub use grating_cuda::DriverError;
 pub use grating_engine::{
     CancelToken, LayerStats, LinkStats, MemoryStats, Progress, Readouts, Savings, Timeline,
     Waiting, WaitingJob, current_rss_bytes, peak_rss_bytes,

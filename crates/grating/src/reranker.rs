@@ -387,16 +387,7 @@ impl Reranker {
     /// [`Error::Plan`], for instance when the memory budget is too small, with the minimum; [`Error::Setting`] for
     /// more than 1,048,576 candidates, or longer ones than any model takes.
     pub fn plan(&self, candidates: usize, tokens: usize) -> Result<Plan> {
-        // A plan lists the candidates' lengths, so their number must be bounded before.
-        for (setting, found, most) in [
-            ("the number of candidates", candidates, MAX_PLANNED_CANDIDATES),
-            ("the number of tokens of a candidate", tokens, MAX_PLANNED_TOKENS),
-        ] {
-            if !(1..=most).contains(&found) {
-                let (expected, found) = (format!("1 to {most}"), found.to_string());
-                return Err(Error::Setting { setting, expected, found });
-            }
-        }
+        check_planned(candidates, tokens)?;
         let mut pool = PoolShape::uniform(candidates, tokens);
         if let Some(compression) = &self.compression {
             let passage = tokens.saturating_sub(self.tokens_around_passages()?);
@@ -414,6 +405,21 @@ impl Reranker {
             self.encoder.encode(&self.encoder.encode_query("", None)?, "")?;
         Ok(ids.len() - passage.len())
     }
+}
+
+/// Whether a plan can be made for such a pool.
+pub(crate) fn check_planned(candidates: usize, tokens: usize) -> Result<()> {
+    // A plan lists the candidates' lengths, so their number must be bounded before.
+    for (setting, found, most) in [
+        ("the number of candidates", candidates, MAX_PLANNED_CANDIDATES),
+        ("the number of tokens of a candidate", tokens, MAX_PLANNED_TOKENS),
+    ] {
+        if !(1..=most).contains(&found) {
+            let (expected, found) = (format!("1 to {most}"), found.to_string());
+            return Err(Error::Setting { setting, expected, found });
+        }
+    }
+    Ok(())
 }
 
 impl Query {

@@ -136,6 +136,7 @@ fn plant(
         tensors: construction.tensors,
         patches: construction.patches,
         description: Some((DESCRIPTION, serde_json::to_value(&description)?)),
+        empty: false,
     };
     write_checkpoint(shape, weights, &args.out, args.force, interrupted)
 }

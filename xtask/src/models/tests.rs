@@ -15,6 +15,7 @@ fn args(shape: &str, out: &Path) -> RandomArgs {
         layers: Some(1),
         vocab: Some(400),
         max_shard_bytes: MAX_SHARD_BYTES,
+        empty: false,
         force: false,
     }
 }
@@ -84,6 +85,20 @@ fn encoders_of_every_family_rank() {
         let answer = model.build().unwrap().run(grating::Request::new("what", &texts, 2)).unwrap();
         assert_eq!(answer.results.len(), 2, "{name}");
     }
+}
+
+#[test]
+fn empty_models_have_the_same_tensors_and_are_planned_for() {
+    let root = tempfile::tempdir().unwrap();
+    let full = write(&args("qwen3-0.6b", &root.path().join("full")));
+    let empty = RandomArgs { empty: true, ..args("qwen3-0.6b", &root.path().join("empty")) };
+    let places = |checkpoint: &Checkpoint| -> Vec<_> {
+        checkpoint.tensors().map(|t| (t.name.clone(), t.shape.clone(), t.range.clone())).collect()
+    };
+    assert_eq!(places(&write(&empty)), places(&full));
+    let device = grating::PlannedDevice::new(1 << 30);
+    let plan = grating::Reranker::builder().model(empty.out.to_str().unwrap());
+    assert_eq!(plan.plan_for(&device, 4, 64).unwrap().layers, 1);
 }
 
 #[test]

@@ -73,6 +73,15 @@ pub(crate) fn write_shard(path: &Path, shard: &Shard, job: &Job) -> Result<()> {
     file.sync_all().with_context(failed_at)
 }
 
+/// Creates `path` with the shard's header and its size, and nothing between.
+pub(crate) fn write_hole(path: &Path, shard: &Shard) -> Result<()> {
+    let file =
+        File::create_new(path).with_context(|| format!("cannot create {}", path.display()))?;
+    write_at(&file, &shard.header, 0)
+        .and_then(|()| file.set_len(shard.file_bytes))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
 fn blocks(tensor: &Placed) -> impl Iterator<Item = Block<'_>> {
     (0..tensor.bytes).step_by(BLOCK_BYTES as usize).map(|start| {
         let len = BLOCK_BYTES.min(tensor.bytes - start) as usize;

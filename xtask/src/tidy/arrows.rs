@@ -27,8 +27,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         "grating",
         &[
             "grating-backend",
+            "grating-candle",
             "grating-chart",
             "grating-cpu",
+            "grating-cuda",
             "grating-default-model",
             "grating-engine",
             "grating-io",
@@ -81,7 +83,7 @@ const NEVER: &[(&str, &[&str])] = &[
     ("grating-cpu", &["candle-core", "ndarray", "tokenizers", "crossbeam-channel"]),
     ("grating-model", &["candle-core", "ndarray", "hf-hub", "ureq"]),
     ("grating-engine", &["candle-core", "hf-hub", "ureq"]),
-    // Nothing but the server waits on sockets.
+    // Nothing but the server waits on sockets. Candle is in builds for Metal alone.
     ("grating", &["candle-core", "tokio"]),
     ("grating-server", &["candle-core", "clap"]),
     ("grating-cli", &["candle-core"]),
@@ -226,7 +228,10 @@ mod tests {
         &[("grating", ""), ("grating-server", ""), ("clap", ""), ("grating-io", "dev")];
     const GRATING: &[(&str, &str)] = &[
         ("grating-backend", ""),
+        ("grating-candle", ""),
+        ("grating-chart", ""),
         ("grating-cpu", ""),
+        ("grating-cuda", ""),
         ("grating-default-model", ""),
         ("grating-engine", ""),
         ("grating-io", ""),
@@ -250,6 +255,7 @@ mod tests {
                 &[("grating-backend", ""), ("grating-kernels", ""), ("grating-quant", "")],
             ),
             ("grating-model", MODEL),
+            ("grating-chart", &[]),
             ("grating-default-model", &[]),
             ("grating-candle", &[("grating-backend", ""), ("candle-core", "")]),
             ("grating-cuda", &[("grating-backend", ""), ("cudarc", "")]),

@@ -117,6 +117,9 @@ fn print_memory(stats: &Stats) {
     if let Some(device) = &host.device {
         print_ledger(&format!("{}: ", device.name), &device.ledger, device.budget);
     }
+    if let Some(bytes) = host.device_most {
+        eprintln!("device peak {}", mib(bytes));
+    }
     if let Some(bytes) = stats.peak_rss_bytes {
         eprintln!("peak rss    {}", mib(bytes));
     }

@@ -3,6 +3,7 @@
 
 mod calibrate;
 mod config;
+mod device;
 mod docs;
 mod generate;
 mod hostile;

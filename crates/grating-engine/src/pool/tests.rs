@@ -53,9 +53,10 @@ fn check(
     leaves_after: &[usize],
     chunk_tokens: usize,
     spill: Option<&SpillStore>,
+    parks: bool,
 ) {
     let (ops, model) = backend();
-    let mut store = HiddenStore::new(on(&ops, &model), spill, COLUMNS, false);
+    let mut store = HiddenStore::new(on(&ops, &model), spill, COLUMNS, false).parking(parks);
     let mut pool = chunks(lengths, chunk_tokens, &mut store);
     for layer in 0..4 {
         let live: Vec<usize> = (0..lengths.len()).filter(|&c| leaves_after[c] >= layer).collect();
@@ -84,12 +85,13 @@ proptest! {
         (lengths, leaves_after) in prop::collection::vec((1..9usize, 0..4usize), 1..14)
             .prop_map(|candidates| candidates.into_iter().unzip::<_, _, Vec<_>, Vec<_>>()),
         chunk_tokens in 1..30usize,
-        on_disk in any::<bool>(),
+        place in 0..3usize,
     ) {
+        let on_disk = place == 1;
         let folder = tempfile::tempdir().unwrap();
         let store =
             on_disk.then(|| SpillStore::create(folder.path(), SpillOptions::default()).unwrap());
-        check(&lengths, &leaves_after, chunk_tokens, store.as_ref());
+        check(&lengths, &leaves_after, chunk_tokens, store.as_ref(), place == 2);
     }
 }
 

@@ -29,8 +29,11 @@ pub(super) trait SlotMemory: Sized {
     type Portion;
     /// The memory while portions of it exist.
     type Lent;
+    /// Where it is allocated.
+    type Source;
 
-    fn allocate(bytes: usize) -> Result<Self>;
+    /// Called under the hand-over's lock: it must not panic.
+    fn allocate(source: &Self::Source, bytes: usize) -> Result<Self>;
     fn lend(self, ranges: impl Iterator<Item = Range<usize>>) -> (Self::Lent, Vec<Self::Portion>);
     /// Called when all portions have been dropped.
     fn reclaim(lent: Self::Lent) -> Self;
@@ -72,9 +75,9 @@ pub(super) struct Handover<M: SlotMemory> {
 }
 
 impl<M: SlotMemory> Handover<M> {
-    pub(super) fn new(capacities: &[usize]) -> Self {
+    pub(super) fn new(capacities: &[usize], source: M::Source) -> Self {
         Handover {
-            state: Mutex::new(State::new(capacities)),
+            state: Mutex::new(State::new(capacities, source)),
             work: Condvar::new(),
             ready: Condvar::new(),
         }

@@ -1,14 +1,24 @@
 //! Page-aligned memory that several readers fill at once. The crate's unsafe code is here, and one call
 //! in `storage/program.rs`.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use memmap2::MmapMut;
 
 use crate::error::{IoError, Result};
+use crate::storage::DIRECT_ALIGNMENT;
+
+/// Bytes with one owner, given back when it is dropped.
+pub type SlotBytes = Box<dyn AsMut<[u8]> + Send>;
+
+/// Allocates slots where somebody wants them, for instance in memory that a device copies from faster: at least so many
+/// bytes, at an address that is a multiple of [`DIRECT_ALIGNMENT`]. `None`: ordinary memory will do.
+pub type SlotAllocator = Arc<dyn Fn(usize) -> io::Result<Option<SlotBytes>> + Send + Sync>;
 
 /// Memory with one owner, zeroed, page-aligned, given back to the system on drop.
 ///
@@ -29,14 +39,38 @@ pub(super) struct Portion {
 
 #[derive(Debug)]
 struct Mapping {
-    /// First of `len` bytes of `_map`; all access goes through it.
+    /// First of `len` bytes of `_owner`'s; all access goes through it.
     start: NonNull<u8>,
     len: usize,
-    _map: MmapMut,
+    _owner: Owner,
 }
 
-// SAFETY: the memory belongs to the mapping alone, is freed by whichever thread drops it, and is
-// only reached through `Region` (shared access) and `Portion` (exclusive access to disjoint ranges),
+/// Who gives the bytes back when it is dropped, and is not touched before.
+#[derive(Debug)]
+enum Owner {
+    Pages { _map: MmapMut },
+    Allocated { _memory: Allocated },
+}
+
+/// What an allocator gave, whose bytes are borrowed until it is dropped.
+struct Allocated(*mut (dyn AsMut<[u8]> + Send));
+
+impl fmt::Debug for Allocated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Allocated")
+    }
+}
+
+impl Drop for Allocated {
+    #[allow(unsafe_code)]
+    fn drop(&mut self) {
+        // SAFETY: it came from a box, nobody else has it, and whoever drops it uses its bytes no more.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+// SAFETY: the memory belongs to the mapping alone, is freed by whichever thread drops it (what an
+// allocator gives is `Send`), and is only reached through `Region` (shared access) and `Portion` (exclusive access to disjoint ranges),
 // never through both at a time.
 #[allow(unsafe_code)]
 unsafe impl Send for Mapping {}
@@ -55,7 +89,36 @@ impl Region {
         let Some(start) = NonNull::new(map.as_mut_ptr()) else {
             return Err(fail(io::ErrorKind::OutOfMemory.into()));
         };
-        Ok(Region(Arc::new(Mapping { start, len, _map: map })))
+        Ok(Region(Arc::new(Mapping { start, len, _owner: Owner::Pages { _map: map } })))
+    }
+
+    /// `bytes` where the allocator wants them.
+    pub(super) fn allocate_by(allocator: &SlotAllocator, bytes: usize) -> Result<Self> {
+        // Whose code runs here is unknown: its panic is this slot's error, and nobody waits for it under a lock.
+        let allocated = catch_unwind(AssertUnwindSafe(|| match allocator(bytes)? {
+            Some(memory) => Self::of(memory, bytes).map(Some),
+            None => Ok(None),
+        }));
+        match allocated.unwrap_or_else(|_| Err(io::Error::other("its allocator panicked"))) {
+            Ok(Some(region)) => Ok(region),
+            Ok(None) => Self::allocate(bytes),
+            Err(error) => Err(IoError::OutOfMemory { needed: bytes, reason: Arc::new(error) }),
+        }
+    }
+
+    #[allow(unsafe_code)]
+    fn of(memory: SlotBytes, bytes: usize) -> io::Result<Self> {
+        let owner = Allocated(Box::into_raw(memory));
+        // SAFETY: it came from a box and nobody else has it. The borrow lasts until `owner` is dropped, which nobody touches
+        // before: the bytes stay where they are meanwhile, as they do for any borrow.
+        let all: &mut [u8] = unsafe { (&mut *owner.0).as_mut() };
+        let (len, start) = (all.len(), NonNull::from(all).cast::<u8>());
+        if len < bytes || start.addr().get() % DIRECT_ALIGNMENT != 0 {
+            return Err(io::Error::other(format!(
+                "its allocator gave {len} bytes at {start:?}, where whole pages were asked for"
+            )));
+        }
+        Ok(Region(Arc::new(Mapping { start, len, _owner: Owner::Allocated { _memory: owner } })))
     }
 
     /// Lends out portions to be written.

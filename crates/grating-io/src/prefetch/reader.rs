@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::handover::{Handover, ReadTask, SlotMemory};
-use super::memory::{Lent, Portion, Region};
+use super::memory::{Lent, Portion, Region, SlotAllocator};
 use super::placement::{Placement, Request};
 use super::stats::Counters;
 use crate::error::{IoError, Result};
@@ -23,9 +23,13 @@ pub(super) struct OpenStorage {
 impl SlotMemory for Region {
     type Portion = Portion;
     type Lent = Lent;
+    type Source = Option<SlotAllocator>;
 
-    fn allocate(bytes: usize) -> Result<Self> {
-        Region::allocate(bytes)
+    fn allocate(source: &Self::Source, bytes: usize) -> Result<Self> {
+        match source {
+            Some(allocator) => Region::allocate_by(allocator, bytes),
+            None => Region::allocate(bytes),
+        }
     }
 
     fn lend(self, ranges: impl Iterator<Item = std::ops::Range<usize>>) -> (Lent, Vec<Portion>) {

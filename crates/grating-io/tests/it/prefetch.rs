@@ -1,5 +1,6 @@
 //! Reading ahead: the right bytes or the right error, and never a hang.
 
+mod allocator;
 mod cancel;
 mod delivery;
 mod faults;

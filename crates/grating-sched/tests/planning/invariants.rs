@@ -76,8 +76,10 @@ proptest! {
         for step in steps {
             budget += step;
             let plan = plan(&model, &pool, &budgeted(&machine, budget), &settings).unwrap();
-            prop_assert!(plan.prediction.total_seconds <= before, "slower with {budget} bytes");
-            before = plan.prediction.total_seconds;
+            // Up to a picosecond plans are equally fast.
+            let total = plan.prediction.total_seconds;
+            prop_assert!(total <= before + 2e-12, "slower with {budget} bytes");
+            before = total;
         }
     }
 
@@ -111,6 +113,7 @@ proptest! {
         // The same choices fit a budget of what they take.
         let enough = budgeted(&machine, plan.ledger.total());
         let budgeted = grating_sched::plan(&model, &pool, &enough, &settings).unwrap();
-        prop_assert!(budgeted.prediction.total_seconds <= plan.prediction.total_seconds);
+        let unbudgeted = plan.prediction.total_seconds;
+        prop_assert!(budgeted.prediction.total_seconds <= unbudgeted + 2e-12);
     }
 }

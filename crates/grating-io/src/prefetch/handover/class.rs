@@ -4,8 +4,9 @@ use super::{Placement, SlotMemory};
 use crate::error::{IoError, Result};
 
 /// A fixed set of slots; those of equal capacity form a class.
-pub(super) struct Slots<M> {
+pub(super) struct Slots<M: SlotMemory> {
     slots: Vec<Slot<M>>,
+    source: M::Source,
     closed: bool,
 }
 
@@ -22,9 +23,9 @@ enum Occupancy<M> {
 }
 
 impl<M: SlotMemory> Slots<M> {
-    pub(super) fn new(capacities: &[usize]) -> Self {
+    pub(super) fn new(capacities: &[usize], source: M::Source) -> Self {
         let slot = |&capacity| Slot { capacity, occupancy: Occupancy::New };
-        Slots { slots: capacities.iter().map(slot).collect(), closed: false }
+        Slots { slots: capacities.iter().map(slot).collect(), source, closed: false }
     }
 
     /// The smallest capacity that holds the block. It never takes a larger slot, for which a
@@ -57,7 +58,8 @@ impl<M: SlotMemory> Slots<M> {
         match std::mem::replace(&mut slot.occupancy, Occupancy::Taken) {
             Occupancy::Free(memory) => Ok(memory),
             Occupancy::New => {
-                M::allocate(slot.capacity).inspect_err(|_| slot.occupancy = Occupancy::New)
+                let memory = M::allocate(&self.source, slot.capacity);
+                memory.inspect_err(|_| slot.occupancy = Occupancy::New)
             }
             Occupancy::Taken => unreachable!("a slot is taken once"),
         }

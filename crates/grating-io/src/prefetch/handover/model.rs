@@ -26,8 +26,9 @@ struct PagePart {
 impl SlotMemory for Pages {
     type Portion = PagePart;
     type Lent = Pages;
+    type Source = ();
 
-    fn allocate(bytes: usize) -> Result<Self> {
+    fn allocate(_source: &(), bytes: usize) -> Result<Self> {
         Ok(Pages(Arc::new((0..bytes.div_ceil(PAGE)).map(|_| UnsafeCell::new(())).collect())))
     }
 
@@ -64,7 +65,7 @@ type Readers = Vec<thread::JoinHandle<()>>;
 
 /// Readers that fail the requests of blocks tagged `bad`.
 fn start(slots: &[usize], readers: usize, bad: u64) -> (Arc<Handover<Pages>>, Readers) {
-    let handover: Arc<Handover<Pages>> = Arc::new(Handover::new(slots));
+    let handover: Arc<Handover<Pages>> = Arc::new(Handover::new(slots, ()));
     let reader = |_| {
         let handover = Arc::clone(&handover);
         thread::spawn(move || {

@@ -34,9 +34,9 @@ pub(super) enum Phase<M: SlotMemory> {
 }
 
 impl<M: SlotMemory> State<M> {
-    pub(super) fn new(capacities: &[usize]) -> Self {
+    pub(super) fn new(capacities: &[usize], source: M::Source) -> Self {
         State {
-            slots: Slots::new(capacities),
+            slots: Slots::new(capacities, source),
             queue: VecDeque::new(),
             draining: Vec::new(),
             last_filling: 0,

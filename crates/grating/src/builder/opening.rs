@@ -1,0 +1,102 @@
+//! The model's files and what computes, opened as the settings say, and plans for devices that are not there.
+
+use std::sync::Arc;
+
+use grating_cpu::{CpuOps, Isa};
+use grating_engine::{Engine, EngineOptions, current_rss_bytes};
+use grating_io::Checkpoint;
+use grating_model::{LoadedModel, Model};
+use grating_sched::{Plan, PoolShape};
+
+use super::{RerankerBuilder, UNKNOWN_BASE, WrapStorage};
+use crate::device::{self, Device, DeviceError, PlannedDevice};
+use crate::error::{Error, Result};
+use crate::files::{self, ModelFiles};
+use crate::inspect::ModelInfo;
+use crate::source::ModelSource;
+
+impl RerankerBuilder {
+    /// What computes; by default the processor. A CUDA device needs NVIDIA's driver and nothing else. [`Device::Auto`] takes
+    /// the processor where there is none, [`Device::Cuda`] is an error there. [`Device::Metal`] needs macOS and a build with the
+    /// feature `metal`; it computes in f32, in the host's memory.
+    ///
+    /// Written for CUDA and tested on an emulated device; not yet on a card. Metal has never been run by us.
+    pub fn device(mut self, device: Device) -> Self {
+        self.device = device;
+        self
+    }
+
+    /// Most bytes of the device's own memory, where it has one; what the driver takes for itself comes on top. By default
+    /// nine tenths of what is free when the model is opened.
+    pub fn device_memory_budget(mut self, bytes: u64) -> Self {
+        self.device_memory_budget = Some(bytes);
+        self
+    }
+
+    /// The engine on what the settings say computes, and in which types products are taken there.
+    pub(super) fn start(
+        &self,
+        (name, model, checkpoint): (String, Model, Checkpoint),
+        isa: Isa,
+        pool: &Arc<rayon::ThreadPool>,
+        mut options: EngineOptions,
+    ) -> Result<(Engine, String)> {
+        let (device, budget) = (self.device, self.device_memory_budget);
+        if device == Device::Metal {
+            return device::start_metal((name, model, checkpoint), options);
+        }
+        let cuda = device::open(device, budget, self.precision, &mut options.machine);
+        if let Some(cuda) = cuda.map_err(DeviceError::from)? {
+            let products = cuda.products(model.matrix_formats());
+            return Ok((Engine::start(name, model, checkpoint, cuda, options)?, products));
+        }
+        let cpu = CpuOps::new(isa, self.precision).with_threads(Arc::clone(pool));
+        let products = cpu.products(model.matrix_formats());
+        Ok((Engine::start(name, model, checkpoint, cpu, options)?, products))
+    }
+
+    /// How a pool would be run on a machine with such a CUDA device, which need not be there, if nothing is pruned and no passage compressed. Longer
+    /// texts than the model's limit are cut there.
+    ///
+    /// # Errors
+    /// What is wrong with the model's files, or a memory that is too small.
+    pub fn plan_for(
+        self,
+        device: &PlannedDevice,
+        candidates: usize,
+        tokens: usize,
+    ) -> Result<Plan> {
+        crate::reranker::check_planned(candidates, tokens)?;
+        let source = self.model_source()?;
+        let (files, loaded) = self.open_model(&source)?;
+        let info = ModelInfo::new(&files.name, &files.checkpoint, &loaded);
+        let mut machine = device.on(self.machine);
+        machine.host.base += current_rss_bytes().unwrap_or(UNKNOWN_BASE);
+        let pool = PoolShape::uniform(candidates, tokens.min(info.max_length));
+        let plan = grating_engine::plan_for(
+            &loaded.model,
+            &files.checkpoint,
+            &device::cuda_workspace,
+            &pool,
+            &machine,
+            &self.settings,
+        );
+        Ok(plan?)
+    }
+
+    /// The model's files, and what is in them.
+    pub(super) fn open_model(&self, source: &ModelSource) -> Result<(ModelFiles, LoadedModel)> {
+        let mut files = files::open(source, |id, revision| self.fetch(id, revision))?;
+        if let Some(WrapStorage(wrap)) = &self.storages {
+            files.checkpoint = files.checkpoint.map_storages(|storage| wrap(storage));
+        }
+        let options = grating_model::LoadOptions::default()
+            .max_tokens(self.max_length)
+            .special_tokens_in_text(self.special_tokens_in_text)
+            .refuse_long_query(self.refuse_long_query)
+            .cutoff_layers(self.cutoff_layers)
+            .compression(self.compression.resolve()?);
+        let loaded = files.load(options).map_err(|source| Error::of_model(&files.name, source))?;
+        Ok((files, loaded))
+    }
+}
