@@ -98,7 +98,7 @@ pub use score::{Logit, Probability};
 pub use side_files::{ModelName, SideFiles};
 pub use template::{Answer, GratingJson, PairTemplate, Template, Words, YesNoTemplate};
 pub use tokenize::{
-    EncodeOptions, EncodedQuery, Encoding, TextEncoder, TokenLimits, TokenizeError, TokenizerFiles,
-    Wanted, tokenizer_differences, wordpiece_json,
+    EncodeOptions, EncodedQuery, Encoding, Passage, PassageLimits, PassageReader, TextEncoder,
+    TokenLimits, TokenizeError, TokenizerFiles, Wanted, tokenizer_differences, wordpiece_json,
 };
 pub use weights::{LayerWeights, TensorView, format_of, quantize};

@@ -19,6 +19,7 @@
 //! * [`online`] learns policies from the traffic, proves them on it at any time, and watches them.
 //! * [`readout`] foretells final scores from hidden states by ridge regression, where the model's own head
 //!   sees them late.
+//! * A [`PassageScore`] makes one score of a text from those of its passages.
 //! * A [`TokenPolicy`] says which tokens of long candidates leave them after some layers, by what attention tells of
 //!   them ([`TokenPolicy::stays`]).
 //! * [`metrics`] measure agreement, quality against judgments, and order.
@@ -75,6 +76,7 @@ mod error;
 mod kmeans1d;
 pub mod metrics;
 pub mod online;
+mod passages;
 mod policy;
 mod pruner;
 mod ranked;
@@ -97,6 +99,7 @@ pub use clusters::{ClusterRule, silhouette};
 pub use dispersion::{Dispersion, moments};
 pub use error::PruneError;
 pub use kmeans1d::{Clusters, Partitions, kmeans};
+pub use passages::{PassageScore, UnknownPassageScore};
 pub use policy::{Mode, Policy};
 pub use pruner::{Pool, Pruner};
 pub use readout::Readout;

@@ -78,6 +78,12 @@ impl PairQuery {
         LONG * room + 2
     }
 
+    /// Most tokens of a passage beside it, of `room` together: what the query leaves, and a quarter where it would leave
+    /// less. (Of one long text it would be half, for which a query of more than that is cut.)
+    pub(super) fn passage_room(&self, room: usize) -> usize {
+        room.saturating_sub(self.tokens).max(room / 4).max(1)
+    }
+
     /// How many tokens of a text [`Pair::encode`] needs to see: as many as could be kept; and where query and text both
     /// go over an odd room, enough to know the longer one, which gets the odd token.
     pub(super) fn sought(&self, room: usize) -> usize {
