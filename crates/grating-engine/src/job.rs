@@ -1,11 +1,14 @@
 //! What is asked of the engine, and what comes of it.
 
+use std::sync::Arc;
+
 use grating_model::{Encoding, Logit};
 use grating_prune::{Policy, TokenPolicy};
 use grating_sched::Plan;
 
 use crate::cancel::{CancelToken, Deadline, Stop};
 use crate::meter::Costs;
+use crate::passages::TextPassages;
 use crate::readouts::Readouts;
 use crate::stats::{LinkStats, MemoryStats};
 use crate::timeline::Timeline;
@@ -18,6 +21,8 @@ pub struct Job {
     pub encodings: Vec<Encoding>,
     /// How many to select.
     pub k: usize,
+    /// Where candidates are passages of texts, which ones: it is texts that are selected.
+    pub(crate) passages: Option<Arc<TextPassages>>,
     /// How to prune; `None` computes everything.
     pub policy: Option<Policy>,
     /// Which tokens leave long candidates on their way; `None` computes all of them. Not for models that score the mean of
@@ -45,6 +50,7 @@ impl Job {
         Job {
             encodings,
             k,
+            passages: None,
             policy: None,
             tokens: None,
             readouts: None,
@@ -57,6 +63,21 @@ impl Job {
         }
     }
 
+    /// Selects `k` texts, whose passages the candidates are, one after another: the passages' scores make the text's after
+    /// every layer, policies decide on texts, and the passages of a text leave together.
+    ///
+    /// # Panics
+    /// Where there are not as many candidates as passages.
+    pub fn of_passages(encodings: Vec<Encoding>, passages: Arc<TextPassages>, k: usize) -> Self {
+        assert_eq!(encodings.len(), passages.passages(), "each candidate is a passage");
+        Job { passages: Some(passages), ..Job::new(encodings, k) }
+    }
+
+    /// How many it selects from: candidates, or the texts whose passages they are.
+    pub(crate) fn texts(&self) -> usize {
+        self.passages.as_ref().map_or(self.encodings.len(), |passages| passages.texts())
+    }
+
     /// What may end it early.
     pub(crate) fn stop(&self) -> Stop {
         let Job { cancel, abandoned, deadline, .. } = self;
@@ -64,7 +85,8 @@ impl Job {
     }
 }
 
-/// What came of a pool, and what it cost. Candidates are numbered as the job's encodings.
+/// What came of a pool, and what it cost. Candidates are numbered as the job's encodings; of a job
+/// [of passages](Job::of_passages) all but the passages' own scores and states is said of the texts.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct JobOutput {
@@ -79,6 +101,8 @@ pub struct JobOutput {
     pub read_after: Vec<usize>,
     /// Scores after every layer, `[layer][candidate]`, if they were wanted.
     pub trace: Option<Vec<Vec<f32>>>,
+    /// The latest score of each passage, where the candidates are such.
+    pub passages: Option<Vec<Logit>>,
     /// Normalised hidden states of the scored tokens, `[layer][candidate * hidden]`, if they were wanted; not those
     /// after the last layer.
     pub states: Option<Vec<Vec<f32>>>,

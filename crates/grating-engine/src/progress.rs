@@ -15,7 +15,7 @@ pub struct Progress {
     pub layer: usize,
     /// Layers of the model.
     pub layers: usize,
-    /// Different texts that the layer computes.
+    /// Different texts, or passages of such, that the layer computes.
     pub live: usize,
     /// Different texts that were accepted after earlier layers.
     pub accepted: usize,

@@ -1,9 +1,12 @@
 //! Who is decided when: a pruner where there is a policy, and the scores so far.
 
+use std::sync::Arc;
+
 use grating_model::Logit;
 use grating_prune::{Mode, Policy, Pool, Pruner, Verdicts};
 
 use crate::error::Result;
+use crate::passages::{PassageScores, TextPassages};
 use crate::scoring::Score;
 
 /// The state of a selection between layers.
@@ -15,6 +18,8 @@ pub(crate) struct Selecting {
     /// The layer that it was read after.
     read_after: Vec<usize>,
     trace: Option<Vec<Vec<f32>>>,
+    /// Where what is scored are passages: those of each candidate.
+    passages: Option<PassageScores>,
 }
 
 /// What a selection comes to.
@@ -30,6 +35,8 @@ pub(crate) struct Selected {
     pub(crate) read_after: Vec<usize>,
     /// Scores after every layer, `[layer][candidate]`, if they were wanted.
     pub(crate) trace: Option<Vec<Vec<f32>>>,
+    /// The latest score of each passage, where candidates have several.
+    pub(crate) passages: Option<Vec<Logit>>,
 }
 
 impl Selecting {
@@ -46,7 +53,14 @@ impl Selecting {
             latest: vec![Logit(f32::NAN); pool.candidates],
             read_after: vec![0; pool.candidates],
             trace: trace.then(Vec::new),
+            passages: None,
         })
+    }
+
+    /// Of candidates that are scored by their passages.
+    pub(crate) fn of_passages(mut self, passages: Option<Arc<TextPassages>>) -> Self {
+        self.passages = passages.map(PassageScores::new);
+        self
     }
 
     /// Whether scores after `layer` are needed.
@@ -58,6 +72,8 @@ impl Selecting {
 
     /// Takes the scores after a layer; returns what the pruner made of them.
     pub(crate) fn observe(&mut self, layer: usize, scores: &[Score]) -> Result<Option<Verdicts>> {
+        let of_candidates = self.passages.as_mut().map(|passages| passages.observe(scores));
+        let scores = of_candidates.as_deref().unwrap_or(scores);
         for &(candidate, logit) in scores {
             (self.latest[candidate], self.read_after[candidate]) = (logit, layer);
         }
@@ -75,22 +91,26 @@ impl Selecting {
         Ok(Some(pruner.observe(layer, &ids, &values)?))
     }
 
-    /// Who goes on, by candidate.
+    /// Who goes on, by candidate, or by passage where those are what is scored.
     pub(crate) fn running(&self) -> Vec<bool> {
         let mut running = vec![self.pruner.is_none(); self.latest.len()];
         if let Some(pruner) = &self.pruner {
             pruner.running().for_each(|c| running[c] = true);
         }
-        running
+        match &self.passages {
+            Some(passages) => passages.by_passage(&running),
+            None => running,
+        }
     }
 
     /// The result, once nobody goes on.
     pub(crate) fn finish(self) -> Selected {
-        let Selecting { pruner, layers, latest: logits, read_after, trace } = self;
+        let Selecting { pruner, layers, latest: logits, read_after, trace, passages } = self;
         let last = layers - 1;
+        let passages = passages.map(PassageScores::into_latest);
         let Some(pruner) = pruner else {
             let decided = vec![last; logits.len()];
-            return Selected { selected: None, decided, logits, read_after, trace };
+            return Selected { selected: None, decided, logits, read_after, trace, passages };
         };
         let decided = pruner.outcome().decided_after_layer;
         let decided = decided.into_iter().map(|layer| layer.unwrap_or(last)).collect();
@@ -99,12 +119,14 @@ impl Selecting {
             // The selected ones have run to the end: their own scores order them.
             selected.sort_by(|&a, &b| logits[b].0.total_cmp(&logits[a].0).then(a.cmp(&b)));
         }
-        Selected { selected: Some(selected), decided, logits, read_after, trace }
+        Selected { selected: Some(selected), decided, logits, read_after, trace, passages }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use grating_prune::PassageScore;
+
     use super::*;
 
     const POOL: Pool = Pool { candidates: 4, layers: 3, k: 2 };
@@ -128,7 +150,8 @@ mod tests {
         let logits = [1.0, -1.0, 0.5, 0.0].map(Logit).to_vec();
         let decided = vec![2; 4];
         let read_after = vec![2; 4];
-        let expected = Selected { selected: None, decided, logits, read_after, trace: None };
+        let expected =
+            Selected { selected: None, decided, logits, read_after, trace: None, passages: None };
         assert_eq!(selecting.finish(), expected);
     }
 
@@ -181,6 +204,27 @@ mod tests {
         assert_eq!(selected.decided, [0; 4]);
         assert_eq!(selected.logits, [9.0, -5.0, 8.0, -5.1].map(Logit));
         assert_eq!(selected.read_after, [2, 0, 2, 0]);
+    }
+
+    #[test]
+    fn texts_are_decided_by_their_passages_which_stay_and_leave_together() {
+        let passages = TextPassages::new([2, 1, 3, 1], PassageScore::Max);
+        let selecting = Selecting::new(POOL, Some(eager(Mode::Rank)), false).unwrap();
+        let mut selecting = selecting.of_passages(Some(passages.into()));
+        assert_eq!(selecting.running(), [true; 7]);
+        // Text 0 by its second passage, text 2 by its first; the others of theirs are worse than what is dropped.
+        let after = [(6, -5.1), (5, -9.0), (4, -8.0), (3, 5.1), (2, -5.0), (1, 5.0), (0, -7.0)];
+        let verdicts = selecting.observe(0, &scores(&after)).unwrap().unwrap();
+        assert_eq!((verdicts.accepted, verdicts.dropped), (vec![2, 0], vec![1, 3]));
+        assert_eq!(selecting.running(), [true, true, false, true, true, true, false]);
+        let last = scores(&[(0, 9.0), (1, 1.0), (3, 2.0), (4, 8.5), (5, 3.0)]);
+        assert_eq!(selecting.observe(2, &last).unwrap(), None);
+        let selected = selecting.finish();
+        assert_eq!(selected.selected.unwrap(), [0, 2]);
+        assert_eq!(selected.logits, [9.0, -5.0, 8.5, -5.1].map(Logit));
+        assert_eq!(selected.read_after, [2, 0, 2, 0]);
+        let passages = [9.0, 1.0, -5.0, 2.0, 8.5, 3.0, -5.1].map(Logit);
+        assert_eq!(selected.passages.unwrap(), passages);
     }
 
     #[test]

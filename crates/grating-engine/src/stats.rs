@@ -83,7 +83,7 @@ impl LinkStats {
 pub struct LayerStats {
     /// The layer, from 0.
     pub layer: usize,
-    /// Candidates that it computed.
+    /// Candidates that it computed; passages, where texts are cut into such.
     pub live: usize,
     /// Their tokens that entered it, without a shared prefix.
     pub tokens: usize,
@@ -93,7 +93,7 @@ pub struct LayerStats {
     pub accepted: Vec<usize>,
     /// Texts dropped after it.
     pub dropped: Vec<usize>,
-    /// Candidates that nothing was decided about.
+    /// Texts that nothing was decided about.
     pub deferred: usize,
     /// Dispersion of the live candidates' scores in the policy's measure, where it was looked at.
     pub dispersion: Option<f64>,

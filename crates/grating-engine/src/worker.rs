@@ -231,7 +231,7 @@ impl<B: Ops> Worker<B> {
         let scored =
             |((passed, running), prefix_tokens): ((Result<Passed>, &Running<'_>), usize)| {
                 let Passed { selected, states, chunks, layers } = passed?;
-                let Selected { selected, decided, logits, read_after, trace } = selected;
+                let Selected { selected, decided, logits, read_after, trace, passages } = selected;
                 let timeline = match running.job.timeline {
                     true => timeline.clone(),
                     false => Timeline::off(),
@@ -242,6 +242,7 @@ impl<B: Ops> Worker<B> {
                     logits,
                     read_after,
                     trace,
+                    passages,
                     states,
                     prefix_tokens,
                     fallen_back: end.fallen_back.clone(),
@@ -408,9 +409,9 @@ fn pass_job<'a, 'w, B: Ops>(
     let Running { job, progress, .. } = running;
     let (layers, candidates) = (on.layers(), job.encodings.len());
     let scoring = Scoring::new(head, readouts, job.states.then_some(candidates));
-    let pool = Pool { candidates, layers, k: job.k };
+    let pool = Pool { candidates: job.texts(), layers, k: job.k };
     let (selecting, mut ended) = match Selecting::new(pool, job.policy.clone(), job.trace) {
-        Ok(selecting) => (selecting, None),
+        Ok(selecting) => (selecting.of_passages(job.passages.clone()), None),
         Err(error) => (Selecting::new(pool, None, false)?, Some(error)),
     };
     let tokens = job.tokens.as_ref().map(|policy| {

@@ -1,12 +1,13 @@
 //! Passes of a worker without its thread: in which order chunks go, and what ends one job and no other.
 
 use grating_cpu::CpuOps;
-use grating_prune::{Mode, Policy, Readout};
+use grating_prune::{Mode, PassageScore, Policy, Readout};
 use grating_sched::{BlockUnit, Spill, WindowSize};
 
 use super::*;
 use crate::cancel::CancelToken;
 use crate::job::{Job, JobOutput};
+use crate::passages::TextPassages;
 use crate::readouts::Readouts;
 use crate::testing::{bits, job, run, worker};
 use crate::worker::Worker;
@@ -84,6 +85,36 @@ fn a_job_that_is_decided_goes_through_no_more_layers_and_the_others_go_on() {
     let after: Vec<String> =
         computed(pruned).into_iter().filter(|n| !n.starts_with("layer 0")).collect();
     assert!(!after.is_empty() && after.iter().all(|name| name.contains("request 1")), "{after:?}");
+}
+
+#[test]
+fn passages_are_computed_as_candidates_are_and_their_texts_are_what_is_selected() {
+    let mut worker = small_chunks();
+    let alone = run(&mut worker, vec![job(1), job(3)]);
+    let [first, last] = [0, 1].map(|at| bits(alone[at].as_ref().unwrap()));
+    let encodings = [job(1).encodings, job(3).encodings, job(1).encodings].concat();
+    let passages = Arc::new(TextPassages::new([3, 1, 2], PassageScore::Max));
+    let traced =
+        Job { trace: true, ..Job::of_passages(encodings.clone(), Arc::clone(&passages), 1) };
+    let pruned =
+        Job { policy: Some(eager()), ..Job::of_passages(encodings, Arc::clone(&passages), 1) };
+    let results = run(&mut worker, vec![traced, job(2), pruned]);
+    let traced = results[0].as_ref().unwrap();
+    let of = [first.as_slice(), &last, &first].concat();
+    let own: Vec<u32> = traced.passages.iter().flatten().map(|l| l.0.to_bits()).collect();
+    assert_eq!(own, of);
+    let best = |text: usize| {
+        of[passages.of(text)].iter().map(|&b| f32::from_bits(b)).fold(f32::MIN, f32::max)
+    };
+    assert_eq!(bits(traced), [0, 1, 2].map(|text| best(text).to_bits()));
+    assert_eq!(traced.trace.as_ref().unwrap()[0].len(), 3);
+    assert_eq!(traced.decided.len(), 3);
+    // What is decided is decided of all passages of a text.
+    let pruned = results[2].as_ref().unwrap();
+    let live: Vec<usize> = pruned.costs.layers.iter().map(|layer| layer.live).collect();
+    let ran = |text: usize| passages.of(text).len() * (pruned.decided[text] + 1);
+    assert_eq!(live.iter().sum::<usize>(), (0..3).map(ran).sum::<usize>());
+    assert_eq!(pruned.selected.as_ref().unwrap().len(), 1);
 }
 
 #[test]
