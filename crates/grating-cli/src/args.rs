@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use grating::{Device, Isa, Precision, RowCacheSize, WeightFormat, WindowSize};
 
 pub(crate) use self::models::{ModelArgs, ModelChoice, ModelsArgs, PullArgs};
+use crate::long::LongArgs;
 #[cfg(feature = "serve")]
 use crate::serve::ServeArgs;
 use crate::units;
@@ -126,6 +127,8 @@ pub(crate) struct RerankArgs {
     /// Most tokens of a text by itself; longer texts are cut.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_text_tokens: Option<usize>,
+    #[command(flatten)]
+    pub(crate) long: LongArgs,
     /// Give up where the answer is not there within this time from the start, reading and opening the model included:
     /// 500ms, 2s, 1.5m.
     #[arg(long, value_name = "TIME", value_parser = units::duration, conflicts_with = "queries")]

@@ -24,6 +24,7 @@ mod generate;
 mod input;
 mod inspect;
 mod interrupt;
+mod long;
 mod model;
 mod models;
 mod notice;

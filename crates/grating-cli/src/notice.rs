@@ -2,6 +2,8 @@
 
 use grating::{ModelInfo, Stats};
 
+use crate::long::LongArgs;
+
 /// Counts over the requests of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Truncations {
@@ -18,7 +20,12 @@ impl Truncations {
     }
 
     /// How many, at which limit, and which option changes it; nothing where nothing was cut.
-    pub(crate) fn message(&self, info: &ModelInfo, text_tokens: Option<usize>) -> Option<String> {
+    pub(crate) fn message(
+        &self,
+        info: &ModelInfo,
+        text_tokens: Option<usize>,
+        long: &LongArgs,
+    ) -> Option<String> {
         let Truncations { candidates, truncated, query_truncated } = *self;
         let were = if truncated == 1 { "was" } else { "were" };
         let itself = text_tokens.map(|most| format!("{most} tokens of their own, or "));
@@ -28,7 +35,19 @@ impl Truncations {
         let refuse = "--refuse-long-query refuses such queries";
         Some(match (truncated, query_truncated, info.template) {
             (0, 0, _) => return None,
-            (_, 0, _) => format!("{truncated} of {candidates} texts {were} cut at {at}; {how}"),
+            (_, 0, _) if long.has_passages() => {
+                let have = if truncated == 1 { "has" } else { "have" };
+                let tokens = text_tokens.map(|most| format!(", or {most} tokens"));
+                format!(
+                    "{truncated} of {candidates} texts {have} more than {} passages{}, behind which the rest is left \
+                     out; --max-passages raises that",
+                    long.most_passages(),
+                    tokens.unwrap_or_default()
+                )
+            }
+            (_, 0, _) => format!(
+                "{truncated} of {candidates} texts {were} cut at {at}; {how}; --long passages reads all of them"
+            ),
             (_, _, "prompt") => format!(
                 "the query was cut: it takes up all of the {} tokens, so that nothing is left of {query_truncated} of \
                  {candidates} texts and these score the same; {how}, {refuse}",

@@ -59,6 +59,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     });
     // Cheap mistakes come to light before a model is fetched or loaded.
     args.timeline.iter().try_for_each(|file| output::check_file(file))?;
+    args.long.long()?;
     refuse_to_overwrite_input(args);
     let work = read(args, &model, deadline)?;
     let reranker = model.get()?;
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
         }
     }
     out.flush()?;
-    if let Some(message) = truncations.message(reranker.info(), args.max_text_tokens) {
+    if let Some(message) = truncations.message(reranker.info(), args.max_text_tokens, &args.long) {
         eprintln!("grating: {message}");
     }
     Ok(ExitCode::SUCCESS)
@@ -182,6 +183,9 @@ fn build(args: &RerankArgs) -> Result<Reranker> {
     }
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
+    }
+    if let Some(long) = args.long.long()? {
+        builder = builder.long(long);
     }
     engine::build(builder)
 }

@@ -81,6 +81,9 @@ fn build(source: ModelSource, args: &ServeArgs) -> Result<grating::Reranker> {
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
     }
+    if let Some(long) = args.long.long()? {
+        builder = builder.long(long);
+    }
     let reranker = engine::build(builder)?;
     engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
     Ok(reranker)

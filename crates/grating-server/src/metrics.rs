@@ -56,7 +56,7 @@ impl Metrics {
     /// An answer with scores.
     pub(crate) fn answered(&self, model: &str, stats: &Stats) {
         let labels = [("model", model)];
-        let full = (stats.distinct_candidates * stats.layers) as u64;
+        let full = (stats.passages * stats.layers) as u64;
         let saved = full.saturating_sub(stats.candidate_layers);
         for (family, value) in [
             (&names::RERANKED, 1.0),

@@ -143,6 +143,9 @@ fn submit(shared: &Shared, model: &Model, body: &RerankBody, ask: &Ask) -> Resul
             request = request.deadline(left);
         }
         request = limited(request, body.max_tokens, body.max_text_tokens);
+        if let Some(long) = body.long.long(model.reranker.long()) {
+            request = request.long(long);
+        }
         match pruning {
             Some(pruning) => request.pruning(pruning),
             None => request,
@@ -247,6 +250,10 @@ pub(crate) fn score(shared: &Shared, bytes: Vec<u8>, ask: &Ask) -> Result<Answer
             let request = Request::new(*query, pool(places), places.len());
             let request = request.pruning(Pruning::Off).cancel(&ask.cancel);
             let request = limited(request, body.max_tokens, body.max_text_tokens);
+            let request = match body.long.long(model.reranker.long()) {
+                Some(long) => request.long(long),
+                None => request,
+            };
             let request = match &body.instruction {
                 Some(instruction) => request.instruction(instruction),
                 None => request,

@@ -23,6 +23,7 @@ use crate::files::ModelFiles;
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
 use crate::learning::Learning;
+use crate::long::Long;
 use crate::profile::{Profile, SHIPPED};
 use crate::request::Pruning;
 use crate::reranker::Reranker;
@@ -38,6 +39,7 @@ pub struct RerankerBuilder {
     cutoff_layers: Option<usize>,
     compression: CompressionSettings,
     instruction: Option<String>,
+    long: Long,
     settings: Settings,
     machine: Machine,
     spill_folder: Option<PathBuf>,
@@ -126,6 +128,12 @@ impl RerankerBuilder {
     /// and never more than the model's positions.
     pub fn max_length(mut self, tokens: usize) -> Self {
         self.max_length = Some(tokens);
+        self
+    }
+
+    /// What becomes of texts that are longer, where a request does not say; by default they are cut.
+    pub fn long(mut self, long: Long) -> Self {
+        self.long = long;
         self
     }
 
@@ -353,6 +361,7 @@ impl RerankerBuilder {
             precision: self.precision,
             products,
             instruction: self.instruction,
+            long: self.long,
             default_pruning: DefaultPruning::Set(self.pruning.clone().unwrap_or(Pruning::Off)),
             auditor: Arc::new(Auditor::new(self.audit.unwrap_or_default())),
             savings: self.savings,

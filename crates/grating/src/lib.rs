@@ -48,12 +48,14 @@ pub mod hub;
 pub mod input;
 mod inspect;
 mod learning;
+mod long;
 mod many;
 mod monitor;
 mod notices;
 mod parallel;
 mod profile;
 mod quantize;
+mod reading;
 mod regular;
 mod request;
 mod reranker;
@@ -89,6 +91,7 @@ pub use grating_sched::{
 };
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
 pub use learning::{LearnedPruning, LearningError};
+pub use long::{BestPassage, Long, Passages, ScoredPassage};
 pub use many::Selections;
 pub use notices::{PruningNotice, PruningNotices};
 pub use profile::{

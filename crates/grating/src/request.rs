@@ -7,6 +7,7 @@ use grating_engine::{CancelToken, Progress};
 use grating_model::TokenLimits;
 use grating_prune::{Mode, Policy, Target};
 
+use crate::long::Long;
 use crate::texts::Texts;
 
 /// A query, its candidate texts and the options of the call. It owns what it holds, so that it can be sent to another
@@ -30,6 +31,7 @@ pub(crate) struct Options {
     pub(crate) k: usize,
     pub(crate) instruction: Option<String>,
     pub(crate) limits: TokenLimits,
+    pub(crate) long: Option<Long>,
     pub(crate) cancel: CancelToken,
     pub(crate) deadline: Option<Duration>,
     pub(crate) on_progress: Option<Box<dyn FnMut(Progress) + Send>>,
@@ -103,6 +105,13 @@ impl Request {
         self
     }
 
+    /// What becomes of texts that are longer than the limits; replaces the reranker's own setting. With
+    /// [`Long::Passages`] the limit of [`Self::max_text_tokens`] counts for the text as a whole, before it is cut.
+    pub fn long(mut self, long: Long) -> Self {
+        self.options.long = Some(long);
+        self
+    }
+
     /// Lets `token` stop the request: while it waits at once, while it is computed at the next chunk of a layer.
     pub fn cancel(mut self, token: &CancelToken) -> Self {
         self.options.cancel = token.clone();
@@ -163,6 +172,7 @@ impl Options {
             k,
             instruction: None,
             limits: TokenLimits::default(),
+            long: None,
             cancel: CancelToken::new(),
             deadline: None,
             on_progress: None,
@@ -177,7 +187,7 @@ impl Options {
 
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Options { k, instruction, limits, deadline, pruning, mode, .. } = &self.options;
+        let Options { k, instruction, limits, long, deadline, pruning, mode, .. } = &self.options;
         let query: &dyn fmt::Debug = match &self.query {
             Query::One(query) => query,
             Query::Each(queries) => &format_args!("{} queries", queries.len()),
@@ -188,6 +198,7 @@ impl fmt::Debug for Request {
             .field("k", k)
             .field("instruction", instruction)
             .field("limits", limits)
+            .field("long", long)
             .field("deadline", deadline)
             .field("pruning", pruning)
             .field("mode", mode)

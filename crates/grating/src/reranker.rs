@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use grating_backend::Precision;
-use grating_engine::{Deadline, Engine, Job, Reservation, Savings, Waiting};
-use grating_model::{Encoding, TextEncoder, TokenCompression, TokenLimits};
+use grating_engine::{Deadline, Engine, Reservation, Savings, Waiting};
+use grating_model::{Encoding, TextEncoder, TokenCompression};
 use grating_prune::Mode;
 use grating_prune::online::{MonitorStatus, Status};
 use grating_sched::{Plan, PoolShape};
@@ -19,14 +19,15 @@ use crate::error::{Error, Result};
 use crate::fingerprint::Fingerprint;
 use crate::inspect::ModelInfo;
 use crate::learning::Learning;
+use crate::long::Long;
 use crate::many::Selections;
-use crate::parallel;
 use crate::profile::ModelStamp;
+use crate::reading::{Beside, Read, Reading};
 use crate::request::{Options, Pruning, Query, Request};
 use crate::selection::Selection;
 use crate::texts::IndexedTexts;
 use crate::ticket::{Asked, Ticket, TrySubmitError};
-use crate::token_room::{TokenRoom, Who};
+use crate::token_room::TokenRoom;
 
 /// A cross-encoder reranker. `Send + Sync`: share it by reference or in an `Arc`; requests queue.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub struct Reranker {
     pub(crate) default_pruning: DefaultPruning,
     pub(crate) auditor: Arc<Auditor>,
     pub(crate) savings: Savings,
+    /// What becomes of long texts where a request does not say.
+    pub(crate) long: Long,
     /// Of the process, bytes.
     pub(crate) budget: Option<u64>,
 }
@@ -53,22 +56,6 @@ pub struct Reranker {
 const MAX_PLANNED_CANDIDATES: usize = 1 << 20;
 /// Most tokens of a candidate in a plan: more than any model has positions.
 const MAX_PLANNED_TOKENS: usize = 1 << 26;
-
-/// What texts are scored beside.
-#[derive(Clone, Copy)]
-enum Beside<'a> {
-    /// All beside the same query.
-    One(&'a str),
-    /// Each beside the query of its place.
-    Each(&'a [String]),
-}
-
-/// What texts are read with.
-struct Reading<'a> {
-    query: Beside<'a>,
-    instruction: Option<&'a str>,
-    limits: TokenLimits,
-}
 
 /// A request that may enter the queue: what is checked before its texts are tokenized.
 struct Entrance {
@@ -105,6 +92,11 @@ impl Reranker {
             compression: self.compression.as_ref().map(TokenCompression::to_string),
             instruction: self.instruction.clone(),
         })
+    }
+
+    /// What becomes of long texts where a request does not say.
+    pub fn long(&self) -> Long {
+        self.long
     }
 
     /// How audited requests have agreed with the full model so far.
@@ -256,6 +248,7 @@ impl Reranker {
             rule = policy.map(|policy| PruningRule::of(policy).in_mode(options.mode));
             (learning, decision)
         });
+        let long = options.long.unwrap_or(self.long);
         let Options {
             k, instruction, limits, cancel, on_progress, trace, states, timeline, ..
         } = options;
@@ -270,10 +263,10 @@ impl Reranker {
         let equal = self.savings.equal_texts && matches!(query, Beside::One(_));
         let (first, places) = distinct(texts, equal, reserve)?;
         reserve(first.len(), first.len() * size_of::<Encoding>())?;
-        let with = Reading { query, instruction, limits };
-        let encodings = self.encodings(&with, texts, &first, &room, &wanted)?;
+        let with = Reading { query, instruction, limits, long };
+        let read = self.read(&with, texts, &first, &room, &wanted, k)?;
+        let Read { mut job, passages, truncated, query_truncated, tokens } = read;
         let tokenize = before.elapsed();
-        let mut job = Job::new(encodings, k);
         let (policy, readouts, monitor) = match rule {
             Some(PruningRule { policy, readouts, monitor }) => (Some(policy), readouts, monitor),
             None => (None, None, None),
@@ -292,9 +285,10 @@ impl Reranker {
             k,
             trace,
             places,
-            truncated: job.encodings.iter().map(|e| e.truncated).collect(),
-            query_truncated: job.encodings.iter().map(|e| e.query_truncated).collect(),
-            tokens: job.encodings.iter().map(|e| e.ids.len()).sum(),
+            passages,
+            truncated,
+            query_truncated,
+            tokens,
             pruned,
             audited,
             auditor: Arc::clone(&self.auditor),
@@ -307,43 +301,6 @@ impl Reranker {
             before: called.elapsed(),
         };
         Ok(Ticket { job: place.submit(job), on_progress, asked: Some(asked) })
-    }
-
-    /// The tokens of these of the texts, each after its query, by the caller and the pool's threads.
-    fn encodings(
-        &self,
-        with: &Reading<'_>,
-        texts: &(dyn IndexedTexts + Sync),
-        indices: &[u32],
-        room: &TokenRoom<'_>,
-        wanted: &(impl Fn() -> Result<()> + Sync),
-    ) -> Result<Vec<Encoding>> {
-        // None where a helper finds no room: the caller goes on then.
-        let encode_query = |query: &str, who: Who| {
-            let reading = room.reading(who, wanted);
-            let goes_on = |bytes: usize| reading.goes_on(bytes);
-            let (instruction, limits) = (with.instruction, with.limits);
-            let read = self.encoder.encode_query_while(query, instruction, limits, &goes_on);
-            reading.outcome(read)
-        };
-        let shared = match with.query {
-            Beside::One(query) => encode_query(query, Who::Caller)?,
-            Beside::Each(_) => None,
-        };
-        let encode = |&index: &u32, who: Who| {
-            wanted()?;
-            let own = match with.query {
-                Beside::One(_) => None,
-                Beside::Each(queries) => encode_query(&queries[index as usize], who)?,
-            };
-            let Some(query) = shared.as_ref().or(own.as_ref()) else { return Ok(None) };
-            let (text, reading) = (texts.text(index as usize), room.reading(who, wanted));
-            let read = self.encoder.encode_while(query, text, &|bytes| reading.goes_on(bytes));
-            let Some(encoding) = reading.outcome(read)? else { return Ok(None) };
-            let fits = room.take(&encoding, who, wanted)?;
-            Ok::<_, Error>(fits.then_some(encoding))
-        };
-        parallel::map(&self.pool, indices, encode)
     }
 
     /// What a request for `k` texts prunes by, and what becomes of accepted ones; none computes everything.

@@ -8,6 +8,7 @@ use grating_engine::JobOutput;
 use grating_model::{Logit, Probability};
 
 use crate::distinct::DistinctMap;
+use crate::long::{BestPassage, ScoredPassage, ScoredPassages};
 use crate::selection::Ranked;
 
 /// The last score of one text of a request.
@@ -30,8 +31,10 @@ pub struct LastScore {
     pub selected: bool,
     /// Layer, counted from 0, after which it was decided whether the text is among them.
     pub decided_after_layer: usize,
-    /// Whether the text was cut at the maximum length.
+    /// Whether a part of the text was left out: what is beyond the maximum length, or the most passages.
     pub truncated: bool,
+    /// Of a text that was cut into several passages, the best one by the score that it was last read with.
+    pub passage: Option<BestPassage>,
 }
 
 /// What came of each distinct text of a request.
@@ -45,6 +48,8 @@ pub(crate) struct Scores {
     pub(crate) layers: Vec<usize>,
     pub(crate) decided: Vec<usize>,
     pub(crate) truncated: Vec<bool>,
+    /// Of the distinct texts, where some have several.
+    pub(crate) passages: Option<ScoredPassages>,
     /// The accepted texts of the request, in their order; where nobody was dropped, the K best of all.
     pub(crate) accepted: Vec<usize>,
     pub(crate) nobody_dropped: bool,
@@ -75,12 +80,25 @@ impl Scores {
             layers: std::mem::take(&mut scored.read_after),
             decided: std::mem::take(&mut scored.decided),
             truncated,
+            passages: None,
             accepted,
             nobody_dropped,
             k,
             last: layers - 1,
             temperature,
         }
+    }
+
+    /// Of texts that have passages.
+    pub(crate) fn with_passages(mut self, passages: Option<ScoredPassages>) -> Self {
+        self.passages = passages;
+        self
+    }
+
+    /// The passages of a text of the request; none where it was read as one.
+    pub(crate) fn passages(&self, index: usize) -> Vec<ScoredPassage> {
+        let of = self.of[index] as usize;
+        self.passages.as_ref().map_or_else(Vec::new, |passages| passages.of(of))
     }
 
     /// The selected texts in their order. More may be accepted where equal ones are: a distinct text takes one place.
@@ -91,9 +109,9 @@ impl Scores {
     /// The selected texts, with their scores as they were read.
     pub(crate) fn results(&self) -> Vec<Ranked> {
         let ranked = |&index: &usize| {
-            let LastScore { score, raw_score, decided_after_layer, truncated, .. } =
+            let LastScore { score, raw_score, decided_after_layer, truncated, passage, .. } =
                 self.score(index);
-            Ranked { index, score, raw_score, decided_after_layer, truncated }
+            Ranked { index, score, raw_score, decided_after_layer, truncated, passage }
         };
         self.selected().iter().map(ranked).collect()
     }
@@ -155,6 +173,7 @@ impl Scores {
             selected: false,
             decided_after_layer: self.decided[of],
             truncated: self.truncated[of],
+            passage: self.passages.as_ref().and_then(|passages| passages.best(of)),
         }
     }
 }
@@ -220,6 +239,7 @@ mod tests {
             layers: decided.to_vec(),
             decided: decided.to_vec(),
             truncated: vec![false; 5],
+            passages: None,
             accepted,
             nobody_dropped: false,
             k,
@@ -285,6 +305,7 @@ mod tests {
             layers: read,
             decided: decided.into_iter().map(|layer| layer.unwrap_or(layers - 1)).collect(),
             truncated: vec![false; candidates],
+            passages: None,
             nobody_dropped: false,
             k,
             last: layers - 1,

@@ -4,6 +4,7 @@ use grating_engine::Timeline;
 use grating_model::{Logit, Probability};
 use grating_sched::Plan;
 
+use crate::long::{BestPassage, ScoredPassage};
 use crate::scores::{LastScore, Scores};
 use crate::stats::Stats;
 
@@ -36,6 +37,14 @@ impl Selection {
         self.scores.all()
     }
 
+    /// The passages of a text by its index in the request, with their scores; none where it was read as one.
+    ///
+    /// # Panics
+    /// Where there is no such text.
+    pub fn passages(&self, index: usize) -> Vec<ScoredPassage> {
+        self.scores.passages(index)
+    }
+
     /// All texts, the best first, with scores that never rise: the results in their order, then the others.
     ///
     /// The order never contradicts what pruning decided: texts that went further come before those that were dropped
@@ -60,6 +69,8 @@ pub struct Ranked {
     /// Layer, counted from 0, after which its place was decided. The score was read after it, too, or in
     /// [`Mode::Rank`](grating_prune::Mode::Rank) after the last one.
     pub decided_after_layer: usize,
-    /// Whether the text was cut at the maximum length.
+    /// Whether a part of the text was left out: what is beyond the maximum length, or the most passages.
     pub truncated: bool,
+    /// Of a text that was cut into several passages, the best one by the score that it was last read with.
+    pub passage: Option<BestPassage>,
 }

@@ -17,17 +17,22 @@ pub struct Stats {
     pub candidates: usize,
     /// Different texts among them; equal ones are computed once.
     pub distinct_candidates: usize,
-    /// Tokens of all candidates, templates and the shared prefix included.
+    /// What was computed of them: passages where long texts are cut into such ([`Long::Passages`](crate::Long)), each text
+    /// otherwise.
+    pub passages: usize,
+    /// Texts that were cut into several passages.
+    pub in_passages: usize,
+    /// Tokens of all candidates, templates and the shared prefix included; of passages those of each.
     pub tokens: usize,
     /// Tokens that all candidates begin with and that were computed once.
     pub prefix_tokens: usize,
-    /// Candidates whose text was cut at the maximum length.
+    /// Candidates of whose text a part was left out: what is beyond the maximum length, or the most passages.
     pub truncated: usize,
     /// Candidates beside whose text the query was cut. In a decoder's prompt nothing of the text is left then.
     pub query_truncated: usize,
     /// Layers of the model.
     pub layers: usize,
-    /// Layers computed for a candidate, summed over the candidates; without pruning `candidates * layers`.
+    /// Layers computed for a candidate, summed over the candidates; without pruning `passages * layers`.
     pub candidate_layers: u64,
     /// Runs of candidates that went through layer 0 together.
     pub chunks: usize,

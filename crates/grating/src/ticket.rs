@@ -12,6 +12,7 @@ use crate::audit::Auditor;
 use crate::distinct::DistinctMap;
 use crate::error::{Error, Result};
 use crate::learning::Learning;
+use crate::long::{PassagesOfTexts, ScoredPassages};
 use crate::monitor::ProfileMonitor;
 use crate::request::Request;
 use crate::scores::Scores;
@@ -33,6 +34,8 @@ pub(crate) struct Asked {
     pub(crate) k: usize,
     pub(crate) trace: bool,
     pub(crate) places: DistinctMap,
+    /// Where some distinct text has several.
+    pub(crate) passages: Option<PassagesOfTexts>,
     /// Of the distinct texts.
     pub(crate) truncated: Vec<bool>,
     pub(crate) query_truncated: Vec<bool>,
@@ -101,7 +104,7 @@ impl Ticket {
     /// What its tokens take, about.
     pub(crate) fn memory_bytes(&self) -> usize {
         let bytes = |asked: &Asked| {
-            5 * asked.tokens + 160 * asked.places.distinct() + 16 * asked.places.of.len()
+            5 * asked.tokens + 160 * asked.candidates() + 16 * asked.places.of.len()
         };
         self.asked.as_ref().map_or(0, bytes)
     }
@@ -111,7 +114,7 @@ impl Ticket {
         self.asked.as_ref().map_or(0, |asked| asked.tokens)
     }
 
-    /// Texts that were cut at the maximum length.
+    /// Texts of which a part was left out.
     pub fn truncated(&self) -> usize {
         self.asked.as_ref().map_or(0, |asked| asked.places.count(&asked.truncated))
     }
@@ -138,11 +141,29 @@ fn answer(asked: Option<Asked>, scored: grating_engine::Result<JobOutput>) -> Re
     let asked = asked.ok_or(Error::WorkerGone)?;
     match scored {
         Ok(scored) => asked.selection(scored),
-        Err(error) => Err(asked.places.in_terms_of_the_request(error.into())),
+        Err(error) => Err(asked.in_terms_of_the_request(error.into())),
     }
 }
 
 impl Asked {
+    /// What is computed: distinct texts, or their passages.
+    fn candidates(&self) -> usize {
+        let passages = self.passages.as_ref().map(|passages| passages.texts.passages());
+        passages.unwrap_or_else(|| self.places.distinct())
+    }
+
+    /// The engine counts passages where there are such.
+    fn in_terms_of_the_request(&self, error: Error) -> Error {
+        let error = match (error, &self.passages) {
+            (Error::NotFinite { candidate, layer, score }, Some(passages)) => {
+                let candidate = passages.texts.text_of(candidate);
+                Error::NotFinite { candidate, layer, score }
+            }
+            (error, _) => error,
+        };
+        self.places.in_terms_of_the_request(error)
+    }
+
     /// The scores in the caller's terms.
     fn selection(self, mut scored: JobOutput) -> Result<Selection> {
         let began = Instant::now();
@@ -160,7 +181,10 @@ impl Asked {
         let mut stats = Stats { audit, monitor, learning, ..self.stats(&mut scored) };
         let trace = self.trace.then(|| self.places.trace(&trace));
         let (k, layers, temperature) = (self.k, self.layers, self.temperature);
-        let scores = Scores::new(&mut scored, self.places, self.truncated, k, layers, temperature);
+        let of_passages = self.passages.zip(scored.passages.take());
+        let of_passages = of_passages.map(|(of_texts, scores)| ScoredPassages { of_texts, scores });
+        let scores = Scores::new(&mut scored, self.places, self.truncated, k, layers, temperature)
+            .with_passages(of_passages);
         let results = scores.results();
         let JobOutput { plan, states, timeline, .. } = scored;
         // Large pools take a while: what the caller waits for is measured last.
@@ -210,6 +234,8 @@ impl Asked {
         Stats {
             candidates: self.places.of.len(),
             distinct_candidates: self.places.distinct(),
+            passages: self.candidates(),
+            in_passages: self.passages.as_ref().map_or(0, |of| self.places.count(&of.is_long())),
             tokens: self.tokens,
             truncated: self.places.count(&self.truncated),
             query_truncated: self.places.count(&self.query_truncated),

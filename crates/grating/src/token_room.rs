@@ -67,18 +67,19 @@ impl<'r> TokenRoom<'r> {
         self.add(bytes as u64, bytes as u64, Who::Caller, wanted).map(drop)
     }
 
-    /// Counts the tokens of one text, which are there. Where `who` may not wait for room, says whether there was.
+    /// Counts the tokens of one text, which are there, and `beside` bytes that come with them. Where `who` may not wait for
+    /// room, says whether there was.
     ///
     /// # Errors
     /// As [`Self::reserve`].
     pub(crate) fn take(
         &self,
         encoding: &Encoding,
+        beside: usize,
         who: Who,
         wanted: impl Fn() -> Result<()>,
     ) -> Result<bool> {
-        let bytes = 4 * encoding.ids.capacity() + encoding.type_ids.capacity();
-        let bytes = bytes as u64 + 2 * ALLOCATION;
+        let bytes = token_bytes(encoding) + beside as u64;
         let fits = self.add(bytes, 0, who, wanted)?;
         if fits {
             self.encoded.fetch_add(1, Ordering::Relaxed);
@@ -87,6 +88,14 @@ impl<'r> TokenRoom<'r> {
             self.taken.fetch_sub(bytes, Ordering::Relaxed);
         }
         Ok(fits)
+    }
+
+    /// What [`Self::take`] has counted is not there any more.
+    pub(crate) fn give_back(&self, encoding: &Encoding, beside: usize) {
+        let bytes = token_bytes(encoding) + beside as u64;
+        self.taken.fetch_sub(bytes, Ordering::Relaxed);
+        self.encoded.fetch_sub(1, Ordering::Relaxed);
+        self.encoded_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Begins with a text.
@@ -152,6 +161,11 @@ impl<'r> TokenRoom<'r> {
             std::thread::sleep(INTERVAL);
         }
     }
+}
+
+/// What an encoding's lists take.
+fn token_bytes(encoding: &Encoding) -> u64 {
+    (4 * encoding.ids.capacity() + encoding.type_ids.capacity()) as u64 + 2 * ALLOCATION
 }
 
 /// Who reads a text.

@@ -22,12 +22,14 @@
 mod answer;
 mod body;
 mod error;
+mod long;
 mod score;
 mod value;
 
 pub use answer::{Wanted, rerank_answer, score_answer};
 pub use body::RerankBody;
 pub use error::{ErrorBody, Fault, WireError};
+pub use long::LongFields;
 pub use score::ScoreBody;
 
 /// The form of a request, which its answer has, too.

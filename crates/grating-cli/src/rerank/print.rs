@@ -1,9 +1,10 @@
 //! The answer to a query: a table for people, tabs and JSON for programs.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use grating::input::{BodyOptions, Query, Text, TextList};
-use grating::{AuditTotals, LastScore, Ranked, Reranker, Selection, Stats};
+use grating::{AuditTotals, BestPassage, LastScore, Ranked, Reranker, Selection, Stats};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -80,6 +81,8 @@ struct OutputResult<'a> {
     raw_score: f32,
     decided_after_layer: usize,
     truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passage: Option<BestPassage>,
     #[serde(flatten)]
     outcome: Option<Outcome>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -107,6 +110,7 @@ struct Row {
     raw_score: f32,
     decided_after_layer: usize,
     truncated: bool,
+    passage: Option<BestPassage>,
     outcome: Option<Outcome>,
 }
 
@@ -118,6 +122,7 @@ impl From<&Ranked> for Row {
             raw_score: r.raw_score.0,
             decided_after_layer: r.decided_after_layer,
             truncated: r.truncated,
+            passage: r.passage,
             outcome: None,
         }
     }
@@ -132,12 +137,31 @@ impl From<&LastScore> for Row {
             raw_score: r.raw_score.0,
             decided_after_layer: r.decided_after_layer,
             truncated: r.truncated,
+            passage: r.passage,
             outcome: Some(Outcome { selected, layer, is_final, altered }),
         }
     }
 }
 
 impl Row {
+    /// For people: of a text in passages the best one, after its place.
+    fn shown<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match self.passage {
+            Some(BestPassage { index, of, start, end, .. }) => {
+                format!("[{} of {of}] {}", index + 1, &text[start..end]).into()
+            }
+            None => text.into(),
+        }
+    }
+
+    /// For programs: where the best passage of a text is, bytes, or that the text was read as one.
+    fn place(&self) -> String {
+        match self.passage {
+            Some(BestPassage { start, end, .. }) => format!("{start}-{end}"),
+            None => "whole".into(),
+        }
+    }
+
     fn score(&self, wanted: Wanted) -> f32 {
         if wanted.raw_scores { self.raw_score } else { self.score }
     }
@@ -170,6 +194,7 @@ impl Answered<'_> {
             raw_score: r.raw_score,
             decided_after_layer: r.decided_after_layer,
             truncated: r.truncated,
+            passage: r.passage,
             outcome: r.outcome,
             text: self.wanted.texts.then_some(text.text),
             fields: text.fields,
@@ -236,7 +261,7 @@ impl Answered<'_> {
             let name = output::printable(&id_or_place(text.id, r.index));
             let score = format!("{:.4}", r.score(self.wanted));
             let words = r.outcome.as_ref().map(Outcome::words).unwrap_or_default();
-            (score, name, words, output::printable(text.text))
+            (score, name, words, output::printable(&r.shown(text.text)))
         };
         if args.all {
             let row = |r: &Row| {
@@ -267,6 +292,9 @@ impl Answered<'_> {
             write!(out, "{}\t{}\t", r.score(self.wanted), output::Escaped(&name))?;
             if let Some(outcome) = &r.outcome {
                 write!(out, "{}\t", outcome.words().join("\t"))?;
+            }
+            if args.long.has_passages() {
+                write!(out, "{}\t", r.place())?;
             }
             writeln!(out, "{}", output::Escaped(text.text))?;
         }

@@ -22,7 +22,10 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
         "tokens      {} in {} chunks, {} of them a shared prefix computed once",
         stats.tokens, stats.chunks, stats.prefix_tokens
     );
-    let full = (stats.distinct_candidates * stats.layers) as f64;
+    if stats.in_passages > 0 {
+        eprintln!("passages    {} ({} texts in several)", stats.passages, stats.in_passages);
+    }
+    let full = (stats.passages * stats.layers) as f64;
     eprintln!(
         "layers      {}, {:.1} % of candidate-layers computed",
         stats.layers,

@@ -9,6 +9,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Args, Command, ValueEnum};
 
 use crate::args::{EngineArgs, PruningArgs, at_least_one};
+use crate::long::LongArgs;
 use crate::units;
 
 #[derive(Debug, Clone, Args)]
@@ -47,6 +48,8 @@ pub(crate) struct ServeArgs {
     /// Most tokens of a text with its query and template; longer texts are cut. By default the model's own limit.
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(super) max_length: Option<usize>,
+    #[command(flatten)]
+    pub(super) long: LongArgs,
     /// Refuse a query that does not fit beside a text instead of cutting it.
     #[arg(long)]
     pub(super) refuse_long_query: bool,

@@ -9,6 +9,7 @@ mod generate;
 mod hostile;
 mod input;
 mod learning;
+mod long_texts;
 mod memory;
 mod models;
 mod mutations;

@@ -21,7 +21,7 @@ fn cut_texts_are_told_with_limit_and_option() {
     assert_eq!(
         error,
         "grating: 2 of 3 texts were cut at 100 tokens, query and template included; --max-length raises the limit, up to \
-         160\n"
+         160; --long passages reads all of them\n"
     );
     let (_, error) = said(&[&rerank[..], &["--json"]].concat(), texts.as_bytes());
     assert!(

@@ -97,6 +97,16 @@ fn the_description_is_of_what_is_there() {
             json!({"query": "q", "texts": texts, "return_text": true, "top_n": null}),
             "TextsAnswer",
         ),
+        (
+            "RerankRequest",
+            json!({"query": "q", "documents": ["a river is wide", "b"], "long": "passages", "passage_tokens": 2}),
+            "RerankAnswer",
+        ),
+        (
+            "RerankRequest",
+            json!({"query": "q", "texts": ["a river is wide"], "max_chunks_per_doc": 9, "passage_tokens": 2}),
+            "TextsAnswer",
+        ),
     ] {
         fits(request, &body, "request");
         fits(name, &post(server.address, "/rerank", &body.to_string()).json(), "answer");

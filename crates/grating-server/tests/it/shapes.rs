@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use grating::{Request, Reranker};
+use grating::{Long, Passages, Pruning, Request, Reranker};
 use grating_server::ServerOptions;
 use serde_json::{Value, json};
 
@@ -137,6 +137,72 @@ fn limits_of_a_request_cut_its_texts() {
     let body = json!({"query": QUERY, "texts": TEXTS, "truncate": false, "max_tokens_per_doc": 2});
     let refused = post(server.address, "/rerank", &body.to_string());
     assert!(refused.status == 422 && refused.text().contains("or 2 by themselves"));
+}
+
+#[test]
+fn long_texts_are_read_in_passages_in_every_shape() {
+    let server = Running::with_default(ServerOptions::default());
+    let reranker = Reranker::builder().build().unwrap();
+    let long = "The glass of a window is old and wide. ".repeat(60) + TEXTS[1];
+    let texts = [long.clone(), TEXTS[0].to_string()];
+    let ask = |passages: Passages| {
+        let request = Request::new(QUERY, texts.to_vec(), 2).long(Long::Passages(passages));
+        reranker.run(request.pruning(Pruning::Off)).unwrap()
+    };
+    let (some, all) =
+        (Passages::default().tokens(30).max_passages(3), Passages::default().tokens(30));
+    let pool =
+        |name: &str| json!({"query": QUERY, name: texts, "long": "passages", "passage_tokens": 30});
+    let with = |mut body: Value, field: &str, value: Value| {
+        body[field] = value;
+        body
+    };
+    for (body, list, score, passages) in [
+        (pool("documents"), "/results", "relevance_score", all),
+        (pool("texts"), "", "score", all),
+        (with(pool("documents"), "top_k", 2.into()), "/results", "relevance_score", all),
+        // Cohere's word asks for passages by itself.
+        (
+            json!({"query": QUERY, "documents": texts, "max_chunks_per_doc": 3, "passage_tokens": "30"}),
+            "/results",
+            "relevance_score",
+            some,
+        ),
+    ] {
+        let library = ask(passages);
+        let expected: Vec<(u64, f64)> =
+            library.results.iter().map(|r| (r.index as u64, f64::from(r.score.0))).collect();
+        let answer = post(server.address, "/rerank", &body.to_string()).json();
+        let results = answer.pointer(list).unwrap();
+        close(&scored(results, score), &expected);
+        for (result, own) in results.as_array().unwrap().iter().zip(&library.results) {
+            let passage = own
+                .passage
+                .map(|p| json!({"index": p.index, "of": p.of, "start": p.start, "end": p.end}));
+            assert_eq!(result.get("passage"), passage.as_ref(), "{body}");
+            assert_eq!(result["truncated"], own.truncated);
+        }
+        assert_eq!(library.all_scores()[0].truncated, passages == some);
+    }
+    // A word against it, and none.
+    for body in [
+        json!({"query": QUERY, "documents": texts, "long": "truncate", "max_chunks_per_doc": 3}),
+        json!({"query": QUERY, "documents": texts}),
+    ] {
+        let answer = post(server.address, "/rerank", &body.to_string()).json();
+        let results = answer["results"].as_array().unwrap();
+        assert!(results.iter().all(|result| result.get("passage").is_none()), "{body}");
+    }
+    // Texts of which all is read are not cut.
+    let whole = with(pool("documents"), "truncate", false.into());
+    assert_eq!(post(server.address, "/rerank", &whole.to_string()).status, 200);
+    let cut = with(whole, "max_passages", 3.into());
+    assert_eq!(post(server.address, "/rerank", &cut.to_string()).status, 422);
+    let pairs = with(pool("documents"), "queries", QUERY.into());
+    let answer = post(server.address, "/score", &pairs.to_string()).json();
+    let scores = scored(&answer["data"], "score");
+    let expected = ask(all).all_scores().iter().map(|s| f64::from(s.score.0)).collect::<Vec<_>>();
+    close(&scores, &[(0, expected[0]), (1, expected[1])]);
 }
 
 #[test]

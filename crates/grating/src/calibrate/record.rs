@@ -8,7 +8,8 @@ use grating_prune::ScoreTrace;
 use super::Dataset;
 use super::states::States;
 use super::traces::{Recorded, TraceFile, Traces};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::long::Long;
 use crate::request::{Pruning, Request};
 use crate::reranker::Reranker;
 
@@ -65,13 +66,21 @@ impl<'a> RecordOptions<'a> {
 /// With a file, a run that was stopped goes on where it was. A file of another model, or of other settings that scores depend on, is refused and left as it is.
 ///
 /// # Errors
-/// What a request can end with, and [`CalibrateError`](super::CalibrateError) about the file.
+/// What a request can end with, and [`CalibrateError`](super::CalibrateError) about the file; [`Error::Setting`] for a
+/// reranker that cuts long texts into passages: a profile does not say for which it is.
 pub fn record(
     reranker: &Reranker,
     data: &Dataset,
     options: RecordOptions<'_>,
     mut on_progress: impl FnMut(RecordProgress),
 ) -> Result<Traces> {
+    if reranker.long() != Long::Truncate {
+        return Err(Error::Setting {
+            setting: "what becomes of long texts in a calibration",
+            expected: "that they are truncated".into(),
+            found: "passages".into(),
+        });
+    }
     let model = reranker.stamp()?;
     let (mut file, mut traces) = match options.file {
         Some(path) => {

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{RerankBody, Shape};
+use crate::long::BestPassage;
 use crate::scores::LastScore;
 use crate::selection::Selection;
 use crate::stats::Stats;
@@ -43,6 +44,9 @@ struct Document<'a> {
 struct Decided {
     decided_after_layer: usize,
     truncated: bool,
+    /// Of a text that was cut into several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passage: Option<BestPassage>,
     /// Where some may have been dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     selected: Option<bool>,
@@ -130,6 +134,8 @@ enum Figures<'a> {
 struct Summary {
     candidates: usize,
     distinct_candidates: usize,
+    passages: usize,
+    in_passages: usize,
     truncated: usize,
     query_truncated: usize,
     tokens: usize,
@@ -149,6 +155,8 @@ impl From<&Stats> for Summary {
         Summary {
             candidates: stats.candidates,
             distinct_candidates: stats.distinct_candidates,
+            passages: stats.passages,
+            in_passages: stats.in_passages,
             truncated: stats.truncated,
             query_truncated: stats.query_truncated,
             tokens: stats.tokens,
@@ -174,6 +182,7 @@ pub fn rerank_answer(body: &RerankBody, selection: &Selection, wanted: &Wanted<'
     let decided = |r: &LastScore| Decided {
         decided_after_layer: r.decided_after_layer,
         truncated: r.truncated,
+        passage: r.passage,
         selected: some_dropped.then_some(r.selected),
         altered: r.altered.then_some(true),
     };

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::{Fault, WireError};
+use super::long::{LongFields, Written};
 use super::{Shape, value};
 use crate::input::without_lone_surrogates;
 
@@ -35,6 +36,8 @@ pub struct RerankBody {
     pub max_tokens: Option<usize>,
     /// Most tokens of a text by itself: `max_tokens_per_doc`.
     pub max_text_tokens: Option<usize>,
+    /// What becomes of longer ones.
+    pub long: LongFields,
     /// Whether scores are the model's own outputs: `raw_scores`, or `use_activation` that is false.
     pub raw_scores: Option<bool>,
     /// Whether the texts are wanted with their scores: `return_documents`, or `return_text`.
@@ -63,6 +66,12 @@ struct Raw {
     instruction: Option<Value>,
     truncate_prompt_tokens: Option<Value>,
     max_tokens_per_doc: Option<Value>,
+    long: Option<Value>,
+    passage_tokens: Option<Value>,
+    passage_overlap: Option<Value>,
+    passage_score: Option<Value>,
+    max_passages: Option<Value>,
+    max_chunks_per_doc: Option<Value>,
     raw_scores: Option<Value>,
     use_activation: Option<Value>,
     return_documents: Option<Value>,
@@ -141,6 +150,14 @@ impl Raw {
         let truth = |name, field| value::truth(name, field).map_err(invalid);
         let count = |name, field| value::count(name, field).map_err(invalid);
         let activation = truth("use_activation", self.use_activation)?;
+        let long = Written {
+            long: self.long,
+            passage_tokens: self.passage_tokens,
+            passage_overlap: self.passage_overlap,
+            passage_score: self.passage_score,
+            max_passages: self.max_passages,
+            max_chunks_per_doc: self.max_chunks_per_doc,
+        };
         Ok(RerankBody {
             shape,
             model: value::string("model", self.model).map_err(invalid)?,
@@ -154,6 +171,7 @@ impl Raw {
                 .map_err(invalid)?,
             max_text_tokens: value::limit("max_tokens_per_doc", self.max_tokens_per_doc)
                 .map_err(invalid)?,
+            long: long.read().map_err(invalid)?,
             raw_scores: truth("raw_scores", self.raw_scores)?.or(activation.map(|on| !on)),
             return_texts: truth("return_documents", self.return_documents)?
                 .or(truth("return_text", self.return_text)?)

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::body::{from_json, utf8};
 use super::error::{Fault, WireError};
+use super::long::{LongFields, Written};
 use super::{Shape, value};
 
 /// Pairs of a query and a text, by their query.
@@ -25,6 +26,8 @@ pub struct ScoreBody {
     pub max_tokens: Option<usize>,
     /// Most tokens of a text by itself: `max_tokens_per_doc`.
     pub max_text_tokens: Option<usize>,
+    /// What becomes of longer ones.
+    pub long: LongFields,
 }
 
 #[derive(Deserialize, Default)]
@@ -44,6 +47,12 @@ struct Raw {
     instruction: Option<Value>,
     truncate_prompt_tokens: Option<Value>,
     max_tokens_per_doc: Option<Value>,
+    long: Option<Value>,
+    passage_tokens: Option<Value>,
+    passage_overlap: Option<Value>,
+    passage_score: Option<Value>,
+    max_passages: Option<Value>,
+    max_chunks_per_doc: Option<Value>,
 }
 
 impl ScoreBody {
@@ -81,6 +90,14 @@ impl ScoreBody {
         }
         let activation = value::truth("use_activation", raw.use_activation).map_err(invalid)?;
         let raw_scores = value::truth("raw_scores", raw.raw_scores).map_err(invalid)?;
+        let long = Written {
+            long: raw.long,
+            passage_tokens: raw.passage_tokens,
+            passage_overlap: raw.passage_overlap,
+            passage_score: raw.passage_score,
+            max_passages: raw.max_passages,
+            max_chunks_per_doc: raw.max_chunks_per_doc,
+        };
         Ok(ScoreBody {
             model: value::string("model", raw.model).map_err(invalid)?,
             queries,
@@ -91,6 +108,7 @@ impl ScoreBody {
                 .map_err(invalid)?,
             max_text_tokens: value::limit("max_tokens_per_doc", raw.max_tokens_per_doc)
                 .map_err(invalid)?,
+            long: long.read().map_err(invalid)?,
         })
     }
 

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use grating::{Error, PlanError, Policy, Pruning, Request, Reranker, RerankerBuilder};
+use grating::{
+    Error, Long, Passages, PlanError, Policy, Pruning, Request, Reranker, RerankerBuilder,
+};
 
 use crate::MIB;
 
@@ -69,6 +71,7 @@ fn task() {
         "serve" => serve(builder(), texts, callers),
         "several" => several(builder, texts, callers),
         "once" => once(builder(), texts),
+        "passages" => passages(builder(), texts),
         "least" => least(builder, texts, callers),
         other => panic!("{other}"),
     }
@@ -131,6 +134,29 @@ fn several(builder: impl Fn() -> RerankerBuilder, texts: usize, count: usize) {
     });
     println!("found answered {}", answers.len());
     println!("found different {}", answers.iter().filter(|a| **a != answers[0]).count());
+}
+
+/// A text of 10 MiB and others of some hundred words in passages; all of the long one's where so many may be.
+fn passages(builder: RerankerBuilder, texts: usize) {
+    let reranker = builder.build().unwrap();
+    let mut pool: Vec<String> = (0..texts).map(|i| text(i, 300 + i * 40)).collect();
+    pool.push("the window of glass slides over a river. ".repeat(10 * (MIB as usize) / 41));
+    let passages = Passages::default().overlap(10);
+    let run = |passages: Passages| {
+        let request = Request::new("which window slides", &pool, 3).long(Long::Passages(passages));
+        reranker.run(request)
+    };
+    let selection = run(passages).unwrap();
+    println!("found answered {}", selection.results.len());
+    println!("found long {}", selection.passages(texts).len());
+    let more = run(passages.tokens(8).max_passages(usize::MAX));
+    match more {
+        Ok(_) => println!("found refused 0"),
+        Err(Error::TextsOverBudget { .. } | Error::Plan(PlanError::BudgetTooSmall { .. })) => {
+            println!("found refused 1")
+        }
+        Err(other) => panic!("{other}"),
+    }
 }
 
 /// The least that a process with so many rerankers is told to need.

@@ -24,6 +24,19 @@ fn a_process_that_serves_many_requests_stays_within_its_budget() {
     }
 }
 
+/// So long that the tokens of all of its passages have no room: they are refused, and the usual number of them is not.
+#[test]
+fn passages_of_a_very_long_text_stay_within_the_budget() {
+    let model = model::generated();
+    let budget = 64 * MIB;
+    let child = Child { task: "passages", model: model.path(), budget, texts: 5, callers: 1 };
+    let found = child.run();
+    let peak = found.number("peak");
+    assert!(peak <= budget + OVERHEAD, "peak {} MiB", peak >> 20);
+    assert_eq!((found.number("answered"), found.number("long")), (3, 64));
+    assert_eq!(found.number("refused"), 1);
+}
+
 #[test]
 fn rerankers_of_one_process_share_its_budget() {
     let model = model::generated();

@@ -1,0 +1,226 @@
+//! Long texts in passages: what they score, how they are selected, and what they cost.
+
+use grating::prune::{ScoreTrace, replay};
+use grating::{
+    Error, Long, Mode, Passages, Policy, Pruning, Request, Reranker, RerankerBuilder,
+    ScoredPassage, Selection, Spill, Texts, WindowSize,
+};
+
+use crate::golden;
+
+const QUERY: &str = "which window slides";
+/// A pair of an encoder, prompts of two decoders, and a model that attends within a window.
+const CASES: [&str; 4] = ["bert-gelu-f32", "qwen3-tied-f32", "llama-f32", "modernbert-f32"];
+
+/// Texts of very different lengths, two of them equal.
+fn texts() -> Vec<String> {
+    let words = ["river", "window", "glass", "東京", "bridge", "layer", "weights", "🙂"];
+    let sentence = |n: usize| {
+        let word = |m: usize| words[(n * n + 3 * m) % words.len()];
+        format!("The {} of a {} is {} miles from the {}.", word(0), word(1), n, word(2))
+    };
+    let text = |from: usize, count: usize| {
+        (from..from + count).map(sentence).collect::<Vec<_>>().join(" ")
+    };
+    let mut texts = vec![text(0, 12), "glass".into(), text(40, 30), text(7, 3), String::new()];
+    texts.extend([text(90, 21), "a window of glass slides over the layers".into(), text(40, 30)]);
+    texts
+}
+
+fn builder(case: &str) -> RerankerBuilder {
+    Reranker::builder().model(golden(case).to_str().unwrap()).threads(1).pruning(Pruning::Off)
+}
+
+fn passages() -> Passages {
+    Passages::default().tokens(30).overlap(6)
+}
+
+fn request(texts: &[String], long: Long) -> Request {
+    Request::new(QUERY, texts, texts.len()).long(long)
+}
+
+fn bits(selection: &Selection) -> Vec<u32> {
+    selection.all_scores().iter().map(|score| score.raw_score.0.to_bits()).collect()
+}
+
+#[test]
+fn a_passage_scores_as_a_text_of_its_own_and_the_best_one_is_the_texts_score() {
+    let texts = texts();
+    for case in CASES {
+        let reranker = builder(case).build().unwrap();
+        let whole = reranker.run(request(&texts, Long::Truncate)).unwrap();
+        let parts = reranker.run(request(&texts, Long::Passages(passages()))).unwrap();
+        let mean = Long::Passages(passages().score("mean:3".parse().unwrap()));
+        let mean = reranker.run(request(&texts, mean)).unwrap();
+        let mut count = 0;
+        for (index, score) in parts.all_scores().into_iter().enumerate() {
+            let of_text = parts.passages(index);
+            count += of_text.len().max(1);
+            let Some(best) = score.passage else {
+                assert!(of_text.is_empty(), "{case} {index}");
+                // Read as one: not a bit is another.
+                assert_eq!(bits(&parts)[index], bits(&whole)[index], "{case} {index}");
+                assert_eq!(bits(&mean)[index], bits(&whole)[index], "{case} {index}");
+                continue;
+            };
+            let slice = |p: &ScoredPassage| texts[index][p.start..p.end].to_string();
+            let alone: Vec<String> = of_text.iter().map(slice).collect();
+            let alone = reranker.run(request(&alone, Long::Truncate)).unwrap();
+            let own: Vec<u32> = of_text.iter().map(|p| p.raw_score.0.to_bits()).collect();
+            assert_eq!(own, bits(&alone), "{case} {index}");
+            let first = alone.results[0];
+            assert_eq!((best.index, best.of), (first.index, of_text.len()), "{case} {index}");
+            assert_eq!(
+                (best.start, best.end),
+                (of_text[best.index].start, of_text[best.index].end)
+            );
+            assert_eq!(score.raw_score, first.raw_score, "{case} {index}");
+            let three = alone.results.iter().take(3).map(|r| f64::from(r.raw_score.0));
+            let expected = (three.sum::<f64>() / of_text.len().min(3) as f64) as f32;
+            assert_eq!(mean.all_scores()[index].raw_score.0, expected, "{case} {index}");
+            assert!(!score.truncated, "{case} {index}");
+        }
+        // The last text is the third again.
+        let stats = &parts.stats;
+        let again = parts.passages(7).len();
+        let several = parts.all_scores().iter().filter(|score| score.passage.is_some()).count();
+        assert_eq!((stats.passages, stats.in_passages), (count - again, several), "{case}");
+        assert!(several >= 4, "{case}");
+        assert_eq!((stats.candidates, stats.distinct_candidates), (8, 7), "{case}");
+        assert_eq!(stats.candidate_layers, (stats.passages * stats.layers) as u64, "{case}");
+        assert!(again > 5, "{case}: {again}");
+    }
+}
+
+#[test]
+fn without_a_limit_of_their_own_passages_are_as_long_as_fits_beside_the_query() {
+    let texts = texts();
+    for case in CASES {
+        let reranker = builder(case).max_length(100).build().unwrap();
+        let cut = reranker.run(request(&texts, Long::Truncate)).unwrap();
+        let parts = reranker.run(request(&texts, Long::Passages(Passages::default()))).unwrap();
+        assert!(cut.stats.truncated > 0 && parts.stats.truncated == 0, "{case}");
+        for (index, score) in parts.all_scores().iter().enumerate() {
+            let truncated = cut.all_scores()[index].truncated;
+            assert_eq!(score.passage.is_some(), truncated, "{case} {index}");
+            assert!(truncated || bits(&parts)[index] == bits(&cut)[index], "{case} {index}");
+        }
+    }
+}
+
+#[test]
+fn scores_and_passages_do_not_depend_on_how_a_request_is_run() {
+    let texts = texts();
+    for case in CASES {
+        let run = |builder: RerankerBuilder| {
+            let reranker = builder.long(Long::Passages(passages())).build().unwrap();
+            let selection = reranker.run(Request::new(QUERY, &texts, texts.len())).unwrap();
+            (bits(&selection), selection.results)
+        };
+        let expected = run(builder(case));
+        for (chunk, spill, window) in [
+            (1, Spill::Always, WindowSize::Slots(1)),
+            (70, Spill::Never, WindowSize::All),
+            (45, Spill::Always, WindowSize::Slots(2)),
+        ] {
+            let other = builder(case).chunk_tokens(chunk).spill(spill).window(window).threads(3);
+            assert_eq!(run(other), expected, "{case} {chunk}");
+        }
+    }
+}
+
+#[test]
+fn pruning_decides_on_texts_as_a_replay_of_their_scores_does() {
+    let texts = texts();
+    let mut dropped = 0;
+    for case in CASES {
+        let reranker = builder(case).chunk_tokens(40).build().unwrap();
+        for score in ["max", "mean:2"] {
+            let long = Long::Passages(passages().score(score.parse().unwrap()));
+            let traced = reranker.run(request(&texts, long).trace(true)).unwrap();
+            let trace = traced.trace.as_ref().unwrap();
+            // Distinct texts, as the engine sees them.
+            let distinct: Vec<Vec<f32>> = trace.iter().map(|layer| layer[..7].to_vec()).collect();
+            assert_eq!(trace[0].len(), 8);
+            let shape = ScoreTrace::from_vec(distinct.len(), 7, distinct.concat()).unwrap();
+            for (threshold, mode) in [(0.0, Mode::Select), (0.0, Mode::Rank), (0.5, Mode::Select)] {
+                let policy = Policy::paper(threshold).with_mode(mode);
+                let outcome = replay(&policy, &shape, 3).unwrap();
+                let pruned = Request::new(QUERY, &texts[..7], 3).long(long);
+                let pruned = reranker.run(pruned.pruning(Pruning::By(policy))).unwrap();
+                let mut found: Vec<usize> = pruned.results.iter().map(|r| r.index).collect();
+                let mut expected = outcome.selected.clone();
+                assert_eq!(found.len(), 3);
+                if mode == Mode::Rank {
+                    // Those have the full model's scores.
+                    let full = bits(&traced);
+                    assert!(found.iter().all(|&index| bits(&pruned)[index] == full[index]));
+                }
+                found.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(found, expected, "{case} {score} {threshold} {mode:?}");
+                let decided: Vec<usize> =
+                    pruned.all_scores().iter().map(|s| s.decided_after_layer).collect();
+                let expected: Vec<usize> = outcome
+                    .decided_after_layer
+                    .iter()
+                    .map(|layer| layer.unwrap_or(distinct.len() - 1))
+                    .collect();
+                assert_eq!(decided, expected, "{case} {score} {threshold} {mode:?}");
+                // All passages of a text have gone as far as it has.
+                let layers = pruned.all_scores().into_iter().map(|score| {
+                    let ran = if mode == Mode::Rank && score.selected {
+                        distinct.len()
+                    } else {
+                        score.decided_after_layer + 1
+                    };
+                    (ran * pruned.passages(score.index).len().max(1)) as u64
+                });
+                assert_eq!(pruned.stats.candidate_layers, layers.sum::<u64>());
+                dropped += pruned.stats.funnel.iter().map(|l| l.dropped.len()).sum::<usize>();
+            }
+        }
+    }
+    assert!(dropped > 0);
+}
+
+#[test]
+fn the_most_passages_bound_what_a_text_costs_and_the_rest_is_said_to_be_left_out() {
+    let long = "the river is wide and the window is old. ".repeat(260_000);
+    assert!(long.len() > 10 << 20);
+    let texts = [long, "a window".to_string()];
+    let reranker = builder("bert-gelu-f32").memory_budget(96 << 20).build().unwrap();
+    let passages = Passages::default().max_passages(5);
+    let ticket = reranker.submit(request(&texts, Long::Passages(passages))).unwrap();
+    assert_eq!(ticket.truncated(), 1);
+    let selection = ticket.wait().unwrap();
+    let [long, short] = selection.all_scores().try_into().unwrap();
+    assert!(long.truncated && !short.truncated);
+    assert_eq!((long.passage.unwrap().of, short.passage), (5, None));
+    assert_eq!((selection.stats.truncated, selection.stats.passages), (1, 6));
+    // The limit of a text counts before it is cut into passages.
+    let limited = request(&texts, Long::Passages(Passages::default().tokens(20)));
+    let limited = reranker.run(limited.max_text_tokens(50)).unwrap();
+    let parts = limited.passages(0);
+    assert!((3..=4).contains(&parts.len()), "{parts:?}");
+    assert!(limited.all_scores()[0].truncated && parts.last().unwrap().end < 300);
+}
+
+#[test]
+fn pairs_have_passages_too_and_calibrations_have_none() {
+    let texts = texts();
+    let reranker = builder("qwen3-tied-f32").long(Long::Passages(passages())).build().unwrap();
+    let queries: Vec<String> = (0..texts.len()).map(|n| format!("window {}", n % 3)).collect();
+    let pairs = reranker.run(Request::pairs(queries.clone(), texts.clone())).unwrap();
+    for (index, query) in queries.iter().enumerate() {
+        let text: Texts = vec![texts[index].clone()].into();
+        let alone = reranker.run(Request::new(query, text, 1)).unwrap();
+        assert_eq!(bits(&pairs)[index], bits(&alone)[0], "{index}");
+        assert_eq!(pairs.all_scores()[index].passage, alone.results[0].passage);
+    }
+    let data = vec![grating::calibrate::Query::new("1", QUERY, texts)];
+    let data = grating::calibrate::Dataset::new("own", data);
+    let options = grating::calibrate::RecordOptions::default();
+    let error = grating::calibrate::record(&reranker, &data, options, |_| ()).unwrap_err();
+    assert!(matches!(error, Error::Setting { .. }), "{error}");
+}
