@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grating::{Mode, Progress, Request};
+use grating::{Long, Mode, Passages, Progress, Request};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
@@ -18,6 +18,7 @@ pub(crate) struct Options {
     pub(crate) k: usize,
     pub(crate) instruction: Option<String>,
     pub(crate) max_text_tokens: Option<usize>,
+    pub(crate) long: Option<LongTexts>,
     pub(crate) pruning: Option<String>,
     pub(crate) mode: Option<String>,
     pub(crate) trace: bool,
@@ -25,6 +26,34 @@ pub(crate) struct Options {
     /// Seconds.
     pub(crate) deadline: Option<f64>,
     pub(crate) cancel: Option<CancelToken>,
+}
+
+/// What becomes of long texts: every key is there.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+pub(crate) struct LongTexts {
+    /// Whether they are cut into passages; otherwise the rest says nothing.
+    passages: bool,
+    tokens: Option<usize>,
+    overlap: usize,
+    score: String,
+    max_passages: usize,
+}
+
+impl LongTexts {
+    /// As the library has it.
+    pub(crate) fn long(&self) -> Result<Long, String> {
+        if !self.passages {
+            return Ok(Long::Truncate);
+        }
+        let score = self.score.parse().map_err(|error| format!("score: {error}"))?;
+        let passages =
+            Passages::default().overlap(self.overlap).max_passages(self.max_passages).score(score);
+        Ok(Long::Passages(match self.tokens {
+            Some(tokens) => passages.tokens(tokens),
+            None => passages,
+        }))
+    }
 }
 
 impl Options {
@@ -47,6 +76,9 @@ impl Options {
         }
         if let Some(tokens) = self.max_text_tokens {
             request = request.max_text_tokens(tokens);
+        }
+        if let Some(long) = &self.long {
+            request = request.long(long.long().map_err(|e| wrong(format!("long: {e}")))?);
         }
         if let Some(json) = &self.pruning {
             let pruning = settings::pruning(json).map_err(|e| wrong(format!("pruning: {e}")))?;

@@ -1,13 +1,16 @@
 //! The answer to a request.
 
-use grating::LastScore;
+use grating::{BestPassage, LastScore};
 use pyo3::prelude::*;
 use serde::Serialize;
 
-/// Index, probability, logit, layer of the decision, whether the text was cut.
-type RankedTuple = (usize, f32, f32, usize, bool);
-/// Index, probability, logit, layer, is final, altered, selected, layer of the decision, whether the text was cut.
-type LastTuple = (usize, f32, f32, usize, bool, bool, bool, usize, bool);
+/// Index, probability, logit, layer of the decision, whether the text was cut, its best passage.
+type RankedTuple = (usize, f32, f32, usize, bool, Option<PassageTuple>);
+/// Index, probability, logit, layer, is final, altered, selected, layer of the decision, whether the text was cut, its best
+/// passage.
+type LastTuple = (usize, f32, f32, usize, bool, bool, bool, usize, bool, Option<PassageTuple>);
+/// Place among the text's passages, how many these are, first byte and end.
+type PassageTuple = (usize, usize, usize, usize);
 
 /// Scores and figures, handed over as they are asked for.
 #[pyclass(frozen, module = "grating._native")]
@@ -17,7 +20,8 @@ pub(crate) struct Selection(pub(crate) grating::Selection);
 impl Selection {
     fn results(&self) -> Vec<RankedTuple> {
         let tuple = |r: &grating::Ranked| {
-            (r.index, r.score.0, r.raw_score.0, r.decided_after_layer, r.truncated)
+            let passage = r.passage.as_ref().map(passage);
+            (r.index, r.score.0, r.raw_score.0, r.decided_after_layer, r.truncated, passage)
         };
         self.0.results.iter().map(tuple).collect()
     }
@@ -63,7 +67,12 @@ fn last(score: &LastScore) -> LastTuple {
         score.selected,
         score.decided_after_layer,
         score.truncated,
+        score.passage.as_ref().map(passage),
     )
+}
+
+fn passage(best: &BestPassage) -> PassageTuple {
+    (best.index, best.of, best.start, best.end)
 }
 
 /// A figure as JSON.

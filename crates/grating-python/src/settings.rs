@@ -13,6 +13,7 @@ use grating_cli::units;
 use pyo3::prelude::*;
 
 use crate::errors::{exception, of_profile, raised};
+use crate::request::LongTexts;
 
 /// Where a model is.
 #[derive(FromPyObject)]
@@ -34,6 +35,7 @@ pub(crate) struct Settings {
     max_length: Option<usize>,
     compress_ratio: Option<usize>,
     compress_layers: Option<Vec<usize>>,
+    long: Option<LongTexts>,
     instruction: Option<String>,
     precision: String,
     isa: Option<String>,
@@ -107,6 +109,9 @@ impl Settings {
             .joint_passes(self.joint_passes)
             .special_tokens_in_text(self.special_tokens_in_text)
             .refuse_long_query(self.refuse_long_query);
+        if let Some(long) = &self.long {
+            builder = builder.long(long.long().map_err(|error| wrong("long", error))?);
+        }
         if let Some(size) = &self.memory_budget {
             let bytes = units::size(size).map_err(|error| wrong("memory_budget", error))?;
             builder = builder.memory_budget(bytes);

@@ -99,6 +99,25 @@ def test_texts_are_kept_to_a_limit_of_the_request(reranker: grating.Reranker) ->
         reranker.rerank("water", [long], max_text_tokens=0)
 
 
+def test_long_texts_are_read_in_passages(reranker: grating.Reranker) -> None:
+    begin, end = "the glass of a window is old and wide. ", "A river 🙂 carries water to the sea."
+    long = begin * 6 + end
+    passages = grating.Passages(tokens=12)
+    best, whole = reranker.rerank("water", [long, "the river"], long=passages).all_scores()
+    assert best.passage is not None and best.passage.of > 2 and whole.passage is None
+    part = best.passage.text(long)
+    assert part in long and reranker.score([("water", part)]) == [best.raw_score]
+    assert reranker.score([("water", long)], long=passages) == [best.raw_score]
+    selection = reranker.rerank("water", [long], long="passages", pruning=False)
+    assert selection.stats.passages >= 1 and selection.stats.saved == 0
+    [cut] = reranker.rerank("water", [long], long=grating.Passages(tokens=12, max_passages=2))
+    assert cut.truncated and cut.passage is not None and cut.passage.of == 2
+    assert pickle.loads(pickle.dumps(selection)).results == selection.results
+    for wrong in ("cut", grating.Passages(tokens=0), grating.Passages(score="min")):
+        with pytest.raises(errors.InputError):
+            reranker.rerank("water", [long], long=wrong)  # type: ignore[arg-type]
+
+
 def test_progress_is_told_and_may_end_the_request(reranker: grating.Reranker) -> None:
     told: list[tuple[int, ...]] = []
     reranker.rerank(QUERY, TEXTS, on_progress=lambda *at: told.append(at))

@@ -13,6 +13,7 @@
 
 from . import errors
 from ._cross_encoder import CrossEncoder
+from ._long import BestPassage, Passages
 from ._models import doctor, inspect, quantize
 from ._native import CancelToken, __version__
 from ._profile import Profile
@@ -23,11 +24,13 @@ from .errors import GratingError
 __all__ = [
     "Audit",
     "AuditTotals",
+    "BestPassage",
     "CancelToken",
     "CrossEncoder",
     "GratingError",
     "LastScore",
     "LayerStats",
+    "Passages",
     "Profile",
     "Ranked",
     "Reranker",

@@ -6,8 +6,9 @@ from typing import Any
 
 __version__: str
 
-_Ranked = tuple[int, float, float, int, bool]
-_LastScore = tuple[int, float, float, int, bool, bool, bool, int, bool]
+_Passage = tuple[int, int, int, int]
+_Ranked = tuple[int, float, float, int, bool, _Passage | None]
+_LastScore = tuple[int, float, float, int, bool, bool, bool, int, bool, _Passage | None]
 
 class CancelToken:
     """Ends the requests that carry it, from any thread."""

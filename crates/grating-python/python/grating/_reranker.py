@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from . import _native
+from ._long import Long, long_texts
 from ._models import place
 from ._native import CancelToken
 from ._profile import Profile
@@ -93,6 +94,8 @@ class Reranker:
         compress_ratio: Compress passages on their way: so many neighbouring tokens become one, 2, 4 or 8. For models that
             were trained to read them so (bge-reranker-v2.5-gemma2-lightweight); others are refused.
         compress_layers: Layers, counted from 0, before which that happens; ``[8]`` by default.
+        long: What becomes of longer texts: ``truncate``, which is the default, ``passages``, or :class:`~grating.Passages`
+            with its settings.
         instruction: What queries are for, where the model's template has a place for it.
         precision: ``full`` f32, ``exact`` the weights' own type, ``fast`` 8-bit integers.
         isa: Instructions to compute with, ``avx2`` for instance; the best that the processor has by default.
@@ -139,6 +142,7 @@ class Reranker:
         max_length: int | None = None,
         compress_ratio: int | None = None,
         compress_layers: Sequence[int] | None = None,
+        long: Long = None,
         instruction: str | None = None,
         precision: Literal["full", "exact", "fast"] = "exact",
         isa: str | None = None,
@@ -174,6 +178,7 @@ class Reranker:
             "max_length": _count("max_length", max_length),
             "compress_ratio": _count("compress_ratio", compress_ratio),
             "compress_layers": None if compress_layers is None else _layers(compress_layers),
+            "long": long_texts(long),
             "instruction": instruction,
             "precision": precision,
             "isa": isa,
@@ -224,6 +229,7 @@ class Reranker:
         *,
         instruction: str | None = None,
         max_text_tokens: int | None = None,
+        long: Long = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -242,6 +248,8 @@ class Reranker:
             instruction: What the query is for; replaces the reranker's own.
             max_text_tokens: Most tokens of a text by itself; longer ones are cut. The reranker's ``max_length`` counts
                 besides, for a text with its query.
+            long: What becomes of longer texts: ``truncate``, ``passages``, or :class:`~grating.Passages` with its settings;
+                replaces the reranker's own. ``max_text_tokens`` counts before a text is cut into passages.
             pruning: How to prune; replaces the reranker's own setting.
             mode: ``select`` promises membership in the top K, ``rank`` also exact scores and order.
             deadline: Seconds after which it is given up.
@@ -259,7 +267,7 @@ class Reranker:
             DeadlineExceeded, Cancelled, QueueFull: As they say.
         """
         texts = _texts(texts)
-        options = self._options(k, instruction, max_text_tokens, pruning, mode, deadline, cancel, trace, timeline)
+        options = self._options(k, instruction, max_text_tokens, long, pruning, mode, deadline, cancel, trace, timeline)
         native = self._native().run(query, texts, options, on_progress, wait_for_a_place)
         return Selection(native, texts)
 
@@ -271,6 +279,7 @@ class Reranker:
         *,
         instruction: str | None = None,
         max_text_tokens: int | None = None,
+        long: Long = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -286,6 +295,7 @@ class Reranker:
             k,
             instruction=instruction,
             max_text_tokens=max_text_tokens,
+            long=long,
             pruning=pruning,
             mode=mode,
             deadline=deadline,
@@ -304,6 +314,7 @@ class Reranker:
         *,
         instruction: str | None = None,
         max_text_tokens: int | None = None,
+        long: Long = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -323,7 +334,7 @@ class Reranker:
         """
         queries = _texts(queries)
         pools = self._pools(queries, texts)
-        options = self._options(k, instruction, max_text_tokens, pruning, mode, deadline, cancel)
+        options = self._options(k, instruction, max_text_tokens, long, pruning, mode, deadline, cancel)
         natives = self._native().run_many(list(zip(queries, pools)), options, on_answer)
         return [Selection(native, pool) for native, pool in zip(natives, pools)]
 
@@ -335,6 +346,7 @@ class Reranker:
         *,
         instruction: str | None = None,
         max_text_tokens: int | None = None,
+        long: Long = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -347,6 +359,7 @@ class Reranker:
             k,
             instruction=instruction,
             max_text_tokens=max_text_tokens,
+            long=long,
             pruning=pruning,
             mode=mode,
             deadline=deadline,
@@ -360,6 +373,7 @@ class Reranker:
         *,
         instruction: str | None = None,
         max_text_tokens: int | None = None,
+        long: Long = None,
         deadline: float | None = None,
         cancel: CancelToken | None = None,
         on_progress: Progress | None = None,
@@ -375,7 +389,7 @@ class Reranker:
         queries, texts = _columns(pairs)
         if not queries:
             return []
-        options = self._options(1, instruction, max_text_tokens, False, None, deadline, cancel)
+        options = self._options(1, instruction, max_text_tokens, long, False, None, deadline, cancel)
         native = self._native()
         if len(set(queries)) == 1:
             return native.run(queries[0], texts, options, on_progress, True).logits()
@@ -386,6 +400,7 @@ class Reranker:
         k: int,
         instruction: str | None = None,
         max_text_tokens: int | None = None,
+        long: Long = None,
         pruning: Pruning = None,
         mode: Mode | None = None,
         deadline: float | None = None,
@@ -397,6 +412,7 @@ class Reranker:
             "k": _count("k", k),
             "instruction": instruction,
             "max_text_tokens": _count("max_text_tokens", max_text_tokens),
+            "long": long_texts(long),
             "pruning": _pruning(pruning),
             "mode": mode,
             "trace": trace,

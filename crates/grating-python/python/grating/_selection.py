@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, overload
 
 from . import _native
+from ._long import BestPassage, best_passage
 
 __all__ = ["Audit", "AuditTotals", "LastScore", "LayerStats", "Ranked", "Selection", "Stats"]
 
@@ -27,7 +28,9 @@ class Ranked:
     decided_after_layer: int
     """Layer, counted from 0, after which its place was decided."""
     truncated: bool
-    """Whether the text was cut at the maximum length."""
+    """Whether a part of the text was left out: what is beyond the maximum length, or the most passages."""
+    passage: BestPassage | None
+    """Of a text that was cut into several passages, the best one."""
     text: str
     """The text itself."""
 
@@ -53,7 +56,9 @@ class LastScore:
     decided_after_layer: int
     """Layer, counted from 0, after which it was decided whether the text is among them."""
     truncated: bool
-    """Whether the text was cut at the maximum length."""
+    """Whether a part of the text was left out: what is beyond the maximum length, or the most passages."""
+    passage: BestPassage | None
+    """Of a text that was cut into several passages, the best one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +121,22 @@ class Stats:
     """Texts of the request."""
     distinct_candidates: int
     """Different texts among them; equal ones are computed once."""
+    passages: int
+    """What was computed of them: passages where long texts are cut into such, each text otherwise."""
+    in_passages: int
+    """Texts that were cut into several passages."""
     tokens: int
     """Tokens of all candidates, templates and the shared prefix included."""
     prefix_tokens: int
     """Tokens that all candidates begin with and that were computed once."""
     truncated: int
-    """Candidates whose text was cut at the maximum length."""
+    """Candidates of whose text a part was left out."""
     query_truncated: int
     """Candidates beside whose text the query was cut."""
     layers: int
     """Layers of the model."""
     candidate_layers: int
-    """Layers computed for a candidate, summed over the candidates; without pruning ``candidates * layers``."""
+    """Layers computed for a candidate, summed over the candidates; without pruning ``passages * layers``."""
     chunks: int
     """Runs of candidates that went through layer 0 together."""
     threads: int
@@ -195,8 +204,14 @@ class Stats:
     @property
     def saved(self) -> float:
         """Share of the candidate-layers that pruning saved, 0 to 1."""
-        full = self.distinct_candidates * self.layers
+        full = self.passages * self.layers
         return 1.0 - self.candidate_layers / full if full else 0.0
+
+
+def _last_score(last: tuple[Any, ...]) -> LastScore:
+    index, score, raw_score, layer, is_final, altered, selected, decided, truncated, passage = last
+    best = best_passage(passage)
+    return LastScore(index, score, raw_score, layer, is_final, altered, selected, decided, truncated, best)
 
 
 class Selection(Sequence[Ranked]):
@@ -208,7 +223,9 @@ class Selection(Sequence[Ranked]):
 
     def __init__(self, native: _native.Selection, texts: Sequence[str]) -> None:
         self._native: _native.Selection | None = native
-        self._results = [Ranked(*result, text=texts[result[0]]) for result in native.results()]
+        self._results = [
+            Ranked(*ranked[:5], passage=best_passage(ranked[5]), text=texts[ranked[0]]) for ranked in native.results()
+        ]
 
     @property
     def results(self) -> list[Ranked]:
@@ -239,11 +256,11 @@ class Selection(Sequence[Ranked]):
 
     @cached_property
     def _all(self) -> list[LastScore]:
-        return [LastScore(*score) for score in self._held().all_scores()]
+        return [_last_score(last) for last in self._held().all_scores()]
 
     @cached_property
     def _ranking(self) -> list[LastScore]:
-        return [LastScore(*score) for score in self._held().ranking()]
+        return [_last_score(last) for last in self._held().ranking()]
 
     def all_scores(self) -> list[LastScore]:
         """The last score of every text, selected or not, by index, as it was read after the layer that it names.

@@ -1,0 +1,79 @@
+"""What becomes of texts that are longer than the limit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .errors import InputError
+
+__all__ = ["BestPassage", "Passages"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """Long texts are cut into passages, each of which is scored as a text of its own.
+
+    The passages of a text are selected or dropped together, and ``k`` counts texts. Shorter texts are read as they are.
+    """
+
+    tokens: int | None = None
+    """Most tokens of a passage by itself, where that is less than fits beside the query."""
+    overlap: int = 0
+    """Tokens, about, that a passage has of the end of the one before; at most half of it."""
+    score: str = "max"
+    """A text's score from those of its passages: ``max``, or ``mean:N`` for the mean of the N best."""
+    max_passages: int = 64
+    """Most passages of a text; what follows them is left out, and the text counts as truncated."""
+
+
+Long = Literal["truncate", "passages"] | Passages | None
+"""``truncate`` leaves the end of long texts out; ``passages``, or :class:`Passages` with its settings, reads all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class BestPassage:
+    """The passage with the best score of a text that was cut into several."""
+
+    index: int
+    """Its place among the text's passages, from 0."""
+    of: int
+    """How many the text has."""
+    start: int
+    """Where it begins in the text, bytes of UTF-8."""
+    end: int
+    """Where it ends."""
+
+    def text(self, whole: str) -> str:
+        """The passage itself, of the text that it is of."""
+        return whole.encode()[self.start : self.end].decode()
+
+
+def long_texts(long: Long) -> dict[str, Any] | None:
+    """As the native half takes it."""
+    if long is None:
+        return None
+    passages = Passages()
+    if isinstance(long, Passages):
+        passages = long
+    elif long not in ("truncate", "passages"):
+        raise InputError(f"long is {long!r}, expected truncate, passages, or Passages with settings")
+    for name, value, least in (
+        ("tokens", passages.tokens, 1),
+        ("overlap", passages.overlap, 0),
+        ("max_passages", passages.max_passages, 1),
+    ):
+        if value is not None and (int(value) != value or value < least):
+            raise InputError(f"{name} of passages is {value!r}, expected a whole number of at least {least}")
+    return {
+        "passages": long != "truncate",
+        "tokens": passages.tokens,
+        "overlap": passages.overlap,
+        "score": passages.score,
+        "max_passages": passages.max_passages,
+    }
+
+
+def best_passage(passage: tuple[int, int, int, int] | None) -> BestPassage | None:
+    """Of the native half."""
+    return None if passage is None else BestPassage(*passage)
