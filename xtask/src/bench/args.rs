@@ -52,6 +52,10 @@ pub(crate) struct BenchArgs {
     /// Tokens of a candidate with its template in the timed tables [default: 500, with --quick 128]
     #[arg(long, value_name = "N")]
     pub(super) tokens: Option<usize>,
+    /// Ways to read the texts of table `long`: a name, `=` and options of `grating rerank`, the first of which the others
+    /// are compared with [default: full, truncated, passages, and the token policies]
+    #[arg(long, value_name = "NAME=OPTIONS", allow_hyphen_values = true)]
+    pub(super) method: Vec<String>,
     /// How many are selected in the timed tables
     #[arg(long, short = 'k', value_name = "K", default_value_t = 10)]
     pub(super) top_k: usize,
@@ -103,6 +107,8 @@ pub(super) enum TableName {
     Budgets,
     /// E2.1 to E2.3: retrieval, agent memory, long context, end to end
     Applications,
+    /// Texts of thousands of tokens: whole, cut, in passages, or with tokens that leave
+    Long,
 }
 
 impl fmt::Display for TableName {
@@ -176,6 +182,7 @@ impl BenchArgs {
             (self.warm_page_cache, "--warm-page-cache".to_owned()),
         ];
         words.extend(options.into_iter().filter(|(given, _)| *given).map(|(_, word)| word));
+        words.extend(self.method.iter().map(|method| format!("--method \"{method}\"")));
         words.extend(self.peer.iter().map(|peer| format!("--peer \"{peer}\"")));
         words.extend(self.pool.iter().map(|pool| format!("--pool {pool}")));
         words.join(" ")

@@ -4,6 +4,7 @@ mod ablation;
 mod applications;
 mod budgets;
 mod chunks;
+mod long;
 mod micro;
 mod precision;
 mod quality;
@@ -33,6 +34,7 @@ pub(super) fn measure(bench: &Bench, name: TableName) -> Result<Table> {
         TableName::Streaming => streaming::measure(bench),
         TableName::Budgets => budgets::measure(bench),
         TableName::Applications => applications::measure(bench),
+        TableName::Long => long::measure(bench),
     }
 }
 

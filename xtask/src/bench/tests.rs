@@ -41,7 +41,7 @@ fn arguments_are_shown_as_one_types_them() {
     let args = typed(&["micro", "chunks", "--quick", "--model", "default", "--runs", "3"]);
     assert_eq!(args.wanted_tables(), [TableName::Micro, TableName::Chunks]);
     assert_eq!(args.shown(), "cargo xtask bench micro chunks --model default --quick --runs 3");
-    assert_eq!(typed(&[]).wanted_tables().len(), 9);
+    assert_eq!(typed(&[]).wanted_tables().len(), 10);
     assert!(typed(&["report", "--check"]).command.is_some());
 }
 
