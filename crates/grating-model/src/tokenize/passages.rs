@@ -190,7 +190,8 @@ impl PassageReader<'_> {
 
     fn following(&mut self, wanted: Wanted<'_>) -> Result<Option<Passage>, TokenizeError> {
         loop {
-            let Some((start, _)) = self.rest().filter(|_| self.given < self.limits.most) else {
+            let Some((start, _)) = self.rest().filter(|_| self.given < self.limits.most.max(1))
+            else {
                 return Ok(None);
             };
             let passage = self.passage_at(start, wanted)?;
