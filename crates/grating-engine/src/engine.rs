@@ -151,7 +151,7 @@ fn serve<B: Ops>(worker: &mut Worker<B>, queue: &Arc<Queue>) {
             Next::Call(Call::Plan(pool, answer)) => drop(answer.send(worker.plan(&pool))),
             Next::Call(Call::GiveBack) => worker.give_back_if_asked(),
             Next::Job(first) => {
-                let jobs = join(worker, queue, first);
+                let jobs = join(worker, queue, *first);
                 select(worker, jobs);
             }
         }

@@ -76,7 +76,7 @@ pub(crate) enum Call {
 
 /// What the worker does next.
 pub(crate) enum Next {
-    Job(Dequeued),
+    Job(Box<Dequeued>),
     Call(Call),
 }
 
@@ -214,7 +214,7 @@ impl Queue {
                 state.running += 1;
                 drop(state);
                 self.freed.notify_all();
-                return Some(Next::Job(entry.dequeued(self)));
+                return Some(Next::Job(Box::new(entry.dequeued(self))));
             }
             if state.closed {
                 return None;

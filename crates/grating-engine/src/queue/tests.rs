@@ -34,7 +34,7 @@ fn waiting(queue: &Queue) -> Vec<usize> {
 /// The worker's next job.
 fn take(queue: &Arc<Queue>) -> Dequeued {
     match queue.take() {
-        Some(Next::Job(taken)) => taken,
+        Some(Next::Job(taken)) => *taken,
         _ => panic!("a job waits, and no call"),
     }
 }
@@ -357,7 +357,7 @@ fn every_ticket_gets_one_answer_whoever_cancels_whatever_meanwhile() {
         while let Some(next) = queue.take() {
             let Next::Job(first) = next else { panic!("nobody calls") };
             let more = take_those(&queue, |k| k % 2 == 0);
-            std::iter::once(first).chain(more).for_each(answer);
+            std::iter::once(*first).chain(more).for_each(answer);
         }
     });
     let Waiting { jobs, reserved, blocked, running, .. } = queue.waiting();
