@@ -42,7 +42,7 @@ fn results_say_which_passage_was_the_best() {
     // Its score is that of the passage as a text of its own.
     let model = golden("bert-gelu-f32");
     let args = ["rerank", "-m", model.to_str().unwrap(), "-q", "river water", "--json"];
-    let output = grating(&args, long[at("start")..at("end")].as_bytes());
+    let output = grating(&args, &long.as_bytes()[at("start")..at("end")]);
     let alone: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(alone["results"][0]["raw_score"], result(0)["raw_score"]);
     // Between tabs a field says where it is.
