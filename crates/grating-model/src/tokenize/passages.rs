@@ -343,7 +343,9 @@ mod tests {
 
     #[test]
     fn a_passage_ends_with_a_sentence_or_a_word_of_its_last_quarter() {
-        let at = |text: &str, length| &text[..border(text, length)];
+        fn at(text: &str, length: usize) -> &str {
+            &text[..border(text, length)]
+        }
         assert_eq!(at("One two. Three four five", 12), "One two. Thr");
         assert_eq!(at("A river is wide. It is", 18), "A river is wide.");
         assert_eq!(at("A river is 3.5 wide and", 17), "A river is 3.5");
