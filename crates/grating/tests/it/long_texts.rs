@@ -189,7 +189,7 @@ fn the_most_passages_bound_what_a_text_costs_and_the_rest_is_said_to_be_left_out
     let long = "the river is wide and the window is old. ".repeat(260_000);
     assert!(long.len() > 10 << 20);
     let texts = [long, "a window".to_string()];
-    let reranker = builder("bert-gelu-f32").memory_budget(96 << 20).build().unwrap();
+    let reranker = builder("bert-gelu-f32").build().unwrap();
     let passages = Passages::default().max_passages(5);
     let ticket = reranker.submit(request(&texts, Long::Passages(passages))).unwrap();
     assert_eq!(ticket.truncated(), 1);
