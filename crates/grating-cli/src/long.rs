@@ -1,17 +1,19 @@
 //! Options of what becomes of long texts.
 
 use anyhow::{Result, bail};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use grating::prune::PassageScore;
-use grating::{Long, Passages};
+use grating::{Long, Passages, TokenPolicy};
 
 use crate::args::at_least_one;
+use crate::units;
 
 /// What becomes of texts that are longer than the limit.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Long texts")]
 pub(crate) struct LongArgs {
-    /// What becomes of texts longer than the limit [default: truncate].
+    /// What becomes of texts longer than the limit, or of `prune` only long [default: truncate].
     #[arg(long, value_enum)]
     pub(crate) long: Option<LongArg>,
     /// Most tokens of a passage by itself, where that is less than fits beside the query.
@@ -26,6 +28,15 @@ pub(crate) struct LongArgs {
     /// Most passages of a text; what follows them is left out [default: 64].
     #[arg(long, value_name = "N", value_parser = at_least_one, requires = "long")]
     pub(crate) max_passages: Option<usize>,
+    /// Which tokens leave with --long prune: `grating`, `lazy-llm` or `slim-infer`, each with the share that stays if you
+    /// like (`grating:0.5`), or a policy as JSON, or a file that holds it [default: grating].
+    #[arg(long, value_name = "NAME|JSON|FILE", requires = "long",
+        value_parser = OsStringValueParser::new().try_map(|text| units::token_policy(&text)))]
+    pub(crate) token_policy: Option<TokenPolicy>,
+    /// Least tokens, query and template included, of a text whose tokens leave; shorter ones are computed in full
+    /// [default: 512].
+    #[arg(long, value_name = "TOKENS", value_parser = at_least_one, requires = "long")]
+    pub(crate) prune_from: Option<usize>,
 }
 
 /// See [`grating::Long`].
@@ -35,6 +46,8 @@ pub(crate) enum LongArg {
     Truncate,
     /// They are cut into passages that are scored apart, and the best counts.
     Passages,
+    /// Their tokens that matter least leave on their way through the layers.
+    Prune,
 }
 
 impl LongArgs {
@@ -43,7 +56,13 @@ impl LongArgs {
     /// # Errors
     /// Where passages are spoken of that there are none of.
     pub(crate) fn long(&self) -> Result<Option<Long>> {
-        let LongArgs { long, passage_tokens, passage_overlap, passage_score, max_passages } = self;
+        let LongArgs { long, passage_tokens, passage_overlap, passage_score, max_passages, .. } =
+            self;
+        if *long != Some(LongArg::Prune)
+            && (self.token_policy.is_some() || self.prune_from.is_some())
+        {
+            bail!("--token-policy and --prune-from need --long prune: no tokens leave otherwise");
+        }
         let mut passages = Passages::default();
         if let Some(tokens) = passage_tokens {
             passages = passages.tokens(*tokens);
@@ -63,7 +82,17 @@ impl LongArgs {
                 bail!("options of passages need --long passages: other texts have none")
             }
             Some(LongArg::Truncate) => Ok(Some(Long::Truncate)),
+            Some(LongArg::Prune) => Ok(Some(Long::Prune(self.tokens()))),
             None => Ok(None),
+        }
+    }
+
+    /// Which tokens leave where they do.
+    fn tokens(&self) -> TokenPolicy {
+        let policy = self.token_policy.clone().unwrap_or_else(TokenPolicy::grating);
+        match self.prune_from {
+            Some(tokens) => policy.with_min_tokens(tokens),
+            None => policy,
         }
     }
 

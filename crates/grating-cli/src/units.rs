@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::time::Duration;
 
-use grating::{Policy, RowCacheSize, WindowSize};
+use grating::{Policy, RowCacheSize, TokenPolicy, WindowSize};
 
 use crate::input;
 
@@ -138,21 +138,37 @@ pub(crate) fn threshold(text: &str) -> Result<f64, String> {
 /// A file of more than this holds another thing.
 const MAX_POLICY_BYTES: u64 = 1 << 20;
 
+/// JSON, or what a file holds.
+fn json_or_file(text: &OsStr) -> Result<Vec<u8>, String> {
+    if let Some(json) = text.to_str().filter(|text| text.trim_start().starts_with(['{', '[', '"']))
+    {
+        return Ok(json.as_bytes().to_vec());
+    }
+    let mut json = Vec::new();
+    let file = input::regular(text.as_ref());
+    let read = file.and_then(|file| file.take(MAX_POLICY_BYTES).read_to_end(&mut json));
+    read.map_err(|error| format!("it is no JSON object, and no file that can be read ({error})"))?;
+    Ok(json)
+}
+
+/// A token policy by its name, as JSON, or in a file that holds it.
+pub(crate) fn token_policy(text: &OsStr) -> Result<TokenPolicy, String> {
+    let name = text.to_str().unwrap_or_default();
+    if TokenPolicy::NAMES.iter().any(|known| name.split(':').next() == Some(known)) {
+        return grating::token_policy(name.into());
+    }
+    let names = TokenPolicy::NAMES.join(", ");
+    let json = json_or_file(text)
+        .map_err(|reason| format!("{reason}; name one of {names}, or write a policy as JSON"))?;
+    let value = serde_json::from_slice(&json).map_err(|error| error.to_string());
+    value.and_then(grating::token_policy).map_err(|reason| grating::shown(&reason))
+}
+
 /// A policy as JSON, or a file that holds it.
 pub(crate) fn policy(text: &OsStr) -> Result<Policy, String> {
     let example = || serde_json::to_string(&Policy::paper(0.4)).unwrap_or_default();
-    let json = match text.to_str().filter(|text| text.trim_start().starts_with(['{', '[', '"'])) {
-        Some(json) => json.as_bytes().to_vec(),
-        None => {
-            let mut json = Vec::new();
-            let file = input::regular(text.as_ref());
-            let read = file.and_then(|file| file.take(MAX_POLICY_BYTES).read_to_end(&mut json));
-            read.map_err(|error| {
-                format!("it is no JSON object, and no file that can be read ({error}); a policy looks like {}", example())
-            })?;
-            json
-        }
-    };
+    let json = json_or_file(text)
+        .map_err(|reason| format!("{reason}; a policy looks like {}", example()))?;
     let policy: Policy = serde_json::from_slice(&json)
         .map_err(|error| grating::shown(&error.to_string()))
         .map_err(|error| format!("{error}; a policy looks like {}", example()))?;
@@ -179,6 +195,23 @@ pub(crate) fn probability(text: &str) -> Result<f64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn token_policies_are_named_or_written() {
+        let read = |text: &str| token_policy(text.as_ref());
+        assert_eq!(read("lazy-llm:0.5"), Ok(TokenPolicy::lazy_llm().with_share(0.5)));
+        let json = serde_json::to_string(&TokenPolicy::slim_infer()).unwrap();
+        assert_eq!(read(&json), Ok(TokenPolicy::slim_infer()));
+        for (text, reason) in [
+            ("lazy", "lazy-llm"),
+            ("lazy-llm:2", "share is 2"),
+            ("{}", "missing field `stages`"),
+            (r#"{"stages":[],"min_tokens":1,"first":0,"last":0}"#, "stages is empty"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn times_are_read_as_they_are_written() {

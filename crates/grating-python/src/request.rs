@@ -34,6 +34,8 @@ pub(crate) struct Options {
 pub(crate) struct LongTexts {
     /// Whether they are cut into passages; otherwise the rest says nothing.
     passages: bool,
+    /// The token policy where tokens leave, as JSON.
+    prune: Option<String>,
     tokens: Option<usize>,
     overlap: usize,
     score: String,
@@ -43,6 +45,10 @@ pub(crate) struct LongTexts {
 impl LongTexts {
     /// As the library has it.
     pub(crate) fn long(&self) -> Result<Long, String> {
+        if let Some(json) = &self.prune {
+            let value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+            return grating::token_policy(value).map(Long::Prune);
+        }
         if !self.passages {
             return Ok(Long::Truncate);
         }

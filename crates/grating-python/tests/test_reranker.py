@@ -118,6 +118,24 @@ def test_long_texts_are_read_in_passages(reranker: grating.Reranker) -> None:
             reranker.rerank("water", [long], long=wrong)  # type: ignore[arg-type]
 
 
+def test_tokens_leave_long_texts(reranker: grating.Reranker) -> None:
+    texts = ["the river is old and wide " * 20, "the river"]
+    full = reranker.rerank("water", texts)
+    stages = [{"depth": 0.3, "keep": {"share": 0.5}, "block": 1, "heads": "mean"}]
+    policy = grating.Prune({"stages": stages, "min_tokens": 40, "first": 0, "last": 0})
+    pruned = reranker.rerank("water", texts, long=policy)
+    assert full.stats.tokens_left == 0 < pruned.stats.tokens_left
+    assert pruned.stats.token_layers < full.stats.token_layers
+    scores = [[s.raw_score for s in selection.all_scores()] for selection in (full, pruned)]
+    assert scores[0][1] == scores[1][1] and scores[0][0] != scores[1][0]
+    with grating.Reranker(long=policy) as always:
+        assert [s.raw_score for s in always.rerank("water", texts).all_scores()] == scores[1]
+        assert [s.raw_score for s in always.rerank("water", texts, long="truncate").all_scores()] == scores[0]
+    assert reranker.rerank("water", texts, long="prune").stats.tokens_left == 0  # none is long enough
+    with pytest.raises(errors.InputError, match="long: .*lazy-llm"):
+        reranker.rerank("water", texts, long=grating.Prune("lazy"))
+
+
 def test_progress_is_told_and_may_end_the_request(reranker: grating.Reranker) -> None:
     told: list[tuple[int, ...]] = []
     reranker.rerank(QUERY, TEXTS, on_progress=lambda *at: told.append(at))

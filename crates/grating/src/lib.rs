@@ -85,13 +85,13 @@ pub use grating_engine::{
 pub use grating_io::{Faults, FaultyStorage, IoError, IoMode, Storage, shown};
 pub use grating_model::{Logit, Probability};
 pub use grating_prune as prune;
-pub use grating_prune::{Mode, Policy};
+pub use grating_prune::{Mode, Policy, TokenPolicy};
 pub use grating_sched::{
     Ledger, Plan, PlanError, PlannedLink, PlannedMemory, RowCacheSize, Spill, WindowSize,
 };
 pub use inspect::{ModelInfo, ModelReport, TensorReport, inspect};
 pub use learning::{LearnedPruning, LearningError};
-pub use long::{BestPassage, Long, Passages, ScoredPassage};
+pub use long::{BestPassage, Long, Passages, ScoredPassage, token_policy};
 pub use many::Selections;
 pub use notices::{PruningNotice, PruningNotices};
 pub use profile::{

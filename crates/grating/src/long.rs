@@ -1,16 +1,17 @@
-//! What becomes of texts that are longer than the limit.
+//! What becomes of long texts.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use grating_engine::TextPassages;
 use grating_model::{Logit, PassageLimits};
-use grating_prune::PassageScore;
+use grating_prune::{PassageScore, PruneError, TokenPolicy};
 use serde::Serialize;
+use serde_json::Value;
 
 /// What becomes of texts that are longer than the model reads at one time, or than they may be
 /// ([`Request::max_length`](crate::Request::max_length)). Shorter ones are read as they are, whatever is said here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub enum Long {
     /// Their end is left out.
@@ -18,6 +19,56 @@ pub enum Long {
     Truncate,
     /// They are cut into passages, each of which is scored as a text of its own.
     Passages(Passages),
+    /// Their end is left out, too, and of what is left of them the tokens that matter least leave on their way through the
+    /// layers, by this policy. Sooner, and not exact; texts below the policy's least length, which has nothing to do with
+    /// the limit, keep their scores to the bit. Not for models that score the mean of all tokens.
+    ///
+    /// Nothing is learned from such requests, and none is audited ([`Pruning::Auto`](crate::Pruning::Auto),
+    /// [`RerankerBuilder::audit`](crate::RerankerBuilder::audit)): what pruning candidates would have done is known of the
+    /// full model alone. What a request with [`Pruning::Off`](crate::Pruning::Off) does not ask for itself, it does not get.
+    Prune(TokenPolicy),
+}
+
+impl Long {
+    /// Which tokens leave.
+    pub(crate) fn tokens(&self) -> Option<&TokenPolicy> {
+        match self {
+            Long::Prune(policy) => Some(policy),
+            Long::Truncate | Long::Passages(_) => None,
+        }
+    }
+
+    /// As options and requests write it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Long::Truncate => "truncate",
+            Long::Passages(_) => "passages",
+            Long::Prune(_) => "prune",
+        }
+    }
+}
+
+/// A token policy as requests write it: its name, perhaps with the share that stays, or an object with its fields.
+///
+/// ```
+/// use grating::{TokenPolicy, token_policy};
+///
+/// let policy = token_policy(serde_json::json!("lazy-llm:0.5"));
+/// assert_eq!(policy, Ok(TokenPolicy::lazy_llm().with_share(0.5)));
+/// ```
+///
+/// # Errors
+/// What can be written, in words.
+pub fn token_policy(value: Value) -> Result<TokenPolicy, String> {
+    if let Value::String(name) = &value {
+        return name.parse().map_err(|error: PruneError| error.to_string());
+    }
+    let policy: TokenPolicy = serde_json::from_value(value).map_err(|error| {
+        let example = serde_json::to_string(&TokenPolicy::grating()).unwrap_or_default();
+        format!("{error}; a token policy looks like {example}")
+    })?;
+    policy.validate().map_err(|error| error.to_string())?;
+    Ok(policy)
 }
 
 /// Passages of a long text: how it is cut, and how their scores become the text's.

@@ -60,25 +60,24 @@ impl Reranker {
         wanted: &(impl Fn() -> Result<()> + Sync),
         k: usize,
     ) -> Result<Read> {
-        match with.long {
-            Long::Truncate => {
+        match &with.long {
+            Long::Truncate | Long::Prune(_) => {
                 let encodings =
                     self.each(with, texts, indices, room, wanted, |query, text, who| {
                         self.encoding(query, text, room, who, wanted)
                     })?;
-                Ok(Read {
-                    passages: None,
-                    truncated: encodings.iter().map(|e| e.truncated).collect(),
-                    query_truncated: encodings.iter().map(|e| e.query_truncated).collect(),
-                    tokens: encodings.iter().map(|e| e.ids.len()).sum(),
-                    job: Job::new(encodings, k),
-                })
+                let truncated = encodings.iter().map(|e| e.truncated).collect();
+                let query_truncated = encodings.iter().map(|e| e.query_truncated).collect();
+                let tokens = encodings.iter().map(|e| e.ids.len()).sum();
+                let mut job = Job::new(encodings, k);
+                job.tokens = with.long.tokens().cloned();
+                Ok(Read { job, passages: None, truncated, query_truncated, tokens })
             }
             Long::Passages(passages) => {
                 let read = self.each(with, texts, indices, room, wanted, |query, text, who| {
-                    self.in_passages(&passages, query, text, room, who, wanted)
+                    self.in_passages(passages, query, text, room, who, wanted)
                 })?;
-                Ok(Read::of_passages(read, &passages, k))
+                Ok(Read::of_passages(read, passages, k))
             }
         }
     }

@@ -95,8 +95,17 @@ impl Reranker {
     }
 
     /// What becomes of long texts where a request does not say.
-    pub fn long(&self) -> Long {
-        self.long
+    pub fn long(&self) -> &Long {
+        &self.long
+    }
+
+    /// What becomes of those of a request, which computes everything where it says so and nothing of long texts.
+    fn long_of(&self, options: &Options) -> Long {
+        match (&options.long, &self.long, &options.pruning) {
+            (Some(long), _, _) => long.clone(),
+            (None, Long::Prune(_), Some(Pruning::Off)) => Long::Truncate,
+            (None, own, _) => own.clone(),
+        }
     }
 
     /// How audited requests have agreed with the full model so far.
@@ -242,13 +251,13 @@ impl Reranker {
         options: Options,
     ) -> Result<Ticket> {
         let Entrance { called, deadline, mut rule } = entrance;
+        let long = self.long_of(&options);
         let learning = self.learning(texts.len(), &options).map(|learning| {
             let decision = learning.decide(options.k);
             let policy = decision.policy.clone();
             rule = policy.map(|policy| PruningRule::of(policy).in_mode(options.mode));
             (learning, decision)
         });
-        let long = options.long.unwrap_or(self.long);
         let Options {
             k, instruction, limits, cancel, on_progress, trace, states, timeline, ..
         } = options;
@@ -276,7 +285,8 @@ impl Reranker {
         let monitor = monitor.filter(|_| pruned);
         let doubted = monitor.as_ref().is_some_and(|monitor| !monitor.in_use());
         let full = doubted || learning.as_ref().is_some_and(|(_, decision)| decision.full);
-        let audited = policy.clone().filter(|_| pruned && (full || self.auditor.is_due()));
+        let exact = job.tokens.is_none();
+        let audited = policy.clone().filter(|_| pruned && exact && (full || self.auditor.is_due()));
         (job.cancel, job.deadline) = (cancel, deadline);
         (job.policy, job.readouts) = (policy, readouts);
         job.trace = trace || full || audited.is_some();
@@ -292,7 +302,7 @@ impl Reranker {
             pruned,
             audited,
             auditor: Arc::clone(&self.auditor),
-            monitor,
+            monitor: monitor.filter(|_| exact),
             learning,
             layers: self.info.layers,
             temperature: self.info.temperature,
@@ -330,7 +340,8 @@ impl Reranker {
     fn learning(&self, texts: usize, options: &Options) -> Option<Arc<Learning>> {
         match &self.default_pruning {
             DefaultPruning::Learned(learning) => {
-                let its_own = options.pruning.is_some() || options.trace;
+                let tokens = self.long_of(options).tokens().is_some();
+                let its_own = options.pruning.is_some() || options.trace || tokens;
                 (!its_own && options.k < texts).then(|| Arc::clone(learning))
             }
             _ => None,

@@ -34,6 +34,10 @@ pub struct Stats {
     pub layers: usize,
     /// Layers computed for a candidate, summed over the candidates; without pruning `passages * layers`.
     pub candidate_layers: u64,
+    /// Tokens that entered a layer, summed over the layers, without those of the shared prefix.
+    pub token_layers: u64,
+    /// Tokens that left their candidates on the way ([`Long::Prune`](crate::Long::Prune)).
+    pub tokens_left: u64,
     /// Runs of candidates that went through layer 0 together.
     pub chunks: usize,
     /// Threads that computed.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use grating_engine::{JobOutput, Progress, peak_rss_bytes};
+use grating_engine::{JobOutput, LayerStats, Progress, peak_rss_bytes};
 use grating_prune::Policy;
 use grating_prune::online::{Decision, MonitorStatus, Signals, Status};
 
@@ -226,7 +226,9 @@ impl Asked {
         let read = costs.read.as_secs_f64();
         let covered = read - costs.stall.as_secs_f64();
         let mut funnel = costs.layers;
-        let candidate_layers = funnel.iter().map(|l| l.live as u64).sum();
+        let sum = |of: fn(&LayerStats) -> usize| funnel.iter().map(|layer| of(layer) as u64).sum();
+        let (candidate_layers, token_layers) = (sum(|l| l.live), sum(|l| l.tokens));
+        let tokens_left = sum(|l| l.tokens_left);
         for layer in &mut funnel {
             layer.accepted = self.places.expand(&layer.accepted);
             layer.dropped = self.places.expand(&layer.dropped);
@@ -244,6 +246,8 @@ impl Asked {
             prefix_tokens: scored.prefix_tokens,
             layers: self.layers,
             candidate_layers,
+            token_layers,
+            tokens_left,
             chunks: costs.chunks,
             threads: self.threads,
             weight_bytes_read: costs.weight_bytes_read,

@@ -31,6 +31,14 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
         stats.layers,
         100.0 * stats.candidate_layers as f64 / full
     );
+    if stats.tokens_left > 0 {
+        let own = stats.funnel.first().map_or(0, |layer| layer.tokens);
+        let share = 100.0 * stats.token_layers as f64 / (own * stats.layers) as f64;
+        let left = stats.tokens_left;
+        eprintln!(
+            "tokens left {left} of {own} on their way, {share:.1} % of token-layers computed"
+        );
+    }
     stats.funnel.iter().for_each(print_layer);
     if let (Some(audit), Some(mean)) = (&stats.audit, audits.mean_agreement) {
         eprintln!(
@@ -139,6 +147,15 @@ fn print_ledger(memory: &str, ledger: &Ledger, budget: Option<u64>) {
     }
 }
 
+/// Who entered a layer, and which tokens left in it.
+fn alive(layer: &LayerStats) -> String {
+    let left = match layer.tokens_left {
+        0 => String::new(),
+        left => format!(", of which {left} left"),
+    };
+    format!("{} live, {} tokens{left}", layer.live, layer.tokens)
+}
+
 /// One line of the funnel, for layers after which pruning looked at the scores.
 fn print_layer(layer: &LayerStats) {
     if let Some(dispersion) = layer.dispersion {
@@ -169,13 +186,14 @@ pub(super) fn explain(selection: &Selection, with_run: bool) {
     };
     for layer in &selection.stats.funnel {
         let Some(reason) = &layer.reason else {
-            eprintln!("layer {:>2}  {} live", layer.layer, layer.live);
+            eprintln!("layer {:>2}  {}", layer.layer, alive(layer));
             continue;
         };
         let dispersion = layer.dispersion.unwrap_or(f64::NAN);
         eprintln!(
-            "layer {:>2}  {} live, dispersion {dispersion:.3}: {reason}",
-            layer.layer, layer.live
+            "layer {:>2}  {}, dispersion {dispersion:.3}: {reason}",
+            layer.layer,
+            alive(layer)
         );
         if !layer.clusters.is_empty() {
             let cluster =

@@ -81,6 +81,9 @@ fn options_of_passages_need_passages() {
         (&["--passage-tokens", "9"][..], "--long"),
         (&["--long", "truncate", "--max-passages", "9"], "need --long passages"),
         (&["--long", "passages", "--passage-score", "min"], "mean:N"),
+        (&["--long", "truncate", "--prune-from", "9"], "need --long prune"),
+        (&["--long", "prune", "--token-policy", "lazy"], "lazy-llm"),
+        (&["--long", "prune", "--max-passages", "9"], "need --long passages"),
         (&["--long", "passages", "--passage-tokens", "0"], "at least 1"),
         (&["--long", "whole"], "passages"),
     ] {
@@ -92,4 +95,22 @@ fn options_of_passages_need_passages() {
     }
     let args = [&rerank[..], &["--passage-overlap", "9"]].concat();
     fails(&args, b"a\n", 2, &["--long"]);
+}
+
+#[test]
+fn tokens_leave_and_each_layer_says_how_many_are_left() {
+    let prune = ["--long", "prune", "--prune-from", "100", "--token-policy", "grating:0.25"];
+    let (found, full) = (json(&prune), json(&[]));
+    let stats = |of: &Value, field: &str| of["stats"][field].as_u64().unwrap();
+    assert!(stats(&found, "tokens_left") > 50 && stats(&full, "tokens_left") == 0);
+    assert!(stats(&found, "token_layers") < stats(&full, "token_layers"));
+    let score = |of: &Value, index: u64| {
+        let results = of["results"].as_array().unwrap().clone();
+        results.into_iter().find(|r| r["index"] == index).unwrap()["raw_score"].clone()
+    };
+    assert_eq!(score(&found, 1), score(&full, 1));
+    assert_ne!(score(&found, 0), score(&full, 0));
+    let (_, told) = rerank(&[&prune[..], &["--explain", "--stats"]].concat());
+    let left = format!("tokens, of which {} left", stats(&found, "tokens_left"));
+    assert!(told.contains(&left) && told.contains("% of token-layers computed"), "{told}");
 }

@@ -13,7 +13,7 @@
 
 from . import errors
 from ._cross_encoder import CrossEncoder
-from ._long import BestPassage, Passages
+from ._long import BestPassage, Passages, Prune
 from ._models import doctor, inspect, quantize
 from ._native import CancelToken, __version__
 from ._profile import Profile
@@ -31,6 +31,7 @@ __all__ = [
     "LastScore",
     "LayerStats",
     "Passages",
+    "Prune",
     "Profile",
     "Ranked",
     "Reranker",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from .errors import InputError
 
-__all__ = ["BestPassage", "Passages"]
+__all__ = ["BestPassage", "Passages", "Prune"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,21 @@ class Passages:
     """Most passages of a text; what follows them is left out, and the text counts as truncated."""
 
 
-Long = Literal["truncate", "passages"] | Passages | None
-"""``truncate`` leaves the end of long texts out; ``passages``, or :class:`Passages` with its settings, reads all of them."""
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """The tokens of long texts that matter least leave on their way through the layers: sooner, and not exact.
+
+    Texts below the policy's least length keep their scores to the bit.
+    """
+
+    policy: str | Mapping[str, Any] = "grating"
+    """``grating``, ``lazy-llm`` or ``slim-infer``, each with the share that stays if you like (``grating:0.5``), or the
+    fields of a token policy."""
+
+
+Long = Literal["truncate", "passages", "prune"] | Passages | Prune | None
+"""``truncate`` leaves the end of long texts out; ``passages``, or :class:`Passages` with its settings, reads all of them;
+with ``prune``, or :class:`Prune` with its policy, tokens leave that matter least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +68,14 @@ def long_texts(long: Long) -> dict[str, Any] | None:
     """As the native half takes it."""
     if long is None:
         return None
-    passages = Passages()
+    passages, prune = Passages(), None
     if isinstance(long, Passages):
         passages = long
+    elif isinstance(long, Prune) or long == "prune":
+        policy = long.policy if isinstance(long, Prune) else Prune().policy
+        prune = json.dumps(policy if isinstance(policy, str) else dict(policy))
     elif long not in ("truncate", "passages"):
-        raise InputError(f"long is {long!r}, expected truncate, passages, or Passages with settings")
+        raise InputError(f"long is {long!r}, expected truncate, passages, prune, or Passages or Prune with settings")
     for name, value, least in (
         ("tokens", passages.tokens, 1),
         ("overlap", passages.overlap, 0),
@@ -67,6 +85,7 @@ def long_texts(long: Long) -> dict[str, Any] | None:
             raise InputError(f"{name} of passages is {value!r}, expected a whole number of at least {least}")
     return {
         "passages": long != "truncate",
+        "prune": prune,
         "tokens": passages.tokens,
         "overlap": passages.overlap,
         "score": passages.score,

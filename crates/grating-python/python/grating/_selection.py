@@ -137,6 +137,10 @@ class Stats:
     """Layers of the model."""
     candidate_layers: int
     """Layers computed for a candidate, summed over the candidates; without pruning ``passages * layers``."""
+    token_layers: int
+    """Tokens that entered a layer, summed over the layers, without those of the shared prefix."""
+    tokens_left: int
+    """Tokens that left their texts on the way, where ``long`` prunes."""
     chunks: int
     """Runs of candidates that went through layer 0 together."""
     threads: int

@@ -67,18 +67,18 @@ impl<'a> RecordOptions<'a> {
 ///
 /// # Errors
 /// What a request can end with, and [`CalibrateError`](super::CalibrateError) about the file; [`Error::Setting`] for a
-/// reranker that cuts long texts into passages: a profile does not say for which it is.
+/// reranker that cuts long texts into passages or lets their tokens leave: a profile does not say for which it is.
 pub fn record(
     reranker: &Reranker,
     data: &Dataset,
     options: RecordOptions<'_>,
     mut on_progress: impl FnMut(RecordProgress),
 ) -> Result<Traces> {
-    if reranker.long() != Long::Truncate {
+    if *reranker.long() != Long::Truncate {
         return Err(Error::Setting {
             setting: "what becomes of long texts in a calibration",
             expected: "that they are truncated".into(),
-            found: "passages".into(),
+            found: reranker.long().name().into(),
         });
     }
     let model = reranker.stamp()?;

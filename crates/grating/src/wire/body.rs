@@ -72,6 +72,7 @@ struct Raw {
     passage_score: Option<Value>,
     max_passages: Option<Value>,
     max_chunks_per_doc: Option<Value>,
+    token_policy: Option<Value>,
     raw_scores: Option<Value>,
     use_activation: Option<Value>,
     return_documents: Option<Value>,
@@ -157,6 +158,7 @@ impl Raw {
             passage_score: self.passage_score,
             max_passages: self.max_passages,
             max_chunks_per_doc: self.max_chunks_per_doc,
+            token_policy: self.token_policy,
         };
         Ok(RerankBody {
             shape,

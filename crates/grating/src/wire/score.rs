@@ -53,6 +53,7 @@ struct Raw {
     passage_score: Option<Value>,
     max_passages: Option<Value>,
     max_chunks_per_doc: Option<Value>,
+    token_policy: Option<Value>,
 }
 
 impl ScoreBody {
@@ -97,6 +98,7 @@ impl ScoreBody {
             passage_score: raw.passage_score,
             max_passages: raw.max_passages,
             max_chunks_per_doc: raw.max_chunks_per_doc,
+            token_policy: raw.token_policy,
         };
         Ok(ScoreBody {
             model: value::string("model", raw.model).map_err(invalid)?,

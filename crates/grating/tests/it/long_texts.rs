@@ -3,7 +3,7 @@
 use grating::prune::{ScoreTrace, replay};
 use grating::{
     Error, Long, Mode, Passages, Policy, Pruning, Request, Reranker, RerankerBuilder,
-    ScoredPassage, Selection, Spill, Texts, WindowSize,
+    ScoredPassage, Selection, Spill, Texts, TokenPolicy, WindowSize,
 };
 
 use crate::golden;
@@ -137,7 +137,7 @@ fn pruning_decides_on_texts_as_a_replay_of_their_scores_does() {
         let reranker = builder(case).chunk_tokens(40).build().unwrap();
         for score in ["max", "mean:2"] {
             let long = Long::Passages(passages().score(score.parse().unwrap()));
-            let traced = reranker.run(request(&texts, long).trace(true)).unwrap();
+            let traced = reranker.run(request(&texts, long.clone()).trace(true)).unwrap();
             let trace = traced.trace.as_ref().unwrap();
             // Distinct texts, as the engine sees them.
             let distinct: Vec<Vec<f32>> = trace.iter().map(|layer| layer[..7].to_vec()).collect();
@@ -146,7 +146,7 @@ fn pruning_decides_on_texts_as_a_replay_of_their_scores_does() {
             for (threshold, mode) in [(0.0, Mode::Select), (0.0, Mode::Rank), (0.5, Mode::Select)] {
                 let policy = Policy::paper(threshold).with_mode(mode);
                 let outcome = replay(&policy, &shape, 3).unwrap();
-                let pruned = Request::new(QUERY, &texts[..7], 3).long(long);
+                let pruned = Request::new(QUERY, &texts[..7], 3).long(long.clone());
                 let pruned = reranker.run(pruned.pruning(Pruning::By(policy))).unwrap();
                 let mut found: Vec<usize> = pruned.results.iter().map(|r| r.index).collect();
                 let mut expected = outcome.selected.clone();
@@ -223,4 +223,62 @@ fn pairs_have_passages_too_and_calibrations_have_none() {
     let options = grating::calibrate::RecordOptions::default();
     let error = grating::calibrate::record(&reranker, &data, options, |_| ()).unwrap_err();
     assert!(matches!(error, Error::Setting { .. }), "{error}");
+}
+
+/// Half of the tokens leave at each stage of texts with twenty tokens more than a short one.
+fn leaving(case: &str) -> Long {
+    let short = Request::new(QUERY, vec!["a window of glass slides over the layers"], 1);
+    let tokens = builder(case).build().unwrap().run(short).unwrap().stats.tokens;
+    let policy: TokenPolicy = "lazy-llm:0.5".parse().unwrap();
+    Long::Prune(policy.with_min_tokens(tokens + 20))
+}
+
+#[test]
+fn tokens_leave_long_texts_and_short_ones_are_as_they_were() {
+    let texts = texts();
+    for case in CASES {
+        let reranker = builder(case).build().unwrap();
+        let full = reranker.run(request(&texts, Long::Truncate)).unwrap();
+        let leaving = leaving(case);
+        let pruned = reranker.run(request(&texts, leaving.clone())).unwrap();
+        assert_eq!(full.stats.tokens_left, 0);
+        assert!(
+            pruned.stats.tokens_left > 0 && pruned.stats.token_layers < full.stats.token_layers
+        );
+        let last = pruned.stats.funnel.last().unwrap();
+        let own = |selection: &Selection| selection.stats.funnel[0].tokens as u64;
+        assert_eq!(last.tokens as u64, own(&pruned) - pruned.stats.tokens_left);
+        let (full, pruned) = (bits(&full), bits(&pruned));
+        // Equal texts are equal, the short ones (glass, none, a sentence) the full model's.
+        assert_eq!(pruned[2], pruned[7]);
+        assert_eq!([1, 4, 6].map(|text| pruned[text]), [1, 4, 6].map(|text| full[text]), "{case}");
+        assert!([0, 2, 5].iter().all(|&text| pruned[text] != full[text]), "{case}");
+        let always = builder(case).long(leaving).chunk_tokens(30).spill(Spill::Always);
+        let always = always.build().unwrap();
+        let again = always.run(Request::new(QUERY, &texts[..], texts.len())).unwrap();
+        assert_eq!(bits(&again), pruned, "{case}");
+        let exact = always.run(request(&texts, Long::Truncate)).unwrap();
+        assert_eq!(bits(&exact), full, "{case}");
+    }
+}
+
+#[test]
+fn what_is_promised_of_the_full_model_is_not_said_of_fewer_tokens() {
+    let texts = texts();
+    let reranker =
+        builder("qwen3-tied-f32").long(leaving("qwen3-tied-f32")).audit(1.0).build().unwrap();
+    let policy = Pruning::By(Policy::paper(0.0));
+    let request = || Request::new(QUERY, &texts[..], 2).pruning(policy.clone());
+    assert_eq!(reranker.run(request()).unwrap().stats.audit, None);
+    assert!(reranker.run(request().long(Long::Truncate)).unwrap().stats.audit.is_some());
+    // Who asks for everything gets it, and pairs are scored in full.
+    let full = Request::new(QUERY, &texts[..], texts.len()).pruning(Pruning::Off);
+    assert_eq!(reranker.run(full).unwrap().stats.tokens_left, 0);
+    let queries = vec![QUERY.to_string(); texts.len()];
+    let pairs = reranker.run(Request::pairs(queries, texts.clone())).unwrap();
+    assert_eq!(pairs.stats.tokens_left, 0);
+    let mean =
+        builder("modernbert-mean-f32").long(Long::Prune(TokenPolicy::grating())).build().unwrap();
+    let error = mean.run(Request::new(QUERY, &texts[..], 2)).unwrap_err();
+    assert!(error.to_string().contains("mean of all tokens"), "{error}");
 }
