@@ -252,7 +252,9 @@ fn tokens_leave_long_texts_and_short_ones_are_as_they_were() {
         // Equal texts are equal, the short ones (glass, none, a sentence) the full model's.
         assert_eq!(pruned[2], pruned[7]);
         assert_eq!([1, 4, 6].map(|text| pruned[text]), [1, 4, 6].map(|text| full[text]), "{case}");
-        assert!([0, 2, 5].iter().all(|&text| pruned[text] != full[text]), "{case}");
+        // Behind this one's only stage comes a layer in which the scored token sees but its neighbours.
+        let is_near = case == "modernbert-f32";
+        assert!(is_near || [0, 2, 5].iter().all(|&text| pruned[text] != full[text]), "{case}");
         let always = builder(case).long(leaving).chunk_tokens(30).spill(Spill::Always);
         let always = always.build().unwrap();
         let again = always.run(Request::new(QUERY, &texts[..], texts.len())).unwrap();
