@@ -9,27 +9,28 @@ use crate::bench::settings::{Setting, Weights};
 use crate::bench::stats::{Summary, change_percent};
 use crate::bench::table::{Chart, Row, Table, Unit};
 
-const COLUMNS: [(&str, &str, Unit); 12] = [
+const COLUMNS: [(&str, &str, Unit); 14] = [
     ("model", "model", Unit::Text),
     ("set", "data", Unit::Text),
     ("queries", "queries", Unit::Count),
     ("texts", "texts", Unit::Count),
     ("tokens", "tokens a text", Unit::Count),
     ("setting", "method", Unit::Text),
-    ("ndcg", "nDCG@10", Unit::Share),
-    ("overlap", "overlap@10", Unit::Share),
+    ("ndcg", "nDCG@K", Unit::Share),
+    ("overlap", "overlap@K", Unit::Share),
     ("request", "request s", Unit::Seconds),
-    ("change", "request vs full", Unit::Change),
+    ("cpu", "processor s", Unit::Seconds),
+    ("change", "processor vs full", Unit::Change),
+    ("token_layers", "token-layers vs full", Unit::Change),
     ("peak", "peak MiB", Unit::Mib),
     ("note", "note", Unit::Text),
 ];
 
 const ABOUT: &str = "Each method on each query's long texts (`xtask/long_texts/build.py` makes such sets), nothing pruned but \
-    what the method says. `full` reads as much of a text as the model does; its ten best are what overlap@10 counts. nDCG@10 is \
+    what the method says. `full` reads as much of a text as the model does; its K best (`--top-k`) are what overlap@K counts. nDCG@K is \
     against the judgments; texts of planted models and made ones have none. One run a query; times are the median over the queries \
-    with their range, memory is the largest resident set (VmHWM) of the whole process.";
-
-const K: usize = 10;
+    with their range: of the request as it was waited for, and of the processor for the whole process, which others who compute at \
+    the same time lengthen less. Memory is the largest resident set (VmHWM) of the whole process.";
 
 /// What is measured where no `--method` is given: a name, and options of `grating rerank`.
 const METHODS: [&str; 6] = [
@@ -65,8 +66,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
             bench.expect(queries.len() * methods.len());
             table.rows.extend(one_set(bench, model, &set, &queries, &methods)?);
         }
-        let chart = chart(&table, model);
-        table.charts.extend(chart);
+        let charts = charts(&table, model, bench.args.top_k());
+        table.charts.extend(charts);
     }
     if bench.data.is_empty() {
         table.note("No --data was given: made texts, without judgments.");
@@ -87,6 +88,8 @@ fn pool(bench: &Bench, model: &Model) -> usize {
 struct Collected {
     qualities: Vec<Quality>,
     seconds: Vec<f64>,
+    cpu: Vec<f64>,
+    token_layers: f64,
     peak: f64,
     tokens: f64,
     texts: f64,
@@ -99,6 +102,7 @@ fn one_set(
     queries: &[Judged<'_>],
     methods: &[Setting],
 ) -> Result<Vec<Row>> {
+    let k = bench.args.top_k();
     let mut collected: Vec<Collected> = methods.iter().map(|_| Collected::default()).collect();
     let mut reasons: Vec<Option<String>> = vec![None; methods.len()];
     for judged in queries {
@@ -111,16 +115,19 @@ fn one_set(
             };
             let ranking: Vec<usize> = run.selected.iter().map(|&(index, _)| index).collect();
             let full = full.get_or_insert_with(|| ranking.clone());
-            let best = &ranking[..K.min(ranking.len())];
-            collected.qualities.push(judged.quality(best, full, K));
+            let best = &ranking[..k.min(ranking.len())];
+            collected.qualities.push(judged.quality(best, full, k));
             collected.seconds.push(run.request_s);
+            collected.cpu.push(run.cpu_s);
+            collected.token_layers += run.stats["token_layers"].as_f64().unwrap_or(0.0);
             collected.peak = collected.peak.max(run.peak_rss_bytes as f64);
             collected.tokens += run.stats["tokens"].as_f64().unwrap_or(0.0);
             collected.texts += judged.work.texts.len() as f64;
         }
     }
-    let median = |of: &Collected| Summary::of(of.seconds.iter().copied());
-    let baseline = median(&collected[0]).map(|seconds| seconds.median);
+    let median = |times: &[f64]| Summary::of(times.iter().copied());
+    let baseline = median(&collected[0].cpu).map(|seconds| seconds.median);
+    let all = Some(collected[0].token_layers).filter(|&all| all > 0.0);
     let row = |((i, method), reason): ((usize, &Setting), Option<String>)| {
         let of = &collected[i];
         let row = Row::default()
@@ -130,35 +137,43 @@ fn one_set(
         if of.seconds.is_empty() {
             return row.text("note", reason.unwrap_or_else(|| "not measured".into()));
         }
-        let seconds = median(of);
-        let change = seconds.zip(baseline).map(|(s, full)| change_percent(s.median, full));
+        let cpu = median(&of.cpu);
+        let change = cpu.zip(baseline).map(|(s, full)| change_percent(s.median, full));
+        let work = all.map(|all| change_percent(of.token_layers, all));
         row.number("queries", of.seconds.len() as f64)
             .number("texts", of.texts / of.seconds.len() as f64)
             .number("tokens", of.tokens / of.texts)
             .number("ndcg", mean_of(&of.qualities, |q| q.ndcg))
             .number("overlap", mean_of(&of.qualities, |q| Some(q.agreement)))
-            .summary("request", seconds)
+            .summary("request", median(&of.seconds))
+            .summary("cpu", cpu)
             .number("change", change.filter(|_| i > 0))
+            .number("token_layers", work.filter(|_| i > 0))
             .number("peak", of.peak)
     };
     Ok(methods.iter().enumerate().zip(reasons).map(row).collect())
 }
 
-/// nDCG against time, a line for each method through the sets; overlap where nobody has judged.
-fn chart(table: &Table, model: &Model) -> Option<Chart> {
+/// nDCG where somebody has judged, and overlap with the first method, against the processor's time: a line for each method through
+/// the sets.
+fn charts(table: &Table, model: &Model, k: usize) -> Vec<Chart> {
     let mut of_model = table.clone();
     of_model.rows.retain(|row| row.words("model") == Some(model.shown().as_str()));
-    let judged = of_model.rows.iter().any(|row| row.value("ndcg").is_some());
-    let (y, words) = if judged { ("ndcg", "nDCG@10") } else { ("overlap", "overlap@10 with full") };
-    let series = of_model.series("setting", "request", y);
-    (!series.is_empty()).then(|| Chart {
-        name: model.name.clone(),
-        title: format!("{}: {words} against the time of a request", model.shown()),
-        x: "median time of a request, seconds".into(),
-        y: words.into(),
-        log_x: true,
-        series,
-    })
+    let chart = |(column, words): (&str, String)| {
+        let series = of_model.series("setting", "cpu", column);
+        (!series.is_empty()).then(|| Chart {
+            name: format!("{}, {column}", model.name),
+            title: format!("{}: {words} against the processor's time for a request", model.shown()),
+            x: "median processor time of a request, seconds".into(),
+            y: words,
+            log_x: true,
+            series,
+        })
+    };
+    [("ndcg", format!("nDCG@{k}")), ("overlap", format!("overlap@{k} with the first method"))]
+        .into_iter()
+        .filter_map(chart)
+        .collect()
 }
 
 #[cfg(test)]
