@@ -30,12 +30,19 @@
 //!   with Pareto testing", ICLR 2023.)
 //!
 //! P-values of different policies on the same queries are dependent; none of the three minds.
+//!
+//! # Token policies
+//! A [`TokenPolicy`](crate::TokenPolicy) changes the scores themselves, so each one that is tried takes a run of its own. On
+//! its traces the policies over candidates are replayed as on the full model's, and what they select is held against the
+//! full model's top K ([`TraceBeside`]): a pair of both is one policy of the [joined](Sweep::joined) family.
 
+pub(crate) mod beside;
 mod choose;
 mod family;
 mod learned;
 mod sweep;
 
+pub use beside::{TraceBeside, candidate_layers};
 pub use choose::{Calibration, Procedure, Target, Tested, calibrate};
 pub use family::{DispersionGrid, Grid, PolicyFamily};
 pub use learned::{learned, needed_gap};

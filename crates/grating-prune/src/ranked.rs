@@ -4,6 +4,7 @@
 //! order: what they would have done is read off it some twenty times sooner than by a [replay](crate::replay()), which sorts,
 //! clusters and measures the dispersion for each policy anew.
 
+use crate::calibrate::beside::{candidate_layers, work};
 use crate::clusters::ClusterRule;
 use crate::error::PruneError;
 use crate::metrics::agreement_at_k;
@@ -28,16 +29,28 @@ pub(crate) struct Ranked<'t> {
     k: usize,
     /// `[layer][rank]`.
     orders: Vec<Vec<usize>>,
-    /// Whether a candidate is of the final top K.
+    /// Whether a candidate is of the full model's top K.
     within: Vec<bool>,
+    /// The full model's ranking.
+    full: Vec<usize>,
+    /// Of all tokens those that enter each layer; empty where all do.
+    shares: &'t [f64],
+    /// What a candidate has cost after so many layers.
+    work: Vec<f64>,
 }
 
 impl<'t> Ranked<'t> {
     pub(crate) fn new(trace: &'t ScoreTrace, k: usize) -> Self {
         let orders: Vec<Vec<usize>> = (0..trace.layers()).map(|l| trace.ranking(l)).collect();
-        let mut within = vec![false; trace.candidates()];
-        orders.last().into_iter().flatten().take(k).for_each(|&c| within[c] = true);
-        Ranked { trace, k, orders, within }
+        let full = orders.last().cloned().unwrap_or_default();
+        let (within, work) = (among(&full, k), work(&vec![1.0; trace.layers()]));
+        Ranked { trace, k, orders, within, full, shares: &[], work }
+    }
+
+    /// Held against another run, the full model's, where these shares of the tokens entered each layer of this one.
+    pub(crate) fn beside(self, full: &ScoreTrace, shares: &'t [f64]) -> Self {
+        let full = full.final_ranking();
+        Ranked { within: among(&full, self.k), full, shares, work: work(shares), ..self }
     }
 
     /// Candidate-layers without pruning.
@@ -56,9 +69,9 @@ impl<'t> Ranked<'t> {
             return Ok(self.by_gap(policy, |_, _, _| ()));
         }
         let outcome = replay(policy, self.trace, self.k)?;
-        let ranked = &self.orders[layers - 1];
-        let agreement = agreement_at_k(&outcome.selected, ranked, self.k);
-        Ok(Effect { agreement, candidate_layers: outcome.candidate_layers })
+        let agreement = agreement_at_k(&outcome.selected, &self.full, self.k);
+        let candidate_layers = candidate_layers(&outcome, policy.mode, self.shares);
+        Ok(Effect { agreement, candidate_layers })
     }
 
     /// What `policy` would have shown of the request.
@@ -93,7 +106,7 @@ impl<'t> Ranked<'t> {
         let mut live = vec![true; self.trace.candidates()];
         let mut undecided = live.len();
         let mut kept = vec![0; live.len()];
-        let (mut places, mut common, mut computed) = (self.k, 0_usize, 0);
+        let (mut places, mut common, mut computed) = (self.k, 0_usize, 0.0);
         for layer in (0..=last).filter(|&layer| policy.is_due(layer, last + 1)) {
             let order = &self.orders[layer];
             let sorted: &[usize] = match undecided == live.len() {
@@ -118,7 +131,9 @@ impl<'t> Ranked<'t> {
                 Mode::Select => layer + 1,
                 Mode::Rank => last + 1,
             };
-            computed += accept * layers_of_accepted + (sorted.len() - drop) * (layer + 1);
+            let dropped = (sorted.len() - drop) as f64;
+            computed +=
+                accept as f64 * self.work[layers_of_accepted] + dropped * self.work[layer + 1];
             common += sorted[..accept].iter().filter(|&&c| self.within[c]).count();
             sorted[..accept].iter().chain(&sorted[drop..]).for_each(|&c| live[c] = false);
             places -= accept;
@@ -127,7 +142,7 @@ impl<'t> Ranked<'t> {
             }
         }
         let agreement = common as f64 / self.k as f64;
-        Effect { agreement, candidate_layers: computed as u64 }
+        Effect { agreement, candidate_layers: computed.round() as u64 }
     }
 
     /// How many of the `sorted` are accepted, and the first rank that is dropped: as [`route`](crate::route) with each score
@@ -144,6 +159,13 @@ impl<'t> Ranked<'t> {
         let undecided = (places..n).take_while(|&rank| worst_within - score(rank) < gap).count();
         (accept, places + undecided)
     }
+}
+
+/// For each candidate whether it is of the `k` best.
+fn among(ranking: &[usize], k: usize) -> Vec<bool> {
+    let mut within = vec![false; ranking.len()];
+    ranking.iter().take(k).for_each(|&candidate| within[candidate] = true);
+    within
 }
 
 /// Whether a policy looks at nothing but distances of raw scores across the boundary.
@@ -180,6 +202,7 @@ mod tests {
             widths in proptest::collection::vec(0_u8..6, 4),
             rank in any::<bool>(),
             (first, stride) in (0_usize..3, 1_usize..3),
+            (shares, other) in (proptest::collection::vec(0.25..1.0_f64, 4), 0_usize..14),
         ) {
             let widths = widths[..trace.layers() - 1].iter().map(|&w| 0.5 * f64::from(w));
             let policy = Policy::paper(0.0)
@@ -195,6 +218,17 @@ mod tests {
             prop_assert_eq!(effect, Effect { agreement, candidate_layers: outcome.candidate_layers });
             let signals = Ranked::new(&trace, k).signals(&policy).unwrap();
             prop_assert_eq!(signals, Signals::of(&policy, &trace, k).unwrap());
+            // Beside a run that ends in another order.
+            let candidates = trace.candidates();
+            let order = (0..candidates).map(|c| ((c + other) % candidates) as f32).collect();
+            let full = ScoreTrace::from_vec(1, candidates, order).unwrap();
+            let shares = &shares[..trace.layers()];
+            let beside = Ranked::new(&trace, k).beside(&full, shares).effect(&policy).unwrap();
+            let agreement = agreement_at_k(&outcome.selected, &full.final_ranking(), k);
+            let computed = candidate_layers(&outcome, policy.mode, shares);
+            prop_assert_eq!(beside.agreement, agreement);
+            // Sums in another order may round to the other side.
+            prop_assert!(beside.candidate_layers.abs_diff(computed) <= 1);
         }
     }
 

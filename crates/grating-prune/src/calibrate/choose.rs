@@ -6,6 +6,7 @@ use crate::bound::{Test, probability};
 use crate::calibrate::{FrontierPoint, PolicyRun, Sweep};
 use crate::error::PruneError;
 use crate::policy::Policy;
+use crate::tokens::TokenPolicy;
 
 /// The promise.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,6 +46,9 @@ pub enum Procedure {
 pub struct Tested {
     /// The policy.
     pub policy: Policy,
+    /// Which tokens leave with it; none where all are computed.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub tokens: Option<TokenPolicy>,
     /// Mean agreement@K on the queries that tested it.
     pub agreement: f64,
     /// Share of candidate-layers computed on these queries.
@@ -210,6 +214,7 @@ impl Judge {
         let upper = self.test.upper_bound(&losses, 1.0 - self.level);
         Tested {
             policy: run.policy.clone(),
+            tokens: run.tokens.clone(),
             agreement: run.mean_agreement(self.queries.clone()),
             cost: run.cost(self.queries.clone()),
             p_value: self.p_value(run),

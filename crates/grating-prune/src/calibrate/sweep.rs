@@ -1,9 +1,10 @@
 //! Every policy of a family replayed on every trace: agreement and cost, and their frontier.
 
-use crate::calibrate::PolicyFamily;
+use crate::calibrate::{PolicyFamily, TraceBeside};
 use crate::error::PruneError;
 use crate::policy::Policy;
 use crate::ranked::Ranked;
+use crate::tokens::TokenPolicy;
 use crate::trace::ScoreTrace;
 
 /// One policy on all queries.
@@ -12,9 +13,11 @@ use crate::trace::ScoreTrace;
 pub struct PolicyRun {
     /// The policy.
     pub policy: Policy,
+    /// Which tokens left meanwhile; none where all were computed.
+    pub tokens: Option<TokenPolicy>,
     /// Agreement@K with the full model's top-K, per query.
     pub agreement: Vec<f64>,
-    /// Candidate-layers computed, per query.
+    /// Candidate-layers computed, per query; one of which tokens had left counts as the share that was left.
     pub candidate_layers: Vec<u64>,
     /// Candidate-layers without pruning, per query.
     pub full: Vec<u64>,
@@ -28,7 +31,7 @@ impl PolicyRun {
         candidate_layers: Vec<u64>,
         full: Vec<u64>,
     ) -> Self {
-        PolicyRun { policy, agreement, candidate_layers, full }
+        PolicyRun { policy, tokens: None, agreement, candidate_layers, full }
     }
 
     /// Replays `policy` on every trace. Policies do not depend on each other, so a caller with many
@@ -39,6 +42,20 @@ impl PolicyRun {
     pub fn measure(policy: &Policy, traces: &[ScoreTrace], k: usize) -> Result<Self, PruneError> {
         let ranked: Vec<Ranked<'_>> = traces.iter().map(|trace| Ranked::new(trace, k)).collect();
         Self::on(policy, &ranked)
+    }
+
+    /// Replays `policy` on every trace of runs in which tokens left by `tokens`, and holds it against the full model.
+    ///
+    /// # Errors
+    /// As [`Self::measure`].
+    pub fn beside(
+        policy: &Policy,
+        tokens: &TokenPolicy,
+        traces: &[TraceBeside<'_>],
+        k: usize,
+    ) -> Result<Self, PruneError> {
+        let ranked: Vec<Ranked<'_>> = traces.iter().map(|trace| trace.ranked(k)).collect();
+        Ok(PolicyRun { tokens: Some(tokens.clone()), ..Self::on(policy, &ranked)? })
     }
 
     /// As [`Self::measure`], on traces that are sorted already.
@@ -74,6 +91,9 @@ impl PolicyRun {
 pub struct FrontierPoint {
     /// The policy.
     pub policy: Policy,
+    /// Which tokens leave with it; none where all are computed.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub tokens: Option<TokenPolicy>,
     /// Mean agreement@K with the full model on the sample: an estimate, not a promise.
     pub agreement: f64,
     /// Share of all candidate-layers that is computed.
@@ -83,7 +103,7 @@ pub struct FrontierPoint {
 impl FrontierPoint {
     /// A policy with its mean agreement and its share of the candidate-layers, both 0 to 1.
     pub fn new(policy: Policy, agreement: f64, cost: f64) -> Self {
-        FrontierPoint { policy, agreement, cost }
+        FrontierPoint { policy, tokens: None, agreement, cost }
     }
 }
 
@@ -131,6 +151,24 @@ impl Sweep {
         Ok(Self { runs, chains: family.chains().iter().map(Vec::len).collect(), k })
     }
 
+    /// All of several sweeps over the same queries, as one family.
+    ///
+    /// # Errors
+    /// [`PruneError::NoPolicies`] of no sweep; [`PruneError::UnevenSweep`] where they differ in their queries or K.
+    pub fn joined(sweeps: Vec<Sweep>) -> Result<Self, PruneError> {
+        let mut sweeps = sweeps.into_iter();
+        let mut joined = sweeps.next().ok_or(PruneError::NoPolicies)?;
+        for sweep in sweeps {
+            let (policy, expected, found) = (joined.runs.len(), joined.queries(), sweep.queries());
+            if found != expected || sweep.k != joined.k {
+                return Err(PruneError::UnevenSweep { policy, expected, found });
+            }
+            joined.runs.extend(sweep.runs);
+            joined.chains.extend(sweep.chains);
+        }
+        Ok(joined)
+    }
+
     /// The runs, chain by chain.
     pub fn runs(&self) -> &[PolicyRun] {
         &self.runs
@@ -176,11 +214,8 @@ impl Sweep {
         for i in order {
             let (cost, agreement) = points[i];
             if frontier.last().is_none_or(|cheaper| agreement > cheaper.agreement) {
-                frontier.push(FrontierPoint {
-                    policy: self.runs[i].policy.clone(),
-                    agreement,
-                    cost,
-                });
+                let (policy, tokens) = (self.runs[i].policy.clone(), self.runs[i].tokens.clone());
+                frontier.push(FrontierPoint { policy, tokens, agreement, cost });
             }
         }
         frontier.reverse();

@@ -38,6 +38,15 @@ impl TokenPolicy {
         TokenPolicy::new([0.28, 0.52].map(stage).to_vec())
     }
 
+    /// What calibrations try where nobody says: ours with much and with half of the text kept at each stage, and LazyLLM's.
+    pub fn to_calibrate() -> Vec<Self> {
+        vec![
+            TokenPolicy::grating().with_share(0.7),
+            TokenPolicy::grating(),
+            TokenPolicy::lazy_llm(),
+        ]
+    }
+
     /// With stages that keep another share.
     #[must_use]
     pub fn with_share(mut self, share: f64) -> Self {

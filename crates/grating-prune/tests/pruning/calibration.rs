@@ -2,7 +2,8 @@
 
 use grating_prune::{
     Calibration, Gap, Grid, Mode, Policy, PolicyFamily, PolicyRun, Procedure, PruneError,
-    ScoreTrace, Sweep, Target, Test, calibrate, calibrate::learned, replay,
+    ScoreTrace, Sweep, Target, Test, TokenPolicy, calibrate, calibrate::TraceBeside,
+    calibrate::learned, replay,
 };
 
 use crate::support::Numbers;
@@ -100,6 +101,52 @@ fn gaps_of_another_model_are_refused() {
     assert!(replay(&policy, &traces(7, 1, 8, 12)[0], 3).is_ok());
     let refused = replay(&policy, &traces(7, 1, 6, 12)[0], 3);
     assert_eq!(refused, Err(PruneError::GapLayers { expected: 5, found: 7 }));
+}
+
+/// Pairs of a token policy and a candidate policy are one family: what a pair selects is held against the full model, and a
+/// layer that half of the tokens enter costs half.
+#[test]
+fn pairs_with_token_policies_are_certified_against_the_full_model() {
+    let full = traces(21, 200, 8, 16);
+    // The full scores, but for every tenth query, of which the tokens that left turn the order round.
+    let scores = |query: usize, trace: &ScoreTrace| -> Vec<f32> {
+        let sign = if query % 10 == 9 { -1.0 } else { 1.0 };
+        (0..8)
+            .flat_map(|layer| trace.layer(layer).iter().map(|s| sign * s).collect::<Vec<_>>())
+            .collect()
+    };
+    let left: Vec<ScoreTrace> = full
+        .iter()
+        .enumerate()
+        .map(|(query, trace)| ScoreTrace::from_vec(8, 16, scores(query, trace)).unwrap())
+        .collect();
+    let shares = [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5];
+    let beside: Vec<TraceBeside<'_>> = full
+        .iter()
+        .zip(&left)
+        .map(|(full, trace)| TraceBeside { trace, full, shares: &shares })
+        .collect();
+    let family = PolicyFamily::new(vec![vec![Policy::never()]]).unwrap();
+    let tokens = TokenPolicy::grating();
+    let run = PolicyRun::beside(&Policy::never(), &tokens, &beside, 4).unwrap();
+    let agrees = |query: usize| run.agreement[query] == 1.0;
+    assert!((0..200).all(|query| agrees(query) == (query % 10 != 9)));
+    assert_eq!((run.candidate_layers[0], run.full[0]), (16 * 5, 16 * 8));
+    let pairs = Sweep::from_runs(&family, vec![run], 4).unwrap();
+    let whole = Sweep::run(&family, &full, 4).unwrap();
+    let joined = Sweep::joined(vec![whole.clone(), pairs]).unwrap();
+    let at = |agreement| {
+        let target = Target { agreement, ..TARGET };
+        let found = calibrate(&joined, target, Procedure::FixedSequence, Test::for_k(4)).unwrap();
+        (found.policies, found.chosen.unwrap().tokens)
+    };
+    // Nine of ten queries agree: enough for 0.8, too few for 0.97.
+    assert_eq!((at(0.8), at(0.97)), ((2, Some(tokens)), (2, None)));
+    assert_eq!(joined.frontier().len(), 2);
+    let fewer = Sweep::run(&family, &full[..9], 4).unwrap();
+    let uneven = PruneError::UnevenSweep { policy: 1, expected: 200, found: 9 };
+    assert_eq!(Sweep::joined(vec![whole, fewer]), Err(uneven));
+    assert_eq!(Sweep::joined(vec![]), Err(PruneError::NoPolicies));
 }
 
 #[test]
