@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use grating::{Device, Isa, Precision, RowCacheSize, WeightFormat, WindowSize};
 
 pub(crate) use self::models::{ModelArgs, ModelChoice, ModelsArgs, PullArgs};
-use crate::long::LongArgs;
+use crate::long::{LongArgs, TokenPolicyArgs};
 #[cfg(feature = "serve")]
 use crate::serve::ServeArgs;
 use crate::units;
@@ -301,6 +301,8 @@ pub(crate) struct CalibrateArgs {
     #[arg(long, value_name = "TOKENS", value_parser = at_least_one)]
     pub(crate) max_length: Option<usize>,
     #[command(flatten)]
+    pub(crate) tokens: TokenPolicyArgs,
+    #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Print the profile as JSON on standard output, too.
     #[arg(long)]
@@ -332,6 +334,8 @@ pub(crate) struct PlanArgs {
     /// What that device computes, FLOP a second, e.g. 40T.
     #[arg(long, value_name = "N", value_parser = units::flops, requires = "device_memory")]
     pub(crate) flops: Option<f64>,
+    #[command(flatten)]
+    pub(crate) long: LongArgs,
     #[command(flatten)]
     pub(crate) engine: EngineArgs,
     /// Print one JSON object.

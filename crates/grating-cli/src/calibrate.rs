@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
 use grating::calibrate::{
-    Dataset, Options, Reading, RecordOptions, SampleSize, Traces, fit, plot, record,
+    CalibrateError, Dataset, Options, Reading, RecordOptions, SampleSize, Traces, fit, plot, record,
 };
 use grating::prune::Target;
 use grating::{Judged, Measured, Profile, Pruning, Reranker};
@@ -22,10 +22,19 @@ pub(crate) fn run(args: &CalibrateArgs) -> Result<ExitCode> {
     let data = Dataset::read(&args.data).map_err(grating::Error::from)?;
     let data = data.sample(args.queries.unwrap_or(usize::MAX));
     let target = Target { agreement: args.target_agreement, confidence: args.confidence };
-    let reading = args.readout.into();
+    let policies = args.tokens.policies();
+    // Readouts are fitted to whole texts; asked for by name they are refused.
+    let reading = match args.readout.into() {
+        Reading::Best if !policies.is_empty() => Reading::Head,
+        Reading::Fitted if !policies.is_empty() => {
+            return Err(grating::Error::from(CalibrateError::ReadoutsOfTokens).into());
+        }
+        reading => reading,
+    };
     warn_of_too_few(&SampleSize::of(&data, args.top_k, target, reading)?, args);
     let record =
         RecordOptions::default().file(args.traces.as_deref()).states(reading != Reading::Head);
+    let record = record.tokens(&policies);
     let reranker = build(args)?;
     engine::warn_of_instruction(args.instruction.as_deref(), &reranker);
     let traces = traces(&reranker, &data, record)?;
@@ -114,6 +123,9 @@ pub(crate) fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
     )?;
     if let Some(tested) = &calibration.chosen {
         writeln!(out, "policy       {}", tested.policy)?;
+        if let Some(tokens) = &tested.tokens {
+            writeln!(out, "tokens       {tokens}")?;
+        }
         writeln!(
             out,
             "             overlap {:.4}, certified from {:.4}; {:.1} % of candidate-layers computed",
@@ -129,6 +141,9 @@ pub(crate) fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
                 None => String::new(),
             };
             writeln!(out, "nearest miss {}", miss.policy)?;
+            if let Some(tokens) = &miss.tokens {
+                writeln!(out, "             {tokens}")?;
+            }
             writeln!(
                 out,
                 "             overlap {:.4}, certified from {:.4}{needed}",

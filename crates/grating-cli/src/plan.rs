@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
-use grating::{Plan, PlannedDevice, RerankerBuilder};
+use grating::{Long, Plan, PlannedDevice, RerankerBuilder};
 
 use crate::args::PlanArgs;
 use crate::exit::ExitCode;
@@ -17,18 +17,25 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
     }
+    args.long.warn_of_idle();
     if let Some(memory) = args.device_memory {
+        if args.long.long().is_some() {
+            eprintln!("grating: --long has no effect with --device-memory");
+        }
         return elsewhere(args, builder, memory);
     }
     let reranker = engine::build(builder)?;
     let limit = reranker.info().max_length;
-    if let Some(tokens) = args.tokens.filter(|tokens| *tokens > limit) {
+    let long = args.long.long().unwrap_or_default();
+    let cut = !matches!(long, Long::Passages(_));
+    if let Some(tokens) = args.tokens.filter(|tokens| cut && *tokens > limit) {
         eprintln!(
             "grating: texts of {tokens} tokens are cut at {limit}, which is planned for; {}",
             notice::how_to_raise(reranker.info())
         );
     }
-    let plan = reranker.plan(args.candidates, args.tokens.unwrap_or(TOKENS).min(limit));
+    let tokens = args.tokens.unwrap_or(TOKENS.min(limit));
+    let plan = reranker.plan_long(args.candidates, tokens, &long);
     print(args, &plan.map_err(engine::with_option)?)
 }
 

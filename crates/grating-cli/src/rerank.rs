@@ -59,7 +59,7 @@ pub(crate) fn run(args: &RerankArgs) -> Result<ExitCode> {
     });
     // Cheap mistakes come to light before a model is fetched or loaded.
     args.timeline.iter().try_for_each(|file| output::check_file(file))?;
-    args.long.long()?;
+    args.long.warn_of_idle();
     refuse_to_overwrite_input(args);
     let work = read(args, &model, deadline)?;
     let reranker = model.get()?;
@@ -184,7 +184,7 @@ fn build(args: &RerankArgs) -> Result<Reranker> {
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
     }
-    if let Some(long) = args.long.long()? {
+    if let Some(long) = args.long.long() {
         builder = builder.long(long);
     }
     engine::build(builder)

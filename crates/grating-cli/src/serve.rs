@@ -81,7 +81,8 @@ fn build(source: ModelSource, args: &ServeArgs) -> Result<grating::Reranker> {
     if let Some(tokens) = args.max_length {
         builder = builder.max_length(tokens);
     }
-    if let Some(long) = args.long.long()? {
+    args.long.warn_of_idle();
+    if let Some(long) = args.long.long() {
         builder = builder.long(long);
     }
     let reranker = engine::build(builder)?;

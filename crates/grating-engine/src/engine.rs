@@ -10,6 +10,7 @@ use crossbeam_channel::bounded;
 use grating_backend::Ops;
 use grating_io::Checkpoint;
 use grating_model::Model;
+use grating_prune::{StageAt, TokenPolicy};
 use grating_sched::{Plan, PoolShape};
 
 use crate::account::Account;
@@ -112,6 +113,21 @@ impl Engine {
     /// Whatever ended the job; the next one is served.
     pub fn select(&self, job: Job, on_progress: impl FnMut(Progress)) -> Result<JobOutput> {
         self.submit(job)?.wait(on_progress)
+    }
+
+    /// A pool of whole lengths as its later layers have it where tokens leave by a policy, all of which may: as many as the
+    /// policy's shares come to. Of candidates that are too short for it, and by thresholds, none leave.
+    ///
+    /// # Errors
+    /// The policy's own.
+    pub fn leaving(&self, pool: PoolShape, policy: &TokenPolicy) -> Result<PoolShape> {
+        policy.validate()?;
+        Ok(self.queue.leaving(pool, policy))
+    }
+
+    /// After which layers of the model the policy's stages are.
+    pub fn stages(&self, policy: &TokenPolicy) -> Vec<StageAt> {
+        self.queue.stages(policy)
     }
 
     /// How a pool would be run now; waits for the job that is being computed, not for those in the queue.

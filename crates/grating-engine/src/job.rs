@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use grating_model::{Encoding, Logit};
-use grating_prune::{Policy, TokenPolicy};
+use grating_prune::{MassTrace, Policy, TokenPolicy};
 use grating_sched::Plan;
 
 use crate::cancel::{CancelToken, Deadline, Stop};
@@ -28,6 +28,9 @@ pub struct Job {
     /// Which tokens leave long candidates on their way; `None` computes all of them. Not for models that score the mean of
     /// all tokens.
     pub tokens: Option<TokenPolicy>,
+    /// Whether what attention tells these is only recorded ([`JobOutput::attention`]); then no tokens leave. Who is dropped before
+    /// the last stage has no more than until then.
+    pub attention: bool,
     /// How scores after intermediate layers are read; `None` is the model's own head.
     pub readouts: Option<Readouts>,
     /// Whether scores after every layer are wanted. Then nothing is pruned.
@@ -53,6 +56,7 @@ impl Job {
             passages: None,
             policy: None,
             tokens: None,
+            attention: false,
             readouts: None,
             trace: false,
             states: false,
@@ -106,6 +110,9 @@ pub struct JobOutput {
     /// Normalised hidden states of the scored tokens, `[layer][candidate * hidden]`, if they were wanted; not those
     /// after the last layer.
     pub states: Option<Vec<Vec<f32>>>,
+    /// What attention tells the job's token policy of each candidate after each of its stages, if that was wanted; nothing of
+    /// candidates that are too short for it.
+    pub attention: Option<Vec<Option<MassTrace>>>,
     /// Tokens that all candidates begin with and that were computed once.
     pub prefix_tokens: usize,
     /// Why hidden states stayed in memory that should have gone to the disk.

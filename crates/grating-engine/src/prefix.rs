@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use grating_backend::Ops;
 use grating_model::{Attention, ChunkLayout, Encoding, FeedForward, KeysValues, PassContext};
+use grating_prune::TokenPolicy;
 use grating_sched::PoolShape;
 
 use crate::compression;
@@ -101,19 +102,34 @@ pub(crate) fn pool(job: &Job, shared_prefix: bool, row_rules: &RowRules) -> Pool
         prefix = shared(policy, encodings, prefix);
     }
     let lengths: Vec<usize> = encodings.iter().map(|e| e.ids.len() - prefix).collect();
-    let mut pool = PoolShape::new(lengths.clone()).with_prefix(prefix);
-    let Some(policy) = job.tokens.as_ref().filter(|policy| policy.validate().is_ok()) else {
-        return pool;
-    };
-    let left = |(&rows, text): (&usize, &Option<Range<u32>>)| {
-        text.as_ref().map(|text| policy.rows_left(rows, text.len()))
-    };
-    let left: Vec<Option<Vec<usize>>> = lengths.iter().zip(&texts).map(left).collect();
+    let pool = PoolShape::new(lengths).with_prefix(prefix);
+    let leave = |policy: &&TokenPolicy| !job.attention && policy.validate().is_ok();
+    match job.tokens.as_ref().filter(leave) {
+        Some(policy) => {
+            let texts: Vec<Option<usize>> =
+                texts.into_iter().map(|text| text.map(|text| text.len())).collect();
+            leaving(pool, policy, &texts, row_rules)
+        }
+        None => pool,
+    }
+}
+
+/// A pool with its later layers where tokens leave: of each candidate's own rows, so many are its text's, if tokens may
+/// leave it.
+pub(crate) fn leaving(
+    mut pool: PoolShape,
+    policy: &TokenPolicy,
+    texts: &[Option<usize>],
+    row_rules: &RowRules,
+) -> PoolShape {
+    let left =
+        |(&rows, text): (&usize, &Option<usize>)| text.map(|text| policy.rows_left(rows, text));
+    let left: Vec<Option<Vec<usize>>> = pool.lengths.iter().zip(texts).map(left).collect();
     for at in row_rules.places(policy).iter().filter(|_| left.iter().any(Option::is_some)) {
         let rows = |(left, &rows): (&Option<Vec<usize>>, &usize)| {
             left.as_ref().map_or(rows, |left| left[at.stage])
         };
-        let later = left.iter().zip(&lengths).map(rows).collect();
+        let later = left.iter().zip(&pool.lengths).map(rows).collect();
         pool = pool.with_later(at.layer + 1, later);
     }
     pool
@@ -145,7 +161,7 @@ mod tests {
     use grating_backend::{Backend, Precision};
     use grating_cpu::{CpuOps, Isa};
     use grating_model::{LayerWeights, Part, PartBuffer};
-    use grating_prune::{TokenPolicy, TokenStage};
+    use grating_prune::TokenStage;
     use proptest::prelude::*;
 
     use super::*;

@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
+use grating_prune::{StageAt, TokenPolicy};
 use grating_sched::{Plan, PoolShape};
 
 use crate::cancel::{CancelToken, Listening, Stop};
@@ -128,6 +129,18 @@ pub struct WaitingJob {
 }
 
 impl Queue {
+    /// Where a policy's stages are.
+    pub(crate) fn stages(&self, policy: &TokenPolicy) -> Vec<StageAt> {
+        self.row_rules.places(policy)
+    }
+
+    /// A pool with its later layers where tokens leave texts that are everything of their candidates.
+    pub(crate) fn leaving(&self, pool: PoolShape, policy: &TokenPolicy) -> PoolShape {
+        let long = |&rows: &usize| policy.acts_on(rows + pool.prefix_tokens).then_some(rows);
+        let texts: Vec<Option<usize>> = pool.lengths.iter().map(long).collect();
+        prefix::leaving(pool, policy, &texts, &self.row_rules)
+    }
+
     /// Room for `length` jobs that wait; with `shared_prefix` their pools count what all candidates begin with once.
     pub(crate) fn new(length: usize, shared_prefix: bool, row_rules: RowRules) -> Arc<Self> {
         let (state, come, freed) = (Mutex::default(), Condvar::new(), Condvar::new());

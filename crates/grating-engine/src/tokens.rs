@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use grating_model::{Encoding, Mass, PaidBy, TokenCompression};
-use grating_prune::{OverHeads, PruneError, Signal, StageAt, TokenMass, TokenPolicy, TokenStage};
+use grating_prune::{
+    MassTrace, OverHeads, PruneError, Signal, StageAt, TokenMass, TokenPolicy, TokenStage,
+};
 
 use crate::error::Result;
 use crate::pool::Member;
@@ -45,6 +47,8 @@ pub(crate) struct TokenPruning {
     queries: Vec<Range<u32>>,
     /// Rows that have left in the layer at hand.
     left: usize,
+    /// What attention has told of each candidate, where that is recorded and nobody leaves.
+    recorded: Option<Vec<Option<MassTrace>>>,
 }
 
 /// A stage that a layer is at.
@@ -98,7 +102,18 @@ impl TokenPruning {
         let texts = encodings.iter().map(|encoding| text_of(policy, encoding)).collect();
         let queries = encodings.iter().map(|encoding| encoding.query.clone()).collect();
         let (policy, places) = (policy.clone(), row_rules.places(policy));
-        Ok(TokenPruning { policy, places, texts, queries, left: 0 })
+        Ok(TokenPruning { policy, places, texts, queries, left: 0, recorded: None })
+    }
+
+    /// Lets nobody leave and records by what it would be decided.
+    pub(crate) fn recording(self) -> Self {
+        let recorded = vec![None; self.texts.len()];
+        TokenPruning { recorded: Some(recorded), ..self }
+    }
+
+    /// What was recorded.
+    pub(crate) fn into_recorded(self) -> Option<Vec<Option<MassTrace>>> {
+        self.recorded
     }
 
     /// The stage in a layer, if there is one and some of the members are long.
@@ -143,6 +158,10 @@ impl TokenPruning {
         places: &[u32],
         scored: &[usize],
     ) -> Vec<bool> {
+        if let Some(recorded) = &mut self.recorded {
+            record(recorded, &self.texts, members, mass, places);
+            return vec![true; mass.len()];
+        }
         let mut stays = Vec::with_capacity(mass.len());
         for member in members {
             let rows = stays.len()..stays.len() + member.rows;
@@ -163,6 +182,27 @@ impl TokenPruning {
     /// How many rows have left since it was asked before.
     pub(crate) fn take_left(&mut self) -> usize {
         std::mem::take(&mut self.left)
+    }
+}
+
+/// Files the attention to each row of a chunk, all of whose candidates are whole, under its candidate.
+fn record(
+    recorded: &mut [Option<MassTrace>],
+    texts: &[Option<Range<u32>>],
+    members: &[Member],
+    mass: &[f32],
+    places: &[u32],
+) {
+    let mut first = 0;
+    for member in members {
+        let rows = first..first + member.rows;
+        first = rows.end;
+        if let Some(text) = &texts[member.candidate] {
+            let trace = recorded[member.candidate].get_or_insert_with(|| {
+                MassTrace::new(places[rows.start], text.clone(), Vec::new())
+            });
+            trace.mass.push(mass[rows].to_vec());
+        }
     }
 }
 

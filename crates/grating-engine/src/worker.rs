@@ -6,7 +6,7 @@ use std::time::Instant;
 use grating_backend::Ops;
 use grating_io::{Checkpoint, SpillOptions, SpillStore};
 use grating_model::{Head, LayerWeights, Model, PartBuffer};
-use grating_prune::Pool;
+use grating_prune::{MassTrace, Pool};
 use grating_sched::{Machine, ModelShape, Plan, PlanError, PoolShape, Workload};
 
 use crate::account::{Account, Registration, Share};
@@ -68,6 +68,7 @@ pub(crate) struct Running<'a> {
 struct Passed {
     selected: Selected,
     states: Option<Vec<Vec<f32>>>,
+    attention: Option<Vec<Option<MassTrace>>>,
     chunks: usize,
     layers: Vec<LayerStats>,
 }
@@ -230,7 +231,7 @@ impl<B: Ops> Worker<B> {
         let count = jobs.len();
         let scored =
             |((passed, running), prefix_tokens): ((Result<Passed>, &Running<'_>), usize)| {
-                let Passed { selected, states, chunks, layers } = passed?;
+                let Passed { selected, states, attention, chunks, layers } = passed?;
                 let Selected { selected, decided, logits, read_after, trace, passages } = selected;
                 let timeline = match running.job.timeline {
                     true => timeline.clone(),
@@ -244,6 +245,7 @@ impl<B: Ops> Worker<B> {
                     trace,
                     passages,
                     states,
+                    attention,
                     prefix_tokens,
                     fallen_back: end.fallen_back.clone(),
                     costs: Costs { jobs: count, chunks, layers, ..costs.clone() },
@@ -416,7 +418,9 @@ fn pass_job<'a, 'w, B: Ops>(
     };
     let tokens = job.tokens.as_ref().map(|policy| {
         let row_rules = RowRules::of(on.model);
-        TokenPruning::new(policy, &row_rules, on.model.scores_one_token(), &job.encodings)
+        let one = on.model.scores_one_token();
+        let pruning = TokenPruning::new(policy, &row_rules, one, &job.encodings)?;
+        Ok(if job.attention { pruning.recording() } else { pruning })
     });
     let tokens = tokens.transpose().unwrap_or_else(|error| {
         ended.get_or_insert(error);
@@ -436,6 +440,7 @@ fn passed<B: Ops>(job: PassJob<'_, '_, B>) -> Result<Passed> {
         None => Ok(Passed {
             selected: job.selecting.finish(),
             states: job.scoring.into_states(),
+            attention: job.tokens.and_then(TokenPruning::into_recorded),
             chunks: job.chunks_at_first,
             layers: job.layers,
         }),

@@ -137,10 +137,8 @@ impl TextEncoder {
     /// not count; its post-processor frames a pair, the template does where it has none.
     ///
     /// # Errors
-    /// [`TokenizeError::TokenizerJson`], [`TokenizeError::Panicked`], [`TokenizeError::GratingJson`] for a template
-    /// whose body lacks a place,
-    /// [`TokenizeError::MissingToken`] where the tokenizer does not have the template's control tokens, and
-    /// [`TokenizeError::LimitTooSmall`].
+    /// [`TokenizeError::TokenizerJson`], [`TokenizeError::Panicked`], [`TokenizeError::GratingJson`] for a template whose body lacks
+    /// a place, [`TokenizeError::MissingToken`] where the tokenizer lacks its control tokens, and [`TokenizeError::LimitTooSmall`].
     pub fn new(
         tokenizer_json: &[u8],
         template: Template,

@@ -24,6 +24,8 @@ pub(crate) struct Promise {
     mode: String,
     readout: String,
     traces: Option<PathBuf>,
+    /// Token policies to try, each as JSON.
+    token_policies: Vec<String>,
 }
 
 /// The sample: a file, or queries with their texts.
@@ -47,11 +49,14 @@ pub(crate) fn calibrate(
     let reranker = reranker.open(py)?;
     let data = dataset(py, sample)?;
     let (options, states) = options(py, &promise)?;
+    let policies = token_policies(py, &promise)?;
+    let states = states && policies.is_empty();
     let cancel = grating::CancelToken::new();
     let mut callback = Callback::new(on_progress, &cancel);
     let fitted = interruptible(py, &cancel, || {
         let recording =
             RecordOptions::default().file(promise.traces.as_deref()).states(states).cancel(&cancel);
+        let recording = recording.tokens(&policies);
         let traces = record(&reranker, &data, recording, |progress| {
             let (done, queries) = (progress.done, progress.queries);
             callback.call(|py, function| function.call1(py, (done, queries)).map(drop));
@@ -60,6 +65,15 @@ pub(crate) fn calibrate(
     });
     callback.finish()?;
     json(&fitted?.map_err(|error| raised(py, &error))?)
+}
+
+fn token_policies(py: Python<'_>, promise: &Promise) -> PyResult<Vec<grating::TokenPolicy>> {
+    let policy = |json: &String| {
+        let value = serde_json::from_str(json).map_err(|error| error.to_string());
+        let policy = value.and_then(grating::token_policy);
+        policy.map_err(|e| exception(py, "InputError", &format!("token_policies: {e}")))
+    };
+    promise.token_policies.iter().map(policy).collect()
 }
 
 fn dataset(py: Python<'_>, sample: Sample<'_>) -> PyResult<Dataset> {

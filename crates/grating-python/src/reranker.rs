@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::errors::{exception, raised, refused};
-use crate::request::{Callback, Options, text, texts};
+use crate::request::{Callback, LongTexts, Options, text, texts};
 use crate::selection::{Selection, json};
 use crate::settings::{Location, Settings, source};
 use crate::waiting::interruptible;
@@ -99,8 +99,20 @@ impl Reranker {
     }
 
     /// How a pool would be run, as JSON.
-    fn plan(&self, py: Python<'_>, candidates: usize, tokens: usize) -> PyResult<String> {
-        let plan = self.open(py)?.plan(candidates, tokens);
+    fn plan(
+        &self,
+        py: Python<'_>,
+        candidates: usize,
+        tokens: usize,
+        long: Option<LongTexts>,
+    ) -> PyResult<String> {
+        let reranker = self.open(py)?;
+        let long = long.map(|long| long.long()).transpose();
+        let long = long.map_err(|e| exception(py, "InputError", &format!("long: {e}")))?;
+        let plan = match long {
+            Some(long) => reranker.plan_long(candidates, tokens, &long),
+            None => reranker.plan(candidates, tokens),
+        };
         json(&plan.map_err(|error| raised(py, &error))?)
     }
 

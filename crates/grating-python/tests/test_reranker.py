@@ -184,6 +184,33 @@ def test_calibration_makes_a_profile_that_the_next_reranker_takes(tmp_path: Path
         grating.Reranker(profile=profile, max_length=33)
 
 
+def test_calibration_tries_token_policies() -> None:
+    words = ["river", "window", "engine", "garden", "letter", "music"]
+    data = [(f"about a {word} {n}", [f"a {other} of {n}" for other in words]) for n in range(8) for word in words]
+    policy = {
+        "stages": [{"depth": 0.5, "keep": {"share": 0.5}, "block": 1, "heads": "mean"}],
+        "min_tokens": 4,
+        "first": 0,
+        "last": 0,
+    }
+    with grating.Reranker(max_length=32) as plain:
+        whole = plain.calibrate(data, 3, 0.4, confidence=0.8, readout="head").as_dict()
+        profile = plain.calibrate(data, 3, 0.4, confidence=0.8, token_policies=[policy])
+        assert plain.plan(9, 32, long=grating.Prune(policy))["prediction"]["compute_seconds"] > 0
+        with pytest.raises(errors.InputError, match="token_policies"):
+            plain.calibrate(data, 3, 0.5, token_policies=["lazy"])
+    tried = profile.as_dict()["calibration"]["policies"]
+    assert tried == 2 * whole["calibration"]["policies"] + 1
+    # Which one is found depends on the texts; what becomes of tokens by it does not.
+    never = {**json.loads(grating._native.paper_policy(0.5)), "first_layer": 99}
+    leaving = grating.Profile({**profile.as_dict(), "policy": never, "tokens": policy})
+    assert leaving.tokens == policy
+    with grating.Reranker(max_length=32, profile=leaving) as pruning:
+        assert pruning.rerank(*data[0], k=3).stats.tokens_left > 0
+        assert pruning.rerank(*data[0], k=3, long="truncate").stats.tokens_left == 0
+        assert pruning.rerank(*data[0], k=3, pruning=False).stats.tokens_left == 0
+
+
 def test_pruning_is_learned_from_the_requests_and_kept(tmp_path: Path) -> None:
     file = tmp_path / "learned.json"
     settings = {"max_length": 24, "target_agreement": 0.8, "confidence": 0.8, "learning_file": file}

@@ -39,7 +39,7 @@ pub struct RerankerBuilder {
     cutoff_layers: Option<usize>,
     compression: CompressionSettings,
     instruction: Option<String>,
-    long: Long,
+    long: Option<Long>,
     settings: Settings,
     machine: Machine,
     spill_folder: Option<PathBuf>,
@@ -131,9 +131,10 @@ impl RerankerBuilder {
         self
     }
 
-    /// What becomes of texts that are longer, where a request does not say; by default they are cut.
+    /// What becomes of texts that are longer, where a request does not say; by default they are cut, and their tokens may
+    /// leave where a profile says so.
     pub fn long(mut self, long: Long) -> Self {
-        self.long = long;
+        self.long = Some(long);
         self
     }
 

@@ -22,6 +22,11 @@
 //! is decided there too (by scores of readouts that have not seen the query), so the test of the policies is as honest
 //! with them as without.
 //!
+//! # Token policies
+//! With [`RecordOptions::tokens`] each query is run with each of these policies, too, and the profile may have a token
+//! policy beside the candidate policy: both are certified as one, by what they select together against the full model's top
+//! K. A candidate-layer that half of the tokens entered counts as half.
+//!
 //! # Example
 //!
 //! ```no_run
@@ -45,6 +50,7 @@
 mod data;
 mod error;
 mod fit;
+mod leaving;
 mod measure;
 mod plot;
 mod readout;

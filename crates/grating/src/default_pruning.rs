@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use grating_engine::Readouts;
-use grating_prune::{Mode, Policy};
+use grating_prune::{Mode, Policy, TokenPolicy};
 
 use crate::error::Result;
 use crate::learning::Learning;
@@ -15,6 +15,8 @@ use crate::request::Pruning;
 #[derive(Debug, Clone)]
 pub(crate) struct PruningRule {
     pub(crate) policy: Policy,
+    /// Which tokens leave long texts where the request says nothing of these.
+    pub(crate) tokens: Option<TokenPolicy>,
     /// How scores after intermediate layers are read; none is the model's own head.
     pub(crate) readouts: Option<Readouts>,
     /// Who watches a policy that came with a promise.
@@ -73,20 +75,26 @@ impl DefaultPruning {
 
 impl WatchedProfile {
     pub(crate) fn new(profile: Profile) -> Result<Self> {
-        let monitor = ProfileMonitor::of(&profile)?.map(Arc::new);
+        let monitor = match profile.tokens {
+            // Nobody watches what tokens that leave do: it would take the full model.
+            Some(_) => None,
+            None => ProfileMonitor::of(&profile)?.map(Arc::new),
+        };
         Ok(WatchedProfile { profile, monitor })
     }
 
     fn rule(&self) -> Option<PruningRule> {
         let (readouts, monitor) = (self.profile.readouts.clone(), self.monitor.clone());
-        self.profile.policy.clone().map(|policy| PruningRule { policy, readouts, monitor })
+        let tokens = self.profile.tokens.clone();
+        let policy = self.profile.policy.clone();
+        policy.map(|policy| PruningRule { policy, tokens, readouts, monitor })
     }
 }
 
 impl PruningRule {
     /// By scores of the model's own head.
     pub(crate) fn of(policy: Policy) -> Self {
-        PruningRule { policy, readouts: None, monitor: None }
+        PruningRule { policy, tokens: None, readouts: None, monitor: None }
     }
 
     /// In another mode, where one is asked for: verdicts and promise are the same in both.

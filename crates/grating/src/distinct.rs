@@ -162,6 +162,11 @@ impl DistinctMap {
         trace.iter().map(|scores| self.of.iter().map(|&d| scores[d as usize]).collect()).collect()
     }
 
+    /// What is said of each distinct text, of every text.
+    pub(crate) fn each<T: Clone>(&self, distinct: &[T]) -> Vec<T> {
+        self.of.iter().map(|&d| distinct[d as usize].clone()).collect()
+    }
+
     /// How many texts of the request are marked.
     pub(crate) fn count(&self, marked: &[bool]) -> usize {
         self.of.iter().filter(|&&d| marked[d as usize]).count()

@@ -135,6 +135,14 @@ impl Passages {
         self
     }
 
+    /// How many passages a text of so many tokens has, and of how many tokens each is, where the model takes `limit`.
+    pub(crate) fn of_tokens(&self, tokens: usize, limit: usize) -> (usize, usize) {
+        let length = self.tokens.map_or(limit, |most| most.get().min(limit)).max(1);
+        let step = length - self.overlap.min(length / 2);
+        let further = tokens.saturating_sub(length).div_ceil(step.max(1));
+        ((1 + further).min(self.most.get()), length.min(tokens))
+    }
+
     pub(crate) fn limits(&self) -> PassageLimits {
         PassageLimits::new(self.most.get())
             .tokens(self.tokens.map(NonZeroUsize::get))
@@ -219,6 +227,17 @@ impl ScoredPassages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passages_of_a_length_are_counted() {
+        let plain = Passages::default();
+        assert_eq!(plain.of_tokens(100, 512), (1, 100));
+        assert_eq!(plain.of_tokens(513, 512), (2, 512));
+        assert_eq!(plain.tokens(256).of_tokens(1024, 512), (4, 256));
+        // 256, and then 192 more with each.
+        assert_eq!(plain.tokens(256).overlap(64).of_tokens(1024, 512), (5, 256));
+        assert_eq!(plain.tokens(256).max_passages(3).of_tokens(9999, 512), (3, 256));
+    }
 
     #[test]
     fn the_first_of_the_best_passages_is_named_and_whole_texts_have_none() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use grating_engine::Readouts;
 use grating_io::shown;
 use grating_prune::online::Signals;
-use grating_prune::{Calibration, Mode, Policy, Target};
+use grating_prune::{Calibration, Mode, Policy, Target, TokenPolicy};
 use serde::{Deserialize, Serialize};
 
 /// What a calibration found. Stored as JSON.
@@ -31,8 +31,11 @@ pub struct Profile {
     pub readings: Vec<LayerAgreement>,
     /// The policy, or none where nothing cheaper than the full model could be certified: nothing is pruned then.
     pub policy: Option<Policy>,
+    /// Which tokens leave long texts meanwhile; the promise is for both together. None where all are computed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokenPolicy>,
     /// What the sample's requests showed under the policy, some hundreds of them at most: requests that look different are noticed from the
-    /// first one on. Empty where there is no policy.
+    /// first one on. Empty where there is no policy, and where tokens leave.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub signals: Vec<Signals>,
     /// Where the sample was put together from several kinds of traffic, how many of the signals are of each, in their order. Requests that
@@ -265,6 +268,9 @@ impl Profile {
             }
             let layers = profile.model.layers;
             if let Some(Err(error)) = profile.policy.as_ref().map(|p| p.validate_for(layers)) {
+                return Err(malformed(name, &error.to_string()));
+            }
+            if let Some(Err(error)) = profile.tokens.as_ref().map(TokenPolicy::validate) {
                 return Err(malformed(name, &error.to_string()));
             }
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use grating_engine::{CancelToken, Progress};
 use grating_model::TokenLimits;
-use grating_prune::{Mode, Policy, Target};
+use grating_prune::{Mode, Policy, Target, TokenPolicy};
 
 use crate::long::Long;
 use crate::texts::Texts;
@@ -39,6 +39,7 @@ pub(crate) struct Options {
     pub(crate) mode: Option<Mode>,
     pub(crate) trace: bool,
     pub(crate) states: bool,
+    pub(crate) attention: Option<TokenPolicy>,
     pub(crate) timeline: bool,
 }
 
@@ -158,6 +159,14 @@ impl Request {
         self
     }
 
+    /// Records what attention tells a token policy of each long text after each of its stages
+    /// ([`Selection::attention`](crate::Selection::attention)). Everything is computed then, and no tokens leave.
+    pub fn attention(mut self, policy: TokenPolicy) -> Self {
+        self.options.pruning = Some(Pruning::Off);
+        self.options.attention = Some(policy);
+        self
+    }
+
     /// Records what runs when ([`Selection::timeline`](crate::Selection::timeline)).
     pub fn timeline(mut self, timeline: bool) -> Self {
         self.options.timeline = timeline;
@@ -180,6 +189,7 @@ impl Options {
             mode: None,
             trace: false,
             states: false,
+            attention: None,
             timeline: false,
         }
     }

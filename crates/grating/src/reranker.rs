@@ -6,8 +6,8 @@ use std::time::Instant;
 use grating_backend::Precision;
 use grating_engine::{Deadline, Engine, Reservation, Savings, Waiting};
 use grating_model::{Encoding, TextEncoder, TokenCompression};
-use grating_prune::Mode;
-use grating_prune::online::{MonitorStatus, Status};
+use grating_prune::online::{Decision, MonitorStatus, Status};
+use grating_prune::{MassTrace, Mode, TokenOutcome, TokenPolicy, replay_tokens};
 use grating_sched::{Plan, PoolShape};
 use rayon::ThreadPool;
 
@@ -46,8 +46,8 @@ pub struct Reranker {
     pub(crate) default_pruning: DefaultPruning,
     pub(crate) auditor: Arc<Auditor>,
     pub(crate) savings: Savings,
-    /// What becomes of long texts where a request does not say.
-    pub(crate) long: Long,
+    /// What becomes of long texts where a request does not say; nothing where the builder did not, either.
+    pub(crate) long: Option<Long>,
     /// Of the process, bytes.
     pub(crate) budget: Option<u64>,
 }
@@ -96,15 +96,21 @@ impl Reranker {
 
     /// What becomes of long texts where a request does not say.
     pub fn long(&self) -> &Long {
-        &self.long
+        static USUAL: Long = Long::Truncate;
+        self.long.as_ref().unwrap_or(&USUAL)
     }
 
-    /// What becomes of those of a request, which computes everything where it says so and nothing of long texts.
-    fn long_of(&self, options: &Options) -> Long {
+    /// What becomes of those of a request, which computes everything where it says so and nothing of long texts. The rule that
+    /// it is pruned by may have a token policy, for where nobody says anything of them.
+    fn long_of(&self, options: &Options, rule: Option<&PruningRule>) -> Long {
+        let certified = rule.and_then(|rule| rule.tokens.as_ref()).filter(|_| !options.trace);
         match (&options.long, &self.long, &options.pruning) {
             (Some(long), _, _) => long.clone(),
-            (None, Long::Prune(_), Some(Pruning::Off)) => Long::Truncate,
-            (None, own, _) => own.clone(),
+            (None, Some(Long::Prune(_)), Some(Pruning::Off)) => Long::Truncate,
+            (None, None, _) => {
+                certified.map_or(Long::Truncate, |policy| Long::Prune(policy.clone()))
+            }
+            (None, Some(own), _) => own.clone(),
         }
     }
 
@@ -236,6 +242,14 @@ impl Reranker {
             let (setting, expected) = ("the most tokens of a text", "at least 1".into());
             return Err(Error::Setting { setting, expected, found: "0".into() });
         }
+        let in_passages = matches!(self.long_of(options, None), Long::Passages(_));
+        if in_passages && options.attention.is_some() {
+            return Err(Error::Setting {
+                setting: "what becomes of long texts whose attention is recorded",
+                expected: "that they are truncated".into(),
+                found: "passages".into(),
+            });
+        }
         let rule = self.rule(options.pruning.clone(), options.mode, options.k)?;
         let deadline = options.deadline.map(Deadline::after);
         Ok(Entrance { called: Instant::now(), deadline, rule })
@@ -251,16 +265,9 @@ impl Reranker {
         options: Options,
     ) -> Result<Ticket> {
         let Entrance { called, deadline, mut rule } = entrance;
-        let long = self.long_of(&options);
-        let learning = self.learning(texts.len(), &options).map(|learning| {
-            let decision = learning.decide(options.k);
-            let policy = decision.policy.clone();
-            rule = policy.map(|policy| PruningRule::of(policy).in_mode(options.mode));
-            (learning, decision)
-        });
-        let Options {
-            k, instruction, limits, cancel, on_progress, trace, states, timeline, ..
-        } = options;
+        let long = self.long_of(&options, rule.as_ref());
+        let learning = self.learned_rule(texts.len(), &options, &mut rule);
+        let Options { k, instruction, limits, cancel, on_progress, trace, .. } = options;
         let before = Instant::now();
         let instruction = instruction.as_deref().or(self.instruction.as_deref());
         let wanted = || match cancel.is_cancelled() {
@@ -276,21 +283,22 @@ impl Reranker {
         let read = self.read(&with, texts, &first, &room, &wanted, k)?;
         let Read { mut job, passages, truncated, query_truncated, tokens } = read;
         let tokenize = before.elapsed();
-        let (policy, readouts, monitor) = match rule {
-            Some(PruningRule { policy, readouts, monitor }) => (Some(policy), readouts, monitor),
-            None => (None, None, None),
-        };
+        let (policy, readouts, monitor) = rule
+            .map_or((None, None, None), |rule| (Some(rule.policy), rule.readouts, rule.monitor));
         // Where all are selected there is nothing to audit, and who wants the trace gets no pruning anyhow.
         let pruned = policy.is_some() && k < first.len() && !trace;
         let monitor = monitor.filter(|_| pruned);
         let doubted = monitor.as_ref().is_some_and(|monitor| !monitor.in_use());
         let full = doubted || learning.as_ref().is_some_and(|(_, decision)| decision.full);
         let exact = job.tokens.is_none();
+        if options.attention.is_some() {
+            (job.tokens, job.attention) = (options.attention, true);
+        }
         let audited = policy.clone().filter(|_| pruned && exact && (full || self.auditor.is_due()));
         (job.cancel, job.deadline) = (cancel, deadline);
         (job.policy, job.readouts) = (policy, readouts);
         job.trace = trace || full || audited.is_some();
-        (job.states, job.timeline) = (states, timeline);
+        (job.states, job.timeline) = (options.states, options.timeline);
         let asked = Asked {
             k,
             trace,
@@ -336,16 +344,40 @@ impl Reranker {
         Ok(rule.map(|rule| rule.in_mode(mode)))
     }
 
+    /// Who learns from a request and what it decides; the rule becomes that.
+    fn learned_rule(
+        &self,
+        texts: usize,
+        options: &Options,
+        rule: &mut Option<PruningRule>,
+    ) -> Option<(Arc<Learning>, Decision)> {
+        let learning = self.learning(texts, options)?;
+        let decision = learning.decide(options.k);
+        let policy = decision.policy.clone();
+        *rule = policy.map(|policy| PruningRule::of(policy).in_mode(options.mode));
+        Some((learning, decision))
+    }
+
     /// Who learns from a request: where it does not say how it prunes, and there is a choice.
     fn learning(&self, texts: usize, options: &Options) -> Option<Arc<Learning>> {
         match &self.default_pruning {
             DefaultPruning::Learned(learning) => {
-                let tokens = self.long_of(options).tokens().is_some();
+                let tokens = self.long_of(options, None).tokens().is_some();
                 let its_own = options.pruning.is_some() || options.trace || tokens;
                 (!its_own && options.k < texts).then(|| Arc::clone(learning))
             }
             _ => None,
         }
+    }
+
+    /// What a token policy would have done with a text of which [`Request::attention`] has recorded a policy with stages
+    /// at the same depths and the same signals: exact for its first stage, an estimate after it
+    /// ([`TokenOutcome::exact_stages`]).
+    ///
+    /// # Errors
+    /// The policy's own, and that the stages are others.
+    pub fn replay_tokens(&self, policy: &TokenPolicy, trace: &MassTrace) -> Result<TokenOutcome> {
+        Ok(replay_tokens(policy, &self.engine.stages(policy), self.info.layers, trace)?)
     }
 
     /// How a pool of `candidates` texts of `tokens` tokens each (template, query and text) would be run now. Where passages
@@ -372,6 +404,29 @@ impl Reranker {
         let Encoding { ids, passage, .. } =
             self.encoder.encode(&self.encoder.encode_query("", None)?, "")?;
         Ok(ids.len() - passage.len())
+    }
+
+    /// As [`Self::plan`], with long texts read in a way of their own. Passages count query and template once for all of a
+    /// text; where tokens leave, the query's count as the text's.
+    ///
+    /// # Errors
+    /// As [`Self::plan`], and the token policy's own.
+    pub fn plan_long(&self, candidates: usize, tokens: usize, long: &Long) -> Result<Plan> {
+        let limit = self.info.max_length;
+        match long {
+            Long::Truncate => self.plan(candidates, tokens.min(limit)),
+            Long::Passages(passages) => {
+                let (of_each, length) = passages.of_tokens(tokens, limit);
+                self.plan(candidates.saturating_mul(of_each), length)
+            }
+            Long::Prune(policy) => {
+                let tokens = tokens.min(limit);
+                // What is out of range is told as always.
+                self.plan(candidates, tokens)?;
+                let pool = PoolShape::uniform(candidates, tokens);
+                Ok(self.engine.plan(self.engine.leaving(pool, policy)?)?)
+            }
+        }
     }
 }
 

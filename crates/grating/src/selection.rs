@@ -2,6 +2,7 @@
 
 use grating_engine::Timeline;
 use grating_model::{Logit, Probability};
+use grating_prune::MassTrace;
 use grating_sched::Plan;
 
 use crate::long::{BestPassage, ScoredPassage};
@@ -25,6 +26,9 @@ pub struct Selection {
     /// Normalised hidden states of the scored tokens after every layer but the last, `[layer][candidate * hidden]`, if
     /// they were wanted. Candidates are the distinct texts.
     pub(crate) states: Option<Vec<Vec<f32>>>,
+    /// What attention tells of each text, if the request asked for it: for
+    /// [`Reranker::replay_tokens`](crate::Reranker::replay_tokens). Nothing of texts that are too short for the policy.
+    pub attention: Option<Vec<Option<MassTrace>>>,
     /// What ran when, if the request asked for it.
     pub timeline: Timeline,
     pub(crate) scores: Scores,

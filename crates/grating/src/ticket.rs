@@ -180,6 +180,7 @@ impl Asked {
         let computed = self.before + scored.costs.total;
         let mut stats = Stats { audit, monitor, learning, ..self.stats(&mut scored) };
         let trace = self.trace.then(|| self.places.trace(&trace));
+        let attention = scored.attention.take().map(|told| self.places.each(&told));
         let (k, layers, temperature) = (self.k, self.layers, self.temperature);
         let of_passages = self.passages.zip(scored.passages.take());
         let of_passages = of_passages.map(|(of_texts, scores)| ScoredPassages { of_texts, scores });
@@ -189,7 +190,7 @@ impl Asked {
         let JobOutput { plan, states, timeline, .. } = scored;
         // Large pools take a while: what the caller waits for is measured last.
         stats.total = computed + began.elapsed();
-        Ok(Selection { results, stats, plan, trace, states, timeline, scores })
+        Ok(Selection { results, stats, plan, trace, states, attention, timeline, scores })
     }
 
     /// What whoever watches the policy makes of the request.

@@ -40,6 +40,15 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
         );
     }
     stats.funnel.iter().for_each(print_layer);
+    print_watched(stats, audits, full);
+    print_times(stats);
+    stats.links.iter().filter(|link| link.bytes > 0).for_each(print_link);
+    eprintln!("total       {}", ms(stats.total));
+    print_memory(stats);
+}
+
+/// Who watches or learns; `full` is the candidate-layers without pruning.
+fn print_watched(stats: &Stats, audits: &AuditTotals, full: f64) {
     if let (Some(audit), Some(mean)) = (&stats.audit, audits.mean_agreement) {
         eprintln!(
             "audit       pruning would have kept {:.1} % of the top K with {:.1} % of candidate-layers",
@@ -57,6 +66,10 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
     if let Some(learned) = &stats.learning {
         eprintln!("learning    {}", crate::profile::words(learned));
     }
+}
+
+/// Where the time went, but for links.
+fn print_times(stats: &Stats) {
     eprintln!("threads     {}", stats.threads);
     eprintln!("tokenize    {}", ms(stats.tokenize));
     eprintln!(
@@ -86,9 +99,6 @@ pub(super) fn print_stats(stats: &Stats, audits: &AuditTotals) {
     if let Some(error) = &stats.spill_error {
         eprintln!("spill       stayed in memory: {error}");
     }
-    stats.links.iter().filter(|link| link.bytes > 0).for_each(print_link);
-    eprintln!("total       {}", ms(stats.total));
-    print_memory(stats);
 }
 
 /// How a profile is doing.

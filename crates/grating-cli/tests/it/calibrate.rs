@@ -101,3 +101,53 @@ fn wrong_usage_is_told_before_anything_is_computed() {
     fails(&["rerank", "-q", "x", "--profile", "/no/such"], b"a\n", 1, &["/no/such"]);
     fails(&["rerank", "-q", "x", "--audit", "2"], b"a\n", 2, &["0 to 1"]);
 }
+
+/// Eighty queries of ten texts of three to seven words.
+fn varied(folder: &Path) -> String {
+    let words = ["window", "river", "layer", "glass", "slides", "Paris", "weights", "disk"];
+    let text = |i: usize| {
+        let words: Vec<&str> = (0..3 + i % 5).map(|j| words[(i * i + 3 * j) % 8]).collect();
+        format!("{} {i}", words.join(" "))
+    };
+    let line = |q: usize| {
+        let texts: Vec<String> = (0..10).map(|c| text(11 * q + c)).collect();
+        serde_json::json!({ "query": text(q), "texts": texts }).to_string()
+    };
+    let path = folder.join("varied.jsonl");
+    std::fs::write(&path, (0..80).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    path.to_str().unwrap().to_string()
+}
+
+#[test]
+fn tokens_leave_by_a_profile_that_was_certified_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, model) = (varied(folder.path()), golden("bert-gelu-f32"));
+    let out = folder.path().join("profile.json");
+    let (out, model) = (out.to_str().unwrap(), model.to_str().unwrap());
+    let mut args = vec!["calibrate", "--model", model, "--data", &data, "--out", out, "-k", "3"];
+    args.extend(["--target-agreement", "0.3", "--confidence", "0.8", "--threads", "1"]);
+    let prune = ["--long", "prune", "--prune-from", "8", "--token-policy", "lazy-llm:0.9"];
+    let found = grating(&[&args[..], &prune].concat(), b"");
+    let text = String::from_utf8(found.stdout).unwrap();
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    assert!(text.contains("tokens       0.9 of the tokens by the mean of the heads"), "{text}");
+    let profile: Value = serde_json::from_slice(&std::fs::read(out).unwrap()).unwrap();
+    assert_eq!(profile["tokens"]["min_tokens"], 8);
+
+    let texts = ["a river of glass", "the window slides", "a disk of layers", "weights"];
+    let texts = texts.map(|text| format!("{}\n", [text; 9].join(" and "))).concat();
+    let rerank = ["rerank", "-q", "window", "-m", model, "-k", "3", "--json", "--profile", out];
+    let left = |more: &[&str]| {
+        let found = grating(&[&rerank[..], more].concat(), texts.as_bytes());
+        let json: Value = serde_json::from_slice(&found.stdout).unwrap();
+        json["stats"]["tokens_left"].as_u64().unwrap()
+    };
+    assert!(left(&[]) > 0);
+    assert_eq!((left(&["--long", "truncate"]), left(&["--no-prune"])), (0, 0));
+
+    let idle = grating(&[&args[..], &["--token-policy", "lazy-llm", "--json"]].concat(), b"");
+    assert!(String::from_utf8(idle.stderr).unwrap().contains("has no effect without --long prune"));
+    assert!(serde_json::from_slice::<Value>(&idle.stdout).unwrap()["tokens"].is_null());
+    let fitted = [&args[..], &prune, &["--readout", "fitted"]].concat();
+    fails(&fitted, b"", 1, &["model's own head", "--readout head"]);
+}

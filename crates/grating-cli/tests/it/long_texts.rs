@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{fails, golden, grating};
+use crate::{golden, grating};
 
 /// A river in the last of many sentences, and a short text.
 fn texts() -> (String, &'static str) {
@@ -75,15 +75,11 @@ fn what_is_left_out_is_told_with_the_option_that_helps() {
 }
 
 #[test]
-fn options_of_passages_need_passages() {
+fn wrong_options_of_long_texts_are_refused() {
     let rerank = ["rerank", "-q", "q"];
     for (options, words) in [
-        (&["--passage-tokens", "9"][..], "--long"),
-        (&["--long", "truncate", "--max-passages", "9"], "need --long passages"),
-        (&["--long", "passages", "--passage-score", "min"], "mean:N"),
-        (&["--long", "truncate", "--prune-from", "9"], "need --long prune"),
+        (&["--long", "passages", "--passage-score", "min"][..], "mean:N"),
         (&["--long", "prune", "--token-policy", "lazy"], "lazy-llm"),
-        (&["--long", "prune", "--max-passages", "9"], "need --long passages"),
         (&["--long", "passages", "--passage-tokens", "0"], "at least 1"),
         (&["--long", "whole"], "passages"),
     ] {
@@ -93,8 +89,24 @@ fn options_of_passages_need_passages() {
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.contains(words), "{options:?}: {error}");
     }
-    let args = [&rerank[..], &["--passage-overlap", "9"]].concat();
-    fails(&args, b"a\n", 2, &["--long"]);
+}
+
+/// A file of options may hold those of passages for all commands, and one command may want none.
+#[test]
+fn options_of_what_is_not_done_have_no_effect() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("options.toml");
+    std::fs::write(&file, "long = \"passages\"\npassage-tokens = 40\n").unwrap();
+    let config = ["--config", file.to_str().unwrap()];
+    let (out, error) = rerank(&config);
+    assert!(out.contains("a river carries water") && error.is_empty(), "{error}");
+    let (cut, error) = rerank(&[&config[..], &["--long", "truncate"]].concat());
+    assert_eq!(cut, rerank(&["--long", "truncate"]).0);
+    assert!(error.contains("--passage-tokens has no effect without --long passages"), "{error}");
+    let (_, error) = rerank(&["--passage-overlap", "9"]);
+    assert!(error.contains("--passage-overlap has no effect without --long passages"), "{error}");
+    let (_, error) = rerank(&["--long", "passages", "--prune-from", "9"]);
+    assert!(error.contains("--prune-from has no effect without --long prune"), "{error}");
 }
 
 #[test]
@@ -113,4 +125,26 @@ fn tokens_leave_and_each_layer_says_how_many_are_left() {
     let (_, told) = rerank(&[&prune[..], &["--explain", "--stats"]].concat());
     let left = format!("tokens, of which {} left", stats(&found, "tokens_left"));
     assert!(told.contains(&left) && told.contains("% of token-layers computed"), "{told}");
+}
+
+#[test]
+fn plans_know_how_long_texts_are_read() {
+    let model = golden("qwen3-tied-f32");
+    let plan = |more: &[&str]| -> Value {
+        let args = ["plan", "-m", model.to_str().unwrap(), "-n", "6", "--tokens", "160", "--json"];
+        let output = grating(&[&args[..], more].concat(), b"");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{error}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let seconds = |plan: &Value| plan["prediction"]["compute_seconds"].as_f64().unwrap();
+    let full = plan(&[]);
+    let half = plan(&["--long", "prune", "--token-policy", "grating:0.5", "--prune-from", "100"]);
+    assert!(seconds(&half) < 0.9 * seconds(&full), "{half} {full}");
+    let short = plan(&["--long", "prune", "--prune-from", "161"]);
+    assert_eq!(seconds(&short), seconds(&full));
+    // Four passages of forty tokens each.
+    let passages = plan(&["--long", "passages", "--passage-tokens", "40"]);
+    assert!(passages["reasons"].to_string().contains("\"tokens\":960"), "{passages}");
+    assert!(seconds(&passages) < seconds(&full), "attention is cheaper");
 }

@@ -46,6 +46,12 @@ class Profile:
         return policy
 
     @property
+    def tokens(self) -> dict[str, Any] | None:
+        """The token policy that was certified with it; ``None`` where no tokens leave."""
+        tokens: dict[str, Any] | None = self._fields.get("tokens")
+        return tokens
+
+    @property
     def promise(self) -> dict[str, float]:
         """Least mean agreement with the full model's top K, and the confidence in it."""
         promise: dict[str, float] = self._fields["promise"]

@@ -452,14 +452,19 @@ class Reranker:
 
     # -- Plans and figures ---------------------------------------------------------------------------------------------
 
-    def plan(self, candidates: int, tokens: int) -> dict[str, Any]:
+    def plan(self, candidates: int, tokens: int, *, long: Long = None) -> dict[str, Any]:
         """How a pool of ``candidates`` texts of ``tokens`` tokens each (template, query and text) would be run now.
+
+        Args:
+            long: What becomes of them where they are long, as for :meth:`rerank`.
 
         Raises:
             BudgetError: The memory budget is too small; the message names the least.
         """
         plan: dict[str, Any] = json.loads(
-            self._native().plan(_count("candidates", candidates) or 0, _count("tokens", tokens) or 0)
+            self._native().plan(
+                _count("candidates", candidates) or 0, _count("tokens", tokens) or 0, long_texts(long)
+            )
         )
         return plan
 
@@ -501,6 +506,7 @@ class Reranker:
         mode: Mode = "select",
         readout: Literal["best", "head", "fitted"] = "best",
         traces: str | PathLike[str] | None = None,
+        token_policies: Iterable[str | Mapping[str, Any]] = (),
         on_progress: Callable[[int, int], object] | None = None,
     ) -> Profile:
         """Finds the cheapest pruning policy that keeps a promise on sample queries.
@@ -512,6 +518,8 @@ class Reranker:
             confidence: Probability that the promise is kept, over the draw of the sample, between 0 and 1.
             readout: How scores after intermediate layers are read.
             traces: File of the recorded scores: a run that was stopped goes on from it.
+            token_policies: Policies by which tokens may leave long texts, as :class:`Prune` takes them; each query is run
+                with each, too, and the profile has one of them where it is certified.
             on_progress: Is told how many queries are done, and of how many.
 
         Raises:
@@ -529,6 +537,7 @@ class Reranker:
             "mode": mode,
             "readout": readout,
             "traces": traces,
+            "token_policies": [json.dumps(p if isinstance(p, str) else dict(p)) for p in token_policies],
         }
         return Profile(json.loads(_native.calibrate(self._native(), sample, promise, on_progress)))
 

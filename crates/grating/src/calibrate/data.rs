@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use grating_io::shown;
+use grating_prune::TokenPolicy;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
@@ -60,6 +61,15 @@ impl Query {
             hash.update(text);
         }
         hex(&hash.finalize())
+    }
+
+    /// What a trace of it is filed under in which tokens left by a policy; as [`Self::key`] where none did.
+    pub(super) fn key_under(&self, tokens: Option<&TokenPolicy>) -> String {
+        match tokens.map(serde_json::to_string) {
+            Some(Ok(policy)) => format!("{} {policy}", self.key()),
+            // Plain numbers and words can be written.
+            _ => self.key(),
+        }
     }
 
     /// A query that nobody judged. Of equal texts the first counts.

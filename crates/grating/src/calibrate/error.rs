@@ -84,6 +84,12 @@ pub enum CalibrateError {
         /// The least.
         needed: usize,
     },
+    /// Readouts are asked for where tokens leave.
+    #[error(
+        "readouts are fitted to whole texts: with token policies scores are read by the model's own head \
+         (`--readout head`)"
+    )]
+    ReadoutsOfTokens,
     /// Too few queries have more candidates than K.
     #[error(
         "{found} queries have more than K = {k} candidates, at least {needed} are needed for any calibration; \

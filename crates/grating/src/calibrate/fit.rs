@@ -5,12 +5,13 @@ use std::collections::HashSet;
 use grating_prune::online::Signals;
 use grating_prune::{
     Grid, Mode, Policy, PolicyFamily, PolicyRun, Procedure, PruneError, ScoreTrace, Sweep, Target,
-    Test, calibrate, calibrate::learned,
+    Test, TokenPolicy, calibrate, calibrate::TraceBeside, calibrate::learned,
 };
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::measure::measure;
+use super::leaving::Leaving;
+use super::measure::{Read, measure};
 use super::readout::Fitted;
 use super::states::States;
 use super::traces::Recorded;
@@ -184,7 +185,8 @@ pub fn fit(data: &Dataset, traces: &Traces, options: &Options) -> Result<Profile
 /// A sample on which every policy has been replayed, so that promises can be tried on it.
 ///
 /// The policies are those of [`Grid::standard`] and [`Grid::paper`], and those that
-/// [`learned`](grating_prune::calibrate::learned()) finds on the exploring queries. What one promise's confidence says holds for
+/// [`learned`](grating_prune::calibrate::learned()) finds on the exploring queries; where the traces hold runs in which tokens
+/// left ([`Traces::tokens`]), each of them once more with each token policy, whose scores the model's own head reads. What one promise's confidence says holds for
 /// one promise: who tries several and takes the best must share the error among them.
 pub struct Calibrator<'a> {
     data: &'a Dataset,
@@ -198,13 +200,15 @@ pub struct Calibrator<'a> {
     paper: Sweep,
     head: Sweep,
     fitted: Option<(Fitted, Sweep)>,
+    /// Runs in which tokens left.
+    leaving: Vec<Leaving<'a>>,
 }
 
 impl<'a> Calibrator<'a> {
     /// Fits readouts, unless `reading` is by the head alone, and replays all policies.
     ///
     /// # Errors
-    /// [`CalibrateError::NoTrace`], [`CalibrateError::TooFewQueries`], K = 0.
+    /// [`CalibrateError::NoTrace`], [`CalibrateError::TooFewQueries`], [`CalibrateError::ReadoutsOfTokens`], K = 0.
     pub fn new(
         data: &'a Dataset,
         traces: &'a Traces,
@@ -218,7 +222,13 @@ impl<'a> Calibrator<'a> {
         let cases = ordered(data, traces, k)?;
         let (calibrating, testing) = halves(&cases);
         let explore = exploring(calibrating.len());
+        let leaving = traces.tokens.iter().map(|tokens| Leaving::of(tokens, traces, &cases));
+        let leaving: Vec<Leaving<'_>> = leaving.collect::<Result<_>>()?;
         let fitted = match reading {
+            Reading::Fitted if !leaving.is_empty() => {
+                return Err(CalibrateError::ReadoutsOfTokens.into());
+            }
+            Reading::Best if !leaving.is_empty() => None,
             Reading::Head => None,
             _ => readout::fit(&calibrating, &testing, explore)?,
         };
@@ -229,7 +239,14 @@ impl<'a> Calibrator<'a> {
             let learned = learned(&traces[..explore], k, mode)?;
             Ok(sweep(&family(layers, mode, &paper, &learned)?, traces, k)?)
         };
-        let head = sweep_of(&sample)?;
+        let beside = leaving.iter().map(|leaving| -> Result<Sweep> {
+            let (own, beside) = leaving.sample(&halves(&leaving.runs).0, &sample);
+            let learned = learned(&own[..explore], k, mode)?;
+            let family = leaving_family(&family(layers, mode, &paper, &learned)?, mode)?;
+            Ok(sweep_beside(&family, leaving.tokens, &beside, k)?)
+        });
+        let beside: Vec<Sweep> = beside.collect::<Result<_>>()?;
+        let head = Sweep::joined(std::iter::once(sweep_of(&sample)?).chain(beside).collect())?;
         let with_sweep = |fitted: Fitted| -> Result<_> {
             let sweep = sweep_of(&fitted.calibrating)?;
             Ok((fitted, sweep))
@@ -243,6 +260,7 @@ impl<'a> Calibrator<'a> {
             paper: sweep(&paper, &sample, k)?,
             head,
             fitted: fitted.map(with_sweep).transpose()?,
+            leaving,
             cases,
         })
     }
@@ -269,22 +287,31 @@ impl<'a> Calibrator<'a> {
             .as_ref()
             .filter(|(_, sweep)| reading.takes_readouts(cost(&self.head), cost(sweep)));
         let sweep = by_fitted.map_or(&self.head, |(_, sweep)| sweep);
-        let read = by_fitted.map_or_else(|| own(&testing), |(fitted, _)| fitted.testing.clone());
         let calibration = calibrate(sweep, target, Procedure::Split { explore }, test)?;
         let paper = calibrate(&self.paper, target, Procedure::FixedSequence, test)?;
-        let policy = calibration.chosen.as_ref().map(|tested| tested.policy.clone());
+        let chosen = calibration.chosen.as_ref();
+        let policy = chosen.map(|tested| tested.policy.clone());
+        let tokens = chosen.and_then(|tested| tested.tokens.clone());
+        let whole = own(&testing);
+        let read = by_fitted.map_or(&whole, |(fitted, _)| &fitted.testing);
+        let read: Vec<Read<'_>> = match self.with(tokens.as_ref()) {
+            Some(leaving) => halves(&leaving.runs).1,
+            None => read.iter().map(Read::whole).collect(),
+        };
         let measured = policy.as_ref().map(|policy| measure(policy, &testing, &read, k));
-        let paper_measured = paper
-            .chosen
-            .as_ref()
-            .map(|tested| measure(&tested.policy, &testing, &own(&testing), k));
+        let paper_measured = paper.chosen.as_ref().map(|tested| {
+            let whole: Vec<Read<'_>> = whole.iter().map(Read::whole).collect();
+            measure(&tested.policy, &testing, &whole, k)
+        });
         let signals = match &policy {
-            Some(policy) => {
+            // Nobody watches what tokens that leave do.
+            Some(policy) if tokens.is_none() => {
                 let own = own(&calibrating);
                 let sample = by_fitted.map_or(&own, |(fitted, _)| &fitted.calibrating);
-                signals(policy, sample.iter().chain(&read), k)?
+                let read = read.iter().map(|read| read.trace);
+                signals(policy, sample.iter().chain(read), k)?
             }
-            None => Vec::new(),
+            _ => Vec::new(),
         };
         let readings = match (&self.fitted, reading) {
             (Some((fitted, _)), Reading::Best | Reading::Fitted) => fitted.compare(&testing, k),
@@ -299,6 +326,7 @@ impl<'a> Calibrator<'a> {
             readouts: by_fitted.map(|(fitted, _)| fitted.readouts.clone()),
             readings,
             policy,
+            tokens,
             signals,
             kinds: Vec::new(),
             theorem: THEOREM.into(),
@@ -316,20 +344,29 @@ impl<'a> Calibrator<'a> {
     /// [`CalibrateError::NoStates`] where readouts are asked for and there are none, and a policy of another model.
     pub fn measure(&self, policy: &Policy, fitted: bool) -> Result<Measured> {
         let (_, testing) = halves(&self.cases);
+        let whole = own(&testing);
         let read = match (&self.fitted, fitted) {
-            (_, false) => own(&testing),
-            (Some((fitted, _)), true) => fitted.testing.clone(),
+            (_, false) => &whole,
+            (Some((fitted, _)), true) => &fitted.testing,
             (None, true) => {
                 return Err(CalibrateError::NoStates { needed: FEWEST_TO_READ }.into());
             }
         };
+        let read: Vec<Read<'_>> = read.iter().map(Read::whole).collect();
         measure(policy, &testing, &read, self.k)
     }
 }
 
-/// The calibrating queries and the test half.
-fn halves<'a>(cases: &[Case<'a>]) -> (Vec<Case<'a>>, Vec<Case<'a>>) {
-    let half = |rest| cases.iter().skip(rest).step_by(2).copied().collect();
+impl Calibrator<'_> {
+    /// Runs in which tokens left by this policy.
+    fn with(&self, tokens: Option<&TokenPolicy>) -> Option<&Leaving<'_>> {
+        self.leaving.iter().find(|leaving| Some(leaving.tokens) == tokens)
+    }
+}
+
+/// The calibrating queries and the test half, or what belongs to each.
+fn halves<T: Copy>(of_queries: &[T]) -> (Vec<T>, Vec<T>) {
+    let half = |rest| of_queries.iter().skip(rest).step_by(2).copied().collect();
     (half(0), half(1))
 }
 
@@ -357,6 +394,24 @@ fn sweep(family: &PolicyFamily, traces: &[ScoreTrace], k: usize) -> Result<Sweep
     Sweep::from_runs(family, runs.collect::<Result<_, _>>()?, k)
 }
 
+/// As [`sweep`], on runs in which tokens left.
+fn sweep_beside(
+    family: &PolicyFamily,
+    tokens: &TokenPolicy,
+    traces: &[TraceBeside<'_>],
+    k: usize,
+) -> Result<Sweep, PruneError> {
+    let policies: Vec<&Policy> = family.policies().collect();
+    let runs = policies.into_par_iter().map(|policy| PolicyRun::beside(policy, tokens, traces, k));
+    Sweep::from_runs(family, runs.collect::<Result<_, _>>()?, k)
+}
+
+/// With one that decides nobody: that tokens leave is a saving by itself.
+fn leaving_family(family: &PolicyFamily, mode: Mode) -> Result<PolicyFamily, PruneError> {
+    let never = vec![Policy::never().with_mode(mode)];
+    PolicyFamily::new(std::iter::once(never).chain(family.chains().iter().cloned()).collect())
+}
+
 /// The standard grid, the paper's finer chain and what was learned.
 fn family(
     layers: usize,
@@ -382,7 +437,7 @@ fn ordered<'a>(data: &'a Dataset, traces: &'a Traces, k: usize) -> Result<Vec<Ca
         let width = recorded.states.as_ref().map(States::hidden);
         recorded.check(query, traces.model.layers, hidden.or(width))?;
         hidden = hidden.or(width);
-        let Recorded { trace, states } = recorded;
+        let Recorded { trace, states, .. } = recorded;
         cases.push((key, Case { query, trace, states: states.as_ref() }));
     }
     cases.sort_by(|a, b| a.0.cmp(&b.0));

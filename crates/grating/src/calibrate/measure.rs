@@ -1,27 +1,42 @@
 //! What a policy does on queries that had no part in its choice.
 
-use grating_prune::{Mode, Policy, ScoreTrace, metrics, replay};
+use grating_prune::{Mode, Policy, ScoreTrace, calibrate, metrics, replay};
 
 use super::Query;
 use super::fit::Case;
 use crate::error::Result;
 use crate::profile::{Judged, Measured, Quality};
 
-/// A policy on queries, whose scores are read as in `traces`.
+/// Scores as a policy reads them.
+#[derive(Clone, Copy)]
+pub(super) struct Read<'t> {
+    pub(super) trace: &'t ScoreTrace,
+    /// For each layer the share of all tokens that entered it; empty where all did.
+    pub(super) shares: &'t [f64],
+}
+
+impl<'t> Read<'t> {
+    /// With all tokens.
+    pub(super) fn whole(trace: &'t ScoreTrace) -> Self {
+        Read { trace, shares: &[] }
+    }
+}
+
+/// A policy on queries, whose scores are read as in `traces`, held against the full model's.
 pub(super) fn measure(
     policy: &Policy,
     cases: &[Case<'_>],
-    traces: &[ScoreTrace],
+    traces: &[Read<'_>],
     k: usize,
 ) -> Result<Measured> {
     let (mut agreement, mut ran, mut all) = (0.0, 0, 0);
     let (mut judged, mut full_quality, mut pruned_quality) =
         (0_u32, Quality::default(), Quality::default());
-    for (Case { query, .. }, trace) in cases.iter().zip(traces) {
+    for (Case { query, trace: full, .. }, Read { trace, shares }) in cases.iter().zip(traces) {
         let outcome = replay(policy, trace, k)?;
-        let full = trace.final_ranking();
+        let full = full.final_ranking();
         agreement += metrics::agreement_at_k(&outcome.selected, &full, k);
-        ran += outcome.candidate_layers;
+        ran += calibrate::candidate_layers(&outcome, policy.mode, shares);
         all += (trace.candidates() * trace.layers()) as u64;
         let mut selected = outcome.selected;
         if policy.mode == Mode::Rank {

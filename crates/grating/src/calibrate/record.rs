@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use grating_engine::CancelToken;
-use grating_prune::ScoreTrace;
+use grating_prune::{ScoreTrace, TokenPolicy};
 
-use super::Dataset;
 use super::states::States;
-use super::traces::{Recorded, TraceFile, Traces};
+use super::traces::{Recorded, TokensLeft, TraceFile, Traces};
+use super::{Dataset, Query};
 use crate::error::{Error, Result};
 use crate::long::Long;
 use crate::request::{Pruning, Request};
@@ -17,7 +17,7 @@ use crate::reranker::Reranker;
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct RecordProgress {
-    /// Queries done, those found in the file included.
+    /// Queries done, those found in the file included. With token policies a query counts once for each and once more.
     pub done: usize,
     /// Of how many.
     pub queries: usize,
@@ -34,6 +34,8 @@ pub struct RecordOptions<'a> {
     /// Whether to keep the hidden states that readouts are fitted to: two bytes for each candidate, layer and
     /// component, held in memory (60 candidates of a model with 6 layers of 384: 225 KiB a query).
     pub states: bool,
+    /// Policies to run each query with, too, by which tokens leave long texts; those that [`fit`](super::fit) may choose from.
+    pub tokens: &'a [TokenPolicy],
     /// Ends the recording with [`Error::Cancelled`](crate::Error::Cancelled); what is in the file stays.
     pub cancel: Option<&'a CancelToken>,
 }
@@ -53,6 +55,13 @@ impl<'a> RecordOptions<'a> {
         self
     }
 
+    /// Replaces [`RecordOptions::tokens`].
+    #[must_use]
+    pub fn tokens(mut self, policies: &'a [TokenPolicy]) -> Self {
+        self.tokens = policies;
+        self
+    }
+
     /// Replaces [`RecordOptions::cancel`].
     #[must_use]
     pub fn cancel(mut self, token: &'a CancelToken) -> Self {
@@ -61,13 +70,14 @@ impl<'a> RecordOptions<'a> {
     }
 }
 
-/// Runs the full model on every query of `data` that has no trace yet.
+/// Runs the full model on every query of `data` that has no trace yet, and then each token policy in its place.
 ///
 /// With a file, a run that was stopped goes on where it was. A file of another model, or of other settings that scores depend on, is refused and left as it is.
 ///
 /// # Errors
 /// What a request can end with, and [`CalibrateError`](super::CalibrateError) about the file; [`Error::Setting`] for a
-/// reranker that cuts long texts into passages or lets their tokens leave: a profile does not say for which it is.
+/// reranker that does either with long texts itself: a profile does not say for which passages it is, and for tokens that
+/// leave there are [`RecordOptions::tokens`].
 pub fn record(
     reranker: &Reranker,
     data: &Dataset,
@@ -89,38 +99,71 @@ pub fn record(
         }
         None => (None, Traces::new(model.clone())),
     };
-    let queries = data.queries.len();
-    for (done, query) in data.queries.iter().enumerate() {
+    let policies = std::iter::once(None).chain(options.tokens.iter().map(Some));
+    let runs = policies.flat_map(|tokens| data.queries.iter().map(move |query| (tokens, query)));
+    let runs: Vec<(Option<&TokenPolicy>, &Query)> = runs.collect();
+    let queries = runs.len();
+    for (done, (tokens, query)) in runs.into_iter().enumerate() {
         on_progress(RecordProgress { done, queries, query_share: 0.0 });
-        let key = query.key();
+        let key = query.key_under(tokens);
+        // Readouts are fitted to whole texts alone.
+        let states = options.states && tokens.is_none();
         if let Some(recorded) = traces.recorded(&key) {
             recorded.check(query, model.layers, Some(reranker.info().hidden))?;
-            if recorded.states.is_some() || !options.states {
+            if recorded.states.is_some() || !states {
                 continue;
             }
         }
         if query.texts.is_empty() {
             continue;
         }
-        let request = Request::new(&query.text, &query.texts, 1).trace(true).pruning(Pruning::Off);
-        let mut request = request.states(options.states);
-        if let Some(token) = options.cancel {
-            request = request.cancel(token);
-        }
-        let selection = reranker.submit(request)?.wait_with(|progress| {
-            let query_share = progress.done as f64 / progress.total as f64;
-            on_progress(RecordProgress { done, queries, query_share });
-        })?;
-        let (scores, candidates) = (selection.trace.unwrap_or_default(), query.texts.len());
-        let recorded = Recorded {
-            trace: ScoreTrace::from_vec(scores.len(), candidates, scores.concat())?,
-            states: selection.states.map(|states| States::new(candidates, &states)),
-        };
+        let run = Run { reranker, query, tokens, states, cancel: options.cancel };
+        let recorded =
+            run.record(|query_share| on_progress(RecordProgress { done, queries, query_share }))?;
         if let Some(file) = &mut file {
             file.append(&key, &recorded)?;
         }
         traces.insert(key, recorded);
     }
+    traces.tokens = options.tokens.to_vec();
     on_progress(RecordProgress { done: queries, queries, query_share: 0.0 });
     Ok(traces)
+}
+
+/// One query in full, or with tokens that leave.
+struct Run<'a> {
+    reranker: &'a Reranker,
+    query: &'a Query,
+    tokens: Option<&'a TokenPolicy>,
+    states: bool,
+    cancel: Option<&'a CancelToken>,
+}
+
+impl Run<'_> {
+    fn record(&self, mut on_share: impl FnMut(f64)) -> Result<Recorded> {
+        let Run { query, tokens, .. } = self;
+        let request = Request::new(&query.text, &query.texts, 1).trace(true).pruning(Pruning::Off);
+        let mut request = request.states(self.states);
+        if let Some(token) = self.cancel {
+            request = request.cancel(token);
+        }
+        if let Some(policy) = tokens {
+            request = request.long(Long::Prune((*policy).clone()));
+        }
+        let selection = self.reranker.submit(request)?.wait_with(|progress| {
+            on_share(progress.done as f64 / progress.total as f64);
+        })?;
+        let (scores, candidates) = (selection.trace.unwrap_or_default(), query.texts.len());
+        let entered = || selection.stats.funnel.iter().map(|layer| layer.tokens as f64);
+        let all = entered().next().unwrap_or(1.0);
+        let left = tokens.map(|policy| TokensLeft {
+            policy: policy.clone(),
+            shares: entered().map(|tokens| tokens / all).collect(),
+        });
+        Ok(Recorded {
+            trace: ScoreTrace::from_vec(scores.len(), candidates, scores.concat())?,
+            states: selection.states.map(|states| States::new(candidates, &states)),
+            left,
+        })
+    }
 }

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use grating_io::shown;
-use grating_prune::ScoreTrace;
+use grating_prune::{ScoreTrace, TokenPolicy};
 use serde::{Deserialize, Serialize};
 
 use super::states::States;
@@ -18,6 +18,8 @@ use crate::profile::ModelStamp;
 pub struct Traces {
     /// The model, and the settings that scores depend on.
     pub model: ModelStamp,
+    /// Policies by which tokens left in further runs of the queries.
+    pub(super) tokens: Vec<TokenPolicy>,
     traces: HashMap<String, Recorded>,
 }
 
@@ -28,6 +30,17 @@ pub(super) struct Recorded {
     /// For readouts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) states: Option<States>,
+    /// Where tokens left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) left: Option<TokensLeft>,
+}
+
+/// How tokens left in a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct TokensLeft {
+    pub(super) policy: TokenPolicy,
+    /// For each layer the share of all tokens that entered it.
+    pub(super) shares: Vec<f64>,
 }
 
 impl Recorded {
@@ -48,6 +61,9 @@ impl Recorded {
             if let Some(hidden) = hidden.filter(|_| states.layers() > 0) {
                 counts.push(("components in its hidden states", states.hidden(), hidden));
             }
+        }
+        if let Some(left) = &self.left {
+            counts.push(("layers with shares of tokens", left.shares.len(), layers));
         }
         match counts.into_iter().find(|(_, found, expected)| found != expected) {
             None => Ok(()),
@@ -79,7 +95,7 @@ const VERSION: u32 = 1;
 
 impl Traces {
     pub(super) fn new(model: ModelStamp) -> Self {
-        Traces { model, traces: HashMap::new() }
+        Traces { model, tokens: Vec::new(), traces: HashMap::new() }
     }
 
     /// Reads a file of traces: JSON lines, the model first. A last line that was not written to its end is left out.
@@ -107,7 +123,7 @@ impl Traces {
         for (at, line) in lines.enumerate() {
             let record: Record =
                 serde_json::from_str(line).map_err(|e| wrong(at + 2, shown(&e.to_string())))?;
-            traces.traces.insert(record.key, record.recorded);
+            traces.insert(record.key, record.recorded);
         }
         Ok(traces)
     }
@@ -128,7 +144,12 @@ impl Traces {
         self.traces.get(key)
     }
 
-    /// The keys of all queries, in no order.
+    /// Token policies that the queries were run with beside the full run of each.
+    pub fn tokens(&self) -> &[TokenPolicy] {
+        &self.tokens
+    }
+
+    /// The keys of all runs, in no order: those of the queries, and where tokens left each with its policy behind it.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.traces.keys().map(String::as_str)
     }
@@ -144,6 +165,11 @@ impl Traces {
     }
 
     pub(super) fn insert(&mut self, key: String, recorded: Recorded) {
+        if let Some(TokensLeft { policy, .. }) = &recorded.left
+            && !self.tokens.contains(policy)
+        {
+            self.tokens.push(policy.clone());
+        }
         self.traces.insert(key, recorded);
     }
 }

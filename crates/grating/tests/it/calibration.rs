@@ -14,6 +14,8 @@ use grating::{
 
 use crate::{copy_of, golden};
 
+mod leaving;
+
 const K: usize = 3;
 const WORDS: [&str; 8] =
     ["window", "river", "layer", "glass", "slides", "Paris", "weights", "disk"];

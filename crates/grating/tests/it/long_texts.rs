@@ -284,3 +284,38 @@ fn what_is_promised_of_the_full_model_is_not_said_of_fewer_tokens() {
     let error = mean.run(Request::new(QUERY, &texts[..], 2)).unwrap_err();
     assert!(error.to_string().contains("mean of all tokens"), "{error}");
 }
+
+#[test]
+fn what_attention_tells_is_recorded_and_the_first_stage_of_its_replay_is_what_happens() {
+    let texts = texts();
+    let Long::Prune(policy) = leaving("qwen3-tied-f32") else { unreachable!() };
+    let policy = TokenPolicy::new(policy.stages[..1].to_vec()).with_min_tokens(policy.min_tokens);
+    for case in ["qwen3-tied-f32", "modernbert-f32"] {
+        let reranker = builder(case).build().unwrap();
+        let request = || Request::new(QUERY, &texts[..], texts.len());
+        let full = reranker.run(request()).unwrap();
+        let told = reranker.run(request().attention(policy.clone())).unwrap();
+        assert_eq!((bits(&told), told.stats.tokens_left), (bits(&full), 0), "{case}");
+        let told = told.attention.unwrap();
+        let long: Vec<usize> = (0..texts.len()).filter(|&text| told[text].is_some()).collect();
+        assert!(long.contains(&0) && !long.contains(&1), "{case}: {long:?}");
+        let pruned = reranker.run(request().long(Long::Prune(policy.clone()))).unwrap();
+        let left = |text: usize| {
+            let trace = told[text].as_ref().unwrap();
+            assert_eq!(trace.mass.len(), 1);
+            let outcome = reranker.replay_tokens(&policy, trace).unwrap();
+            assert_eq!(outcome.exact_stages, 1);
+            (trace.mass[0].len() - outcome.left[0].len()) as u64
+        };
+        // Equal texts are computed once.
+        let distinct = long.iter().filter(|&&text| !texts[..text].contains(&texts[text]));
+        assert_eq!(distinct.map(|&text| left(text)).sum::<u64>(), pruned.stats.tokens_left);
+        let twice = TokenPolicy::slim_infer();
+        let refused = reranker.replay_tokens(&twice, told[0].as_ref().unwrap()).is_err();
+        assert!(refused || case != "qwen3-tied-f32", "its layers have two stages");
+    }
+    let reranker =
+        builder("qwen3-tied-f32").long(Long::Passages(Passages::default())).build().unwrap();
+    let error = reranker.run(Request::new(QUERY, &texts[..], 2).attention(policy)).unwrap_err();
+    assert!(error.to_string().contains("passages"), "{error}");
+}
