@@ -123,16 +123,14 @@ impl RerankerBuilder {
         self
     }
 
-    /// Most tokens of a candidate with its query and template. Texts are cut there and the result says so.
-    /// By default the model's own limit: what `grating.json` says, or else `model_max_length`, for decoders at most 8192,
-    /// and never more than the model's positions.
+    /// Most tokens of a candidate with its query and template. Texts are cut there and the result says so. By default the model's
+    /// own limit: what `grating.json` says, or else `model_max_length`, for decoders at most 8192, never more than its positions.
     pub fn max_length(mut self, tokens: usize) -> Self {
         self.max_length = Some(tokens);
         self
     }
 
-    /// What becomes of texts that are longer, where a request does not say; by default they are cut, and their tokens may
-    /// leave where a profile says so.
+    /// What becomes of longer texts where a request does not say; by default they are cut, or it is a profile that says.
     pub fn long(mut self, long: Long) -> Self {
         self.long = Some(long);
         self
