@@ -344,8 +344,7 @@ impl RerankerBuilder {
         options.resident_bytes = resident;
         options.model_bytes = resident.saturating_sub(before);
         options.thread_bytes = THREAD_BYTES * threads as u64 + embedded;
-        options.io = self.io;
-        options.savings = self.savings;
+        (options.io, options.savings) = (self.io, self.savings);
         options.queue_length = self.queue_length.unwrap_or(options.queue_length);
         options.joint_passes = !self.separate_passes;
         let parts = (name, model, checkpoint);

@@ -162,7 +162,7 @@ fn charts(table: &Table, model: &Model, k: usize) -> Vec<Chart> {
     let chart = |(column, words): (&str, String)| {
         let series = of_model.series("setting", "cpu", column);
         (!series.is_empty()).then(|| Chart {
-            name: format!("{}, {column}", model.name),
+            name: format!("{}-{column}", model.name),
             title: format!("{}: {words} against the processor's time for a request", model.shown()),
             x: "median processor time of a request, seconds".into(),
             y: words,
