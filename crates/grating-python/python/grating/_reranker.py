@@ -94,9 +94,8 @@ class Reranker:
         compress_ratio: Compress passages on their way: so many neighbouring tokens become one, 2, 4 or 8. For models that
             were trained to read them so (bge-reranker-v2.5-gemma2-lightweight); others are refused.
         compress_layers: Layers, counted from 0, before which that happens; ``[8]`` by default.
-        long: What becomes of longer texts: ``truncate``, which is the default, ``passages``, ``prune``, or :class:`~grating.Passages` or
-            :class:`~grating.Prune`
-            with its settings.
+        long: What becomes of longer texts: ``truncate``, which is the default, ``passages``, ``prune``, or
+            :class:`~grating.Passages` or :class:`~grating.Prune` with its settings.
         instruction: What queries are for, where the model's template has a place for it.
         precision: ``full`` f32, ``exact`` the weights' own type, ``fast`` 8-bit integers.
         isa: Instructions to compute with, ``avx2`` for instance; the best that the processor has by default.
@@ -249,9 +248,9 @@ class Reranker:
             instruction: What the query is for; replaces the reranker's own.
             max_text_tokens: Most tokens of a text by itself; longer ones are cut. The reranker's ``max_length`` counts
                 besides, for a text with its query.
-            long: What becomes of longer texts: ``truncate``, ``passages``, ``prune``, or :class:`~grating.Passages` or :class:`~grating.Prune` with
-                its settings;
-                replaces the reranker's own. ``max_text_tokens`` counts before a text is cut into passages.
+            long: What becomes of longer texts: ``truncate``, ``passages``, ``prune``, or :class:`~grating.Passages` or
+                :class:`~grating.Prune` with its settings; replaces the reranker's own. ``max_text_tokens`` counts before a
+                text is cut into passages.
             pruning: How to prune; replaces the reranker's own setting.
             mode: ``select`` promises membership in the top K, ``rank`` also exact scores and order.
             deadline: Seconds after which it is given up.
