@@ -1,5 +1,7 @@
 //! Passes of a worker without its thread: in which order chunks go, and what ends one job and no other.
 
+use std::sync::Arc;
+
 use grating_cpu::CpuOps;
 use grating_prune::{Mode, PassageScore, Policy, Readout};
 use grating_sched::{BlockUnit, Spill, WindowSize};
