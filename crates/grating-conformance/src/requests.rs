@@ -15,12 +15,6 @@ mod compression;
 mod joint;
 mod tokens;
 
-/// Bytes from the least budget to the next.
-const STEP: u64 = 16 << 10;
-
-/// The last of the growing steps from there: a few of these models' layers.
-const FURTHEST: u64 = 1 << 20;
-
 /// A golden checkpoint of each family, and of each form of its own.
 pub const FAMILIES: [&str; 20] = [
     "bert-gelu-f32",
@@ -180,6 +174,53 @@ fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(
     }
 }
 
+/// Looks for a budget that takes halves of layers: above one that is refused, below one that has room for whole layers. What
+/// else is resident in this process comes and goes between two engines, by more than a block of these small models takes,
+/// and an error names a little more than the least: so the search begins anew where its ends have met.
+struct Search {
+    /// To be tried next, bytes.
+    budget: u64,
+    /// Was refused.
+    short: u64,
+    /// Was enough for whole layers, or the least that an error named; 0 where neither is known.
+    enough: u64,
+}
+
+impl Search {
+    /// Far more than it takes.
+    const TRIES: usize = 600;
+
+    fn new() -> Self {
+        Search { budget: 1, short: 0, enough: 0 }
+    }
+
+    fn refused(&mut self, minimum: u64) {
+        (self.short, self.enough) = match self.enough {
+            // What an error adds to the least is less than this.
+            0 => (minimum.saturating_sub(2 << 20), minimum),
+            enough => (self.budget, enough),
+        };
+        self.next();
+    }
+
+    fn roomy(&mut self) {
+        self.enough = self.budget;
+        self.next();
+    }
+
+    /// A budget for halves has been found, one for whole layers is wanted, too.
+    fn grow(&mut self) {
+        self.budget += 64 << 10;
+    }
+
+    fn next(&mut self) {
+        match self.enough.saturating_sub(self.short) {
+            0..256 => *self = Search::new(),
+            between => self.budget = self.short + between / 2,
+        }
+    }
+}
+
 /// From the least budget to one for whole layers: halves of layers, chunks on disk, and the scores are the same.
 fn scores_within_every_budget_are_those_without_one<B: Ops>(
     cases: &[&'static str],
@@ -189,10 +230,9 @@ fn scores_within_every_budget_are_those_without_one<B: Ops>(
     for subject in Subject::all(cases, backend) {
         let case = subject.name();
         let [expected, _] = subject.scores(|_| ());
-        let (mut blocks, mut budget, mut step) = (Vec::new(), 1, STEP);
-        // What else is resident in this process comes and goes between two engines, by far more than a block takes: the
-        // least budget is asked for anew after a whole layer or too far above, and left by growing steps.
-        for _ in 0..400 {
+        let (mut blocks, mut search) = (Vec::new(), Search::new());
+        for _ in 0..Search::TRIES {
+            let budget = search.budget;
             let (engine, encodings) =
                 subject.engine(|options| options.machine.host.budget = Some(budget));
             match select(&engine, Job::new(encodings, 2)) {
@@ -201,13 +241,13 @@ fn scores_within_every_budget_are_those_without_one<B: Ops>(
                     let what = format!("{case} within {budget} bytes, {block:?}");
                     assert_near(&logits(&scored), &expected, bound, &what);
                     blocks.push(block);
-                    (budget, step) = match block {
-                        BlockUnit::HalfLayer if step <= FURTHEST => (budget + step, 2 * step),
-                        BlockUnit::HalfLayer | BlockUnit::Layer => (1, STEP),
-                    };
+                    match block {
+                        BlockUnit::Layer => search.roomy(),
+                        BlockUnit::HalfLayer => search.grow(),
+                    }
                 }
                 Err(EngineError::Plan(PlanError::BudgetTooSmall { minimum, .. })) => {
-                    (budget, step) = (minimum.max(budget + 1), STEP);
+                    search.refused(minimum);
                 }
                 Err(error) => panic!("{case}: {error}"),
             }

@@ -13,7 +13,7 @@ use grating_prune::{
 };
 use grating_sched::{BlockUnit, PlanError, Spill, WindowSize};
 
-use super::{Subject, assert_near, logits, select};
+use super::{Search, Subject, assert_near, logits, select};
 use crate::golden::{folder, load};
 
 /// The one that scores no single token.
@@ -187,26 +187,25 @@ pub(super) fn tokens_leave_within_the_least_budget<B: Ops>(backend: &dyn Fn() ->
         let [.., policy] = policies(middle(&encodings));
         let expected = logits(&select(&engine, with_tokens(&encodings, &policy)).unwrap());
         drop(engine);
-        let (mut budget, mut halves) = (1, false);
-        // What else is resident comes and goes between two engines, by more than a block takes.
-        for _ in 0..200 {
+        let (mut search, mut halves) = (Search::new(), false);
+        for _ in 0..Search::TRIES {
+            let budget = search.budget;
             let (engine, encodings) =
                 subject.engine(|options| options.machine.host.budget = Some(budget));
             match select(&engine, with_tokens(&encodings, &policy)) {
                 Ok(scored) => {
                     assert_near(&logits(&scored), &expected, bound, &format!("{case} in {budget}"));
-                    halves |= scored.plan.layout.weights.unit == BlockUnit::HalfLayer;
+                    halves = scored.plan.layout.weights.unit == BlockUnit::HalfLayer;
+                    search.roomy();
                 }
                 Err(EngineError::Plan(PlanError::BudgetTooSmall { minimum, .. })) => {
-                    budget = minimum.max(budget + 1);
-                    continue;
+                    search.refused(minimum);
                 }
                 Err(error) => panic!("{case}: {error}"),
             }
             if halves {
                 break;
             }
-            budget = 1;
         }
         assert!(halves, "{case}: no run was in halves of layers");
     }
