@@ -9,7 +9,7 @@ mod binary;
 mod budget;
 mod cells;
 mod child;
-mod data;
+pub(crate) mod data;
 mod machine;
 mod measure;
 mod model;

@@ -115,12 +115,8 @@ fn connection(address: &str, until: Instant, bodies: &[Vec<u8>], first: usize) -
     while Instant::now() < until {
         let body = &bodies[next % bodies.len()];
         next += 1;
-        let head = format!(
-            "POST /rerank HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
         let began = Instant::now();
-        (&stream).write_all(&[head.as_bytes(), body].concat())?;
+        (&stream).write_all(&[head(body).as_bytes(), body].concat())?;
         let (status, retry_after, answer) = answer(&mut reader)?;
         let took = began.elapsed();
         match status {
@@ -136,8 +132,16 @@ fn connection(address: &str, until: Instant, bodies: &[Vec<u8>], first: usize) -
     Ok(seen)
 }
 
+/// Of a request whose body this is, on a connection that stays.
+pub(crate) fn head(body: &[u8]) -> String {
+    let length = body.len();
+    format!(
+        "POST /rerank HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    )
+}
+
 /// Status, `Retry-After` in seconds where there is one, and body.
-fn answer(reader: &mut impl BufRead) -> Result<(u16, Option<u64>, Vec<u8>)> {
+pub(crate) fn answer(reader: &mut impl BufRead) -> Result<(u16, Option<u64>, Vec<u8>)> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -179,7 +183,7 @@ fn report(connections: usize, seconds: u64, seen: Seen, peak: Option<f64>) {
     );
 }
 
-fn quantile(values: &mut [f64], share: f64) -> f64 {
+pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_unstable_by(f64::total_cmp);
     let place = (share * values.len() as f64).ceil() as usize;
     values.get(place.saturating_sub(1)).copied().unwrap_or(f64::NAN)

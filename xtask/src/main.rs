@@ -21,6 +21,7 @@ mod process;
 mod ptx;
 mod python;
 mod random;
+mod shift;
 mod tidy;
 
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Task {
     Packaging,
     /// Send a server of this machine requests from many connections and report rates and times
     Load(load::LoadArgs),
+    /// Watch a server learn pruning from the requests of one set, and then of another
+    Shift(shift::ShiftArgs),
     /// Make the golden checkpoints and outputs with the reference implementation
     Goldens(goldens::GoldensArgs),
     /// Run what the README and the guide tell their readers to run
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
         Task::Features => features::run(),
         Task::Packaging => packaging::run(),
         Task::Load(args) => load::run(&args),
+        Task::Shift(args) => shift::run(&args),
         Task::Goldens(args) => goldens::run(&args),
         #[cfg(unix)]
         Task::Pages(args) => pages::run(&args),

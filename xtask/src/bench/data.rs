@@ -12,22 +12,22 @@ use super::workload::Workload;
 
 /// Texts, queries, judgments and pools of one set.
 #[derive(Debug)]
-pub(super) struct DataSet {
-    pub(super) name: String,
-    pub(super) queries: Vec<Query>,
+pub(crate) struct DataSet {
+    pub(crate) name: String,
+    pub(crate) queries: Vec<Query>,
 }
 
 /// One query with its pool.
 #[derive(Debug, Clone)]
-pub(super) struct Query {
-    pub(super) id: String,
-    pub(super) text: String,
+pub(crate) struct Query {
+    pub(crate) id: String,
+    pub(crate) text: String,
     /// Texts in first-stage order.
-    pub(super) pool: Vec<String>,
+    pub(crate) pool: Vec<String>,
     /// Grade of each pool text, 0 where it is not judged.
-    pub(super) grades: Vec<u32>,
+    pub(crate) grades: Vec<u32>,
     /// Grades of all judged texts of the query, also of those outside the pool.
-    pub(super) judged: Vec<u32>,
+    pub(crate) judged: Vec<u32>,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +47,7 @@ struct PoolLine {
 
 impl DataSet {
     /// Reads a folder with corpus.jsonl, queries.jsonl, qrels/test.tsv and candidates.jsonl.
-    pub(super) fn open(folder: &Path) -> Result<Self> {
+    pub(crate) fn open(folder: &Path) -> Result<Self> {
         let corpus: Vec<Line> = lines(&folder.join("corpus.jsonl"))?;
         let corpus: HashMap<String, String> = corpus
             .into_iter()
