@@ -33,6 +33,7 @@ pub(crate) struct Settings {
     memory_budget: Option<String>,
     threads: Option<usize>,
     max_length: Option<usize>,
+    cutoff_layers: Option<usize>,
     compress_ratio: Option<usize>,
     compress_layers: Option<Vec<usize>>,
     long: Option<LongTexts>,
@@ -143,6 +144,9 @@ impl Settings {
         }
         if let Some(tokens) = self.max_length {
             builder = builder.max_length(tokens);
+        }
+        if let Some(layers) = self.cutoff_layers {
+            builder = builder.cutoff_layers(layers);
         }
         if let Some(tokens) = self.compress_ratio {
             builder = builder.compress_ratio(tokens);

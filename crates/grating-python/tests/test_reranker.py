@@ -148,7 +148,9 @@ def test_progress_is_told_and_may_end_the_request(reranker: grating.Reranker) ->
         reranker.rerank(QUERY, TEXTS * 50, on_progress=stop)
 
 
-def test_pruning_by_number_by_policy_and_not_at_all(reranker: grating.Reranker) -> None:
+def test_pruning_by_number_by_policy_and_not_at_all() -> None:
+    # One of its own: of requests that others have asked, too, any may be the one that is audited, and so run in full.
+    reranker = grating.Reranker(audit=0)
     texts = [f"{text} {i}" for i in range(10) for text in TEXTS]
     pruned = reranker.rerank(QUERY, texts, k=3, pruning=0.2)
     assert pruned.stats.saved > 0 and len(pruned) == 3
@@ -332,6 +334,18 @@ def test_compressed_passages_score_as_in_the_reference() -> None:
             assert trace is not None
             found = [trace[layers - 1][0] for layers in reference["after_layers"]]
             assert found == pytest.approx(setting["scores"][1], rel=1e-4, abs=1e-4)
+
+
+def test_a_model_ends_after_its_cutoff() -> None:
+    case = GOLDENS / "gemma2-lightweight-f32"
+    full = grating.Reranker(case).rerank(QUERY, TEXTS, trace=True).trace
+    assert full is not None
+    for layers in (2, 4):
+        trace = grating.Reranker(case, cutoff_layers=layers).rerank(QUERY, TEXTS, trace=True).trace
+        assert trace is not None and len(trace) == layers
+        assert trace[-1] == full[layers - 1]
+    with pytest.raises(errors.ModelError, match="cannot end after 1 layers"):
+        grating.Reranker(case, cutoff_layers=1)
 
 
 def test_passages_that_cannot_be_compressed_are_refused() -> None:

@@ -91,6 +91,8 @@ class Reranker:
         threads: Threads that compute; as many as the machine has cores by default.
         max_length: Most tokens of a text with its query and template; longer texts are cut. The model's own limit by
             default.
+        cutoff_layers: End after so many layers, one that has a head of its own (layerwise and lightweight rerankers of BGE); the
+            last by default.
         compress_ratio: Compress passages on their way: so many neighbouring tokens become one, 2, 4 or 8. For models that
             were trained to read them so (bge-reranker-v2.5-gemma2-lightweight); others are refused.
         compress_layers: Layers, counted from 0, before which that happens; ``[8]`` by default.
@@ -140,6 +142,7 @@ class Reranker:
         memory_budget: int | str | None = None,
         threads: int | None = None,
         max_length: int | None = None,
+        cutoff_layers: int | None = None,
         compress_ratio: int | None = None,
         compress_layers: Sequence[int] | None = None,
         long: Long = None,
@@ -176,6 +179,7 @@ class Reranker:
             "memory_budget": _size(memory_budget),
             "threads": _count("threads", threads),
             "max_length": _count("max_length", max_length),
+            "cutoff_layers": _count("cutoff_layers", cutoff_layers),
             "compress_ratio": _count("compress_ratio", compress_ratio),
             "compress_layers": None if compress_layers is None else _layers(compress_layers),
             "long": long_texts(long),
