@@ -4,7 +4,7 @@ use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::ChartError;
-use crate::style::{Area, GREY, LOOKS, SMALL, TITLE, WORDS, failed, write};
+use crate::style::{Area, GREY, LOOKS, SMALL, WORDS, picture, widest, write};
 
 /// One row of bars for each label, a panel for each quantity.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,8 +39,6 @@ pub struct BarsPanel {
 /// Height of a bar with the air around it, pixels.
 const BAR: i32 = 20;
 const HEAD: i32 = 62;
-/// Width of a letter, roughly.
-const LETTER: i32 = 7;
 const PANEL: i32 = 270;
 /// Room for the number behind the longest bar.
 const NUMBER: i32 = 70;
@@ -52,30 +50,20 @@ impl Bars {
     ///
     /// [`ChartError::Drawing`] if the drawing library fails.
     pub fn svg(&self) -> Result<String, ChartError> {
-        let longest = self.labels.iter().map(|label| label.text.chars().count()).max();
-        let labels = 24 + longest.unwrap_or(0) as i32 * LETTER;
-        let width = labels + PANEL * self.panels.len() as i32 + 12;
+        let left = 24 + widest(self.labels.iter().map(|label| label.text.as_str()));
+        let width = left + PANEL * self.panels.len() as i32 + 12;
         let height = HEAD + BAR * self.labels.len() as i32 + 12;
-        let mut svg = String::new();
-        {
-            let size = (width.unsigned_abs(), height.unsigned_abs());
-            let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-            let drawn = area.fill(&WHITE).map_err(|error| error.to_string());
-            let drawn = drawn.and_then(|()| self.draw(&area, labels));
-            drawn.map_err(|cause| failed(&self.title, cause))?;
-        }
-        Ok(svg)
+        picture(&self.title, (width, height), |area| self.draw(area, left))
     }
 
     fn draw(&self, area: &Area<'_>, left: i32) -> Result<(), String> {
-        write(area, &self.title, (12, 10), TITLE, BLACK)?;
         for (i, label) in self.labels.iter().enumerate() {
             write(area, &label.text, (12, HEAD + BAR * i as i32 + 3), SMALL, BLACK)?;
         }
         for (i, panel) in self.panels.iter().enumerate() {
             panel.draw(area, left + PANEL * i as i32, &self.labels)?;
         }
-        area.present().map_err(|error| error.to_string())
+        Ok(())
     }
 }
 

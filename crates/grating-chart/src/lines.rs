@@ -5,7 +5,7 @@ use plotters::prelude::*;
 
 use crate::scale::Scale;
 use crate::style::{
-    Area, GREY, GRID, LOOKS, Look, SMALL, TITLE, WORDS, failed, mark, number, write,
+    Area, GREY, GRID, LOOKS, Look, SMALL, WORDS, mark, number, picture, widest, width_of, write,
 };
 use crate::{Axis, Chart, ChartError, Panel, Series};
 
@@ -21,8 +21,6 @@ const TITLE_ROW: i32 = 36;
 const IN_A_ROW: usize = 2;
 /// Least distance of names from one another.
 const APART: i32 = 15;
-/// Width of a letter of a name, roughly.
-const LETTER: i32 = 7;
 
 pub(crate) fn draw(chart: &Chart) -> Result<String, ChartError> {
     for panel in &chart.panels {
@@ -30,18 +28,9 @@ pub(crate) fn draw(chart: &Chart) -> Result<String, ChartError> {
     }
     let (panels, width) = place(&chart.panels);
     let height = TITLE_ROW + HEIGHT * chart.panels.len().div_ceil(IN_A_ROW) as i32;
-    let mut svg = String::new();
-    {
-        let size = (width.unsigned_abs(), height.unsigned_abs());
-        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-        let drawn = area.fill(&WHITE).map_err(|error| error.to_string()).and_then(|()| {
-            write(&area, &chart.title, (12, 10), TITLE, BLACK)?;
-            panels.iter().try_for_each(|frame| frame.draw(&area))?;
-            area.present().map_err(|error| error.to_string())
-        });
-        drawn.map_err(|cause| failed(&chart.title, cause))?;
-    }
-    Ok(svg)
+    picture(&chart.title, (width, height), |area| {
+        panels.iter().try_for_each(|frame| frame.draw(area))
+    })
 }
 
 /// Panels in rows, and the width of the widest row; those in a column begin at the same place.
@@ -62,8 +51,7 @@ fn place(panels: &[Panel]) -> (Vec<Frame<'_>>, i32) {
 fn width(panel: &Panel) -> i32 {
     let names = panel.series.iter().map(|series| &series.name);
     let names = names.chain(panel.level.iter().map(|level| &level.0));
-    let longest = names.map(|name| name.chars().count() as i32).max().unwrap_or(0);
-    WIDTH + longest * LETTER + 20
+    WIDTH + widest(names.map(String::as_str)) + 20
 }
 
 /// That every point can be shown.
@@ -140,24 +128,23 @@ impl<'a> Frame<'a> {
     /// Grid, ticks and what the axes show.
     fn axes(&self, area: &Area<'_>) -> Result<(), String> {
         let (left, right, bottom) = (self.left(), self.right(), self.bottom());
-        let widest = |text: &str| text.chars().count() as i32 * LETTER;
         for tick in self.x.ticks() {
             let x = self.x.place(tick);
             self.path(area, vec![(x, self.top()), (x, bottom)], GRID, (1, 0))?;
             let text = number(tick);
-            write(area, &text, (x - widest(&text) / 2, bottom + 7), SMALL, BLACK)?;
+            write(area, &text, (x - width_of(&text) / 2, bottom + 7), SMALL, BLACK)?;
         }
         for tick in self.y.ticks() {
             let y = self.y.place(tick);
             self.path(area, vec![(left, y), (right, y)], GRID, (1, 0))?;
             let text = number(tick);
-            write(area, &text, (left - 8 - widest(&text), y - 5), SMALL, BLACK)?;
+            write(area, &text, (left - 8 - width_of(&text), y - 5), SMALL, BLACK)?;
         }
-        let middle = (left + right) / 2 - widest(&self.panel.x.label) / 2;
+        let middle = (left + right) / 2 - width_of(&self.panel.x.label) / 2;
         write(area, &self.panel.x.label, (middle, bottom + 30), WORDS, BLACK)?;
         // What y shows stands above it, where it is read without turning one's head.
         write(area, &self.panel.y.label, (self.corner.0 + 12, self.top() - 24), WORDS, BLACK)?;
-        let above = left + widest(&self.panel.y.label) + 20;
+        let above = left + width_of(&self.panel.y.label) + 20;
         write(area, &self.panel.title, (above, self.top() - 24), WORDS, GREY)
     }
 

@@ -4,7 +4,9 @@ use plotters::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::scale::Scale;
-use crate::style::{Area, GREY, GRID, LOOKS, SMALL, TITLE, WORDS, failed, number, write};
+use crate::style::{
+    Area, GREY, GRID, LOOKS, SMALL, WORDS, number, picture, widest, width_of, write,
+};
 use crate::{Axis, ChartError};
 
 /// Rows, from the top down, along one axis.
@@ -46,8 +48,6 @@ const ROW: i32 = 34;
 const HEAD: i32 = 44;
 const FOOT: i32 = 48;
 const ACROSS: i32 = 760;
-/// Width of a letter, roughly.
-const LETTER: i32 = 7;
 
 impl Spans {
     /// The picture as the text of an SVG file.
@@ -66,34 +66,23 @@ impl Spans {
                 });
             }
         }
-        let longest = self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0);
-        let left = 24 + longest as i32 * LETTER;
+        let left = 24 + widest(self.rows.iter().map(|row| row.name.as_str()));
         let (width, height) = (left + ACROSS + 24, HEAD + ROW * self.rows.len() as i32 + FOOT);
-        let mut svg = String::new();
-        {
-            let size = (width.unsigned_abs(), height.unsigned_abs());
-            let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
-            let drawn = area.fill(&WHITE).map_err(|error| error.to_string());
-            let drawn = drawn.and_then(|()| self.draw(&area, left));
-            drawn.map_err(|cause| failed(&self.title, cause))?;
-        }
-        Ok(svg)
+        picture(&self.title, (width, height), |area| self.draw(area, left))
     }
 
     fn draw(&self, area: &Area<'_>, left: i32) -> Result<(), String> {
         let ends = self.rows.iter().flat_map(|row| &row.spans).flat_map(|s| [s.from, s.to]);
         let scale = Scale::new(&self.x, ends, (left, left + ACROSS));
         let bottom = HEAD + ROW * self.rows.len() as i32;
-        write(area, &self.title, (12, 10), TITLE, BLACK)?;
         for tick in scale.ticks() {
             let x = scale.place(tick);
             let line = PathElement::new([(x, HEAD), (x, bottom)], GRID.stroke_width(1));
             area.draw(&line).map_err(|error| error.to_string())?;
             let text = number(tick);
-            let half = text.chars().count() as i32 * LETTER / 2;
-            write(area, &text, (x - half, bottom + 6), SMALL, BLACK)?;
+            write(area, &text, (x - width_of(&text) / 2, bottom + 6), SMALL, BLACK)?;
         }
-        let middle = left + ACROSS / 2 - self.x.label.chars().count() as i32 * LETTER / 2;
+        let middle = left + ACROSS / 2 - width_of(&self.x.label) / 2;
         write(area, &self.x.label, (middle, bottom + 26), WORDS, BLACK)?;
         for (at, row) in self.rows.iter().enumerate() {
             let top = HEAD + ROW * at as i32;
@@ -104,7 +93,7 @@ impl Spans {
                 works += usize::from(!span.waits);
             }
         }
-        area.present().map_err(|error| error.to_string())
+        Ok(())
     }
 }
 
@@ -119,7 +108,7 @@ fn bar(
     let colour = if span.waits { GREY } else { LOOKS[works % 2].colour };
     let corners = [(from, top + 4), (to.max(from + 1), top + ROW - 4)];
     area.draw(&Rectangle::new(corners, colour.filled())).map_err(|error| error.to_string())?;
-    match (span.name.chars().count() as i32 + 1) * LETTER < to - from {
+    match width_of(&span.name) + 7 < to - from {
         true => write(area, &span.name, (from + 5, top + 11), SMALL, WHITE),
         false => Ok(()),
     }

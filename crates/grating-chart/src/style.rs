@@ -8,7 +8,7 @@ use crate::ChartError;
 pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 
 /// Sizes of letters, pixels.
-pub(crate) const TITLE: u32 = 16;
+const TITLE: u32 = 16;
 /// Of panels' titles and axes.
 pub(crate) const WORDS: u32 = 13;
 /// Of ticks and names.
@@ -95,7 +95,35 @@ pub(crate) fn number(value: f64) -> String {
     if short == "-0" { "0".to_owned() } else { short.to_owned() }
 }
 
-/// The same as an error with the title of its picture.
-pub(crate) fn failed(title: &str, cause: String) -> ChartError {
-    ChartError::Drawing { title: title.to_owned(), cause }
+/// Width of a letter, roughly, pixels.
+const LETTER: i32 = 7;
+
+/// Width of words, roughly, pixels.
+pub(crate) fn width_of(words: &str) -> i32 {
+    words.chars().count() as i32 * LETTER
+}
+
+/// Width of the longest of several.
+pub(crate) fn widest<'a>(words: impl Iterator<Item = &'a str>) -> i32 {
+    words.map(width_of).max().unwrap_or(0)
+}
+
+/// A picture of so many pixels, with its title and what `draw` adds, as the text of an SVG file.
+pub(crate) fn picture(
+    title: &str,
+    (width, height): (i32, i32),
+    draw: impl FnOnce(&Area<'_>) -> Result<(), String>,
+) -> Result<String, ChartError> {
+    let mut svg = String::new();
+    {
+        let size = (width.unsigned_abs(), height.unsigned_abs());
+        let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
+        let drawn = area.fill(&WHITE).map_err(|error| error.to_string()).and_then(|()| {
+            write(&area, title, (12, 10), TITLE, BLACK)?;
+            draw(&area)?;
+            area.present().map_err(|error| error.to_string())
+        });
+        drawn.map_err(|cause| ChartError::Drawing { title: title.to_owned(), cause })?;
+    }
+    Ok(svg)
 }

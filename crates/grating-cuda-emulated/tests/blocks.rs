@@ -2,18 +2,18 @@
 #![cfg(emulated)]
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
+mod chain;
+
 use std::io;
 use std::sync::{Arc, Weak};
 
-use grating_backend::{
-    Activation, Affine, Backend, BackendError, Format, HostBlock, Ops, TensorRef,
-};
+use chain::COLUMNS;
+use grating_backend::{Affine, Backend, BackendError, Format, HostBlock, Ops, TensorRef};
 use grating_conformance::operations::HostTensors;
 use grating_cuda::{CudaBackend, CudaOptions};
 use grating_cuda_emulated::{Call, Emulated, Order};
 use grating_io::{Block, Extent, Lease, MemoryStorage, PrefetchOptions, Prefetcher, SlotAllocator};
 
-const COLUMNS: usize = 48;
 const BLOCKS: u64 = 9;
 const BYTES: usize = COLUMNS * COLUMNS * size_of::<f32>();
 
@@ -52,26 +52,12 @@ fn reading(ops: &CudaBackend<Emulated>, slots: usize) -> Prefetcher {
     prefetcher
 }
 
-/// A row through all matrices, which come from `next`, with two slots on the device.
+/// Three rows through all matrices, which come from `next`, with two slots on the device.
 fn through(
     ops: &CudaBackend<Emulated>,
-    mut next: impl FnMut(usize) -> Arc<dyn HostBlock>,
+    next: impl FnMut(usize) -> Arc<dyn HostBlock>,
 ) -> Result<Vec<f32>, BackendError> {
-    let mut x = ops.written(3, COLUMNS, |out| {
-        out.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 11) as f32 / 11.0);
-        Ok::<(), BackendError>(())
-    })?;
-    let mut slots = std::collections::VecDeque::new();
-    for index in 0..BLOCKS as usize {
-        let spare = if slots.len() == 2 { slots.pop_front() } else { None };
-        let slot = ops.admit(next(index), spare)?;
-        let weight = ops.bind(&slot, TensorRef::new(0, Format::F32, &[COLUMNS, COLUMNS]))?;
-        let [y] = ops.linear(&x, [Affine { weight: &weight, bias: None }])?;
-        x = ops.activate(y, Activation::Tanh)?;
-        drop(weight);
-        slots.push_back(slot);
-    }
-    ops.wait(ops.read(&x)?)
+    ops.wait(ops.read(&chain::through(ops, 3, BLOCKS as usize, next)?)?)
 }
 
 /// What comes of blocks in ordinary memory.

@@ -2,16 +2,15 @@
 #![cfg(emulated)]
 #![allow(clippy::unwrap_used)] // a failed test should panic
 
+mod chain;
+
 use std::sync::Arc;
 
-use grating_backend::{
-    Activation, Affine, Backend, BackendError, Format, Ops, Ragged, Result, Scored, TensorRef,
-};
+use chain::COLUMNS;
+use grating_backend::{Backend, BackendError, Ops, Ragged, Result, Scored};
 use grating_conformance::operations::HostTensors;
 use grating_cuda::{CudaBackend, CudaOptions, DriverError, Nvidia, device_count};
 use grating_cuda_emulated::{Call, Emulated, Order};
-
-const COLUMNS: usize = 48;
 
 /// A block of one matrix, of numbers that a seed decides.
 fn block(seed: usize) -> Arc<HostTensors> {
@@ -19,24 +18,11 @@ fn block(seed: usize) -> Arc<HostTensors> {
     Arc::new(HostTensors(vec![numbers.flat_map(f32::to_le_bytes).collect()]))
 }
 
-/// Some rows through several blocks, each admitted in the slot of the one before last.
+/// The scored ones of some rows through several blocks.
 fn through(ops: &CudaBackend<Emulated>, blocks: usize) -> Result<Vec<f32>> {
     let rows = Ragged::new([3, 5, 1], 0, Scored::Last);
     let layout = ops.layout(&rows)?;
-    let mut x = ops.written(rows.tokens(), COLUMNS, |out| {
-        out.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 11) as f32 / 11.0);
-        Ok::<(), BackendError>(())
-    })?;
-    let mut slots = std::collections::VecDeque::new();
-    for index in 0..blocks {
-        let spare = if slots.len() == 2 { slots.pop_front() } else { None };
-        let slot = ops.admit(block(index), spare)?;
-        let weight = ops.bind(&slot, TensorRef::new(0, Format::F32, &[COLUMNS, COLUMNS]))?;
-        let [next] = ops.linear(&x, [Affine { weight: &weight, bias: None }])?;
-        x = ops.activate(next, Activation::Tanh)?;
-        drop(weight);
-        slots.push_back(slot);
-    }
+    let x = chain::through(ops, rows.tokens(), blocks, |index| block(index))?;
     ops.wait(ops.read(&ops.scored_rows(&x, &layout)?)?)
 }
 

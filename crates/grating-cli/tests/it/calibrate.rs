@@ -10,12 +10,22 @@ use crate::{fails, golden, grating};
 fn data(folder: &Path) -> String {
     let words = ["window", "river", "layer", "glass", "slides", "Paris"];
     let text = |i: usize| format!("{} {} {i}", words[i % 6], words[(i / 6) % 6]);
+    written(folder, 30, text, |q| (0..8).map(move |c| 5 * q + c))
+}
+
+/// A file of so many queries, the numbers of whose texts `pool` says.
+fn written<P: Iterator<Item = usize>>(
+    folder: &Path,
+    queries: usize,
+    text: impl Fn(usize) -> String,
+    pool: impl Fn(usize) -> P,
+) -> String {
     let line = |q: usize| {
-        let texts: Vec<String> = (0..8).map(|c| text(5 * q + c)).collect();
+        let texts: Vec<String> = pool(q).map(&text).collect();
         serde_json::json!({ "query": text(q), "texts": texts }).to_string()
     };
     let path = folder.join("queries.jsonl");
-    std::fs::write(&path, (0..30).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    std::fs::write(&path, (0..queries).map(line).collect::<Vec<_>>().join("\n")).unwrap();
     path.to_str().unwrap().to_string()
 }
 
@@ -109,13 +119,7 @@ fn varied(folder: &Path) -> String {
         let words: Vec<&str> = (0..3 + i % 5).map(|j| words[(i * i + 3 * j) % 8]).collect();
         format!("{} {i}", words.join(" "))
     };
-    let line = |q: usize| {
-        let texts: Vec<String> = (0..10).map(|c| text(11 * q + c)).collect();
-        serde_json::json!({ "query": text(q), "texts": texts }).to_string()
-    };
-    let path = folder.join("varied.jsonl");
-    std::fs::write(&path, (0..80).map(line).collect::<Vec<_>>().join("\n")).unwrap();
-    path.to_str().unwrap().to_string()
+    written(folder, 80, text, |q| (0..10).map(move |c| 11 * q + c))
 }
 
 #[test]
