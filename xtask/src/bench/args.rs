@@ -82,7 +82,7 @@ pub(crate) struct BenchArgs {
 /// What `bench` does beside measuring.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum BenchCommand {
-    /// Make docs/benchmarks.md and its figures from measured tables
+    /// Make docs/measurements/benchmarks.md and its figures from measured tables
     Report(ReportArgs),
 }
 

@@ -18,7 +18,7 @@ use crate::process::root;
 /// Arguments of `cargo xtask bench report`.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ReportArgs {
-    /// Folder that `bench` wrote; of several, equal tables are put together [default: docs/benchmarks,
+    /// Folder that `bench` wrote; of several, equal tables are put together [default: docs/measurements/benchmarks,
     /// the tables of the page as it is]
     #[arg(long, value_name = "DIR")]
     from: Vec<PathBuf>,
@@ -28,8 +28,8 @@ pub(crate) struct ReportArgs {
 }
 
 /// Where the page's tables and figures are kept, from the root of the workspace.
-const KEPT: &str = "docs/benchmarks";
-const PAGE: &str = "docs/benchmarks.md";
+const KEPT: &str = "docs/measurements/benchmarks";
+const PAGE: &str = "docs/measurements/benchmarks.md";
 
 /// A drawing of a table.
 struct Figure {

@@ -16,8 +16,8 @@ fn documents() -> Vec<PathBuf> {
         entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
     };
     let crates = entries("crates").into_iter().map(|folder| folder.join("README.md"));
-    let documents =
-        entries("docs").into_iter().filter(|path| path.extension() == Some("md".as_ref()));
+    let documents = ["docs", "docs/measurements"].into_iter().flat_map(entries);
+    let documents = documents.filter(|path| path.extension() == Some("md".as_ref()));
     let all = documents.chain(crates).chain([root.join("README.md")]);
     all.filter(|path| path.is_file()).collect()
 }

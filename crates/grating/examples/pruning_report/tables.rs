@@ -18,7 +18,7 @@ pub(crate) fn heading(out: &mut String, sets: &[Study]) {
         out,
         format_args!(
             "# Pruning: results\n\nWritten by the steps of `cargo run --release -p grating --example pruning_report`, see \
-             [pruning.md](pruning.md#measuring); {os} on {arch} with {cores} cores. Model `{}` ({}), {} layers, mode `select`.\n",
+             [pruning.md](../pruning.md#measuring); {os} on {arch} with {cores} cores. Model `{}` ({}), {} layers, mode `select`.\n",
             model.name,
             &model.hash[..12],
             model.layers,

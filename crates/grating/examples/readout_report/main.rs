@@ -50,7 +50,7 @@ fn main() -> Outcome<()> {
     }
     let [out, models @ ..] = &args[..] else { return Err("OUT NAME=TRACES...".into()) };
     let mut report = String::from(
-        "# Readouts\n\nWritten by `cargo run --release -p grating --example readout_report -- docs NAME=TRACES...`, from traces that `pruning_report` \
+        "# Readouts\n\nWritten by `cargo run --release -p grating --example readout_report -- docs/measurements NAME=TRACES...`, from traces that `pruning_report` \
          recorded. Readouts fitted and policies chosen on one half of the queries; nothing is read by a readout that has seen its query.\n\n",
     );
     for model in models {

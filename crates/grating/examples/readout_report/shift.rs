@@ -30,7 +30,7 @@ struct Cell {
 pub(crate) fn report(sets: &[Model]) -> Outcome<String> {
     let mut out = format!(
         "# Readouts on another traffic\n\n\
-         Written by `cargo run --release -p grating --example readout_report -- shift docs SET=TRACES...`, from scores and hidden states of the default \
+         Written by `cargo run --release -p grating --example readout_report -- shift docs/measurements SET=TRACES...`, from scores and hidden states of the default \
          model. Readouts are fitted, gaps learned, and the cheapest policy whose mean agreement is at least {LEVEL} is chosen on one half of a set; used on the \
          other half of it and on all of the other sets. Agreement, candidate-layers saved: by the model's own head / by readouts; \
          bold where readouts saved {WORTH} points more than the head on the half that chose. No promise is certified here.\n\n\

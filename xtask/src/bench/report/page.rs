@@ -1,4 +1,4 @@
-//! docs/benchmarks.md: every kept table with what it shows and does not show, beside the paper's
+//! docs/measurements/benchmarks.md: every kept table with what it shows and does not show, beside the paper's
 //! figures.
 
 use std::fmt::Write as _;
@@ -9,7 +9,7 @@ use crate::bench::table::{Row, Table};
 const HEAD: &str = "# Benchmarks\n\n\
     This page is generated: `cargo xtask bench` measures, `cargo xtask bench report --from DIR` writes \
     the page from what was measured. The tables and figures behind it are in \
-    [docs/benchmarks/](benchmarks). They carry the names of the paper's artifact experiments where they \
+    [docs/measurements/benchmarks/](benchmarks). They carry the names of the paper's artifact experiments where they \
     match (arXiv 2510.15620).\n\n\
     Compare figures within one table only: each was measured in one run on one machine. A time is the \
     median of the runs, with the smallest and the largest in parentheses. Memory is the resident set of \

@@ -73,7 +73,8 @@ fn row_of<'a>(table: &'a Table, model: &str, setting: &str) -> Option<&'a Row> {
 fn the_readme_quotes_the_table() {
     let root = crate::process::root();
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
-    let table: Table = serde_json::from_str(&read("docs/benchmarks/micro.json")).unwrap();
+    let table: Table =
+        serde_json::from_str(&read("docs/measurements/benchmarks/micro.json")).unwrap();
     let readme = read("README.md");
     let mut found = 0;
     for line in readme.lines().filter(|line| line.contains(" MiB |")) {
