@@ -1,5 +1,5 @@
 //! Linear layers on shapes of real models, in exact and fast precision. The table of all shapes, formats and instruction
-//! sets comes from the example `linear_speed` of `grating-kernels`.
+//! sets comes from the program `linear_speed`.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};

@@ -1,4 +1,4 @@
-"""How fast OpenVINO's linear layers are on the shapes of the example `linear_speed`, in Gop/s of the fastest call.
+"""How fast OpenVINO's linear layers are on the shapes of the program `linear_speed`, in Gop/s of the fastest call.
 
 usage: openvino_linear.py [f32|int8]..., one thread for each core unless OMP_NUM_THREADS says otherwise
 

@@ -11,6 +11,9 @@ use crate::process::{command, stdout_of};
 /// Machine and versions, part of every table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Machine {
+    /// The day of the first figure, as `2026-11-22`.
+    #[serde(default)]
+    pub(super) date: String,
     pub(super) processor: String,
     pub(super) threads: usize,
     pub(super) memory_bytes: Option<u64>,
@@ -27,6 +30,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn of(binary: &Binary) -> Result<Self> {
         Ok(Self {
+            date: line("date", &["-u", "+%F"]).unwrap_or_default(),
             processor: processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: memory("MemTotal:"),
@@ -43,7 +47,8 @@ impl Machine {
         let memory = self.memory_bytes.map_or(String::new(), |bytes| {
             format!(", {:.0} GiB", bytes as f64 / f64::from(1 << 30))
         });
-        format!("{}, {} threads{memory}, {}", self.processor, self.threads, self.system)
+        let Self { date, processor, threads, system, .. } = self;
+        format!("Measured {date}: {processor}, {threads} threads{memory}, {system}")
     }
 }
 

@@ -87,7 +87,7 @@ fn reading(table: &Table) -> &'static str {
         }
         "streaming" => {
             "**Shows** what reading weights while computing costs beside weights that stay in memory. \
-             **Does not show** slower disks: `cargo run --release -p grating --example slow_disk` does.\n"
+             **Does not show** slower disks: `cargo run --release -p grating-benches --bin slow_disk` does.\n"
         }
         "budgets" => {
             "**Shows** that whole processes stay within the budget that they were given, and what a \

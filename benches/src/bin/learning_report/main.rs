@@ -1,6 +1,6 @@
 //! What `docs/pruning.md` says of pruning that learns from the traffic, simulated on recorded scores.
 //!
-//! `cargo run --release -p grating --example learning_report -- STEP ...`:
+//! `cargo run --release -p grating-benches --bin learning_report -- STEP ...`:
 //!
 //! * `record MODEL DATA WORK QUERIES SET...` records the traces that are missing into `WORK/SET.jsonl`, of at most QUERIES of
 //!   a set's queries. MODEL is a folder or `default`, DATA holds the sets in BEIR layout with pools.
@@ -73,13 +73,14 @@ fn main() -> Outcome<()> {
             let text = profiles::report(&profiles, &sets, repetitions.parse()?)?;
             Ok(std::fs::write(PathBuf::from(out).join("default-profiles.md"), text)?)
         }
-        _ => Err("a step and its arguments: see this example's head".into()),
+        _ => Err("a step and its arguments: see the head of this program's main.rs".into()),
     }
 }
 
 /// The traffic: what the full model says of each query's pool.
 pub(crate) struct Set {
     pub(crate) name: String,
+    pub(crate) file: PathBuf,
     pub(crate) traces: Vec<ScoreTrace>,
     /// The same, with the queries' keys.
     pub(crate) keyed: Vec<(String, ScoreTrace)>,
@@ -87,7 +88,8 @@ pub(crate) struct Set {
 
 impl Set {
     fn read(work: &Path, name: &str) -> Outcome<Self> {
-        let recorded = Traces::read(&work.join(format!("{name}.jsonl")))?;
+        let file = work.join(format!("{name}.jsonl"));
+        let recorded = Traces::read(&file)?;
         let mut keys: Vec<&str> = recorded.keys().collect();
         keys.sort_unstable();
         let keyed = keys
@@ -95,7 +97,7 @@ impl Set {
             .filter_map(|key| recorded.get(key).map(|trace| ((*key).to_owned(), trace.clone())));
         let keyed: Vec<(String, ScoreTrace)> = keyed.collect();
         let traces = keyed.iter().map(|(_, trace)| trace.clone()).collect();
-        Ok(Set { name: name.to_owned(), traces, keyed })
+        Ok(Set { name: name.to_owned(), file, traces, keyed })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the steps hand on: one file for each set and step.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use grating::prune::Policy;
 use grating::{Measured, Profile};
@@ -88,9 +88,8 @@ pub(crate) struct Timed {
 impl Study {
     /// What the first step found of a set and, where there is that, the second.
     pub(crate) fn read(work: &Path, set: &str) -> Outcome<Self> {
-        let name = set.split_once('@').map_or(set, |(name, _)| name);
-        let mut study: Study = load(&work.join(format!("{name}.calibrated.json")))?;
-        let times = work.join(format!("{name}.timed.json"));
+        let [calibrated, times] = files(work, set);
+        let mut study: Study = load(&calibrated)?;
         study.times = times.exists().then(|| load(&times)).transpose()?;
         Ok(study)
     }
@@ -109,6 +108,12 @@ impl OfK {
         profile.policy = Some(point.policy.clone());
         profile
     }
+}
+
+/// What the first two steps write of a set.
+pub(crate) fn files(work: &Path, set: &str) -> [PathBuf; 2] {
+    let name = set.split_once('@').map_or(set, |(name, _)| name);
+    ["calibrated", "timed"].map(|step| work.join(format!("{name}.{step}.json")))
 }
 
 pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Outcome<T> {

@@ -1,6 +1,6 @@
 //! How computing waits for a slow disk, measured and as the planner's model of costs predicts it.
 //!
-//! `cargo run --release -p grating --example slow_disk [-- MODEL]`: reads a model's weights through a storage that is
+//! `cargo run --release -p grating-benches --bin slow_disk [-- MODEL]`: reads a model's weights through a storage that is
 //! slower than the disk, two layers in memory, and prints a table.
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Everything measured that `docs/pruning.md` speaks of, in three steps that can be run apart.
 //!
-//! `cargo run --release -p grating --example pruning_report -- STEP MODEL DATA WORK QUERIES SET...`, and for the last step OUT
+//! `cargo run --release -p grating-benches --bin pruning_report -- STEP MODEL DATA WORK QUERIES SET...`, and for the last step OUT
 //! instead of MODEL DATA and no QUERIES: see the steps.
 //!
 //! * `calibrate MODEL DATA WORK QUERIES SET...` records the traces that are missing, chooses policies on one half of each set's
@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use grating::calibrate::{Dataset, plot};
 use grating::{ModelSource, Reranker, RerankerBuilder};
+use grating_benches::dates;
 
 use study::Study;
 
@@ -50,7 +51,7 @@ fn main() -> Outcome<()> {
             sets.iter().try_for_each(|set| times::run(&builder(model)?, &paths, set, pairs))
         }
         ["write", work, out, sets @ ..] => write(Path::new(work), Path::new(out), sets),
-        _ => Err("a step and its arguments: see this example's head".into()),
+        _ => Err("a step and its arguments: see the head of this program's main.rs".into()),
     }
 }
 
@@ -79,9 +80,10 @@ fn builder(model: &str) -> Outcome<RerankerBuilder> {
 }
 
 fn write(work: &Path, out: &Path, sets: &[&str]) -> Outcome<()> {
+    let dates = dates(sets.iter().flat_map(|set| study::files(work, set)));
     let sets: Vec<Study> = sets.iter().map(|set| Study::read(work, set)).collect::<Outcome<_>>()?;
     let mut report = String::new();
-    tables::heading(&mut report, &sets);
+    tables::heading(&mut report, &sets, &dates);
     tables::promises(&mut report, &sets);
     tables::levels(&mut report, &sets);
     sweep::frontiers(&mut report, &sets);

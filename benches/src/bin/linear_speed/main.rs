@@ -2,7 +2,7 @@
 //! instruction peak measured in the same run. Times are those of the fastest call, preparation of
 //! the activations included.
 //!
-//! `cargo run --release -p grating-kernels --example linear_speed -- [--brief] [ISA [FORMAT [SHAPE]]]`
+//! `cargo run --release -p grating-benches --bin linear_speed -- [--brief] [ISA [FORMAT [SHAPE]]]`
 //! with a format such as Q8_0 and a shape such as 1024x3072.
 
 mod peak;

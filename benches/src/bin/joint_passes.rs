@@ -1,7 +1,7 @@
 //! What requests gain that share a pass: so many at once on a streamed model, in joint passes and one after the other,
 //! whose weights come from a disk of so many MiB a second, or as fast as this one is.
 //!
-//! `cargo run --release -p grating-benches --example joint_passes -- MODEL REQUESTS TEXTS [MIB_PER_SECOND]`
+//! `cargo run --release -p grating-benches --bin joint_passes -- MODEL REQUESTS TEXTS [MIB_PER_SECOND]`
 
 use std::error::Error;
 use std::sync::Arc;
