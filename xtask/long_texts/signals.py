@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How much of the right paragraph is in the blocks that attention keeps, layer by layer: the tables of docs/long-texts.md.
+"""How much of the right paragraph is in the blocks that attention keeps, layer by layer: the tables of docs/measurements/long-texts.md.
 
     python xtask/long_texts/signals.py --model DIR --data DIR --set OUT/xquad-en-1024 --texts 8
 
