@@ -30,6 +30,10 @@ pub(crate) struct ReportArgs {
 /// Where the page's tables and figures are kept, from the root of the workspace.
 const KEPT: &str = "docs/measurements/benchmarks";
 const PAGE: &str = "docs/measurements/benchmarks.md";
+/// What the default model's profiles save.
+const PROFILES: &str = "docs/measurements/default-profiles.md";
+/// Where the pictures of the summary before all measurements are.
+const SUMMARY: &str = "docs/measurements";
 
 /// A drawing of a table.
 struct Figure {
@@ -74,6 +78,7 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
     for bars in drawn.iter().filter_map(|(table, _)| summary::of(table)) {
         files.push((kept.join("summary.svg"), bars.svg()?));
     }
+    files.extend(summary_pictures(&drawn)?);
     for (table, figures) in &drawn {
         let json = serde_json::to_string_pretty(table)? + "\n";
         files.push((kept.join(format!("{}.json", table.name)), json));
@@ -89,6 +94,19 @@ pub(super) fn run(args: &ReportArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The pictures of the summary, with their files.
+fn summary_pictures(drawn: &[(Table, Vec<Figure>)]) -> Result<Vec<(PathBuf, String)>> {
+    let folder = root().join(SUMMARY);
+    let mut files = Vec::new();
+    for (file, bars) in drawn.iter().flat_map(|(table, _)| summary::systems(table)) {
+        files.push((folder.join(file), bars.svg()?));
+    }
+    let page = fs::read_to_string(root().join(PROFILES)).context(PROFILES)?;
+    let pruning = summary::pruning(&page).with_context(|| PROFILES.to_owned())?;
+    files.push((folder.join("summary-pruning.svg"), pruning.svg()?));
+    Ok(files)
 }
 
 /// The tables of all folders, in the order of the page.
