@@ -6,14 +6,14 @@ use serde_json::Value;
 use crate::process::{cargo, shown, stdout_of, succeed};
 
 /// A crate and its features.
-struct Package {
-    name: String,
+pub(crate) struct Package {
+    pub(crate) name: String,
     features: Vec<String>,
 }
 
 /// Checks them one after the other; the first that does not compile ends it.
 pub(crate) fn run() -> Result<()> {
-    for package in packages()? {
+    for package in published()? {
         let alone = package.features.iter().map(|feature| vec![feature.as_str()]);
         for features in std::iter::once(Vec::new()).chain(alone) {
             check(&package.name, &features)?;
@@ -31,7 +31,7 @@ fn check(package: &str, features: &[&str]) -> Result<()> {
 }
 
 /// What is published, as `cargo metadata` knows it.
-fn packages() -> Result<Vec<Package>> {
+pub(crate) fn published() -> Result<Vec<Package>> {
     let metadata = stdout_of(cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_slice(&metadata).context("cargo metadata")?;
     let packages = metadata["packages"].as_array().context("cargo metadata has no packages")?;

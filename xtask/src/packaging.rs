@@ -1,21 +1,49 @@
-//! `cargo xtask packaging`: the files for packages, checked where nothing runs them.
+//! `cargo xtask packaging`: what others are given, checked where nothing else runs it: the crates as a registry would have
+//! them, the systemd unit and the Dockerfile.
 
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::clients::{done, venv};
-use crate::process::{command, root};
+use crate::features::published;
+use crate::process::{cargo, command, root, stdout_of, succeed};
 
-/// The unit and the Dockerfile, by their linters.
+/// What crates.io takes of one crate, bytes.
+const LARGEST: u64 = 10 << 20;
+
+/// The crates by building them, the unit and the Dockerfile by their linters.
 pub(crate) fn run() -> Result<()> {
+    crates()?;
     let (packaging, installed) = (root().join("packaging"), root().join("target/clients"));
     fs::create_dir_all(&installed)?;
     let python = venv(&packaging, &installed, "linters", "requirements.txt")?;
     let hadolint = python.with_file_name("hadolint");
     done(command(hadolint, &["packaging/Dockerfile"]))?;
     unit(&packaging.join("grating.service"), &installed)
+}
+
+/// Packs every published crate and builds it from its package, with the other packages in the place of the registry.
+fn crates() -> Result<()> {
+    let names: Vec<String> = published()?.into_iter().map(|package| package.name).collect();
+    let mut package = cargo(&["package", "--locked", "--allow-dirty", "--quiet"]);
+    package.args(names.iter().flat_map(|name| ["--package", name]));
+    succeed(&mut package)?;
+    names.iter().try_for_each(|name| packed(name))
+}
+
+/// That a package has what its readers need, and a size that is taken.
+fn packed(name: &str) -> Result<()> {
+    let listed = stdout_of(cargo(&["package", "--list", "--allow-dirty", "--package", name]))?;
+    let listed = String::from_utf8(listed)?;
+    for file in ["README.md", "LICENSE-APACHE"] {
+        ensure!(listed.lines().any(|line| line == file), "{name} is packed without {file}");
+    }
+    let file = format!("target/package/{name}-{}.crate", env!("CARGO_PKG_VERSION"));
+    let bytes = fs::metadata(root().join(&file)).context(file)?.len();
+    ensure!(bytes <= LARGEST, "{name} has {bytes} bytes; crates.io takes {LARGEST}");
+    Ok(())
 }
 
 /// By systemd, where it is there; the program and its page are not installed here.

@@ -114,9 +114,11 @@ pub(super) fn pruning(page: &str) -> Result<Chart> {
             let mut points = Vec::new();
             for row in &measured {
                 let words = row.get(first + set).copied().unwrap_or_default();
-                if let Some(value) = words.trim_end_matches(" %").split(", ").nth(which) {
-                    points.push((row[0].parse()?, value.parse()?));
-                }
+                // A dash where a set has no pools of more than K texts.
+                let Some((kept, saved)) = words.trim_end_matches(" %").split_once(", ") else {
+                    continue;
+                };
+                points.push((row[0].parse()?, [kept, saved][which].parse()?));
             }
             Ok(Series::new(*name, points))
         };
