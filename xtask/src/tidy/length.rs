@@ -6,6 +6,9 @@ const MAX_FUNCTION_LINES: usize = 70;
 /// Lines that a file may have: past that it is usually two subjects.
 const MAX_FILE_LINES: usize = 500;
 
+/// Lines that an example of a crate may have, which its users copy. Programs that write reports are the benches'.
+const MAX_EXAMPLE_LINES: usize = 80;
+
 /// Files that are longer and wait for their cut. Nothing is added here; what is short enough again is removed.
 const LONG_FILES: &[&str] = &[];
 
@@ -16,9 +19,11 @@ pub(super) fn long_file(path: &str, text: &str) -> Option<String> {
 
 fn judge_file(path: &str, text: &str, known: &[&str]) -> Option<String> {
     let lines = text.lines().count();
-    match (lines > MAX_FILE_LINES, known.contains(&path)) {
+    let example = path.starts_with("crates/") && path.contains("/examples/");
+    let most = if example { MAX_EXAMPLE_LINES } else { MAX_FILE_LINES };
+    match (lines > most, known.contains(&path)) {
         (true, false) => Some(format!(
-            "{path}: {lines} lines, more than {MAX_FILE_LINES}: which of them are another subject?"
+            "{path}: {lines} lines, more than {most}: which of them are another subject?"
         )),
         (false, true) => Some(format!(
             "{path}: {lines} lines: remove it from the list of long files (xtask/src/tidy/length.rs)"
@@ -75,6 +80,9 @@ mod tests {
         assert_eq!(judge_file("a.rs", &lines(MAX_FILE_LINES + 1), &["a.rs"]), None);
         let found = judge_file("a.rs", &lines(MAX_FILE_LINES), &["a.rs"]).unwrap();
         assert!(found.contains("remove it from the list"), "{found}");
+        let example = "crates/a/examples/b.rs";
+        assert_eq!(judge_file(example, &lines(MAX_EXAMPLE_LINES), &[]), None);
+        assert!(judge_file(example, &lines(MAX_EXAMPLE_LINES + 1), &[]).is_some());
     }
 
     #[test]
