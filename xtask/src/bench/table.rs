@@ -265,6 +265,7 @@ impl Table {
             about: String::new(),
             command: String::new(),
             machine: Machine {
+                date: "2026-11-22".into(),
                 processor: "p".into(),
                 threads: 2,
                 memory_bytes: None,
