@@ -26,7 +26,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(super) offline: bool,
     /// Where to listen. Other machines reach 0.0.0.0:8080; give it an API key then.
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8080", value_parser = address)]
     pub(super) bind: SocketAddr,
     /// Key that requests must carry, as `Authorization: Bearer KEY`. Other users of this machine can see it; a file or
     /// GRATING_API_KEY hides it.
@@ -124,6 +124,16 @@ pub(crate) enum LogLevel {
     Debug,
 }
 
+/// Where to listen; `localhost` is this machine's own address.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let numbers = text.replacen("localhost:", "127.0.0.1:", 1);
+    numbers.parse().map_err(|_| {
+        format!(
+            "{text:?} is no address with a port: write one such as 127.0.0.1:8080 or [::1]:8080"
+        )
+    })
+}
+
 /// Gives every option of `serve` a variable: `--top-k-hint` is GRATING_TOP_K_HINT.
 pub(crate) fn with_environment(command: Command) -> Command {
     command.mut_subcommand("serve", |serve| serve.mut_args(variable))
@@ -148,6 +158,17 @@ mod tests {
     use clap::CommandFactory;
 
     use crate::args::Cli;
+
+    #[test]
+    fn addresses_are_numbers_with_a_port() {
+        let address = super::address;
+        assert_eq!(address("localhost:80").unwrap().to_string(), "127.0.0.1:80");
+        assert_eq!(address("[::1]:80").unwrap().to_string(), "[::1]:80");
+        for wrong in ["nowhere", "8080", "127.0.0.1", "localhost:x", ""] {
+            let error = address(wrong).unwrap_err();
+            assert!(error.contains(wrong) && error.contains("127.0.0.1:8080"), "{error}");
+        }
+    }
 
     #[test]
     fn every_option_is_a_variable_too() {

@@ -136,7 +136,7 @@ fn options_come_from_the_environment_and_keys_from_a_file() {
 
 #[test]
 fn what_cannot_be_served_is_refused() {
-    crate::fails(&["serve", "--bind", "nowhere"], b"", 2, &["--bind"]);
+    crate::fails(&["serve", "--bind", "nowhere"], b"", 2, &["--bind", "such as 127.0.0.1:8080"]);
     crate::fails(&["serve", "--bind", "127.0.0.1:0", "-m", "=a"], b"", 1, &["NAME=PATH"]);
     let missing = ["serve", "--bind", "127.0.0.1:0", "-m", "x=/no/such/folder"];
     crate::fails(&missing, b"", 1, &["/no/such/folder"]);

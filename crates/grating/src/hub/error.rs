@@ -48,7 +48,7 @@ pub enum HubError {
     /// Offline, and the cache does not have the whole model.
     #[error(
         "{id} at `{revision}` is not complete in the cache {cache} (missing: {missing}) and offline mode is on; \
-         unset HF_HUB_OFFLINE to fetch it, or give a local folder"
+         leave out --offline and HF_HUB_OFFLINE to fetch it, or give a local folder"
     )]
     NotCached {
         /// The model.
