@@ -47,8 +47,8 @@ enum Task {
     Clients(clients::ClientsArgs),
     /// Check that each crate compiles by itself, with each feature and without
     Features,
-    /// Check the files for packages with their linters; installs them into target/clients
-    Packaging,
+    /// Check the files for packages with their linters, which it installs into target/clients, and the crates
+    Packaging(packaging::PackagingArgs),
     /// Send a server of this machine requests from many connections and report rates and times
     Load(load::LoadArgs),
     /// Watch a server learn pruning from the requests of one set, and then of another
@@ -75,7 +75,7 @@ fn main() -> ExitCode {
         Task::Chart(args) => chart::run(&args),
         Task::Clients(args) => clients::run(&args),
         Task::Features => features::run(),
-        Task::Packaging => packaging::run(),
+        Task::Packaging(args) => packaging::run(&args),
         Task::Load(args) => load::run(&args),
         Task::Shift(args) => shift::run(&args),
         Task::Goldens(args) => goldens::run(&args),

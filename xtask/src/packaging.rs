@@ -13,9 +13,19 @@ use crate::process::{cargo, command, root, stdout_of, succeed};
 /// What crates.io takes of one crate, bytes.
 const LARGEST: u64 = 10 << 20;
 
-/// The crates by building them, the unit and the Dockerfile by their linters.
-pub(crate) fn run() -> Result<()> {
-    crates()?;
+/// Arguments of `cargo xtask packaging`.
+#[derive(clap::Args)]
+pub(crate) struct PackagingArgs {
+    /// Build every published crate from its package, too, which compiles all of them anew
+    #[arg(long)]
+    crates: bool,
+}
+
+/// The unit and the Dockerfile by their linters, the crates by building them.
+pub(crate) fn run(args: &PackagingArgs) -> Result<()> {
+    if args.crates {
+        crates()?;
+    }
     let (packaging, installed) = (root().join("packaging"), root().join("target/clients"));
     fs::create_dir_all(&installed)?;
     let python = venv(&packaging, &installed, "linters", "requirements.txt")?;
