@@ -134,8 +134,8 @@ impl Planner<'_> {
 
     /// Faster first; see [`plan`] for the rest.
     fn order(&self, a: &(Layout, Prediction), b: &(Layout, Prediction)) -> Ordering {
-        picoseconds(&a.1)
-            .total_cmp(&picoseconds(&b.1))
+        without_noise(&a.1)
+            .total_cmp(&without_noise(&b.1))
             .then_with(|| b.0.row_cache_rows.cmp(&a.0.row_cache_rows))
             .then_with(|| halves(&a.0).cmp(&halves(&b.0)))
             .then_with(|| a.1.bytes_read.cmp(&b.1.bytes_read))
@@ -268,8 +268,12 @@ impl TooSmall {
 }
 
 /// The total, without the noise of sums in another order: whole layers and halves that take as long are equally fast.
-fn picoseconds(prediction: &Prediction) -> f64 {
-    (prediction.total_seconds * 1e12).round()
+///
+/// Relative, since the noise is: to a part in 2⁴⁰, which is a picosecond of a second.
+fn without_noise(prediction: &Prediction) -> f64 {
+    const NOISE: u64 = 1 << (f64::MANTISSA_DIGITS - 1 - 40);
+    let bits = prediction.total_seconds.to_bits();
+    f64::from_bits((bits + NOISE / 2) & !(NOISE - 1))
 }
 
 fn planned_links(machine: &Machine, prediction: &Prediction) -> Vec<PlannedLink> {
