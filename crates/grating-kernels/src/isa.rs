@@ -1,5 +1,8 @@
 //! Instruction sets: what the machine has, and what the user asks for.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 use std::fmt;
 
 use thiserror::Error;
@@ -20,6 +23,9 @@ pub enum Isa {
     Avx512Vnni,
     /// [`Isa::Avx512Vnni`] and BF16: bfloat16 dot products.
     Avx512Bf16,
+    /// [`Isa::Avx512Bf16`] and AMX: products of whole tiles of int8 and bfloat16. Those of f32 are taken as products of
+    /// their bfloat16 parts.
+    Amx,
 }
 
 /// An instruction set was asked for that cannot be given.
@@ -28,7 +34,7 @@ pub enum Isa {
 pub enum IsaError {
     /// The name is none of ours.
     #[error(
-        "{name:?} is no instruction set: use one of native, portable, avx2, avxvnni, avx512, avx512vnni, avx512bf16"
+        "{name:?} is no instruction set: use one of native, portable, avx2, avxvnni, avx512, avx512vnni, avx512bf16, amx"
     )]
     Unknown {
         /// What was asked for.
@@ -45,13 +51,14 @@ pub enum IsaError {
 }
 
 impl Isa {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Portable,
         Self::Avx2,
         Self::AvxVnni,
         Self::Avx512,
         Self::Avx512Vnni,
         Self::Avx512Bf16,
+        Self::Amx,
     ];
 
     /// The fastest of what this machine has: the last of [`Isa::supported`], save that
@@ -112,6 +119,7 @@ impl Isa {
             }
             Self::Avx512Vnni => Self::Avx512.is_supported() && has!("avx512vnni"),
             Self::Avx512Bf16 => Self::Avx512Vnni.is_supported() && has!("avx512bf16"),
+            Self::Amx => Self::Avx512Bf16.is_supported() && amx::is_supported(),
         }
     }
 
@@ -129,6 +137,7 @@ impl Isa {
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
             Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
         }
     }
 }

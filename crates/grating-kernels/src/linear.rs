@@ -21,7 +21,7 @@ use rayon::prelude::*;
 
 pub use activations::Activations;
 use call::Call;
-use microkernel::Microkernel;
+use microkernel::{Microkernel, Order};
 use tasks::Tasks;
 
 use crate::format::{Format, Matrix};
@@ -68,10 +68,12 @@ impl Kernels {
     /// In what products with weights of `_format`, which so far does not matter, are taken when
     /// the caller allows `wanted`: the same, or f32, which loses nothing, where `wanted` has no
     /// instructions that would make it faster. Integers are so without VNNI in [`Isa::Avx512`],
-    /// whose f32 is twice as wide; in [`Isa::Avx2`] they are ahead.
+    /// whose f32 is twice as wide; in [`Isa::Avx2`] they are ahead. [`Isa::Amx`] multiplies bfloat16 as fast as integers
+    /// with scales, and nearer to f32, so integers become bfloat16.
     pub fn compute_for(&self, _format: Format, wanted: Compute) -> Compute {
         match wanted {
             Compute::Bf16 if self.isa < Isa::Avx512Bf16 => Compute::F32,
+            Compute::Int8 if self.isa == Isa::Amx => Compute::Bf16,
             Compute::Int8 if matches!(self.isa, Isa::Portable | Isa::Avx512) => Compute::F32,
             _ => wanted,
         }
@@ -158,10 +160,15 @@ impl Kernels {
         }
         assert!(out_stride >= w.rows(), "rows of the output overlap");
         assert!(out.len() >= (x.rows() - 1) * out_stride + w.rows(), "the output is too short");
-        let micro = Microkernel::of(self.isa, x.compute());
+        let micro = Microkernel::of(self.isa, x.compute(), w.format());
         let call = Call { x, w, bias, micro, accumulate, out: out.as_mut_ptr(), out_stride };
         let threads = rayon::current_num_threads();
-        let tasks = Tasks::new(x.tiles(), w.rows().div_ceil(micro.panel), threads);
+        let panels = micro.panels(w.columns());
+        let plan = match micro.order {
+            Order::Panel => Tasks::new,
+            Order::Tile => Tasks::even,
+        };
+        let tasks = plan(x.tiles(), w.rows().div_ceil(micro.panel), panels, threads);
         let next = AtomicUsize::new(0);
         let work = || {
             while let Some(i) = Some(next.fetch_add(1, Relaxed)).filter(|&i| i < tasks.len()) {

@@ -6,6 +6,7 @@ use super::Compute;
 use super::microkernel::Microkernel;
 use super::pack::Packed;
 use super::scratch::UnitBuffer;
+use crate::format::Format;
 use crate::isa::Isa;
 
 /// The input of linear layers, `[rows, columns]`, prepared by
@@ -106,11 +107,11 @@ impl Activations {
         rows: usize,
         columns: usize,
     ) {
-        let micro = Microkernel::of(isa, compute);
+        let micro = Microkernel::of(isa, compute, Format::F32);
         let layout = RowLayout {
             tile_rows: micro.tile_rows(),
             columns,
-            units: micro.units(columns),
+            units: micro.x_units(columns),
             scales: micro.scales(columns),
         };
         (self.isa, self.compute, self.rows, self.layout) = (isa, compute, rows, layout);
@@ -148,7 +149,7 @@ impl Activations {
         let words = self.layout.words();
         let tile = &self.packed.as_units()[first_row * words..][..rows * words];
         let (units, scales, offsets) = self.layout.split(rows, tile);
-        let (unit, unit_count) = (micro.units(first) * rows, micro.units(count) * rows);
+        let (unit, unit_count) = (micro.x_units(first) * rows, micro.x_units(count) * rows);
         let (scale, scale_count) = (micro.scales(first) * rows, micro.scales(count) * rows);
         TileOperand {
             first: first_row,

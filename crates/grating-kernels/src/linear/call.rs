@@ -1,13 +1,15 @@
 //! One call of [`Kernels::linear`](super::Kernels::linear), task by task.
 
+use std::ops::Range;
+
 use super::Activations;
-use super::microkernel::{Microkernel, RowsToPack, Tile};
+use super::microkernel::{Microkernel, Order, RowsToPack, Tile};
 use super::pack::Packed;
 use super::scratch::{Rows, Scratch};
 use super::tasks::{BLOCK_COLUMNS, Task};
 use crate::format::Matrix;
 
-/// Tiles of activations that pass one panel before the next: their block stays in the second-level
+/// Tiles of activations that pass one panel before the next, if panels are nearest: their block stays in the second-level
 /// cache, that of the panel in the first.
 const PASS_TILES: usize = 8;
 
@@ -33,7 +35,8 @@ unsafe impl Sync for Call<'_> {}
 struct ColumnBlock {
     first: usize,
     count: usize,
-    /// Units and scales of one row.
+    /// Units of one row in a plane, of all its planes, and its scales.
+    plane: usize,
     units: usize,
     scales: usize,
 }
@@ -45,8 +48,9 @@ impl Call<'_> {
             // Without columns there still is a bias to write.
             for first in (0..columns.max(1)).step_by(BLOCK_COLUMNS) {
                 let count = BLOCK_COLUMNS.min(columns - first);
-                let (units, scales) = (self.micro.units(count), self.micro.scales(count));
-                let block = ColumnBlock { first, count, units, scales };
+                let (plane, units) = (self.micro.units(count), self.micro.w_units(count));
+                let scales = self.micro.scales(count);
+                let block = ColumnBlock { first, count, plane, units, scales };
                 let len = (units + 2 * scales) * self.micro.panel;
                 let packed = packed.units(task.panels.len() * len);
                 if count > 0 {
@@ -76,29 +80,38 @@ impl Call<'_> {
     /// Adds the products of a block whose weights are `packed`.
     fn pass(&self, task: &Task, block: ColumnBlock, packed: &[u32]) {
         let panel_len = (block.units + 2 * block.scales) * self.micro.panel;
+        if self.micro.order == Order::Tile {
+            for tile in task.tiles.clone() {
+                self.multiply(tile, task.panels.clone(), block, packed);
+            }
+            return;
+        }
         for first in task.tiles.clone().step_by(PASS_TILES) {
             let tiles = first..(first + PASS_TILES).min(task.tiles.end);
             for (i, panel) in task.panels.clone().enumerate() {
                 let w = &packed[i * panel_len..][..panel_len];
                 for tile in tiles.clone() {
-                    self.multiply(tile, panel, block, w);
+                    self.multiply(tile, panel..panel + 1, block, w);
                 }
             }
         }
     }
 
-    /// Adds the products of one tile of activations and a panel's packed weights.
-    fn multiply(&self, tile: usize, panel: usize, block: ColumnBlock, w: &[u32]) {
+    /// Adds the products of one tile of activations and some panels' packed weights.
+    fn multiply(&self, tile: usize, panels: Range<usize>, block: ColumnBlock, w: &[u32]) {
         let width = self.micro.panel;
         let x = self.x.tile(tile, block.first, block.count, self.micro);
-        let column = panel * width;
+        let column = panels.start * width;
         // SAFETY: this tile takes the elements from `column` on of rows that `out` has.
         let out = unsafe { self.out.add(x.first * self.out_stride + column) };
         let bias = self.bias.filter(|_| block.first == 0);
         let tile = Tile {
+            rows: x.rows,
             x: x.units.as_ptr(),
             w: w.as_ptr(),
-            units: block.units,
+            panels: panels.len(),
+            panel_words: w.len() / panels.len(),
+            units: block.plane,
             x_scales: x.scales.as_ptr().cast(),
             x_zeros: x.offsets.as_ptr().cast(),
             w_scales: w[block.units * width..].as_ptr().cast(),
@@ -107,7 +120,7 @@ impl Call<'_> {
             accumulate: self.accumulate || block.first > 0,
             out,
             out_stride: self.out_stride,
-            columns: width.min(self.w.rows() - column),
+            columns: (panels.len() * width).min(self.w.rows() - column),
         };
         // SAFETY: `x` and `w` were cut to the units and scales of the block; `bias` and rows of
         // `out` have `columns` elements, and no other task writes the latter. `Kernels::new`

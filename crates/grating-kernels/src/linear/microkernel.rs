@@ -2,8 +2,10 @@
 
 use super::Compute;
 use super::generic;
+use super::tasks::BLOCK_COLUMNS;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64;
+use crate::format::Format;
 use crate::isa::Isa;
 use crate::quant::{DecodeFn, GROUP, QuantizeActivationsFn, QuantizeWeightsFn};
 
@@ -15,11 +17,28 @@ use crate::quant::{DecodeFn, GROUP, QuantizeActivationsFn, QuantizeWeightsFn};
 pub(super) struct Microkernel {
     /// Elements of a row in one unit.
     pub(super) group: usize,
+    /// Elements that a row is filled up to a multiple of, with zeros.
+    pub(super) step: usize,
+    /// Numbers that an element of the activations, and one of the weights, is the sum of. Each step has all units of the
+    /// first, then all of the second.
+    pub(super) planes: (usize, usize),
     /// Output columns of a tile: rows of the weights in a panel.
     pub(super) panel: usize,
+    /// Most panels that are packed at a time, and what stays in the first-level cache meanwhile.
+    pub(super) panels: usize,
+    pub(super) order: Order,
     /// Tiles of one row, of two rows, and so on.
     pub(super) tiles: &'static [TileFn],
     pub(super) packing: Packing,
+}
+
+/// What of a task is nearest to the processor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// One panel, which some tiles of activations pass by: tile functions get one panel.
+    Panel,
+    /// Some columns of a tile of activations, which all panels pass by: tile functions get all panels.
+    Tile,
 }
 
 /// How operands get into units.
@@ -27,8 +46,10 @@ pub(super) struct Microkernel {
 pub(super) enum Packing {
     /// From numbers.
     Floats {
-        /// From f32, f16 and bf16.
-        packs: [PackFn; 3],
+        /// Makes units of activations.
+        x: PackFn,
+        /// Makes units of weights in f32, f16 and bf16.
+        w: [PackFn; 3],
         /// Makes f32 of other formats.
         decode: DecodeFn,
     },
@@ -48,10 +69,10 @@ pub(super) enum Packing {
 /// computes, and the machine must have its instructions.
 pub(super) type TileFn = unsafe fn(&Tile);
 
-/// Packs [rows](RowsToPack) into units: unit `u` of row `r` goes to `into[u * lanes + r]`.
-/// Lanes without a row and elements after the last become zero. The machine must have its
+/// Packs [rows](RowsToPack) into units: unit `u` of row `r` goes to `into[u * lanes + r]`, or where the instruction set's
+/// own tiles look for it. Lanes without a row and elements after the last become zero. The machine must have its
 /// instructions, the source must hold what it says, `rows <= lanes`, and `into` must have room
-/// for `lanes` lanes of `count.div_ceil(group)` units.
+/// for the units of `count` elements in `lanes` lanes.
 pub(super) type PackFn = unsafe fn(source: &RowsToPack<'_>, lanes: usize, into: *mut u32);
 
 /// Rows to pack: `count` elements each, the next row `stride` bytes on.
@@ -66,10 +87,15 @@ pub(super) struct RowsToPack<'a> {
 /// order of the units.
 /// Pointers that are not said to be null are valid for what is said to lie there.
 pub(super) struct Tile {
+    pub(super) rows: usize,
     /// `[units, rows]`; for products of integers `[groups, rows, units of a group]`.
     pub(super) x: *const u32,
-    /// `[units, panel]`.
+    /// `[units, panel]` for each panel.
     pub(super) w: *const u32,
+    pub(super) panels: usize,
+    /// Words from a panel to the next.
+    pub(super) panel_words: usize,
+    /// Of one plane.
     pub(super) units: usize,
     /// Scales of `x`, `[groups, rows]`. This and the next three: for products of integers only.
     pub(super) x_scales: *const f32,
@@ -85,17 +111,18 @@ pub(super) struct Tile {
     pub(super) accumulate: bool,
     pub(super) out: *mut f32,
     pub(super) out_stride: usize,
-    /// Columns to write, at most the panel.
+    /// Columns to write, at most those of the panels.
     pub(super) columns: usize,
 }
 
 impl Microkernel {
-    /// The microkernel of `isa` for products in `compute`.
+    /// The microkernel of `isa` for products in `compute` with weights in `format`. Activations are packed the same for
+    /// all formats.
     ///
     /// # Panics
     ///
     /// If `isa` has no such products.
-    pub(super) fn of(isa: Isa, compute: Compute) -> &'static Self {
+    pub(super) fn of(isa: Isa, compute: Compute, format: Format) -> &'static Self {
         match (compute, isa) {
             (Compute::F32, Isa::Portable) => &generic::F32,
             (Compute::Int8, Isa::Portable) => &generic::INT8,
@@ -108,9 +135,13 @@ impl Microkernel {
             #[cfg(target_arch = "x86_64")]
             (Compute::F32, Isa::Avx512 | Isa::Avx512Vnni | Isa::Avx512Bf16) => &x86_64::avx512::F32,
             #[cfg(target_arch = "x86_64")]
-            (Compute::Int8, Isa::Avx512Vnni | Isa::Avx512Bf16) => &x86_64::avx512::INT8,
+            (Compute::Int8, Isa::Avx512Vnni | Isa::Avx512Bf16 | Isa::Amx) => &x86_64::avx512::INT8,
             #[cfg(target_arch = "x86_64")]
             (Compute::Bf16, Isa::Avx512Bf16) => &x86_64::avx512::BF16,
+            #[cfg(target_arch = "x86_64")]
+            (Compute::F32, Isa::Amx) => x86_64::amx::f32(format),
+            #[cfg(target_arch = "x86_64")]
+            (Compute::Bf16, Isa::Amx) => &x86_64::amx::BF16,
             _ => panic!("{isa} has no products in {compute:?}: ask Kernels::compute_for"),
         }
     }
@@ -120,12 +151,26 @@ impl Microkernel {
         self.tiles.len()
     }
 
-    /// Units of `count` elements.
+    /// Panels of `columns` columns that are packed at a time: in the second-level cache they leave room for activations.
+    pub(super) fn panels(&self, columns: usize) -> usize {
+        const LARGEST: usize = 3 << 18;
+        let words = self.w_units(columns.min(BLOCK_COLUMNS)) * self.panel;
+        (LARGEST / size_of::<u32>() / words.max(1)).clamp(1, self.panels)
+    }
+
+    /// Units of `count` elements, in one plane.
     pub(super) fn units(&self, count: usize) -> usize {
-        match self.packing {
-            Packing::Floats { .. } => count.div_ceil(self.group),
-            Packing::Bytes { .. } => count.div_ceil(GROUP) * (GROUP / self.group),
-        }
+        count.next_multiple_of(self.step) / self.group
+    }
+
+    /// Units of `count` elements of activations.
+    pub(super) fn x_units(&self, count: usize) -> usize {
+        self.planes.0 * self.units(count)
+    }
+
+    /// Units of `count` elements of weights.
+    pub(super) fn w_units(&self, count: usize) -> usize {
+        self.planes.1 * self.units(count)
     }
 
     /// Scales of `count` elements.

@@ -28,16 +28,16 @@ impl Microkernel {
         mut into: Packed<'_>,
     ) {
         match self.packing {
-            Packing::Floats { packs: [f32, f16, bf16], decode } => match format {
-                Format::F32 => self.pack_units(f32, 4, source, into),
-                Format::F16 => self.pack_units(f16, 2, source, into),
-                Format::Bf16 => self.pack_units(bf16, 2, source, into),
+            Packing::Floats { w: [f32, f16, bf16], decode, .. } => match format {
+                Format::F32 => self.pack_units(f32, 4, source, self.planes.1, into),
+                Format::F16 => self.pack_units(f16, 2, source, self.planes.1, into),
+                Format::Bf16 => self.pack_units(bf16, 2, source, self.planes.1, into),
                 // Blocks.
                 _ => {
                     let floats = decode_all(decode, format, source, rows);
                     let stride = BLOCK_COLUMNS * size_of::<f32>();
                     let decoded = RowsToPack { bytes: bytes_of(floats), stride, ..*source };
-                    self.pack_units(f32, 4, &decoded, into);
+                    self.pack_units(f32, 4, &decoded, self.planes.1, into);
                 }
             },
             Packing::Bytes { quantize, w, .. } => {
@@ -50,11 +50,11 @@ impl Microkernel {
     /// Packs whole rows of activations, `[rows, columns]`, as many as there are lanes.
     pub(super) fn pack_activations(&self, x: &[f32], columns: usize, mut into: Packed<'_>) {
         match self.packing {
-            Packing::Floats { packs, .. } => {
+            Packing::Floats { x: pack, .. } => {
                 let stride = columns * size_of::<f32>();
                 let rows = into.lanes;
                 let source = RowsToPack { bytes: bytes_of(x), stride, rows, count: columns };
-                self.pack_units(packs[0], 4, &source, into);
+                self.pack_units(pack, 4, &source, self.planes.0, into);
             }
             Packing::Bytes { x: quantize, .. } => {
                 for (row, x) in x.chunks(columns).enumerate() {
@@ -92,14 +92,21 @@ impl Microkernel {
         let count = source.count.next_multiple_of(GROUP);
         let source =
             RowsToPack { bytes: bytes_of(quants), stride: BLOCK_COLUMNS, rows: source.rows, count };
-        self.pack_units(pack, 1, &source, into);
+        self.pack_units(pack, 1, &source, 1, into);
     }
 
-    /// Packs elements of `bytes` bytes.
-    fn pack_units(&self, pack: PackFn, bytes: usize, source: &RowsToPack<'_>, into: Packed<'_>) {
+    /// Packs elements of `bytes` bytes, each into so many planes.
+    fn pack_units(
+        &self,
+        pack: PackFn,
+        bytes: usize,
+        source: &RowsToPack<'_>,
+        planes: usize,
+        into: Packed<'_>,
+    ) {
         assert!(source.rows > 0 && source.rows <= into.lanes);
         assert!(source.bytes.len() >= (source.rows - 1) * source.stride + source.count * bytes);
-        assert!(into.units.len() >= into.lanes * source.count.div_ceil(self.group));
+        assert!(into.units.len() >= into.lanes * planes * self.units(source.count));
         // SAFETY: sizes were checked above; `Kernels::new` checked the instructions.
         unsafe { pack(source, into.lanes, into.units.as_mut_ptr()) }
     }

@@ -7,7 +7,8 @@ mod pack;
 mod quantize;
 mod tile;
 
-use super::super::microkernel::{Microkernel, Packing};
+use super::super::microkernel::{Microkernel, Order, Packing};
+use crate::quant::GROUP;
 pub(super) use int8::{add_scaled, integer_tile, zeros};
 pub(super) use pack::bytes as pack_bytes;
 pub(super) use quantize::{activations, weights};
@@ -25,10 +26,15 @@ pub(super) use tiles;
 /// Products of f32.
 pub(in super::super) static F32: Microkernel = Microkernel {
     group: 1,
+    step: 1,
+    planes: (1, 1),
     panel: PANEL,
+    panels: 4,
+    order: Order::Panel,
     tiles: tiles!(tile::f32: 1 2 3 4 5 6),
     packing: Packing::Floats {
-        packs: [pack::f32_as_f32, pack::f16_as_f32, pack::bf16_as_f32],
+        x: pack::f32_as_f32,
+        w: [pack::f32_as_f32, pack::f16_as_f32, pack::bf16_as_f32],
         decode: convert::decode,
     },
 };
@@ -36,7 +42,11 @@ pub(in super::super) static F32: Microkernel = Microkernel {
 /// Products of bytes.
 pub(in super::super) static INT8: Microkernel = Microkernel {
     group: 4,
+    step: GROUP,
+    planes: (1, 1),
     panel: PANEL,
+    panels: 4,
+    order: Order::Panel,
     tiles: tiles!(int8::tile: 1 2 3 4 5 6),
     packing: Packing::Bytes {
         x: quantize::activations,

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::microkernel::{Microkernel, Packing, Tile};
+use super::super::microkernel::{Microkernel, Order, Packing, Tile};
 use super::avx2::{
     PANEL, activations, add_scaled, integer_tile, pack_bytes, prefetch, store, tiles, weights,
     zeros,
@@ -21,7 +21,11 @@ macro_rules! encoding {
             /// Products of bytes.
             pub(super) static INT8: Microkernel = Microkernel {
                 group: 4,
+                step: GROUP,
+                planes: (1, 1),
                 panel: PANEL,
+                panels: 4,
+                order: Order::Panel,
         tiles: tiles!(self::tile: 1 2 3 4 5 6),
                 packing: Packing::Bytes {
                     x: activations,

@@ -9,6 +9,6 @@ use crate::quant;
 ///
 /// The machine must have the instructions.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,fma,f16c")]
-pub(super) unsafe fn decode(format: Format, bytes: &[u8], out: &mut [f32]) {
+pub(in super::super) unsafe fn decode(format: Format, bytes: &[u8], out: &mut [f32]) {
     quant::decode(format, bytes, out);
 }

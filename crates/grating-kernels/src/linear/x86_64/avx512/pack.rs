@@ -65,7 +65,7 @@ fn mask(count: usize) -> __mmask16 {
 /// So many elements must lie there.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) unsafe fn load_f32(from: *const u8, count: usize) -> __m512i {
+pub(in super::super) unsafe fn load_f32(from: *const u8, count: usize) -> __m512i {
     // SAFETY: `count` elements lie there, the mask leaves the rest alone.
     _mm512_castps_si512(unsafe { _mm512_maskz_loadu_ps(mask(count), from.cast()) })
 }
@@ -85,7 +85,7 @@ unsafe fn load_16(from: *const u8, count: usize) -> __m256i {
 /// As for [`load_f32`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) unsafe fn load_f16(from: *const u8, count: usize) -> __m512i {
+pub(in super::super) unsafe fn load_f16(from: *const u8, count: usize) -> __m512i {
     // SAFETY: as above.
     _mm512_castps_si512(_mm512_cvtph_ps(unsafe { load_16(from, count) }))
 }
@@ -102,17 +102,27 @@ pub(super) unsafe fn load_bf16(from: *const u8, count: usize) -> __m512i {
     _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(unsafe { load_16(from, count) }))
 }
 
+/// Up to 32 elements as pairs of bfloat16, which they are; zeros after them.
+///
+/// # Safety
+///
+/// As for [`load_f32`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn pairs_of_bf16(from: *const u8, count: usize) -> __m512i {
+pub(in super::super) unsafe fn pairs_of_bf16(from: *const u8, count: usize) -> __m512i {
     let mask = if count >= 32 { !0 } else { (1 << count) - 1 };
     // SAFETY: as above.
     unsafe { _mm512_maskz_loadu_epi16(mask, from.cast()) }
 }
 
+/// Up to 32 elements as pairs of bfloat16, to nearest even; zeros after them.
+///
+/// # Safety
+///
+/// As for [`load_f32`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
-unsafe fn pairs_of_f32(from: *const u8, count: usize) -> __m512i {
+pub(in super::super) unsafe fn pairs_of_f32(from: *const u8, count: usize) -> __m512i {
     // SAFETY: as above; where nothing is left the mask is empty and the pointer not used.
     let (low, high) = unsafe {
         let high = from.wrapping_add(16 * size_of::<f32>());
@@ -121,9 +131,14 @@ unsafe fn pairs_of_f32(from: *const u8, count: usize) -> __m512i {
     round(low, high)
 }
 
+/// Up to 32 elements as pairs of bfloat16, to nearest even; zeros after them.
+///
+/// # Safety
+///
+/// As for [`load_f32`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
-unsafe fn pairs_of_f16(from: *const u8, count: usize) -> __m512i {
+pub(in super::super) unsafe fn pairs_of_f16(from: *const u8, count: usize) -> __m512i {
     // SAFETY: as above.
     let (low, high) = unsafe {
         let high = from.wrapping_add(16 * 2);
@@ -152,7 +167,7 @@ fn round(low: __m512i, high: __m512i) -> __m512i {
 /// Lane `i` of register `j` becomes lane `j` of register `i`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+pub(in super::super) fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
     let mut pairs = rows;
     for i in (0..16).step_by(2) {
         pairs[i] = _mm512_unpacklo_epi32(rows[i], rows[i + 1]);

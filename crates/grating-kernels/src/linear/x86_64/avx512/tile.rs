@@ -112,23 +112,35 @@ pub(super) fn prefetch<const M: usize>(tile: &Tile) {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn store<const M: usize>(tile: &Tile, sums: &[[__m512; 2]; M]) {
-    let masks = masks(tile.columns);
     for (row, &sums) in sums.iter().enumerate() {
-        for half in 0..2 {
-            let (mut sum, mask) = (sums[half], masks[half]);
-            // SAFETY: the caller promises `columns` elements, which are those of the mask, and
-            // that nobody else has those of `out`.
-            unsafe {
-                let out = tile.out.wrapping_add(row * tile.out_stride + 16 * half);
-                if !tile.bias.is_null() {
-                    let bias = _mm512_maskz_loadu_ps(mask, tile.bias.wrapping_add(16 * half));
-                    sum = _mm512_add_ps(sum, bias);
-                }
-                if tile.accumulate {
-                    sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), sum);
-                }
-                _mm512_mask_storeu_ps(out, mask, sum);
+        // SAFETY: as promised to this function.
+        unsafe { store_row(tile, row, sums) };
+    }
+}
+
+/// Writes the sums of one row.
+///
+/// # Safety
+///
+/// As for the tile.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(in super::super) unsafe fn store_row(tile: &Tile, row: usize, sums: [__m512; 2]) {
+    let masks = masks(tile.columns);
+    for half in 0..2 {
+        let (mut sum, mask) = (sums[half], masks[half]);
+        // SAFETY: the caller promises `columns` elements, which are those of the mask, and
+        // that nobody else has those of `out`.
+        unsafe {
+            let out = tile.out.wrapping_add(row * tile.out_stride + 16 * half);
+            if !tile.bias.is_null() {
+                let bias = _mm512_maskz_loadu_ps(mask, tile.bias.wrapping_add(16 * half));
+                sum = _mm512_add_ps(sum, bias);
             }
+            if tile.accumulate {
+                sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, out), sum);
+            }
+            _mm512_mask_storeu_ps(out, mask, sum);
         }
     }
 }
