@@ -8,8 +8,8 @@ use grating_backend::{
     Backend, BackendError, Caps, Format, HostBlock, Meter, Precision, Ragged, Result, Rows, Scored,
     Source, TensorRef, Widths, Workspace,
 };
-use grating_kernels::Matrix;
 use grating_kernels::attention::{Heads, KeysValues, Span, release_scratch, scratch_bytes};
+use grating_kernels::{Kernels, Matrix};
 
 use crate::{CpuOps, CpuTensor, CpuWeight};
 
@@ -151,7 +151,7 @@ impl Backend for CpuOps {
         };
         let fixed = per_thread(widths, longest).saturating_mul(threads);
         let tables = angle_bytes(widths, longest) + distance_bytes(widths);
-        Workspace::new(per_token(widths), fixed.saturating_add(tables))
+        Workspace::new(per_token(widths, &self.kernels), fixed.saturating_add(tables))
     }
 
     fn meter(&self) -> Meter {
@@ -187,7 +187,7 @@ fn numbers(bytes: &[u8]) -> Cow<'_, [f32]> {
 }
 
 /// Most bytes that a layer needs for each token of a chunk, the hidden state itself not counted.
-fn per_token(widths: &Widths) -> usize {
+fn per_token(widths: &Widths, kernels: &Kernels) -> usize {
     let Widths { hidden: h, intermediate: f, gated, heads, kv_heads, head_dim, .. } = *widths;
     let (q, kv) = (heads * head_dim, 2 * kv_heads * head_dim);
     // Queries, keys and values with their input, then what attention makes of them; or that and the output with its norm.
@@ -197,8 +197,8 @@ fn per_token(widths: &Widths) -> usize {
     let wide = if gated { 3 * f } else { 2 * f };
     let feed_forward = 2 * h + wide;
     // The input of one linear layer, laid out for the kernels.
-    let prepared = h.max(q).max(f);
-    size_of::<f32>() * (attention.max(feed_forward) + prepared)
+    let prepared = kernels.prepared_bytes(h.max(q).max(f));
+    size_of::<f32>() * attention.max(feed_forward) + prepared
 }
 
 /// Bytes of scratch that each thread takes: packed weights, and attention over sequences of up to `keys` tokens.

@@ -108,6 +108,16 @@ impl Kernels {
         into.pack(self.isa, compute, x, rows, columns);
     }
 
+    /// Most bytes that [`Self::prepare`] takes for a row of so many columns, whatever products are taken in.
+    pub fn prepared_bytes(&self, columns: usize) -> usize {
+        let all = [Compute::F32, Compute::Bf16, Compute::Int8];
+        // What is a format's matters to the weights alone.
+        let bytes = |wanted| {
+            Activations::row_bytes(self.isa, self.compute_for(Format::F32, wanted), columns)
+        };
+        all.into_iter().map(bytes).max().unwrap_or(0)
+    }
+
     /// `out[r, j] = Σ x[r, k] · w[j, k] + bias[j]` for every row of `x` and every row of `w`; row
     /// `r` of the output starts at `out[r * out_stride]`. What lies between the rows is left alone.
     /// Runs on the threads of the current rayon pool.

@@ -32,6 +32,15 @@ struct RowLayout {
 }
 
 impl RowLayout {
+    fn new(micro: &Microkernel, columns: usize) -> Self {
+        Self {
+            tile_rows: micro.tile_rows(),
+            columns,
+            units: micro.x_units(columns),
+            scales: micro.scales(columns),
+        }
+    }
+
     /// Words of one row.
     fn words(self) -> usize {
         self.units + 2 * self.scales
@@ -98,6 +107,12 @@ impl Activations {
         self.isa
     }
 
+    /// Bytes that a row of so many columns takes.
+    pub(super) fn row_bytes(isa: Isa, compute: Compute, columns: usize) -> usize {
+        let micro = Microkernel::of(isa, compute, Format::F32);
+        RowLayout::new(micro, columns).words() * size_of::<u32>()
+    }
+
     /// Packs `x`, `[rows, columns]`.
     pub(super) fn pack(
         &mut self,
@@ -108,12 +123,7 @@ impl Activations {
         columns: usize,
     ) {
         let micro = Microkernel::of(isa, compute, Format::F32);
-        let layout = RowLayout {
-            tile_rows: micro.tile_rows(),
-            columns,
-            units: micro.x_units(columns),
-            scales: micro.scales(columns),
-        };
+        let layout = RowLayout::new(micro, columns);
         (self.isa, self.compute, self.rows, self.layout) = (isa, compute, rows, layout);
         if rows == 0 || columns == 0 {
             return;
@@ -173,4 +183,30 @@ fn pack_tile(micro: &Microkernel, layout: RowLayout, x: &[f32], tile: &mut [u32]
     let (units, scales, offsets) = layout.split_mut(rows, tile);
     let into = Packed { lanes: rows, units, scales, offsets };
     micro.pack_activations(x, layout.columns, into);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kernels;
+
+    #[test]
+    fn what_is_prepared_takes_no_more_than_is_said() {
+        let (rows, columns) = (50, 130);
+        let x = vec![1.0; rows * columns];
+        for isa in Isa::supported() {
+            let kernels = Kernels::new(isa);
+            for wanted in [Compute::F32, Compute::Bf16, Compute::Int8] {
+                let mut prepared = Activations::default();
+                let compute = kernels.compute_for(Format::F32, wanted);
+                kernels.prepare(&x, rows, columns, compute, &mut prepared);
+                let bytes = size_of_val(prepared.packed.as_units());
+                assert!(bytes <= rows * kernels.prepared_bytes(columns), "{isa} {compute:?}");
+            }
+        }
+        if Isa::Amx.is_supported() {
+            // Five steps of 32 elements in three parts of two bytes.
+            assert_eq!(Kernels::new(Isa::Amx).prepared_bytes(columns), 5 * 32 * 3 * 2);
+        }
+    }
 }
