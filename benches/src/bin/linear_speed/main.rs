@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if !wanted || kernels.compute_for(format, compute) != compute {
             continue;
         }
-        let peak = peak::operations_per_second(kernels.isa(), compute);
+        let peak = peak::operations_per_second(kernels.isa(), compute, format);
         match peak {
             Some(peak) => println!("\n{compute:?} products, instruction peak {:.0}", peak / 1e9),
             None => println!("\n{compute:?} products"),

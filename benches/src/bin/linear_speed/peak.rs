@@ -1,11 +1,11 @@
 //! How many operations a second the instructions give when nothing else is in their way.
 
-use grating_kernels::{Compute, Isa};
+use grating_kernels::{Compute, Format, Isa};
 
 /// Multiplications and additions a second on all threads of the pool; `None` where the
 /// instructions are not fixed.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn operations_per_second(isa: Isa, compute: Compute) -> Option<f64> {
+pub(crate) fn operations_per_second(isa: Isa, compute: Compute, format: Format) -> Option<f64> {
     let (chains, operations): (unsafe fn(usize), f64) = match (compute, isa) {
         (_, Isa::Portable) | (Compute::Int8, Isa::Avx512) => return None,
         (Compute::F32, Isa::Avx2 | Isa::AvxVnni) => (x86_64::avx2_f32, 2.0 * 8.0),
@@ -14,6 +14,13 @@ pub(crate) fn operations_per_second(isa: Isa, compute: Compute) -> Option<f64> {
             true => (x86_64::avx_vnni_int8, 2.0 * 32.0),
             false => (x86_64::avx512vl_int8, 2.0 * 32.0),
         },
+        // Of bfloat16 parts: three of the inputs by one, two or three of the weights, those that count.
+        (Compute::F32, Isa::Amx) => match format {
+            Format::Bf16 => (x86_64::amx_bf16, x86_64::TILES / 3.0),
+            Format::F16 => (x86_64::amx_bf16, x86_64::TILES / 5.0),
+            _ => (x86_64::amx_bf16, x86_64::TILES / 6.0),
+        },
+        (_, Isa::Amx) => (x86_64::amx_bf16, x86_64::TILES),
         (Compute::F32, _) => (x86_64::avx512_f32, 2.0 * 16.0),
         (Compute::Bf16, _) => (x86_64::avx512_bf16, 2.0 * 32.0),
         (Compute::Int8, _) => (x86_64::avx512_int8, 2.0 * 64.0),
@@ -36,7 +43,7 @@ pub(crate) fn operations_per_second(isa: Isa, compute: Compute) -> Option<f64> {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn operations_per_second(_: Isa, _: Compute) -> Option<f64> {
+pub(crate) fn operations_per_second(_: Isa, _: Compute, _: Format) -> Option<f64> {
     None
 }
 
@@ -47,6 +54,41 @@ mod x86_64 {
 
     /// Independent chains: more than latency times throughput, fewer than registers.
     pub(super) const CHAINS: usize = 12;
+
+    /// Operations of one product of tiles: 16 rows, 16 columns, 32 elements.
+    pub(super) const TILES: f64 = 2.0 * (16 * 16 * 32) as f64;
+
+    /// Products of tiles, as many as [`CHAINS`] in a step.
+    pub(super) unsafe fn amx_bf16(steps: usize) {
+        /// A palette, bytes of a row of eight registers of 16 rows, and those rows.
+        #[repr(C, align(64))]
+        struct Registers([u8; 16], [u16; 16], [u8; 16]);
+        let mut registers = Registers([0; 16], [0; 16], [0; 16]);
+        registers.0[0] = 1;
+        registers.1[..8].fill(64);
+        registers.2[..8].fill(16);
+        // SAFETY: the caller promises the instructions; registers are set up, and no memory is written.
+        unsafe {
+            std::arch::asm!(
+                "ldtilecfg [{registers}]",
+                "2:",
+                ".rept 3",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                ".endr",
+                "dec {steps}",
+                "jnz 2b",
+                "tilerelease",
+                registers = in(reg) &raw const registers,
+                steps = inout(reg) steps => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, readonly),
+            );
+        }
+    }
 
     macro_rules! chains {
         ($name:ident, $features:literal, $zero:ident, $operand:expr, $step:expr) => {
