@@ -199,7 +199,7 @@ pub(crate) struct EngineArgs {
     #[arg(long, value_name = "full|exact|fast", default_value = "exact")]
     pub(crate) precision: Precision,
     /// Instructions to compute with: native (the fastest that the processor has), portable, avx2, avxvnni, avx512,
-    /// avx512vnni or avx512bf16.
+    /// avx512vnni, avx512bf16 or amx.
     #[arg(long, value_name = "NAME", env = "GRATING_ISA", value_parser = Isa::from_name)]
     pub(crate) isa: Option<Isa>,
     /// Threads that compute; by default one for each core.
