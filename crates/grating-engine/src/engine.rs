@@ -119,10 +119,10 @@ impl Engine {
     /// policy's shares come to. Of candidates that are too short for it, and by thresholds, none leave.
     ///
     /// # Errors
-    /// The policy's own.
+    /// The policy's own, and that the model's tokens [cannot](grating_prune::PruneError::NoScoredToken)
+    /// [leave](grating_prune::PruneError::Compressed).
     pub fn leaving(&self, pool: PoolShape, policy: &TokenPolicy) -> Result<PoolShape> {
-        policy.validate()?;
-        Ok(self.queue.leaving(pool, policy))
+        self.queue.leaving(pool, policy)
     }
 
     /// After which layers of the model the policy's stages are.

@@ -12,6 +12,7 @@ use crate::passages::TextPassages;
 use crate::readouts::Readouts;
 use crate::stats::{LinkStats, MemoryStats};
 use crate::timeline::Timeline;
+use crate::tokens::text_of;
 
 /// One pool of candidates to select from.
 #[derive(Debug, Clone)]
@@ -80,6 +81,12 @@ impl Job {
     /// How many it selects from: candidates, or the texts whose passages they are.
     pub(crate) fn texts(&self) -> usize {
         self.passages.as_ref().map_or(self.encodings.len(), |passages| passages.texts())
+    }
+
+    /// Whether some candidate is long enough for tokens to leave it.
+    pub fn tokens_may_leave(&self) -> bool {
+        let Some(policy) = &self.tokens else { return false };
+        self.encodings.iter().any(|encoding| text_of(policy, encoding).is_some())
     }
 
     /// What may end it early.

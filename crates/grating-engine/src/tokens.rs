@@ -16,6 +16,7 @@ pub(crate) struct RowRules {
     /// Which layers attend to whole sequences.
     sees_all: Vec<bool>,
     compression: Option<TokenCompression>,
+    scores_one_token: bool,
 }
 
 impl RowRules {
@@ -23,7 +24,24 @@ impl RowRules {
         RowRules {
             sees_all: (0..model.config().layers).map(|layer| model.sees_all(layer)).collect(),
             compression: model.compression().cloned(),
+            scores_one_token: model.scores_one_token(),
         }
+    }
+
+    /// Whether tokens can leave by a policy.
+    ///
+    /// # Errors
+    /// The policy's own, that the model [has no scored token](PruneError::NoScoredToken), or that its [passages are
+    /// compressed](PruneError::Compressed).
+    pub(crate) fn check(&self, policy: &TokenPolicy) -> Result<()> {
+        policy.validate()?;
+        if !self.scores_one_token {
+            return Err(PruneError::NoScoredToken.into());
+        }
+        if self.compression.is_some() {
+            return Err(PruneError::Compressed.into());
+        }
+        Ok(())
     }
 
     /// How passages are compressed.
@@ -84,21 +102,13 @@ impl Stage {
 
 impl TokenPruning {
     /// # Errors
-    /// The policy's own, that the model [has no scored token](PruneError::NoScoredToken), or that its [passages are
-    /// compressed](PruneError::Compressed).
+    /// As [`RowRules::check`].
     pub(crate) fn new(
         policy: &TokenPolicy,
         row_rules: &RowRules,
-        scores_one_token: bool,
         encodings: &[Encoding],
     ) -> Result<Self> {
-        policy.validate()?;
-        if !scores_one_token {
-            return Err(PruneError::NoScoredToken.into());
-        }
-        if row_rules.compression.is_some() {
-            return Err(PruneError::Compressed.into());
-        }
+        row_rules.check(policy)?;
         let texts = encodings.iter().map(|encoding| text_of(policy, encoding)).collect();
         let queries = encodings.iter().map(|encoding| encoding.query.clone()).collect();
         let (policy, places) = (policy.clone(), row_rules.places(policy));
@@ -218,8 +228,10 @@ pub(crate) fn shared(policy: &TokenPolicy, encodings: &[Encoding], common: usize
     }
 }
 
-/// Places of a candidate's text, if tokens may leave it.
+/// Places of a candidate's text, if tokens may leave it. The last token of all never does: where a text ends the
+/// candidate, the score may be read from it.
 pub(crate) fn text_of(policy: &TokenPolicy, encoding: &Encoding) -> Option<Range<u32>> {
-    let text = encoding.text.clone();
+    let last = encoding.ids.len().saturating_sub(1) as u32;
+    let text = encoding.text.start..encoding.text.end.min(last);
     (policy.acts_on(encoding.ids.len()) && !text.is_empty()).then_some(text)
 }

@@ -418,8 +418,7 @@ fn pass_job<'a, 'w, B: Ops>(
     };
     let tokens = job.tokens.as_ref().map(|policy| {
         let row_rules = RowRules::of(on.model);
-        let one = on.model.scores_one_token();
-        let pruning = TokenPruning::new(policy, &row_rules, one, &job.encodings)?;
+        let pruning = TokenPruning::new(policy, &row_rules, &job.encodings)?;
         Ok(if job.attention { pruning.recording() } else { pruning })
     });
     let tokens = tokens.transpose().unwrap_or_else(|error| {

@@ -69,7 +69,7 @@ pub struct TokenStage {
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Keep {
-    /// This share of those that are still in, rounded up; more than 0, at most 1.
+    /// This share of those that are still in, rounded up, so that one stays at least; more than 0, at most 1.
     Share(f64),
     /// Those with at least so many times the mean attention of those that are still in.
     Threshold(f64),
@@ -237,7 +237,7 @@ impl TokenPolicy {
     /// Rows that are left after each stage of a candidate of so many, `text` of them its text's: of a share what it comes
     /// to, give or take a block, of a threshold all, since who passes it is not known before.
     pub fn rows_left(&self, rows: usize, text: usize) -> Vec<usize> {
-        let free = text.saturating_sub(self.first + self.last);
+        let free = text.saturating_sub(self.first.saturating_add(self.last));
         let others = rows - free;
         let stages = self.stages.iter().scan(free, |free, stage| {
             if let Keep::Share(share) = stage.keep {
@@ -271,6 +271,20 @@ mod tests {
         assert_eq!(at(4, 1), [(0, 0), (1, 1), (2, 2)]);
         assert_eq!(at(3, 1), [(0, 0), (1, 1)]);
         assert_eq!(at(1, 1), []);
+    }
+
+    #[test]
+    fn rows_that_are_left_are_counted_whatever_the_settings() {
+        let stages = vec![TokenStage::new(0.5, 0.5).with_block(8)];
+        let policy = TokenPolicy::new(stages);
+        assert_eq!(policy.rows_left(100, 80), [60]);
+        let all = policy.clone().with_ends(usize::MAX, usize::MAX);
+        assert_eq!(all.rows_left(100, 80), [100]);
+        let one = TokenPolicy::new(vec![TokenStage::new(0.5, 0.5).with_block(usize::MAX)]);
+        assert_eq!((one.rows_left(100, 80), one.rows_left(20, 0)), (vec![100], vec![20]));
+        // A share is of at least one block.
+        let least = TokenPolicy::new(vec![TokenStage::new(0.5, f64::MIN_POSITIVE)]);
+        assert_eq!(least.rows_left(100, 80), [21]);
     }
 
     #[test]

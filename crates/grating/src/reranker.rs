@@ -290,7 +290,8 @@ impl Reranker {
         let monitor = monitor.filter(|_| pruned);
         let doubted = monitor.as_ref().is_some_and(|monitor| !monitor.in_use());
         let full = doubted || learning.as_ref().is_some_and(|(_, decision)| decision.full);
-        let exact = job.tokens.is_none();
+        // What is said of the full model is said where all tokens are computed.
+        let exact = !job.tokens_may_leave();
         if options.attention.is_some() {
             (job.tokens, job.attention) = (options.attention, true);
         }

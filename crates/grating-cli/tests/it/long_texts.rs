@@ -148,3 +148,18 @@ fn plans_know_how_long_texts_are_read() {
     assert!(passages["reasons"].to_string().contains("\"tokens\":960"), "{passages}");
     assert!(seconds(&passages) < seconds(&full), "attention is cheaper");
 }
+
+/// What no request could do is not planned either.
+#[test]
+fn plans_in_which_tokens_leave_are_refused_for_models_that_let_none_leave() {
+    let plan = |model: &str, more: &[&str], words: &[&str]| {
+        let model = golden(model);
+        let args = ["plan", "-m", model.to_str().unwrap(), "-n", "6", "--tokens", "100"];
+        let prune = ["--long", "prune", "--prune-from", "20"];
+        crate::fails(&[&args[..], &prune, more].concat(), b"", 1, words);
+        let passages = ["--long", "passages", "--passage-tokens", "20"];
+        assert!(grating(&[&args[..], &passages, more].concat(), b"").status.success());
+    };
+    plan("modernbert-mean-f32", &[], &["mean of all tokens", "no token policy"]);
+    plan("gemma2-lightweight-f32", &["--compress-ratio", "4"], &["compressed", "compress_ratio"]);
+}

@@ -104,7 +104,8 @@ impl<B: Ops> Walk<'_, B> {
                 model.attend_with_mass(ops, &attention, hidden, &chunk, mass).unwrap();
             hidden = model.feed(ops, &feed_forward, attended).unwrap();
             let mass = mass.wait(ops).unwrap();
-            let text = encoding.text.clone();
+            let text = &encoding.text;
+            let text = text.start..text.end.min(encoding.ids.len() as u32 - 1);
             let tokens = TokenMass { mass: &mass, positions: &positions, text };
             let mut stays = policy.stays(&stage, &tokens);
             stays[rows.scored_rows()[0]] = true;

@@ -88,10 +88,10 @@ fn more(a: &Block, b: &Block) -> Ordering {
     b.mass.total_cmp(&a.mass)
 }
 
-/// A share of so many, rounded up; what only rounding makes more does not count.
+/// A share of so many, rounded up, one at least where there are any; what only rounding makes more does not count.
 pub(super) fn share_of(share: f64, count: usize) -> usize {
     const ROUNDING: f64 = 1e-9;
-    ((share * count as f64 - ROUNDING).ceil().max(0.0) as usize).min(count)
+    ((share * count as f64 - ROUNDING).ceil().max(1.0) as usize).min(count)
 }
 
 #[cfg(test)]
@@ -153,6 +153,7 @@ mod tests {
         assert_eq!(share_of(0.7, 11), 8);
         assert_eq!(share_of(0.1, 1), 1);
         assert_eq!((share_of(1.0, 5), share_of(0.5, 0)), (5, 0));
+        assert_eq!((share_of(1e-12, 5), share_of(1e-12, 0)), (1, 0));
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! Long texts in passages: what they score, how they are selected, and what they cost.
 
-use grating::prune::{ScoreTrace, replay};
+use grating::prune::{ScoreTrace, Target, replay};
 use grating::{
     Error, Long, Mode, Passages, Policy, Pruning, Request, Reranker, RerankerBuilder,
     ScoredPassage, Selection, Spill, Texts, TokenPolicy, WindowSize,
@@ -273,6 +273,11 @@ fn what_is_promised_of_the_full_model_is_not_said_of_fewer_tokens() {
     let request = || Request::new(QUERY, &texts[..], 2).pruning(policy.clone());
     assert_eq!(reranker.run(request()).unwrap().stats.audit, None);
     assert!(reranker.run(request().long(Long::Truncate)).unwrap().stats.audit.is_some());
+    // Of short texts none leave.
+    let short = ["glass", "", "a window", "a bridge"].map(String::from);
+    let short = reranker.run(Request::new(QUERY, &short[..], 2).pruning(policy.clone())).unwrap();
+    assert_eq!(short.stats.tokens_left, 0);
+    assert!(short.stats.audit.is_some());
     // Who asks for everything gets it, and pairs are scored in full.
     let full = Request::new(QUERY, &texts[..], texts.len()).pruning(Pruning::Off);
     assert_eq!(reranker.run(full).unwrap().stats.tokens_left, 0);
@@ -286,11 +291,29 @@ fn what_is_promised_of_the_full_model_is_not_said_of_fewer_tokens() {
 }
 
 #[test]
+fn nothing_is_learned_of_requests_whose_tokens_leave() {
+    let texts = texts();
+    let case = "qwen3-tied-f32";
+    let promise = Target { agreement: 0.5, confidence: 0.6 };
+    let reranker = builder(case).pruning(Pruning::Auto(promise)).build().unwrap();
+    let request = || Request::new(QUERY, &texts[..], 2);
+    let learned = |selection: &Selection| selection.stats.learning.is_some();
+    let leaving = leaving(case);
+    let pruned = reranker.run(request().long(leaving.clone())).unwrap();
+    assert!(pruned.stats.tokens_left > 0 && !learned(&pruned));
+    assert!(learned(&reranker.run(request()).unwrap()));
+    let own = builder(case).pruning(Pruning::Auto(promise)).long(leaving).build().unwrap();
+    assert!(!learned(&own.run(request()).unwrap()));
+    assert!(learned(&own.run(request().long(Long::Truncate)).unwrap()));
+}
+
+#[test]
 fn what_attention_tells_is_recorded_and_the_first_stage_of_its_replay_is_what_happens() {
     let texts = texts();
     let Long::Prune(policy) = leaving("qwen3-tied-f32") else { unreachable!() };
     let policy = TokenPolicy::new(policy.stages[..1].to_vec()).with_min_tokens(policy.min_tokens);
-    for case in ["qwen3-tied-f32", "modernbert-f32"] {
+    // The last one's texts end with the token that is scored.
+    for case in ["qwen3-tied-f32", "modernbert-f32", "gemma2-score-f16"] {
         let reranker = builder(case).build().unwrap();
         let request = || Request::new(QUERY, &texts[..], texts.len());
         let full = reranker.run(request()).unwrap();
