@@ -1,7 +1,8 @@
 //! Options from a file, for whoever gives the same ones each time.
 //!
 //! A TOML file whose keys are options without their dashes: those at the top are for every command that has the option,
-//! those in a table for the command of its name. What stands on the command line or in the environment comes first.
+//! those in a table for the command of its name. What stands on the command line or in the environment comes first. Of
+//! those at the top a command leaves out what only others take the value of, and says so.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -70,13 +71,42 @@ fn not_given(
 ) -> Result<Vec<Vec<OsString>>> {
     let one = subcommand(command, name).expect("it was parsed");
     let mut options = Vec::new();
-    for (key, value) in chosen(command, one, table)? {
+    for Chosen { key, value, common } in chosen(command, one, table)? {
         let argument = option(one, key).expect("`chosen` lets options alone through");
-        if !is_given(given, argument) {
-            options.push(words(key, value, argument)?);
+        if is_given(given, argument) {
+            continue;
         }
+        if common && let Some(word) = for_others(command, argument, key, value) {
+            let taken = names(argument).join(" or ");
+            eprintln!(
+                "grating: `{key} = \"{word}\"` is for other commands and is left out: `grating {name}` takes {taken}, \
+                 which `[{name}]` may say"
+            );
+            continue;
+        }
+        options.push(words(key, value, argument)?);
     }
     Ok(options)
+}
+
+/// What values an option takes, where they are named.
+fn names(argument: &Arg) -> Vec<String> {
+    argument.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()
+}
+
+/// The word where it is none that this command's option takes, and one that another command's option of the same name
+/// does.
+fn for_others<'v>(
+    command: &Command,
+    argument: &Arg,
+    key: &str,
+    value: &'v Value,
+) -> Option<&'v str> {
+    let word = value.as_str()?;
+    let takes = |argument: &Arg| names(argument).iter().any(|name| name == word);
+    let named = !argument.get_possible_values().is_empty();
+    let mut others = command.get_subcommands().filter_map(|other| option(other, key));
+    (named && !takes(argument) && others.any(takes)).then_some(word)
 }
 
 fn subcommand<'c>(command: &'c Command, name: &str) -> Option<&'c Command> {
@@ -110,12 +140,18 @@ fn settings() -> Option<PathBuf> {
     own.or_else(|| Some(std::env::home_dir()?.join(".config")))
 }
 
+/// What the file says of an option.
+struct Chosen<'t> {
+    key: &'t str,
+    value: &'t Value,
+    /// Whether for every command that has it.
+    common: bool,
+}
+
 /// What the file says for the command `one`, what is for it alone last.
-fn chosen<'t>(
-    command: &Command,
-    one: &Command,
-    table: &'t Table,
-) -> Result<Vec<(&'t str, &'t Value)>> {
+fn chosen<'t>(command: &Command, one: &Command, table: &'t Table) -> Result<Vec<Chosen<'t>>> {
+    let as_chosen =
+        |common| move |(key, value): (&'t String, &'t Value)| Chosen { key, value, common };
     let (mut common, mut own) = (Vec::new(), Vec::new());
     for (key, value) in table {
         match value {
@@ -129,16 +165,17 @@ fn chosen<'t>(
                     bail!("`{unknown}` is no option of `grating {key}`");
                 }
                 if named.get_name() == one.get_name() {
-                    own.extend(options.iter().map(|(key, value)| (key.as_str(), value)));
+                    own.extend(options.iter().map(as_chosen(false)));
                 }
             }
-            _ if is_option(one, key) => common.push((key.as_str(), value)),
+            _ if is_option(one, key) => common.push(as_chosen(true)((key, value))),
             _ if command.get_subcommands().any(|other| is_option(other, key)) => {}
             _ => bail!("`{key}` is no option of any command"),
         }
     }
-    common.retain(|(key, _)| own.iter().all(|(other, _)| key != other));
-    Ok([common, own].concat())
+    common.retain(|Chosen { key, .. }| own.iter().all(|other| *key != other.key));
+    common.extend(own);
+    Ok(common)
 }
 
 fn is_option(command: &Command, long: &str) -> bool {

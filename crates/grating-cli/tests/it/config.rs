@@ -132,3 +132,26 @@ fn several_layers_are_a_list() {
     assert_ne!(scores(&config, &[]), scores(&none, &once));
     assert_eq!(scores(&config, &["--compress-layers", "2"]), scores(&none, &once));
 }
+
+/// What becomes of long texts has one value more for `rerank` than for `calibrate`.
+#[test]
+fn a_value_at_the_top_that_only_other_commands_take_is_left_out_and_told() {
+    let (_folder, config) = file("long = \"passages\"\npassage-tokens = 40\n");
+    let calibrate = ["calibrate", "--data", "/no/such", "-k", "2", "--target-agreement", "0.9"];
+    let calibrate = [&calibrate[..], &["--out", "x.json"]].concat();
+    let (_, error, code) = run(&config, &calibrate, &[]);
+    // It came as far as the sample.
+    assert_eq!(code, 1, "{error}");
+    for word in ["/no/such", "left out", "`grating calibrate` takes truncate or prune"] {
+        assert!(error.contains(word), "{error}");
+    }
+    let (_, error, _) = run(&config, &[&calibrate[..], &["--long", "truncate"]].concat(), &[]);
+    assert!(!error.contains("left out"), "{error}");
+    assert!(rerank(&config, &[])["stats"]["passages"].is_u64());
+    for text in ["[calibrate]\nlong = \"passages\"\n", "long = \"whole\"\n"] {
+        let (_folder, config) = file(text);
+        let (_, error, code) = run(&config, &calibrate, &[]);
+        assert_eq!(code, 2, "{text}: {error}");
+        assert!(error.contains("--long"), "{text}: {error}");
+    }
+}
