@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use grating::{Long, Mode, Passages, Progress, Request};
+use grating::{Long, Mode, Passages, Progress, Request, TokenPolicy};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
@@ -22,6 +22,8 @@ pub(crate) struct Options {
     pub(crate) pruning: Option<String>,
     pub(crate) mode: Option<String>,
     pub(crate) trace: bool,
+    /// The token policy whose signals are recorded, as JSON.
+    pub(crate) attention: Option<String>,
     pub(crate) timeline: bool,
     /// Seconds.
     pub(crate) deadline: Option<f64>,
@@ -46,8 +48,7 @@ impl LongTexts {
     /// As the library has it.
     pub(crate) fn long(&self) -> Result<Long, String> {
         if let Some(json) = &self.prune {
-            let value = serde_json::from_str(json).map_err(|error| error.to_string())?;
-            return grating::token_policy(value).map(Long::Prune);
+            return token_policy(json).map(Long::Prune);
         }
         if !self.passages {
             return Ok(Long::Truncate);
@@ -60,6 +61,11 @@ impl LongTexts {
             None => passages,
         }))
     }
+}
+
+/// A token policy from JSON.
+pub(crate) fn token_policy(json: &str) -> Result<TokenPolicy, String> {
+    grating::token_policy(serde_json::from_str(json).map_err(|error| error.to_string())?)
 }
 
 impl Options {
@@ -89,6 +95,10 @@ impl Options {
         if let Some(json) = &self.pruning {
             let pruning = settings::pruning(json).map_err(|e| wrong(format!("pruning: {e}")))?;
             request = request.pruning(pruning);
+        }
+        if let Some(json) = &self.attention {
+            let policy = token_policy(json).map_err(|e| wrong(format!("attention: {e}")))?;
+            request = request.attention(policy);
         }
         match self.mode.as_deref() {
             None => {}

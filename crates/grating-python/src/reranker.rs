@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use grating::prune::MassTrace;
 use grating::{Request, Texts};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::errors::{exception, raised, refused};
-use crate::request::{Callback, LongTexts, Options, text, texts};
-use crate::selection::{Selection, json};
+use crate::request::{Callback, LongTexts, Options, text, texts, token_policy};
+use crate::selection::{AttentionTuple, Selection, json};
 use crate::settings::{Location, Settings, source};
 use crate::waiting::interruptible;
 
@@ -114,6 +115,23 @@ impl Reranker {
             None => reranker.plan(candidates, tokens),
         };
         json(&plan.map_err(|error| raised(py, &error))?)
+    }
+
+    /// What a token policy would have done with recorded attention: places of the rows that are left after each stage, how
+    /// many of the stages are exact, and token-layers.
+    fn replay_tokens(
+        &self,
+        py: Python<'_>,
+        policy: &str,
+        attention: AttentionTuple,
+    ) -> PyResult<(Vec<Vec<u32>>, usize, u64)> {
+        let policy = token_policy(policy);
+        let policy = policy.map_err(|e| exception(py, "InputError", &format!("policy: {e}")))?;
+        let (prefix_tokens, (start, end), mass) = attention;
+        let trace = MassTrace::new(prefix_tokens, start..end, mass);
+        let outcome = self.open(py)?.replay_tokens(&policy, &trace);
+        let outcome = outcome.map_err(|error| raised(py, &error))?;
+        Ok((outcome.left, outcome.exact_stages, outcome.token_layers))
     }
 
     /// What the model is, as JSON.

@@ -12,6 +12,9 @@ type LastTuple = (usize, f32, f32, usize, bool, bool, bool, usize, bool, Option<
 /// Place among the text's passages, how many these are, first byte and end.
 type PassageTuple = (usize, usize, usize, usize);
 
+/// Tokens before the text's own rows, first token of the text and its end, attention by stage and row.
+pub(crate) type AttentionTuple = (u32, (u32, u32), Vec<Vec<f32>>);
+
 /// Scores and figures, handed over as they are asked for.
 #[pyclass(frozen, module = "grating._native")]
 pub(crate) struct Selection(pub(crate) grating::Selection);
@@ -41,6 +44,15 @@ impl Selection {
 
     fn trace(&self) -> Option<Vec<Vec<f32>>> {
         self.0.trace.clone()
+    }
+
+    fn attention(&self) -> Option<Vec<Option<AttentionTuple>>> {
+        let tuple = |trace: &grating::prune::MassTrace| {
+            let text = (trace.text.start, trace.text.end);
+            (trace.prefix_tokens, text, trace.mass.clone())
+        };
+        let told = self.0.attention.as_ref()?;
+        Some(told.iter().map(|of_text| of_text.as_ref().map(tuple)).collect())
     }
 
     fn stats_json(&self) -> PyResult<String> {

@@ -136,6 +136,31 @@ def test_tokens_leave_long_texts(reranker: grating.Reranker) -> None:
         reranker.rerank("water", texts, long=grating.Prune("lazy"))
 
 
+def test_attention_is_recorded_and_replayed(reranker: grating.Reranker) -> None:
+    texts = ["the river is old and wide " * 20, "the river"]
+    stages = [{"depth": 0.3, "keep": {"share": 0.5}, "block": 1, "heads": "mean"}]
+    policy = {"stages": stages, "min_tokens": 40, "first": 0, "last": 0}
+    full = reranker.rerank("water", texts)
+    told = reranker.rerank("water", texts, attention=policy)
+    assert full.attention is None and told.stats.tokens_left == 0
+    assert [s.raw_score for s in told.all_scores()] == [s.raw_score for s in full.all_scores()]
+    assert told.attention is not None
+    long, short = told.attention
+    assert short is None and long is not None
+    assert len(long.mass) == 1 and long.start < long.end <= long.prefix_tokens + len(long.mass[0])
+    outcome = reranker.replay_tokens(policy, long)
+    pruned = reranker.rerank("water", texts, long=grating.Prune(policy))
+    assert outcome.exact_stages == 1
+    assert len(long.mass[0]) - len(outcome.left[0]) == pruned.stats.tokens_left
+    quarter = {**policy, "stages": [{**stages[0], "keep": {"share": 0.25}}]}
+    assert reranker.replay_tokens(quarter, long).token_layers < outcome.token_layers
+    assert pickle.loads(pickle.dumps(told)).attention == told.attention
+    with pytest.raises(errors.InputError, match="recorded attention"):
+        reranker.replay_tokens({**policy, "stages": [*stages, {**stages[0], "depth": 0.7}]}, long)
+    with pytest.raises(errors.InputError, match="attention: .*lazy-llm"):
+        reranker.rerank("water", texts, attention="lazy")
+
+
 def test_progress_is_told_and_may_end_the_request(reranker: grating.Reranker) -> None:
     told: list[tuple[int, ...]] = []
     reranker.rerank(QUERY, TEXTS, on_progress=lambda *at: told.append(at))

@@ -13,7 +13,7 @@
 
 from . import errors
 from ._cross_encoder import CrossEncoder
-from ._long import BestPassage, Passages, Prune
+from ._long import Attention, BestPassage, Passages, Prune, TokenOutcome
 from ._models import doctor, inspect, quantize
 from ._native import CancelToken, __version__
 from ._profile import Profile
@@ -22,6 +22,7 @@ from ._selection import Audit, AuditTotals, LastScore, LayerStats, Ranked, Selec
 from .errors import GratingError
 
 __all__ = [
+    "Attention",
     "Audit",
     "AuditTotals",
     "BestPassage",
@@ -37,6 +38,7 @@ __all__ = [
     "Reranker",
     "Selection",
     "Stats",
+    "TokenOutcome",
     "__version__",
     "doctor",
     "errors",

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from .errors import InputError
 
-__all__ = ["BestPassage", "Passages", "Prune"]
+__all__ = ["Attention", "BestPassage", "Passages", "Prune", "TokenOutcome"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,37 @@ class BestPassage:
         return whole.encode()[self.start : self.end].decode()
 
 
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What attention tells a token policy of a long text, recorded while no token leaves."""
+
+    prefix_tokens: int
+    """Tokens before the text's own rows, which all texts share."""
+    start: int
+    """Place of the text's first token among all, template and query included."""
+    end: int
+    """Place behind its last token."""
+    mass: list[list[float]]
+    """The signal of each row by stage, ``[stage][row]``."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOutcome:
+    """What a token policy would have done with a text whose attention was recorded."""
+
+    left: list[list[int]]
+    """Places of the rows that are left after each stage."""
+    exact_stages: int
+    """Of the stages, how many are as the model would have it; the others are estimates."""
+    token_layers: int
+    """Rows that enter a layer, summed over the layers."""
+
+
+def token_policy(policy: str | Mapping[str, Any]) -> str:
+    """A token policy, by its name or its fields, as the native half takes it."""
+    return json.dumps(policy if isinstance(policy, str) else dict(policy))
+
+
 def long_texts(long: Long) -> dict[str, Any] | None:
     """As the native half takes it."""
     if long is None:
@@ -73,7 +104,7 @@ def long_texts(long: Long) -> dict[str, Any] | None:
         passages = long
     elif isinstance(long, Prune) or long == "prune":
         policy = long.policy if isinstance(long, Prune) else Prune().policy
-        prune = json.dumps(policy if isinstance(policy, str) else dict(policy))
+        prune = token_policy(policy)
     elif long not in ("truncate", "passages"):
         raise InputError(f"long is {long!r}, expected truncate, passages, prune, or Passages or Prune with settings")
     for name, value, least in (
@@ -91,6 +122,11 @@ def long_texts(long: Long) -> dict[str, Any] | None:
         "score": passages.score,
         "max_passages": passages.max_passages,
     }
+
+
+def recorded(traces: list[tuple[int, tuple[int, int], list[list[float]]] | None]) -> list[Attention | None]:
+    """Of the native half."""
+    return [None if trace is None else Attention(trace[0], *trace[1], trace[2]) for trace in traces]
 
 
 def best_passage(passage: tuple[int, int, int, int] | None) -> BestPassage | None:

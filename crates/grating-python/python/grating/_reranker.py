@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from . import _native
-from ._long import Long, long_texts
+from ._long import Attention, Long, TokenOutcome, long_texts, token_policy
 from ._models import place
 from ._native import CancelToken
 from ._profile import Profile
@@ -241,6 +241,7 @@ class Reranker:
         on_progress: Progress | None = None,
         wait_for_a_place: bool = True,
         trace: bool = False,
+        attention: str | Mapping[str, Any] | None = None,
         timeline: bool = False,
     ) -> Selection:
         """Selects the ``k`` texts most relevant to ``query``, best first; all of them where there are fewer.
@@ -264,6 +265,8 @@ class Reranker:
             wait_for_a_place: Whether to wait where the queue is full; otherwise :class:`~grating.errors.QueueFull` is
                 raised at once.
             trace: Record every text's logit after every layer; nothing is pruned then.
+            attention: Record what attention tells this token policy of each long text; everything is computed then
+                (:attr:`Selection.attention`, :meth:`replay_tokens`).
             timeline: Record what runs when.
 
         Raises:
@@ -273,6 +276,7 @@ class Reranker:
         """
         texts = _texts(texts)
         options = self._options(k, instruction, max_text_tokens, long, pruning, mode, deadline, cancel, trace, timeline)
+        options["attention"] = None if attention is None else token_policy(attention)
         native = self._native().run(query, texts, options, on_progress, wait_for_a_place)
         return Selection(native, texts)
 
@@ -290,6 +294,7 @@ class Reranker:
         deadline: float | None = None,
         wait_for_a_place: bool = True,
         trace: bool = False,
+        attention: str | Mapping[str, Any] | None = None,
         timeline: bool = False,
     ) -> Selection:
         """As :meth:`rerank`, for asyncio. Cancelling the task cancels the request, waiting or running."""
@@ -307,6 +312,7 @@ class Reranker:
             cancel=cancel,
             wait_for_a_place=wait_for_a_place,
             trace=trace,
+            attention=attention,
             timeline=timeline,
         )
         return await self._aside(call, cancel)
@@ -421,6 +427,7 @@ class Reranker:
             "pruning": _pruning(pruning),
             "mode": mode,
             "trace": trace,
+            "attention": None,
             "timeline": timeline,
             "deadline": deadline,
             "cancel": cancel,
@@ -470,6 +477,22 @@ class Reranker:
             )
         )
         return plan
+
+    def replay_tokens(self, policy: str | Mapping[str, Any], attention: Attention) -> TokenOutcome:
+        """What a token policy would have done with a text whose attention was recorded, without a run.
+
+        It is exact for the first stage. Later ones are estimates: what leaves changes what follows.
+
+        Args:
+            policy: A policy with stages at the same depths and by the same signals as the one that was recorded; shares,
+                thresholds, blocks and protected ends may be others.
+            attention: Of one text of :attr:`Selection.attention`.
+
+        Raises:
+            InputError: The policy is none, or its stages are others.
+        """
+        told = (attention.prefix_tokens, (attention.start, attention.end), attention.mass)
+        return TokenOutcome(*self._native().replay_tokens(token_policy(policy), told))
 
     @property
     def info(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, overload
 
 from . import _native
-from ._long import BestPassage, best_passage
+from ._long import Attention, BestPassage, best_passage, recorded
 
 __all__ = ["Audit", "AuditTotals", "LastScore", "LayerStats", "Ranked", "Selection", "Stats"]
 
@@ -253,6 +253,12 @@ class Selection(Sequence[Ranked]):
         return self._held().trace()
 
     @cached_property
+    def attention(self) -> list[Attention | None] | None:
+        """What attention tells of each text, if the request asked for it; nothing of texts too short for the policy."""
+        traces = self._held().attention()
+        return None if traces is None else recorded(traces)
+
+    @cached_property
     def timeline(self) -> dict[str, Any] | None:
         """What ran when, for Perfetto or chrome://tracing, if the request asked for it."""
         text = self._held().timeline_json()
@@ -304,7 +310,7 @@ class Selection(Sequence[Ranked]):
     __hash__ = None  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
-        held = ("stats", "plan", "trace", "timeline", "_all", "_ranking")
+        held = ("stats", "plan", "trace", "attention", "timeline", "_all", "_ranking")
         state: dict[str, Any] = {name: getattr(self, name) for name in held}
         return {**state, "_results": self._results, "_native": None}
 
