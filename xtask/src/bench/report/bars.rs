@@ -18,14 +18,13 @@ struct Layout {
 }
 
 #[rustfmt::skip]
-const LAYOUTS: [Layout; 7] = [
+const LAYOUTS: [Layout; 6] = [
     Layout { table: "micro", figure: &["model", "pool"], bar: &["setting"], panels: &["request", "peak"] },
     Layout { table: "precision", figure: &["model", "k"], bar: &["set", "setting"], panels: &["agreement", "precision", "request"] },
     Layout { table: "ablation", figure: &["model"], bar: &["step"], panels: &["request", "peak"] },
     Layout { table: "streaming", figure: &["model"], bar: &["pool", "setting"], panels: &["request", "peak"] },
     Layout { table: "budgets", figure: &["model"], bar: &["pool", "budget"], panels: &["peak", "request"] },
     Layout { table: "applications", figure: &["application", "model"], bar: &["set", "setting"], panels: &["total", "peak"] },
-    Layout { table: "long", figure: &["model"], bar: &["set", "setting"], panels: &["ndcg", "overlap", "request", "peak"] },
 ];
 
 /// The figures of a table with a part of the file's name for each; none where lines tell more.

@@ -93,6 +93,12 @@ fn reading(table: &Table) -> &'static str {
             "**Shows** that whole processes stay within the budget that they were given, and what a \
              small budget costs in time. **Does not show** spread: one run a row.\n"
         }
+        "long" => {
+            "**Shows** how far ways to read long texts keep what the full pass says, and what of its time and \
+             memory they take. **Does not show** quality where the model is no reranker: a decoder that is asked for yes or \
+             no ranks these texts little better than chance. A few queries: shares are coarse. [long-texts.md](long-texts.md) \
+             says what it means.\n"
+        }
         _ => "",
     }
 }

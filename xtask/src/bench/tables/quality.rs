@@ -73,6 +73,15 @@ pub(super) fn mean_of(
 }
 
 #[cfg(test)]
+impl Judged<'static> {
+    /// Texts that nobody has judged.
+    pub(super) fn of_made(texts: Vec<String>) -> Self {
+        let work = Workload { query: "q".into(), texts, name: "made".into() };
+        Judged { work, query: None }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
