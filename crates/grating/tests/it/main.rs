@@ -15,6 +15,7 @@ mod golden;
 mod identity;
 mod learning;
 mod llama_cpp;
+mod long_edges;
 mod long_texts;
 #[cfg(feature = "default-model")]
 mod monitor;
