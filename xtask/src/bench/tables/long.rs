@@ -273,26 +273,31 @@ fn charts(table: &Table, model: &Model, k: usize) -> Vec<Chart> {
         .collect()
 }
 
-/// A line "LENGTH tokens: METHOD" for each, of the sets of a length together where there are several.
+/// A line "LENGTH tokens: METHOD" for each, of the sets of a length together where there are several; "SET: METHOD" where the
+/// set's name tells no length.
 fn lines(table: &Table, model: &str, column: &str) -> Vec<Series> {
     let together = |row: &Row| row.words("set")?.strip_prefix(TOGETHER).map(str::to_owned);
     let rows: Vec<&Row> =
         table.rows.iter().filter(|row| row.words("model") == Some(model)).collect();
     let lengths: Vec<String> = rows.iter().filter_map(|row| together(row)).collect();
     let alone = |row: &Row| {
-        let length = row.words("set").and_then(length)?.to_owned();
-        (!lengths.contains(&length)).then_some(length)
+        let set = row.words("set")?;
+        match length(set) {
+            Some(length) if lengths.iter().any(|together| together == length) => None,
+            Some(length) => Some(format!("{length} tokens")),
+            None => Some(set.to_owned()),
+        }
     };
     let mut lines: Vec<Series> = Vec::new();
     for row in rows {
-        let length = together(row).or_else(|| alone(row));
-        let (Some(length), Some(method), Some(value)) =
-            (length, row.words("setting"), row.value(column))
+        let texts = together(row).map(|length| format!("{length} tokens")).or_else(|| alone(row));
+        let (Some(texts), Some(method), Some(value)) =
+            (texts, row.words("setting"), row.value(column))
         else {
             continue;
         };
         let family = method.split(':').next().unwrap_or(method);
-        let name = format!("{length} tokens: {family}");
+        let name = format!("{texts}: {family}");
         let point = (1.0 + row.value("change").unwrap_or(0.0) / 100.0, value);
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push(point),
