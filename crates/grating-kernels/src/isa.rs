@@ -23,8 +23,8 @@ pub enum Isa {
     Avx512Vnni,
     /// [`Isa::Avx512Vnni`] and BF16: bfloat16 dot products.
     Avx512Bf16,
-    /// [`Isa::Avx512Bf16`] and AMX: products of whole tiles of int8 and bfloat16. Those of f32 are taken as products of
-    /// their bfloat16 parts.
+    /// [`Isa::Avx512Bf16`] and AMX: products of whole tiles of bfloat16. Those of f32 are taken as products of their
+    /// bfloat16 parts, those of bytes are taken in bfloat16.
     Amx,
 }
 
