@@ -31,3 +31,12 @@ fn text(text: &'static str, kind: &'static str) -> Response {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_description_has_the_version_of_the_server() {
+        let version = format!("\"version\": \"{}\"", env!("CARGO_PKG_VERSION"));
+        assert!(super::OPENAPI.contains(&version), "openapi.json lacks {version}");
+    }
+}
