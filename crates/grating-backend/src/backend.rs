@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::format::Format;
 use crate::meter::Meter;
 use crate::ragged::Ragged;
 use crate::weights::{HostBlock, TensorRef};
@@ -49,6 +50,14 @@ pub struct Widths {
     pub distance_rows: usize,
     /// Tables of rotary angles, one of cosines and one of sines each.
     pub angle_tables: usize,
+    /// How the layers' matrices are stored, where all of them are stored alike.
+    pub format: Option<Format>,
+    /// Whether gate and input projection of each layer are stored alike.
+    pub gate_alike: bool,
+    /// Whether blocks' outcomes are scaled, before the product that they end with.
+    pub scaled: bool,
+    /// Whether what a block adds to the hidden state is normalised before.
+    pub normed_ends: bool,
 }
 
 impl Widths {
@@ -64,6 +73,10 @@ impl Widths {
             whole_attention: false,
             distance_rows: 0,
             angle_tables: 0,
+            format: None,
+            gate_alike: false,
+            scaled: false,
+            normed_ends: false,
         }
     }
 
@@ -96,22 +109,42 @@ impl Widths {
     pub fn with_angle_tables(self, angle_tables: usize) -> Self {
         Widths { angle_tables, ..self }
     }
+
+    /// With matrices that are all stored so, and whether each gate is stored as the projection beside it.
+    #[must_use]
+    pub fn with_format(self, format: Option<Format>, gate_alike: bool) -> Self {
+        Widths { format, gate_alike, ..self }
+    }
+
+    /// Whether with blocks whose outcomes are scaled, and with such that normalise what they add.
+    #[must_use]
+    pub fn with_ends(self, scaled: bool, normed_ends: bool) -> Self {
+        Widths { scaled, normed_ends, ..self }
+    }
 }
 
 /// What computing takes beside weights and hidden states, bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Workspace {
     /// For each token of a chunk.
     pub per_token: usize,
     /// Whatever the chunk.
     pub fixed: usize,
+    /// Of one element of keys and values that are kept for those that come after a prefix.
+    pub key_bytes: usize,
 }
 
 impl Workspace {
     /// So many bytes for each token of a chunk, and so many whatever the chunk.
     pub const fn new(per_token: usize, fixed: usize) -> Self {
-        Workspace { per_token, fixed }
+        Workspace { per_token, fixed, key_bytes: size_of::<f32>() }
+    }
+
+    /// With keys and values of so many bytes an element.
+    #[must_use]
+    pub const fn with_key_bytes(self, key_bytes: usize) -> Self {
+        Workspace { key_bytes, ..self }
     }
 }
 

@@ -47,7 +47,7 @@ pub use meter::{Copies, CopySpan, DeviceMemory, Meter, OperationTimes};
 pub use ops::{Activation, Affine, Attended, AttentionSpec, ByDistance, Ops, OverHeads, Rows};
 pub use precision::{Precision, UnknownPrecision};
 pub use ragged::{Ragged, Scored};
-pub use weights::{HostBlock, TensorRef};
+pub use weights::{HostBlock, TensorRef, Then};
 
 /// The README's example is run as a test.
 #[cfg(doctest)]

@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::distance::Distances;
 use crate::error::Result;
+use crate::weights::Then;
 
 /// A feed-forward non-linearity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +46,22 @@ pub struct AttentionSpec {
     pub scale: f32,
     /// What scaled products cannot go beyond: `cap * tanh(product / cap)` is in their place.
     pub softcap: Option<f32>,
+    /// What becomes of the outcome.
+    pub then: Then,
 }
 
 impl AttentionSpec {
     /// With the usual scale, `width ^ -0.5`.
     pub fn new(heads: usize, kv_heads: usize, width: usize, causal: bool) -> Self {
         let scale = (width as f32).powf(-0.5);
-        AttentionSpec { heads, kv_heads, width, causal, window: None, scale, softcap: None }
+        let then = Then::Kept;
+        AttentionSpec { heads, kv_heads, width, causal, window: None, scale, softcap: None, then }
+    }
+
+    /// With an outcome of which this becomes.
+    #[must_use]
+    pub fn with_then(self, then: Then) -> Self {
+        AttentionSpec { then, ..self }
     }
 
     /// Only keys at most so many positions away are seen.
@@ -125,6 +135,28 @@ pub trait Ops: Backend {
         map: Affine<'_, Self::Weight<'_>>,
     ) -> Result<Self::Tensor>;
 
+    /// `activation(map(x))`: [`Self::activate`] of [`Self::linear`], in one step where a backend has such.
+    fn linear_activated(
+        &self,
+        x: &Self::Tensor,
+        map: Affine<'_, Self::Weight<'_>>,
+        activation: Activation,
+    ) -> Result<Self::Tensor> {
+        let [y] = self.linear(x, [map])?;
+        self.activate(y, activation)
+    }
+
+    /// `activation(gate(x)) * up(x)`: [`Self::gate`] of [`Self::linear`], in one step where a backend has such.
+    fn linear_gated(
+        &self,
+        x: &Self::Tensor,
+        gate_up: [Affine<'_, Self::Weight<'_>>; 2],
+        activation: Activation,
+    ) -> Result<Self::Tensor> {
+        let [gate, up] = self.linear(x, gate_up)?;
+        self.gate(gate, &up, activation)
+    }
+
     /// `sum + x`, element by element: a residual connection around a block whose end is normalised.
     fn add(&self, sum: Self::Tensor, x: &Self::Tensor) -> Result<Self::Tensor>;
 
@@ -164,6 +196,17 @@ pub trait Ops: Backend {
         eps: f32,
     ) -> Result<Self::Tensor>;
 
+    /// [`Self::layer_norm`] of a tensor that stays.
+    fn layer_norm_of(
+        &self,
+        x: &Self::Tensor,
+        weight: &Self::Weight<'_>,
+        bias: Option<&Self::Weight<'_>>,
+        eps: f32,
+    ) -> Result<Self::Tensor> {
+        self.layer_norm(self.copied(x)?, weight, bias, eps)
+    }
+
     /// A non-linearity, element by element.
     fn activate(&self, x: Self::Tensor, activation: Activation) -> Result<Self::Tensor>;
 
@@ -181,6 +224,20 @@ pub trait Ops: Backend {
         layout: &Self::Layout,
         rows: Rows,
     ) -> Result<Self::Tensor>;
+
+    /// [`Self::rope`] of [`Self::rms_norm_heads`], in one step where a backend has such.
+    fn rms_norm_rope(
+        &self,
+        x: Self::Tensor,
+        (weight, eps): (&Self::Weight<'_>, f32),
+        cos_sin: (&Self::Tensor, &Self::Tensor),
+        head_dim: usize,
+        layout: &Self::Layout,
+        rows: Rows,
+    ) -> Result<Self::Tensor> {
+        let x = self.rms_norm_heads(x, weight, eps)?;
+        self.rope(x, cos_sin, head_dim, layout, rows)
+    }
 
     /// Softmax attention within each sequence: `q [t, heads * width]`, keys and values `[tokens, kv_heads * width]` give
     /// `[t, heads * width]`. The keys and values of `prefix` come before every sequence's own, and all see them.

@@ -19,10 +19,8 @@ pub(crate) fn run(args: &PlanArgs) -> Result<ExitCode> {
     }
     args.long.warn_of_idle();
     if let Some(memory) = args.device_memory {
-        if args.long.long().is_some() {
-            eprintln!("grating: --long has no effect with --device-memory");
-        }
-        return elsewhere(args, builder, memory);
+        let long = args.long.long().unwrap_or_default();
+        return elsewhere(args, builder.long(long), memory);
     }
     let reranker = engine::build(builder)?;
     let limit = reranker.info().max_length;

@@ -142,6 +142,24 @@ impl<B: Ops> Ops for Hooked<B> {
         self.inner.linear_add(sum, x, map)
     }
 
+    fn linear_activated(
+        &self,
+        x: &Self::Tensor,
+        map: Affine<'_, Self::Weight<'_>>,
+        activation: Activation,
+    ) -> Result<Self::Tensor> {
+        self.inner.linear_activated(x, map, activation)
+    }
+
+    fn linear_gated(
+        &self,
+        x: &Self::Tensor,
+        gate_up: [Affine<'_, Self::Weight<'_>>; 2],
+        activation: Activation,
+    ) -> Result<Self::Tensor> {
+        self.inner.linear_gated(x, gate_up, activation)
+    }
+
     fn add(&self, sum: Self::Tensor, x: &Self::Tensor) -> Result<Self::Tensor> {
         self.inner.add(sum, x)
     }
@@ -187,6 +205,16 @@ impl<B: Ops> Ops for Hooked<B> {
         self.inner.layer_norm(x, weight, bias, eps)
     }
 
+    fn layer_norm_of(
+        &self,
+        x: &Self::Tensor,
+        weight: &Self::Weight<'_>,
+        bias: Option<&Self::Weight<'_>>,
+        eps: f32,
+    ) -> Result<Self::Tensor> {
+        self.inner.layer_norm_of(x, weight, bias, eps)
+    }
+
     fn activate(&self, x: Self::Tensor, activation: Activation) -> Result<Self::Tensor> {
         self.inner.activate(x, activation)
     }
@@ -204,6 +232,18 @@ impl<B: Ops> Ops for Hooked<B> {
         rows: Rows,
     ) -> Result<Self::Tensor> {
         self.inner.rope(x, cos_sin, head_dim, layout, rows)
+    }
+
+    fn rms_norm_rope(
+        &self,
+        x: Self::Tensor,
+        norm: (&Self::Weight<'_>, f32),
+        cos_sin: (&Self::Tensor, &Self::Tensor),
+        head_dim: usize,
+        layout: &Self::Layout,
+        rows: Rows,
+    ) -> Result<Self::Tensor> {
+        self.inner.rms_norm_rope(x, norm, cos_sin, head_dim, layout, rows)
     }
 
     fn attention(

@@ -55,6 +55,29 @@ pub fn trace<O: Ops>(
     texts: &[Encoding],
     prefix: usize,
 ) -> Vec<Vec<Logit>> {
+    trace_watched(ops, loaded, checkpoint, texts, prefix, &mut |_| ())
+}
+
+/// What has been queued, of a layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing of it yet.
+    Before,
+    /// Both of its blocks.
+    Computed,
+    /// Its scores, which are on the host.
+    Scored,
+}
+
+/// [`trace`], telling `watch` of each layer how far it is.
+pub fn trace_watched<O: Ops>(
+    ops: &O,
+    loaded: &LoadedModel,
+    checkpoint: &Checkpoint,
+    texts: &[Encoding],
+    prefix: usize,
+    watch: &mut dyn FnMut(Stage),
+) -> Vec<Vec<Logit>> {
     let model = &loaded.model;
     let mut source = checkpoint.clone();
     let read = |parts: &[Part]| Arc::new(PartBuffer::read(checkpoint, parts).unwrap());
@@ -98,25 +121,30 @@ pub fn trace<O: Ops>(
             shared = Some(keys_values);
         }
         let chunk = pass.chunk(&layout, shared.as_ref());
+        watch(Stage::Before);
         if layer + 1 == layers && model.scores_one_token() {
             let scored = model.attend_scored(ops, &attention, hidden, &chunk).unwrap();
             let scored = model.feed(ops, &feed_forward, scored).unwrap();
+            watch(Stage::Computed);
             scores.push(model.scores(ops, &head, layer, &scored).unwrap().unwrap_or_default());
             return scores;
         }
         hidden = model.attend(ops, &attention, hidden, &chunk).unwrap();
         hidden = model.feed(ops, &feed_forward, hidden).unwrap();
+        watch(Stage::Computed);
         let scored = model.pooled(ops, &head, &hidden, &layout).unwrap();
         scores.push(model.scores(ops, &head, layer, &scored).unwrap().unwrap_or_default());
+        watch(Stage::Scored);
         drop((attention, feed_forward));
         spare = Some(slot);
     }
     scores
 }
 
-/// Checks every logit of every case against the reference, within `tolerance` × max(1, |reference|).
-pub fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
-    let mut failures = Vec::new();
+/// Checks every logit of every case against the reference, within `tolerance` × max(1, |reference|). Returns the
+/// errors of each case.
+pub fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) -> Vec<(String, Vec<f32>)> {
+    let (mut failures, mut all) = (Vec::new(), Vec::new());
     for case in cases() {
         let pairs = pairs(&case);
         let (loaded, checkpoint) = load(&case, Some(pairs[0].max_tokens), false);
@@ -127,6 +155,7 @@ pub fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
         let spread = scores.last().unwrap().iter().map(|l| l.0);
         let (low, high) = spread.fold((f32::MAX, f32::MIN), |(l, h), x| (l.min(x), h.max(x)));
         assert!(high - low > 0.1, "{case}: the reference tells nothing apart");
+        let mut errors = Vec::new();
         for (candidate, pair) in pairs.iter().enumerate() {
             assert_eq!(pair.logits_after_layer.len(), scores.len());
             for (layer, expected) in pair.logits_after_layer.iter().enumerate() {
@@ -136,6 +165,7 @@ pub fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
                 };
                 let found = scores[layer][candidate].0;
                 let error = (found - expected).abs() / expected.abs().max(1.0);
+                errors.push(error);
                 if error.is_nan() || error > tolerance {
                     let ops = ops.caps().name;
                     failures.push(format!(
@@ -144,8 +174,15 @@ pub fn check<O: Ops>(ops: &O, tolerance: impl Fn(&str) -> f32) {
                 }
             }
         }
+        all.push((case.into_owned(), errors));
     }
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    all
+}
+
+/// Their mean.
+pub fn mean(errors: &[f32]) -> f32 {
+    errors.iter().sum::<f32>() / errors.len() as f32
 }
 
 /// The pairs of a golden checkpoint.

@@ -3,14 +3,18 @@
 use std::sync::Arc;
 
 use grating_backend::{
-    Activation, Affine, AttentionSpec, BackendError, ByDistance, Distances, Format, HostBlock, Ops,
-    Ragged, Result, Rows, Scored, Source, TensorRef,
+    Affine, AttentionSpec, BackendError, ByDistance, Distances, Format, HostBlock, Ops, Ragged,
+    Result, Rows, Scored, Source, TensorRef,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
+mod finished;
 mod mass;
+pub use finished::finished_layers;
 pub use mass::attention_mass;
+
+use finished::ACTIVATIONS;
 
 /// |ours - reference| ≤ 2e-5 × max(1, |reference|): both compute in f32, on numbers around 1 and sums of at most some
 /// hundred of them, and differ in the order of sums and in how functions are approximated.
@@ -136,6 +140,10 @@ impl Work for Norms {
             1 => tensor(ops, 6, rows, 1)?,
             _ => ops.layer_norm(ops.copied(&x)?, &whole, Some(&bias), 1e-3)?,
         };
+        let of = match columns {
+            1 => ops.copied(&layer)?,
+            _ => ops.layer_norm_of(&x, &whole, Some(&bias), 1e-3)?,
+        };
         let plain = match columns {
             1 => ops.copied(&layer)?,
             _ => ops.layer_norm(x, &whole, None, 1e-3)?,
@@ -143,7 +151,7 @@ impl Work for Norms {
         let shape = [columns];
         let from_one = TensorRef::new(0, Format::F32, &shape).with_one_added(true);
         let from_one = ops.rms_norm(&layer, &ops.bind(&slot, from_one)?, 1e-5)?;
-        let all = [rms, heads, layer, plain, from_one].map(|x| download(ops, &x));
+        let all = [rms, heads, layer, of, plain, from_one].map(|x| download(ops, &x));
         Ok(all.into_iter().collect::<Result<Vec<_>>>()?.concat())
     }
 }
@@ -159,13 +167,7 @@ impl Work for Pointwise {
         let mut all = download(ops, &ops.scaled(tensor(ops, 5, rows, columns)?, -0.375)?)?;
         let sum = ops.add(tensor(ops, 3, rows, columns)?, &tensor(ops, 4, rows, columns)?)?;
         all.extend(download(ops, &sum)?);
-        for activation in [
-            Activation::Silu,
-            Activation::GeluErf,
-            Activation::GeluTanh,
-            Activation::Relu,
-            Activation::Tanh,
-        ] {
+        for activation in ACTIVATIONS {
             let values = numbers(7, rows * columns);
             let values: Vec<f32> = values.into_iter().map(|x| 6.0 * x).collect();
             let x = ops.activate(upload(ops, &values, rows, columns)?, activation)?;
@@ -250,7 +252,14 @@ impl Work for Rotary {
         let x = tensor(ops, 1, asked, heads * 2 * half)?;
         let x = ops.neighbours_to_halves(x, 2 * half)?;
         let layout = ops.layout(&ragged)?;
-        download(ops, &ops.rope(x, (&cos, &sin), 2 * half, &layout, *rows)?)
+        let plain = ops.rope(x, (&cos, &sin), 2 * half, &layout, *rows)?;
+        let slot = admit(ops, &[(5, 2 * half)])?;
+        let shape = [2 * half];
+        let from_one = TensorRef::new(0, Format::F32, &shape).with_one_added(true);
+        let (x, weight) = (tensor(ops, 2, asked, heads * 2 * half)?, ops.bind(&slot, from_one)?);
+        let normed =
+            ops.rms_norm_rope(x, (&weight, 1e-5), (&cos, &sin), 2 * half, &layout, *rows)?;
+        Ok([download(ops, &plain)?, download(ops, &normed)?].concat())
     }
 }
 
@@ -454,6 +463,7 @@ fn attends_by_distance<B: Ops, R: Ops>(ours: &B, reference: &R, gaps: bool) {
 /// All of them.
 pub fn all<B: Ops, R: Ops>(ours: &B, reference: &R) {
     linear_layers(ours, reference);
+    finished_layers(ours, reference);
     norms(ours, reference);
     pointwise(ours, reference);
     packing(ours, reference);

@@ -10,6 +10,7 @@
 #include <cstring>
 
 struct alignas(16) float4 { float x, y, z, w; };
+struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
 
 namespace emulated {
@@ -41,6 +42,7 @@ struct Registration {
 #define blockIdx (emulated::block)
 
 #define DEVICE static inline
+#define CALLED static inline
 #define KERNEL(name, Arguments, threads)                                                        \
     static void name(const Arguments& args);                                                    \
     static emulated::Registration name##_registration(                                          \

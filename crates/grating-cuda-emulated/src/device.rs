@@ -23,6 +23,45 @@ pub enum Call {
     Launch,
     /// Waits of the host: something that was queued has failed.
     Synchronize,
+    /// Events, as they are made.
+    Event,
+    /// Events, as they are queued.
+    Record,
+    /// Waits of queues, as they are queued.
+    Wait,
+    /// Kernels, as they are looked for.
+    Kernel,
+}
+
+impl Call {
+    /// All of them.
+    pub const ALL: [Call; 9] = [
+        Call::Allocate,
+        Call::AllocateHost,
+        Call::Copy,
+        Call::Launch,
+        Call::Synchronize,
+        Call::Event,
+        Call::Record,
+        Call::Wait,
+        Call::Kernel,
+    ];
+}
+
+/// What a call says that a test made fail.
+const ASKED_FOR: &str = "a fault that a test asked for";
+
+/// What was asked of a device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Kernels that were launched.
+    pub launches: u64,
+    /// Bytes that were copied from and to the host.
+    pub copied: u64,
+    /// Waits of the host.
+    pub waits: u64,
+    /// Events that were made.
+    pub events: u64,
 }
 
 /// A device without a card; clones are the same device.
@@ -37,8 +76,7 @@ struct State {
     kernels: Vec<(&'static str, CString)>,
     /// Which call is to fail, after how many of its kind.
     fault: Option<(Call, u64)>,
-    launches: u64,
-    copied: u64,
+    counted: Counted,
     /// What went wrong and cannot be mended, as on a device that is lost.
     lost: Option<String>,
 }
@@ -52,8 +90,7 @@ impl Emulated {
             queues: Queues::new(order),
             kernels: Vec::new(),
             fault: None,
-            launches: 0,
-            copied: 0,
+            counted: Counted::default(),
             lost: None,
         })))
     }
@@ -63,9 +100,19 @@ impl Emulated {
         self.state().fault = Some((call, after));
     }
 
-    /// Forgets a fault that has not come.
-    pub fn mend(&self) {
-        self.state().fault = None;
+    /// Forgets a fault that has not come; whether there was one.
+    pub fn mend(&self) -> bool {
+        self.state().fault.take().is_some()
+    }
+
+    /// After how many calls of its kind the fault comes that was asked for; none where none is left.
+    pub fn left(&self) -> Option<u64> {
+        self.state().fault.map(|(_, after)| after)
+    }
+
+    /// From now on every call fails but those that give memory back, as on a device that is lost.
+    pub fn lose(&self) {
+        self.state().lost.get_or_insert_with(|| ASKED_FOR.into());
     }
 
     /// Bytes of the device's memory that are allocated now, and most at one time.
@@ -80,10 +127,9 @@ impl Emulated {
         (state.host.allocated, state.host.peak)
     }
 
-    /// Kernels that were launched, and bytes that were copied from and to the host.
-    pub fn counted(&self) -> (u64, u64) {
-        let state = self.state();
-        (state.launches, state.copied)
+    /// What was asked of the device so far.
+    pub fn counted(&self) -> Counted {
+        self.state().counted
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,6 +152,14 @@ impl State {
                 }
             },
             _ => false,
+        }
+    }
+
+    /// An error where this call is the one to fail, or the device is lost.
+    fn succeeds(&mut self, call: Call, action: &'static str) -> Result<()> {
+        match self.fails(call) {
+            true => Err(DriverError::failed(action, ASKED_FOR)),
+            false => self.alive(action),
         }
     }
 
@@ -138,26 +192,22 @@ impl State {
         host: Option<u64>,
     ) -> Result<()> {
         const ACTION: &str = "copying";
-        if self.fails(Call::Copy) {
-            return Err(DriverError::failed(ACTION, "a fault that a test asked for"));
-        }
+        self.succeeds(Call::Copy, ACTION)?;
         let outside = on_device.iter().any(|&at| !self.device.holds(at, bytes))
             || host.is_some_and(|at| !self.host.holds(at, bytes));
         if outside {
             return Err(DriverError::failed(ACTION, "it is beyond the bounds of an allocation"));
         }
         if host.is_some() {
-            self.copied += bytes as u64;
+            self.counted.copied += bytes as u64;
         }
         self.push(ACTION, queue, Operation::Copy { to, from, bytes, host })
     }
 
     fn synchronized(&mut self, outcome: Result<(), String>) -> Result<()> {
         const ACTION: &str = "computing";
-        if self.fails(Call::Synchronize) {
-            return Err(DriverError::failed(ACTION, "a fault that a test asked for"));
-        }
-        self.alive(ACTION)?;
+        self.counted.waits += 1;
+        self.succeeds(Call::Synchronize, ACTION)?;
         let whole = self.device.is_whole();
         let outcome = outcome.and_then(|()| match whole {
             true => Ok(()),
@@ -201,6 +251,7 @@ impl Driver for Emulated {
     fn allocate_host(&self, bytes: usize) -> Result<NonNull<u8>> {
         let mut state = self.state();
         let full = DriverError::OutOfMemory { memory: "the host", bytes: bytes as u64 };
+        state.alive("page-locking")?;
         if state.fails(Call::AllocateHost) {
             return Err(full);
         }
@@ -214,12 +265,15 @@ impl Driver for Emulated {
 
     fn stream(&self) -> Result<Stream> {
         let mut state = self.state();
+        state.alive("making a stream")?;
         state.queues.all.push(Default::default());
         Ok(Stream(state.queues.all.len() as u64 - 1))
     }
 
     fn event(&self) -> Result<Event> {
         let mut state = self.state();
+        state.succeeds(Call::Event, "making an event")?;
+        state.counted.events += 1;
         state.queues.events.push(Default::default());
         Ok(Event(state.queues.events.len() as u64 - 1))
     }
@@ -264,6 +318,7 @@ impl Driver for Emulated {
 
     fn kernel(&self, name: &'static str) -> Result<Kernel> {
         let mut state = self.state();
+        state.succeeds(Call::Kernel, "looking for a kernel")?;
         if let Some(at) = state.kernels.iter().position(|(known, _)| *known == name) {
             return Ok(Kernel(at as u64));
         }
@@ -278,11 +333,8 @@ impl Driver for Emulated {
 
     unsafe fn launch(&self, stream: Stream, launch: Launch<'_>) -> Result<()> {
         let mut state = self.state();
-        if state.fails(Call::Launch) {
-            let reason = "a fault that a test asked for";
-            return Err(DriverError::failed("launching a kernel", reason));
-        }
-        state.launches += 1;
+        state.succeeds(Call::Launch, "launching a kernel")?;
+        state.counted.launches += 1;
         let Launch { kernel, grid, threads, argument } = launch;
         // As a device has it.
         if grid[1] > 65_535 {
@@ -302,15 +354,19 @@ impl Driver for Emulated {
     }
 
     fn record(&self, event: Event, stream: Stream) -> Result<()> {
+        const ACTION: &str = "recording an event";
         let mut state = self.state();
+        state.succeeds(Call::Record, ACTION)?;
         let operation = state.queues.record(event.0 as usize, stream.0 as usize);
-        state.push("recording an event", stream.0 as usize, operation)
+        state.push(ACTION, stream.0 as usize, operation)
     }
 
     fn wait(&self, stream: Stream, event: Event) -> Result<()> {
+        const ACTION: &str = "waiting for an event";
         let mut state = self.state();
+        state.succeeds(Call::Wait, ACTION)?;
         let operation = state.queues.wait(event.0 as usize);
-        state.push("waiting for an event", stream.0 as usize, operation)
+        state.push(ACTION, stream.0 as usize, operation)
     }
 
     fn synchronize(&self, event: Event) -> Result<()> {
@@ -324,6 +380,7 @@ impl Driver for Emulated {
 
     fn is_complete(&self, event: Event) -> Result<bool> {
         let state = self.state();
+        state.alive("asking for an event")?;
         let event = &state.queues.events[event.0 as usize];
         Ok(event.complete >= event.recorded)
     }

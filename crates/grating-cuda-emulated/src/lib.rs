@@ -11,5 +11,5 @@ mod device;
 mod memory;
 mod queues;
 
-pub use device::{Call, Emulated};
+pub use device::{Call, Counted, Emulated};
 pub use queues::Order;

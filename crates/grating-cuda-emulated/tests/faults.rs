@@ -44,34 +44,105 @@ fn slots_are_used_again_in_order_whatever_the_queues_do() {
     }
 }
 
+/// Whether an error is that of a call that a test made fail.
+fn is_of(call: Call, error: &BackendError) -> bool {
+    match (call, error) {
+        (Call::Allocate | Call::AllocateHost, BackendError::OutOfMemory { bytes }) => *bytes > 0,
+        (_, BackendError::Failed { reason }) => reason.contains("a test asked for"),
+        _ => false,
+    }
+}
+
 #[test]
 fn any_call_may_fail_and_the_next_request_is_served() {
-    let device = Emulated::new(None, Order::Random(5));
-    let ops = on(&device, None);
-    let expected = through(&ops, 5).unwrap();
-    for call in [Call::Allocate, Call::Copy, Call::Launch, Call::Synchronize] {
-        let mut failures = 0;
-        for after in 0..40 {
-            ops.trim();
-            device.fail(call, after);
-            match through(&ops, 5) {
-                Err(BackendError::OutOfMemory { bytes }) => {
-                    assert!(call == Call::Allocate && bytes > 0);
-                    failures += 1;
+    let orders = [Order::Late, Order::FirstQueueAtOnce, Order::OtherQueuesAtOnce, Order::Random(5)];
+    for order in orders {
+        let device = Emulated::new(None, order);
+        let ops = on(&device, None);
+        let expected = through(&ops, 5).unwrap();
+        for call in Call::ALL {
+            let (mut failures, mut came) = (0, true);
+            let mut after = 0;
+            while came {
+                // Memory and events that are kept would hide the calls for more.
+                ops.trim();
+                let fresh =
+                    [Call::Event, Call::AllocateHost].contains(&call).then(|| on(&device, None));
+                let ops = fresh.as_ref().unwrap_or(&ops);
+                device.fail(call, after);
+                match through(ops, 5) {
+                    Err(error) => {
+                        assert!(is_of(call, &error), "{call:?} {after}: {error}");
+                        failures += 1;
+                    }
+                    Ok(found) => assert_eq!(found, expected, "{call:?} {after}"),
                 }
-                Err(BackendError::Failed { reason }) => {
-                    assert!(call != Call::Allocate && reason.contains("test"), "{reason}");
-                    failures += 1;
-                }
-                Err(other) => panic!("{other}"),
-                // It was another call's turn.
-                Ok(found) => assert_eq!(found, expected),
+                came = !device.mend();
+                let next = through(ops, 5).unwrap();
+                assert_eq!(next, expected, "{order:?} after {call:?} {after}");
+                after += 1;
             }
-            device.mend();
-            assert_eq!(through(&ops, 5).unwrap(), expected, "after {call:?} {after}");
+            assert!(failures > 0, "{call:?} never failed");
         }
-        assert!(failures > 0, "{call:?} never failed");
     }
+}
+
+#[test]
+fn a_backend_that_cannot_be_made_says_why_and_the_next_one_can() {
+    let device = Emulated::new(None, Order::Late);
+    for call in [Call::AllocateHost, Call::Event] {
+        let mut after = 0;
+        loop {
+            device.fail(call, after);
+            let made = CudaBackend::new(device.clone(), CudaOptions::default());
+            // What times copies does without its first event.
+            let came = !device.mend();
+            match made {
+                Err(error) => assert!(is_of(call, &error.into()), "{call:?} {after}"),
+                Ok(_) if came => assert_eq!(call, Call::Event),
+                Ok(_) => break,
+            }
+            let next = through(&on(&device, None), 2);
+            assert!(next.is_ok(), "after {call:?} {after}: {next:?}");
+            after += 1;
+        }
+        assert!(after > 1, "{call:?} never failed");
+    }
+    assert_eq!((device.allocated().0, device.page_locked().0), (0, 0), "something is left");
+}
+
+#[test]
+fn a_lost_device_is_an_error_of_every_request_and_of_no_other_device() {
+    for order in [Order::Late, Order::Random(3)] {
+        let (lost, other) = (Emulated::new(None, order), Emulated::new(None, order));
+        let (ops, others) = (on(&lost, None), on(&other, None));
+        let expected = through(&others, 4).unwrap();
+        assert_eq!(through(&ops, 4).unwrap(), expected);
+        lost.lose();
+        for _ in 0..3 {
+            let error = through(&ops, 4).unwrap_err();
+            assert!(is_of(Call::Launch, &error), "{error}");
+            ops.trim();
+        }
+        let made = CudaBackend::new(lost, CudaOptions::default()).map(drop);
+        assert!(made.is_err());
+        assert_eq!(through(&others, 4).unwrap(), expected);
+    }
+}
+
+#[test]
+fn events_are_used_again() {
+    let device = Emulated::new(None, Order::Random(2));
+    let ops = on(&device, None);
+    // Times of copies are read when there are many.
+    for _ in 0..20 {
+        through(&ops, 6).unwrap();
+    }
+    let made = device.counted().events;
+    for _ in 0..100 {
+        through(&ops, 6).unwrap();
+    }
+    assert_eq!(device.counted().events, made);
 }
 
 #[test]

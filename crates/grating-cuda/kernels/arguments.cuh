@@ -1,4 +1,5 @@
-// What each kernel is given, as `src/arguments.rs` lays it out. No structure has holes.
+// What each kernel is given, as `src/arguments.rs` lays it out. No structure has holes. Tensors of activations come with
+// the format of their elements, F32 or BF16.
 #pragma once
 #include "prelude.cuh"
 
@@ -6,44 +7,50 @@
 struct Map {
     const u8* weight;
     const u8* bias;
-    float* out;
+    u8* out;
     u32 outs;
     u32 bias_format;
     // Blocks of the grid before its own.
     u32 first_block;
-    u32 unused;
+    u32 out_format;
 };
 
 // x [rows, columns] through up to three maps whose weights are stored alike.
 struct LinearArguments {
-    const float* x;
+    const u8* x;
     u32 rows;
     u32 columns;
     // Of a row of each weight.
     u32 row_bytes;
     u32 count;
-    // Whether results are added to what is in `out`.
+    // Whether results are added to what is in `out`, of F32.
     u32 adds;
     // Of the weights.
     u32 format;
+    u32 x_format;
+    // Whether the activation of the first map is multiplied by the second: of both together the first has the output.
+    u32 gated;
+    // Of results, or of the gate; NO_ACTIVATION where there is none.
+    u32 activation;
+    u32 unused;
     Map maps[3];
 };
 
 // Softmax attention; see `attention.cuh`.
 struct AttentionArguments {
-    const float* q;
-    const float* keys;
-    const float* values;
-    const float* prefix_keys;
-    const float* prefix_values;
-    float* out;
+    const u8* q;
+    const u8* keys;
+    const u8* values;
+    const u8* prefix_keys;
+    const u8* prefix_values;
+    u8* out;
     // First row of each sequence, and the end of the last.
     const u32* offsets;
     // Pairs: a sequence, and which of its rows is the first of the tile.
     const u32* tiles;
     // Of distances: keys and queries [rows, heads * width] or null, and the row of each distance from `1 - longest` on.
-    const float* distance_keys;
-    const float* distance_queries;
+    const u8* distance_keys;
+    const u8* distance_queries;
     const u32* distance_rows;
     // Of each row of keys; those of the prefix are at their own number.
     const u32* positions;
@@ -63,13 +70,18 @@ struct AttentionArguments {
     u32 longest;
     // Of what is told over the heads: the largest, or else the mean.
     u32 largest;
-    u32 unused;
+    u32 q_format;
+    // Of keys, those of the prefix among them.
+    u32 key_format;
+    u32 value_format;
+    u32 distance_format;
+    u32 out_format;
 };
 
 // Norms of groups of `width` elements, one after the other.
 struct NormArguments {
-    const float* x;
-    float* out;
+    const u8* x;
+    u8* out;
     const u8* weight;
     const u8* bias;
     u32 weight_format;
@@ -79,39 +91,52 @@ struct NormArguments {
     float eps;
     // Added to each element of the weight.
     float added;
+    u32 x_format;
+    u32 out_format;
 };
 
 // Element by element: out from x and y.
 struct PointwiseArguments {
-    const float* x;
-    const float* y;
-    float* out;
+    const u8* x;
+    const u8* y;
+    u8* out;
     u64 count;
     u32 activation;
     float factor;
+    u32 x_format;
+    u32 y_format;
+    u32 out_format;
+    u32 unused;
 };
 
 // Rows of x [.., columns] to out, which ones and how is the kernel's matter.
 struct RowsArguments {
-    const float* x;
-    float* out;
+    const u8* x;
+    u8* out;
     const u32* index;
     u32 rows;
     u32 columns;
     // Columns of a head.
     u32 width;
-    u32 unused;
+    // Of both.
+    u32 format;
 };
 
-// Rotary embedding of x [rows, columns] in place.
+// Rotary embedding of x [rows, columns] in place, of heads that are normalised before where there is a weight.
 struct RopeArguments {
-    float* x;
+    u8* x;
     const float* cosines;
     const float* sines;
     const u32* positions;
+    const u8* weight;
+    u32 weight_format;
+    float eps;
+    // To each element of the weight.
+    float added;
     u32 rows;
     u32 columns;
     // Half of a head's columns.
     u32 half_width;
+    u32 format;
     u32 unused;
 };

@@ -3,6 +3,8 @@
 // queries. What a query comes to does not depend on who shares its tile.
 #pragma once
 #include "arguments.cuh"
+#include "elements.cuh"
+#include "softmax.cuh"
 
 const u32 QUERIES = 32;
 
@@ -56,53 +58,84 @@ DEVICE u32 end_of_keys(const AttentionArguments& args, const Sequence& sequence,
     return args.window < sequence.tokens ? lower(end, last + args.window + 1) : end;
 }
 
-// Between -cap and cap; cap tanh(x / cap) by one exponential.
-DEVICE float capped(float x, float cap) { return cap - 2.0f * cap / (expf(2.0f * x / cap) + 1.0f); }
-
 const u32 NO_WINDOW = 0x7fffffff;
 
 DEVICE u32 position_of(const AttentionArguments& args, const Sequence& sequence, u32 key) {
     return key < sequence.prefix ? key : args.positions[sequence.first + key - sequence.prefix];
 }
 
+CALLED bool is_near(const u32* positions, u32 first, u32 prefix, u32 window, u32 query, u32 key) {
+    const u32 a = query < prefix ? query : positions[first + query - prefix];
+    const u32 b = key < prefix ? key : positions[first + key - prefix];
+    return (a > b ? a - b : b - a) <= window;
+}
+
 // Whether a query, which is one of the sequence's tokens, sees a key.
 DEVICE bool sees(const AttentionArguments& args, const Sequence& sequence, u32 query, u32 key) {
     if (key >= sequence.tokens || (args.causal && key > query)) return false;
-    if (args.window >= NO_WINDOW) return true;
-    const u32 a = position_of(args, sequence, query), b = position_of(args, sequence, key);
-    return (a > b ? a - b : b - a) <= args.window;
+    return args.window >= NO_WINDOW || is_near(args.positions, sequence.first, sequence.prefix, args.window, query, key);
 }
 
-// Rows of `prefix` before those of `own`, one head's columns, 0 where there is none.
+// Of a product, what distances add to it; q and k are rows of the head's columns.
+DEVICE float with_distance(const AttentionArguments& args, const Sequence& sequence, float product, u32 head, u32 query,
+                           u32 key, const u8* q, u32 q_format, const u8* k, u32 k_format) {
+    const u32 at = position_of(args, sequence, query) + args.longest - 1, format = args.distance_format;
+    const u64 row = args.distance_rows[at - position_of(args, sequence, key)];
+    const u64 first = (row * args.heads + head) * args.width;
+    if (args.distance_keys)
+        product += dot(q, q_format, place_of(args.distance_keys, format, first), format, args.width);
+    if (args.distance_queries)
+        product += dot(k, k_format, place_of(args.distance_queries, format, first), format, args.width);
+    return product;
+}
+
+// Rows of tensors of keys or of values, one head's columns from the first on.
+struct Rows {
+    const u8* prefix;
+    const u8* own;
+    u32 format;
+    u32 first_column;
+    // Of a row, columns.
+    u32 stride;
+};
+
+DEVICE Rows keys_of(const AttentionArguments& args, u32 first_column) {
+    return {args.prefix_keys, args.keys, args.key_format, first_column, args.kv_heads * args.width};
+}
+
+DEVICE Rows values_of(const AttentionArguments& args, u32 first_column) {
+    return {args.prefix_values, args.values, args.value_format, first_column, args.kv_heads * args.width};
+}
+
+// The tensor that has a key, and which element its row begins with.
+DEVICE const u8* tensor_of(const Rows& rows, const Sequence& sequence, u32 key, u64& first) {
+    const bool shared = key < sequence.prefix;
+    first = (u64)(shared ? key : sequence.first + key - sequence.prefix) * rows.stride + rows.first_column;
+    return shared ? rows.prefix : rows.own;
+}
+
+// The rows of keys `from`.. to shared memory, 0 where there is none.
 template <int W, int ROWS>
-DEVICE void load_rows(float (*to)[W + 4], const float* prefix, const float* own, const Sequence& sequence,
-                      u32 from, u32 end, u32 stride, u32 width) {
+DEVICE void load_rows(float (*to)[W + 4], const Rows& rows, const Sequence& sequence, u32 from, u32 end, u32 width) {
     const bool by_four = width % 4 == 0;
     for (u32 at = threadIdx.x; at < ROWS * (W / 4); at += 128) {
         const u32 row = at / (W / 4), column = at % (W / 4) * 4, key = from + row;
         float4 x = {0.0f, 0.0f, 0.0f, 0.0f};
         if (key < end && column < width) {
-            const float* of = key < sequence.prefix
-                ? prefix + (u64)key * stride
-                : own + (u64)(sequence.first + key - sequence.prefix) * stride;
+            u64 first;
+            const u8* of = tensor_of(rows, sequence, key, first);
+            first += column;
             if (by_four) {
-                x = *(const float4*)(of + column);
+                x = elements4(of, rows.format, first);
             } else {
-                x.x = of[column];
-                if (column + 1 < width) x.y = of[column + 1];
-                if (column + 2 < width) x.z = of[column + 2];
-                if (column + 3 < width) x.w = of[column + 3];
+                x.x = element_at(of, rows.format, first);
+                if (column + 1 < width) x.y = element_at(of, rows.format, first + 1);
+                if (column + 2 < width) x.z = element_at(of, rows.format, first + 2);
+                if (column + 3 < width) x.w = element_at(of, rows.format, first + 3);
             }
         }
         *(float4*)&to[row][column] = x;
     }
-}
-
-DEVICE float dot(const float* a, const float* b, u32 width) {
-    float sum = 0.0f;
-#pragma unroll 1
-    for (u32 i = 0; i < width; i++) sum += a[i] * b[i];
-    return sum;
 }
 
 template <int W, int KEYS, bool BY_DISTANCE>
@@ -111,19 +144,20 @@ DEVICE void attend(const AttentionArguments& args) {
     typedef AttentionTiles<W, KEYS> Tiles;
     SHARED(Tiles, tiles);
     const u32 head = blockIdx.y, kv_head = head / (args.heads / args.kv_heads);
-    const u32 stride = args.heads * args.width, kv_stride = args.kv_heads * args.width;
-    const u32 columns = head * args.width, kv_columns = kv_head * args.width;
+    const u32 stride = args.heads * args.width, columns = head * args.width;
+    const Rows keys = keys_of(args, kv_head * args.width), values = values_of(args, kv_head * args.width);
     const Asked asked = asked_of(args, QUERIES);
     const Sequence& sequence = asked.sequence;
     const u32 q_row = asked.q_row, queries = asked.queries;
     const u32 first = args.prefix + asked.place, last = first + queries - 1;
 
     const Sequence of_q = {q_row, 0, 0};
-    load_rows<W, QUERIES>(tiles.q, args.q, args.q + columns, of_q, 0, queries, stride, args.width);
+    const Rows q = {nullptr, args.q, args.q_format, columns, stride};
+    load_rows<W, QUERIES>(tiles.q, q, of_q, 0, queries, args.width);
     const u32 end = end_of_keys(args, sequence, last), begin = begin_of_keys(args, first, KEYS);
 
     const u32 tx = threadIdx.x % 8, ty = threadIdx.x / 8 * 2;
-    float most[2] = {-LARGEST, -LARGEST}, total[2] = {0.0f, 0.0f};
+    Running rows[2] = {{UNSEEN, 0.0f}, {UNSEEN, 0.0f}};
     float4 sums[2][W / 32];
 #pragma unroll
     for (int r = 0; r < 2; r++)
@@ -132,8 +166,7 @@ DEVICE void attend(const AttentionArguments& args) {
 
     for (u32 from = begin; from < end; from += KEYS) {
         sync_block();
-        load_rows<W, KEYS>(tiles.kv, args.prefix_keys + kv_columns, args.keys + kv_columns, sequence, from,
-                           sequence.tokens, kv_stride, args.width);
+        load_rows<W, KEYS>(tiles.kv, keys, sequence, from, sequence.tokens, args.width);
         sync_block();
         float s[2][EACH] = {};
 #pragma unroll 4
@@ -149,51 +182,28 @@ DEVICE void attend(const AttentionArguments& args) {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
             const u32 query = first + ty + r;
-            float top = -LARGEST;
-            bool seen[EACH];
 #pragma unroll
             for (int j = 0; j < EACH; j++) {
                 const u32 key = from + tx + 8 * j;
-                seen[j] = ty + r < queries && sees(args, sequence, query, key);
-                if (!seen[j]) continue;
-                if (BY_DISTANCE) {
-                    const u32 at = position_of(args, sequence, query) + args.longest - 1;
-                    const u64 row = args.distance_rows[at - position_of(args, sequence, key)];
-                    if (args.distance_keys)
-                        s[r][j] += dot(tiles.q[ty + r], args.distance_keys + row * stride + columns, args.width);
-                    if (args.distance_queries)
-                        s[r][j] += dot(tiles.kv[tx + 8 * j], args.distance_queries + row * stride + columns, args.width);
+                if (ty + r >= queries || !sees(args, sequence, query, key)) {
+                    s[r][j] = UNSEEN;
+                    continue;
                 }
-                s[r][j] *= args.scale;
-                if (args.softcap > 0.0f) s[r][j] = capped(s[r][j], args.softcap);
-                top = fmaxf(top, s[r][j]);
+                if (BY_DISTANCE)
+                    s[r][j] = with_distance(args, sequence, s[r][j], head, query, key, (const u8*)tiles.q[ty + r], F32,
+                                            (const u8*)tiles.kv[tx + 8 * j], F32);
+                s[r][j] = scaled(args, s[r][j]);
             }
             // The eight threads of a row are neighbours in a warp.
-            top = fmaxf(top, shuffle_xor(top, 1));
-            top = fmaxf(top, shuffle_xor(top, 2));
-            top = fmaxf(top, shuffle_xor(top, 4));
-            const float before = most[r];
-            most[r] = fmaxf(before, top);
-            // 1 to the bit where the tile has nothing for this query.
-            const float kept = expf(before - most[r]);
-            float sum = 0.0f;
+            const float kept = weigh<EACH, 8>(rows[r], s[r]);
 #pragma unroll
-            for (int j = 0; j < EACH; j++) {
-                const float p = seen[j] ? expf(s[r][j] - most[r]) : 0.0f;
-                tiles.p[ty + r][tx + 8 * j] = p;
-                sum += p;
-            }
-            sum += shuffle_xor(sum, 1);
-            sum += shuffle_xor(sum, 2);
-            sum += shuffle_xor(sum, 4);
-            total[r] = total[r] * kept + sum;
+            for (int j = 0; j < EACH; j++) tiles.p[ty + r][tx + 8 * j] = s[r][j];
 #pragma unroll
             for (int c = 0; c < W / 32; c++)
                 sums[r][c].x *= kept, sums[r][c].y *= kept, sums[r][c].z *= kept, sums[r][c].w *= kept;
         }
         sync_block();
-        load_rows<W, KEYS>(tiles.kv, args.prefix_values + kv_columns, args.values + kv_columns, sequence, from,
-                           sequence.tokens, kv_stride, args.width);
+        load_rows<W, KEYS>(tiles.kv, values, sequence, from, sequence.tokens, args.width);
         sync_block();
 #pragma unroll 4
         for (u32 k = 0; k < KEYS; k++) {
@@ -206,19 +216,22 @@ DEVICE void attend(const AttentionArguments& args) {
             }
         }
     }
+    // The outcome where the queries were.
+    sync_block();
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-        if (ty + r >= queries) continue;
-        float* out = args.out + (u64)(q_row + ty + r) * stride + columns;
+    for (int r = 0; r < 2; r++)
 #pragma unroll
         for (int c = 0; c < W / 32; c++) {
-            const u32 column = tx * 4 + 32 * c;
+            float* out = &tiles.q[ty + r][tx * 4 + 32 * c];
             const float4 x = sums[r][c];
-            if (column < args.width) out[column] = x.x / total[r];
-            if (column + 1 < args.width) out[column + 1] = x.y / total[r];
-            if (column + 2 < args.width) out[column + 2] = x.z / total[r];
-            if (column + 3 < args.width) out[column + 3] = x.w / total[r];
+            const float total = rows[r].total;
+            out[0] = x.x / total, out[1] = x.y / total, out[2] = x.z / total, out[3] = x.w / total;
         }
+    sync_block();
+#pragma unroll 1
+    for (u32 at = threadIdx.x; at < queries * args.width; at += 128) {
+        const u32 row = at / args.width, column = at % args.width;
+        put(args.out, args.out_format, (u64)(q_row + row) * stride + columns + column, tiles.q[row][column]);
     }
 }
 

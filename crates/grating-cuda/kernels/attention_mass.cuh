@@ -22,33 +22,26 @@ DEVICE float over_block(MassParts& parts, float x, bool largest) {
 }
 
 // Before the softmax, of a key that is seen.
-DEVICE float scaled_product(const AttentionArguments& args, const Sequence& sequence, const float* q, u32 head, u32 query,
+DEVICE float scaled_product(const AttentionArguments& args, const Sequence& sequence, const u8* q, u32 head, u32 query,
                             u32 key) {
-    const u32 stride = args.heads * args.width, kv_stride = args.kv_heads * args.width;
-    const u32 kv_columns = head / (args.heads / args.kv_heads) * args.width;
-    const float* k = key < sequence.prefix
-        ? args.prefix_keys + (u64)key * kv_stride + kv_columns
-        : args.keys + (u64)(sequence.first + key - sequence.prefix) * kv_stride + kv_columns;
-    float x = dot(q, k, args.width);
-    if (args.distance_rows) {
-        const u32 at = position_of(args, sequence, query) + args.longest - 1;
-        const u64 row = args.distance_rows[at - position_of(args, sequence, key)];
-        const u64 from = row * stride + head * args.width;
-        if (args.distance_keys) x += dot(q, args.distance_keys + from, args.width);
-        if (args.distance_queries) x += dot(k, args.distance_queries + from, args.width);
-    }
-    x *= args.scale;
-    return args.softcap > 0.0f ? capped(x, args.softcap) : x;
+    u64 first;
+    const u32 format = args.key_format;
+    const Rows keys = keys_of(args, head / (args.heads / args.kv_heads) * args.width);
+    const u8* k = tensor_of(keys, sequence, key, first);
+    k = place_of(k, format, first);
+    float x = dot(q, args.q_format, k, format, args.width);
+    if (args.distance_rows) x = with_distance(args, sequence, x, head, query, key, q, args.q_format, k, format);
+    return scaled(args, x);
 }
 
 KERNEL(attention_mass, AttentionArguments, 128) {
     SHARED(MassParts, parts);
     const Asked asked = asked_of(args, 1);
     const Sequence& sequence = asked.sequence;
-    const u32 query = args.prefix + asked.place, kv_stride = args.kv_heads * args.width;
+    const u32 query = args.prefix + asked.place;
     for (u32 head = 0; head < args.heads; head++) {
-        const float* q = args.q + ((u64)asked.q_row * args.heads + head) * args.width;
-        float most = -LARGEST, total = 0.0f;
+        const u8* q = place_of(args.q, args.q_format, ((u64)asked.q_row * args.heads + head) * args.width);
+        float most = UNSEEN, total = 0.0f;
         for (u32 key = threadIdx.x; key < sequence.tokens; key += 128)
             if (sees(args, sequence, query, key))
                 most = fmaxf(most, scaled_product(args, sequence, q, head, query, key));
@@ -65,13 +58,15 @@ KERNEL(attention_mass, AttentionArguments, 128) {
             if (sees(args, sequence, query, key))
                 paid = expf(scaled_product(args, sequence, q, head, query, key) - most) / total;
             if (args.values) {
-                const float* v = args.values + (u64)row * kv_stride + head / (args.heads / args.kv_heads) * args.width;
-                paid *= sqrtf(dot(v, v, args.width));
+                const u32 format = args.value_format, kv_head = head / (args.heads / args.kv_heads);
+                const u8* v = place_of(args.values, format, ((u64)row * args.kv_heads + kv_head) * args.width);
+                paid *= sqrtf(dot(v, format, v, format, args.width));
             }
-            const float before = head > 0 ? args.out[row] : 0.0f;
+            float* out = (float*)args.out + row;
+            const float before = head > 0 ? *out : 0.0f;
             float now = args.largest ? fmaxf(before, paid) : before + paid;
             if (head + 1 == args.heads && !args.largest) now /= (float)args.heads;
-            args.out[row] = now;
+            *out = now;
         }
     }
 }

@@ -15,29 +15,21 @@ struct RoundedAttentionTiles {
     u32 values[W][ROUNDED_KEYS / 2 + 4];
 };
 
-// Four columns of a row, 0 past the width.
-DEVICE float4 columns4(const float* row, u32 column, u32 width) {
-    if (!row || column >= width) return {0.0f, 0.0f, 0.0f, 0.0f};
-    return *(const float4*)(row + column);
-}
-
-DEVICE const float* key_row(const float* prefix, const float* own, const Sequence& sequence, u32 key, u32 stride) {
-    if (key >= sequence.tokens) return nullptr;
-    return key < sequence.prefix ? prefix + (u64)key * stride
-                                 : own + (u64)(sequence.first + key - sequence.prefix) * stride;
+// Four columns of a key's row, rounded; 0 where there are none.
+DEVICE uint2 key4(const Rows& rows, const Sequence& sequence, u32 key, u32 column, u32 width) {
+    if (key >= sequence.tokens || column >= width) return {0, 0};
+    u64 first;
+    const u8* of = tensor_of(rows, sequence, key, first);
+    return rounded4(of, rows.format, first + column);
 }
 
 template <int W>
-DEVICE void load_rounded(RoundedAttentionTiles<W>& tiles, const AttentionArguments& args, const Sequence& sequence,
-                         u32 from, u32 kv_columns, u32 stride) {
-    const float *pk = args.prefix_keys + kv_columns, *k = args.keys + kv_columns;
-    const float *pv = args.prefix_values + kv_columns, *v = args.values + kv_columns;
+DEVICE void load_rounded(RoundedAttentionTiles<W>& tiles, const Rows& keys, const Rows& values,
+                         const Sequence& sequence, u32 from, u32 width) {
 #pragma unroll 2
     for (u32 at = threadIdx.x; at < ROUNDED_KEYS * (W / 4); at += 128) {
         const u32 row = at / (W / 4), quad = at % (W / 4);
-        const float4 x = columns4(key_row(pk, k, sequence, from + row, stride), quad * 4, args.width);
-        tiles.keys[row][quad * 2] = pack_bf16(x.x, x.y);
-        tiles.keys[row][quad * 2 + 1] = pack_bf16(x.z, x.w);
+        *(uint2*)&tiles.keys[row][quad * 2] = key4(keys, sequence, from + row, quad * 4, width);
     }
 #pragma unroll 2
     for (u32 at = threadIdx.x; at < ROUNDED_KEYS / 2 * (W / 4); at += 128) {
@@ -45,12 +37,12 @@ DEVICE void load_rounded(RoundedAttentionTiles<W>& tiles, const AttentionArgumen
         const u32 rest = at / 32;
         const u32 pair = rest % (ROUNDED_KEYS / 16) * 8 + at % 8;
         const u32 column = (rest / (ROUNDED_KEYS / 16) * 4 + at % 32 / 8) * 4;
-        const float4 a = columns4(key_row(pv, v, sequence, from + 2 * pair, stride), column, args.width);
-        const float4 b = columns4(key_row(pv, v, sequence, from + 2 * pair + 1, stride), column, args.width);
-        tiles.values[column][pair] = pack_bf16(a.x, b.x);
-        tiles.values[column + 1][pair] = pack_bf16(a.y, b.y);
-        tiles.values[column + 2][pair] = pack_bf16(a.z, b.z);
-        tiles.values[column + 3][pair] = pack_bf16(a.w, b.w);
+        const uint2 a = key4(values, sequence, from + 2 * pair, column, width);
+        const uint2 b = key4(values, sequence, from + 2 * pair + 1, column, width);
+        tiles.values[column][pair] = (a.x & 0xffff) | b.x << 16;
+        tiles.values[column + 1][pair] = a.x >> 16 | (b.x & 0xffff0000);
+        tiles.values[column + 2][pair] = (a.y & 0xffff) | b.y << 16;
+        tiles.values[column + 3][pair] = a.y >> 16 | (b.y & 0xffff0000);
     }
 }
 
@@ -60,8 +52,8 @@ DEVICE void attend_rounded(const AttentionArguments& args) {
     typedef RoundedAttentionTiles<W> Tiles;
     SHARED(Tiles, tiles);
     const u32 head = blockIdx.y, kv_head = head / (args.heads / args.kv_heads);
-    const u32 stride = args.heads * args.width, kv_stride = args.kv_heads * args.width;
-    const u32 columns = head * args.width, kv_columns = kv_head * args.width;
+    const u32 stride = args.heads * args.width, columns = head * args.width;
+    const Rows keys = keys_of(args, kv_head * args.width), values = values_of(args, kv_head * args.width);
     const Asked asked = asked_of(args, ROUNDED_QUERIES);
     const Sequence& sequence = asked.sequence;
     const u32 first = args.prefix + asked.place, last = first + asked.queries - 1;
@@ -71,23 +63,23 @@ DEVICE void attend_rounded(const AttentionArguments& args) {
     // The same for all lanes of a warp.
     const bool idle = warp_row >= asked.queries;
     // Of this thread: these rows, and from each step of 16 columns two pairs.
-    const u32 rows[2] = {warp_row + group, warp_row + group + 8};
+    const u32 places[2] = {warp_row + group, warp_row + group + 8};
     u32 q[W / 16][4];
 #pragma unroll
     for (int step = 0; step < W / 16; step++)
 #pragma unroll
         for (int i = 0; i < 4; i++) {
-            const u32 row = rows[i % 2], column = step * 16 + i / 2 * 8 + lane * 2;
-            const float* of = args.q + (u64)(asked.q_row + row) * stride + columns + column;
-            const bool there = row < asked.queries;
-            q[step][i] = there && column < args.width ? pack_bf16(of[0], of[1]) : 0;
+            const u32 row = places[i % 2], column = step * 16 + i / 2 * 8 + lane * 2;
+            const u64 first = (u64)(asked.q_row + row) * stride + columns;
+            const bool there = row < asked.queries && column < args.width;
+            q[step][i] = there ? rounded2(args.q, args.q_format, first + column) : 0;
         }
-    float most[2] = {-LARGEST, -LARGEST}, total[2] = {0.0f, 0.0f};
+    Running rows[2] = {{UNSEEN, 0.0f}, {UNSEEN, 0.0f}};
     float sums[W / 8][4] = {};
 
     for (u32 from = begin_of_keys(args, first, KEYS); from < end; from += KEYS) {
         sync_block();
-        load_rounded<W>(tiles, args, sequence, from, kv_columns, kv_stride);
+        load_rounded<W>(tiles, keys, values, sequence, from, args.width);
         sync_block();
         if (idle) continue;
         float s[KEYS / 8][4] = {};
@@ -102,37 +94,18 @@ DEVICE void attend_rounded(const AttentionArguments& args) {
         u32 p[KEYS / 16][4];
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            const u32 query = first + rows[r];
-            float top = -LARGEST;
+            const u32 query = first + places[r];
+            float x[KEYS / 4];
 #pragma unroll
-            for (int n = 0; n < KEYS / 8; n++)
-#pragma unroll
-                for (int i = 0; i < 2; i++) {
-                    float& x = s[n][2 * r + i];
-                    const u32 key = from + n * 8 + lane * 2 + i;
-                    x *= args.scale;
-                    if (args.softcap > 0.0f) x = capped(x, args.softcap);
-                    if (rows[r] >= asked.queries || !sees(args, sequence, query, key)) x = -LARGEST;
-                    top = fmaxf(top, x);
-                }
-            // The four threads of a row are neighbours.
-            top = fmaxf(top, shuffle_xor(top, 1));
-            top = fmaxf(top, shuffle_xor(top, 2));
-            const float before = most[r];
-            most[r] = fmaxf(before, top);
-            const float kept = expf(before - most[r]);
-            float sum = 0.0f;
-#pragma unroll
-            for (int n = 0; n < KEYS / 8; n++) {
-                const float a = s[n][2 * r], b = s[n][2 * r + 1];
-                const float x = a > -LARGEST ? expf(a - most[r]) : 0.0f;
-                const float y = b > -LARGEST ? expf(b - most[r]) : 0.0f;
-                p[n / 2][n % 2 * 2 + r] = pack_bf16(x, y);
-                sum += x + y;
+            for (int i = 0; i < KEYS / 4; i++) {
+                const u32 key = from + i / 2 * 8 + lane * 2 + i % 2;
+                const bool seen = places[r] < asked.queries && sees(args, sequence, query, key);
+                x[i] = seen ? scaled(args, s[i / 2][2 * r + i % 2]) : UNSEEN;
             }
-            sum += shuffle_xor(sum, 1);
-            sum += shuffle_xor(sum, 2);
-            total[r] = total[r] * kept + sum;
+            // The four threads of a row are neighbours.
+            const float kept = weigh<KEYS / 4, 4>(rows[r], x);
+#pragma unroll
+            for (int n = 0; n < KEYS / 8; n++) p[n / 2][n % 2 * 2 + r] = pack_bf16(x[2 * n], x[2 * n + 1]);
 #pragma unroll
             for (int n = 0; n < W / 8; n++) sums[n][2 * r] *= kept, sums[n][2 * r + 1] *= kept;
         }
@@ -145,18 +118,25 @@ DEVICE void attend_rounded(const AttentionArguments& args) {
                 mma_16x8x16(sums[n], p[step], b);
             }
     }
+    // The outcome where keys and values were, each warp's rows by themselves.
+    static_assert(sizeof(float[ROUNDED_QUERIES][W + 4]) <= sizeof(Tiles), "the outcome has no room where tiles were");
+    float(*stage)[W + 4] = (float(*)[W + 4]) & tiles;
+    sync_block();
     if (idle) return;
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-        if (rows[r] >= asked.queries) continue;
-        float* out = args.out + (u64)(asked.q_row + rows[r]) * stride + columns;
+    for (int r = 0; r < 2; r++)
 #pragma unroll
         for (int n = 0; n < W / 8; n++) {
-            const u32 column = n * 8 + lane * 2;
-            if (column >= args.width) continue;
-            out[column] = sums[n][2 * r] / total[r];
-            out[column + 1] = sums[n][2 * r + 1] / total[r];
+            float* out = &stage[places[r]][n * 8 + lane * 2];
+            out[0] = sums[n][2 * r] / rows[r].total, out[1] = sums[n][2 * r + 1] / rows[r].total;
         }
+    sync_warp();
+    const u32 pairs = args.width / 2, own = lower(16, asked.queries - warp_row);
+#pragma unroll 1
+    for (u32 at = threadIdx.x % 32; at < own * pairs; at += 32) {
+        const u32 row = warp_row + at / pairs, column = at % pairs * 2;
+        const u64 first_out = (u64)(asked.q_row + row) * stride + columns;
+        put2(args.out, args.out_format, first_out + column, stage[row][column], stage[row][column + 1]);
     }
 }
 

@@ -2,7 +2,7 @@
 // the columns in the same order whatever the tile and however many rows there are.
 #pragma once
 #include "arguments.cuh"
-#include "formats.cuh"
+#include "elements.cuh"
 
 // Columns of a tile: a block of the formats that store 32 elements together.
 const u32 DEPTH = 32;
@@ -18,22 +18,50 @@ DEVICE float bias_of(const Map& map, u32 column) {
     return map.bias && column < map.outs ? vector_at(map.bias, map.bias_format, column) : 0.0f;
 }
 
-DEVICE void store(const LinearArguments& args, const Map& map, u32 row, u32 column, float sum) {
-    if (row >= args.rows || column >= map.outs) return;
-    float* out = map.out + (u64)row * map.outs + column;
-    *out = args.adds ? *out + sum : sum;
+// A row of a weight, and how many columns of it there are: none past the last row.
+struct WeightRow {
+    const u8* at;
+    u32 columns;
+};
+
+// The row that a column of a tile is the product with. Where the second map gates the first, a tile has WIDE columns of
+// the one and WIDE of the other in turn.
+template <int WIDE>
+DEVICE WeightRow weight_row(const LinearArguments& args, const Map& map, u32 first_column, u32 column) {
+    const u8* weight = map.weight;
+    u32 row = first_column + column;
+    if (args.gated) {
+        if (column / WIDE % 2 == 1) weight = args.maps[1].weight;
+        row = first_column / 2 + column / (2 * WIDE) * WIDE + column % WIDE;
+    }
+    return {weight + (u64)row * args.row_bytes, row < map.outs ? args.columns : 0};
 }
 
-// Elements `k`.. of row `row` of x.
-DEVICE void inputs8(const LinearArguments& args, u32 row, u32 k, float (&out)[8]) {
-    const u8* from = (const u8*)(args.x + (u64)row * args.columns);
-    decode8<F32>(from, k, row < args.rows ? args.columns : 0, out);
+DEVICE void store(const LinearArguments& args, const Map& map, u32 row, u32 column, float x) {
+    const u64 at = (u64)row * map.outs + column;
+    put(map.out, map.out_format, at, args.adds ? ((float*)map.out)[at] + x : x);
 }
 
-template <int F>
-DEVICE void weights8(const LinearArguments& args, const Map& map, u32 row, u32 k, float (&out)[8]) {
-    const u8* from = map.weight + (u64)row * args.row_bytes;
-    decode8<F>(from, k, row < map.outs ? args.columns : 0, out);
+// What becomes of a product with a column: biased, activated, gated with that of the second map.
+DEVICE float finished(const LinearArguments& args, const Map& map, u32 column, float product, float second) {
+    float x = product + bias_of(map, column);
+    if (args.activation != NO_ACTIVATION) x = activated(args.activation, x);
+    return args.gated ? x * (second + bias_of(args.maps[1], column)) : x;
+}
+
+// Stores sums that a block shares, rows of `stage`; `row_of` says which row of the output each is. Neighbours in a warp
+// store neighbours.
+template <int WIDE, int ROWS, int COLUMNS, int THREADS, int STRIDE, class RowOf>
+DEVICE void store_all(const LinearArguments& args, const Map& map, const float (*stage)[STRIDE], u32 first_column,
+                      RowOf row_of) {
+    const u32 outs = args.gated ? COLUMNS / 2 : COLUMNS, first = args.gated ? first_column / 2 : first_column;
+#pragma unroll 1
+    for (u32 at = threadIdx.x; at < ROWS * outs; at += THREADS) {
+        const u32 row = row_of(at / outs), out = at % outs, column = first + out;
+        if (row >= args.rows || column >= map.outs) continue;
+        const float* of = stage[at / outs] + (args.gated ? out / WIDE * 2 * WIDE + out % WIDE : out);
+        store(args, map, row, column, finished(args, map, column, of[0], args.gated ? of[WIDE] : 0.0f));
+    }
 }
 
 struct FullTiles {
@@ -41,7 +69,9 @@ struct FullTiles {
     float w[DEPTH][65];
 };
 
-// Products in f32. 64 rows by 64 columns of the output, 256 threads of 4 by 4.
+static_assert(sizeof(FullTiles) == sizeof(float[64][65]), "sums have no room where tiles were");
+
+// Products in f32 with inputs that are f32. 64 rows by 64 columns of the output, 256 threads of 4 by 4.
 template <int F>
 DEVICE void linear_full(const LinearArguments& args) {
     SHARED(FullTiles, tiles);
@@ -49,11 +79,14 @@ DEVICE void linear_full(const LinearArguments& args) {
     const u32 first_row = blockIdx.y * 64, first_column = (blockIdx.x - map.first_block) * 64;
     const u32 thread = threadIdx.x, tx = thread % 16, ty = thread / 16;
     const u32 loads = thread / 4, part = thread % 4 * 8;
+    const u8* x_row = args.x + (u64)(first_row + loads) * args.columns * sizeof(float);
+    const u32 x_columns = first_row + loads < args.rows ? args.columns : 0;
+    const WeightRow w_row = weight_row<16>(args, map, first_column, loads);
     float sums[4][4] = {};
     for (u32 k = 0; k < args.columns; k += DEPTH) {
         float x[8], w[8];
-        inputs8(args, first_row + loads, k + part, x);
-        weights8<F>(args, map, first_column + loads, k + part, w);
+        decode8<F32>(x_row, k + part, x_columns, x);
+        decode8<F>(w_row.at, k + part, w_row.columns, w);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
             tiles.x[part + i][loads] = x[i];
@@ -74,13 +107,13 @@ DEVICE void linear_full(const LinearArguments& args) {
         }
         sync_block();
     }
+    float(*stage)[65] = (float(*)[65]) & tiles;
 #pragma unroll
-    for (int c = 0; c < 4; c++) {
-        const u32 column = first_column + tx + 16 * c;
-        const float bias = bias_of(map, column);
+    for (int r = 0; r < 4; r++)
 #pragma unroll
-        for (int r = 0; r < 4; r++) store(args, map, first_row + ty + 16 * r, column, sums[r][c] + bias);
-    }
+        for (int c = 0; c < 4; c++) stage[ty + 16 * r][tx + 16 * c] = sums[r][c];
+    sync_block();
+    store_all<16, 64, 64, 256, 65>(args, map, stage, first_column, [&](u32 row) { return first_row + row; });
 }
 
 // Pairs of bf16; 20 words a row, so that the eight rows of a fragment lie in banks of their own.
@@ -97,6 +130,16 @@ DEVICE uint4 packed8(const float (&x)[8]) {
     return all;
 }
 
+// Elements `k`.. of row `row` of x.
+DEVICE uint4 rounded_inputs8(const LinearArguments& args, u32 row, u32 k) {
+    if (row >= args.rows || k >= args.columns) return {0, 0, 0, 0};
+    const u64 first = (u64)row * args.columns + k;
+    if (args.x_format == BF16) return *(const uint4*)((const u16*)args.x + first);
+    float eight[8];
+    decode8<F32>(args.x + first * sizeof(float), 0, 8, eight);
+    return packed8(eight);
+}
+
 // Products of bf16, rounded from what is stored, with sums in f32: tensor cores. ROWS by COLUMNS of the output, DOWN by
 // ACROSS warps. The next tile is on its way to registers while this one is computed.
 template <int F, int ROWS, int COLUMNS, int DOWN, int ACROSS>
@@ -111,22 +154,27 @@ DEVICE void linear_rounded(const LinearArguments& args) {
     const u32 thread = threadIdx.x, warp = thread / 32, group = thread % 32 / 4, lane = thread % 4;
     const u32 warp_row = warp / ACROSS * (ROWS / DOWN), warp_column = warp % ACROSS * (COLUMNS / ACROSS);
     // The same for all lanes of a warp.
-    const bool idle = first_row + warp_row >= args.rows || first_column + warp_column >= map.outs;
+    const u32 first_out = args.gated ? (first_column + warp_column) / 2 : first_column + warp_column;
+    const bool idle = first_row + warp_row >= args.rows || first_out >= map.outs;
     float sums[HIGH][WIDE][4] = {};
     uint4 x[X_RUNS], w[W_RUNS];
+
+    WeightRow w_rows[W_RUNS];
+#pragma unroll
+    for (int i = 0; i < W_RUNS; i++)
+        w_rows[i] = weight_row<8>(args, map, first_column, (thread + i * THREADS) / 4);
 
     auto load = [&](u32 k) {
         float eight[8];
 #pragma unroll
         for (int i = 0; i < X_RUNS; i++) {
             const u32 run = thread + i * THREADS;
-            inputs8(args, first_row + run / 4, k + run % 4 * 8, eight);
-            x[i] = packed8(eight);
+            x[i] = rounded_inputs8(args, first_row + run / 4, k + run % 4 * 8);
         }
 #pragma unroll
         for (int i = 0; i < W_RUNS; i++) {
             const u32 run = thread + i * THREADS;
-            weights8<F>(args, map, first_column + run / 4, k + run % 4 * 8, eight);
+            decode8<F>(w_rows[i].at, k + run % 4 * 8, w_rows[i].columns, eight);
             w[i] = packed8(eight);
         }
     };
@@ -167,20 +215,25 @@ DEVICE void linear_rounded(const LinearArguments& args) {
                 for (int c = 0; c < WIDE; c++) mma_16x8x16(sums[r][c], a[r], b[c]);
         }
     }
-    if (idle) return;
+    // Sums of 16 rows of each warp at a time, where the tiles were.
+    constexpr int STRIDE = COLUMNS + 4;
+    static_assert(sizeof(float[16 * DOWN][STRIDE]) <= sizeof(Tiles), "sums have no room where tiles were");
+    float(*stage)[STRIDE] = (float(*)[STRIDE]) & tiles;
 #pragma unroll
-    for (int c = 0; c < WIDE; c++)
+    for (int r = 0; r < HIGH; r++) {
+        sync_block();
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const u32 column = first_column + warp_column + c * 8 + lane * 2 + i;
-            const float bias = bias_of(map, column);
-#pragma unroll
-            for (int r = 0; r < HIGH; r++) {
-                const u32 row = first_row + warp_row + r * 16 + group;
-                store(args, map, row, column, sums[r][c][i] + bias);
-                store(args, map, row + 8, column, sums[r][c][i + 2] + bias);
-            }
+        for (int c = 0; c < WIDE; c++) {
+            float* low = &stage[warp / ACROSS * 16 + group][warp_column + c * 8 + lane * 2];
+            float* high = low + 8 * STRIDE;
+            low[0] = sums[r][c][0], low[1] = sums[r][c][1];
+            high[0] = sums[r][c][2], high[1] = sums[r][c][3];
         }
+        sync_block();
+        store_all<8, 16 * DOWN, COLUMNS, THREADS, STRIDE>(args, map, stage, first_column, [&](u32 row) {
+            return first_row + row / 16 * (ROWS / DOWN) + r * 16 + row % 16;
+        });
+    }
 }
 
 // Weights whose rows are no multiple of eight columns, in one of the plain formats: a thread for each element.
@@ -190,15 +243,17 @@ DEVICE void linear_any(const LinearArguments& args) {
     const u32 column = (blockIdx.x - map.first_block) * 64 + threadIdx.x % 64;
     const u32 row = blockIdx.y * 4 + threadIdx.x / 64;
     if (row >= args.rows || column >= map.outs) return;
-    const float* x = args.x + (u64)row * args.columns;
-    const u8* weight = map.weight + (u64)column * args.row_bytes;
-    float sum = 0.0f;
-    for (u32 k = 0; k < args.columns; k++) {
-        const float a = x[k], b = vector_at(weight, args.format, k);
-        const u32 pair = pack_bf16(a, b);
-        sum += ROUNDS ? bf16_to_f32(pair & 0xffff) * bf16_to_f32(pair >> 16) : a * b;
+    float sums[2] = {0.0f, 0.0f};
+    for (u32 at = 0; at < (args.gated ? 2 : 1); at++) {
+        const u8* weight = (at == 1 ? args.maps[1].weight : map.weight) + (u64)column * args.row_bytes;
+        for (u32 k = 0; k < args.columns; k++) {
+            const float a = element_at(args.x, args.x_format, (u64)row * args.columns + k);
+            const float b = vector_at(weight, args.format, k);
+            const u32 pair = pack_bf16(a, b);
+            sums[at] += ROUNDS ? bf16_to_f32(pair & 0xffff) * bf16_to_f32(pair >> 16) : a * b;
+        }
     }
-    store(args, map, row, column, sum + bias_of(map, column));
+    store(args, map, row, column, finished(args, map, column, sums[0], sums[1]));
 }
 
 KERNEL(linear_any_full, LinearArguments, 256) { linear_any<false>(args); }

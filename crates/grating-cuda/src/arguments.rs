@@ -12,7 +12,7 @@ pub(crate) struct Map {
     pub(crate) outs: u32,
     pub(crate) bias_format: u32,
     pub(crate) first_block: u32,
-    pub(crate) unused: u32,
+    pub(crate) out_format: u32,
 }
 
 /// Most maps of one launch.
@@ -28,6 +28,10 @@ pub(crate) struct LinearArguments {
     pub(crate) count: u32,
     pub(crate) adds: u32,
     pub(crate) format: u32,
+    pub(crate) x_format: u32,
+    pub(crate) gated: u32,
+    pub(crate) activation: u32,
+    pub(crate) unused: u32,
     pub(crate) maps: [Map; MAPS],
 }
 
@@ -57,7 +61,11 @@ pub(crate) struct AttentionArguments {
     pub(crate) scored: u32,
     pub(crate) longest: u32,
     pub(crate) largest: u32,
-    pub(crate) unused: u32,
+    pub(crate) q_format: u32,
+    pub(crate) key_format: u32,
+    pub(crate) value_format: u32,
+    pub(crate) distance_format: u32,
+    pub(crate) out_format: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -73,6 +81,8 @@ pub(crate) struct NormArguments {
     pub(crate) width: u32,
     pub(crate) eps: f32,
     pub(crate) added: f32,
+    pub(crate) x_format: u32,
+    pub(crate) out_format: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -84,6 +94,10 @@ pub(crate) struct PointwiseArguments {
     pub(crate) count: u64,
     pub(crate) activation: u32,
     pub(crate) factor: f32,
+    pub(crate) x_format: u32,
+    pub(crate) y_format: u32,
+    pub(crate) out_format: u32,
+    pub(crate) unused: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -95,7 +109,7 @@ pub(crate) struct RowsArguments {
     pub(crate) rows: u32,
     pub(crate) columns: u32,
     pub(crate) width: u32,
-    pub(crate) unused: u32,
+    pub(crate) format: u32,
 }
 
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
@@ -105,8 +119,13 @@ pub(crate) struct RopeArguments {
     pub(crate) cosines: u64,
     pub(crate) sines: u64,
     pub(crate) positions: u64,
+    pub(crate) weight: u64,
+    pub(crate) weight_format: u32,
+    pub(crate) eps: f32,
+    pub(crate) added: f32,
     pub(crate) rows: u32,
     pub(crate) columns: u32,
     pub(crate) half_width: u32,
+    pub(crate) format: u32,
     pub(crate) unused: u32,
 }

@@ -11,12 +11,13 @@ use grating_backend::{
 };
 
 use crate::blocks::{self, BeingCopied};
-use crate::driver::{DevicePointer, Driver};
+use crate::driver::Driver;
 use crate::layout::{CudaLayout, Tables};
 use crate::link::Link;
 use crate::memory::{Buffer, Memory, Use};
 use crate::slot::{CudaSlot, CudaWeight, Queues};
 use crate::staging::{Return, Returns, Staging};
+use crate::tensor::{CudaTensor, element_bytes};
 
 /// How a [`CudaBackend`] is to compute.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,8 +25,11 @@ use crate::staging::{Return, Returns, Staging};
 pub struct CudaOptions {
     /// Which matrices are multiplied on tensor cores, their inputs rounded to bf16: none with [`Precision::Full`],
     /// those stored as bf16 with [`Precision::Exact`], all with [`Precision::Fast`], and attention's products with it. The
-    /// others are multiplied in f32.
+    /// others are multiplied in f32. What is rounded for all that take it is kept as bf16 between operations; hidden states
+    /// and scores are f32.
     pub precision: Precision,
+    /// Whether all of what lies between operations is kept in f32, whatever the precision: to see what bf16 costs.
+    pub whole_activations: bool,
     /// Most bytes of the device's memory, buffers that are kept for later included. None: what the driver gives.
     pub memory_budget: Option<u64>,
 }
@@ -37,13 +41,10 @@ impl CudaOptions {
         CudaOptions { precision, ..self }
     }
 
-    /// Whether products with matrices that are stored so are of bf16.
-    fn rounds(&self, format: Format) -> bool {
-        match self.precision {
-            Precision::Full => false,
-            Precision::Exact => format == Format::Bf16,
-            Precision::Fast => true,
-        }
+    /// With everything between operations in f32, or not.
+    #[must_use]
+    pub const fn with_whole_activations(self, whole_activations: bool) -> Self {
+        CudaOptions { whole_activations, ..self }
     }
 
     /// Within so many bytes of the device's memory.
@@ -73,33 +74,6 @@ impl<D: Driver> fmt::Debug for CudaBackend<D> {
     }
 }
 
-/// Activations on the device, in f32.
-#[derive(Debug)]
-pub struct CudaTensor<D: Driver> {
-    buffer: Buffer<D>,
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-}
-
-impl<D: Driver> CudaTensor<D> {
-    pub(crate) fn at(&self) -> DevicePointer {
-        self.buffer.at()
-    }
-
-    pub(crate) fn elements(&self) -> usize {
-        self.rows * self.columns
-    }
-
-    fn bytes(&self) -> usize {
-        self.elements() * size_of::<f32>()
-    }
-
-    /// Where a row begins.
-    fn row(&self, row: usize) -> DevicePointer {
-        self.at().offset(row * self.columns * size_of::<f32>())
-    }
-}
-
 impl<D: Driver> CudaBackend<D> {
     /// On a device.
     ///
@@ -114,10 +88,17 @@ impl<D: Driver> CudaBackend<D> {
         let returns = Returns::new(&driver);
         let link = Link::new(&driver, copy);
         let being_copied = BeingCopied::new(&driver);
-        let page_locked = Arc::default();
-        let queues =
-            Queues { driver, compute, copy, memory, weights, link, page_locked, being_copied };
-        let queues = Arc::new(queues);
+        let queues = Arc::new(Queues {
+            driver,
+            compute,
+            copy,
+            memory,
+            weights,
+            link,
+            page_locked: Arc::default(),
+            being_copied,
+            events: Mutex::default(),
+        });
         Ok(CudaBackend { queues, staging, returns, options, distances: Mutex::default() })
     }
 
@@ -126,10 +107,15 @@ impl<D: Driver> CudaBackend<D> {
         &self.queues.driver
     }
 
-    pub(crate) fn tensor(&self, rows: usize, columns: usize) -> crate::Result<CudaTensor<D>> {
-        let bytes = rows * columns * size_of::<f32>();
+    pub(crate) fn tensor(
+        &self,
+        rows: usize,
+        columns: usize,
+        format: Format,
+    ) -> crate::Result<CudaTensor<D>> {
+        let bytes = rows * columns * element_bytes(format);
         let buffer = self.queues.memory.take(bytes, Use::Activations)?;
-        Ok(CudaTensor { buffer, rows, columns })
+        Ok(CudaTensor { buffer, rows, columns, format })
     }
 
     /// Numbers of the host's on the device.
@@ -195,7 +181,7 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn empty(&self, rows: usize, columns: usize) -> Result<CudaTensor<D>> {
-        Ok(self.tensor(rows, columns)?)
+        Ok(self.tensor(rows, columns, Format::F32)?)
     }
 
     fn written<E: From<BackendError>>(
@@ -208,7 +194,7 @@ impl<D: Driver> Backend for CudaBackend<D> {
         write(&mut elements)?;
         let buffer = self.uploaded(bytemuck::cast_slice(&elements));
         let buffer = buffer.map_err(|error| E::from(error.into()))?;
-        Ok(CudaTensor { buffer, rows, columns })
+        Ok(CudaTensor { buffer, rows, columns, format: Format::F32 })
     }
 
     fn copy_rows(
@@ -218,12 +204,14 @@ impl<D: Driver> Backend for CudaBackend<D> {
         source: Source<'_, CudaTensor<D>>,
         rows: Range<usize>,
     ) -> Result<()> {
-        let row_bytes = out.columns * size_of::<f32>();
+        let row_bytes = out.columns * element_bytes(out.format);
         let count = rows.len() * row_bytes;
         assert!(at + rows.len() <= out.rows, "no room for {rows:?} at {at}");
         match source {
             Source::Tensor(tensor) => {
                 assert!(rows.end <= tensor.rows && tensor.columns == out.columns, "{rows:?}");
+                let converted = self.converted(tensor, out.format)?;
+                let tensor = converted.as_ref().unwrap_or(tensor);
                 if count > 0 {
                     let Queues { driver, compute, .. } = &*self.queues;
                     // SAFETY: both have these rows, and are used again in the stream's order alone.
@@ -233,6 +221,7 @@ impl<D: Driver> Backend for CudaBackend<D> {
                 }
             }
             Source::Host(bytes) => {
+                assert_eq!(out.format, Format::F32, "as it was parked");
                 let bytes = &bytes[rows.start * row_bytes..][..count];
                 // SAFETY: the tensor has these rows, and is used again in the stream's order alone.
                 unsafe { self.staging.upload(out.row(at), bytes) }?;
@@ -242,12 +231,16 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn park(&self, x: &CudaTensor<D>, out: &mut [u8]) -> Result<()> {
+        let converted = self.converted(x, Format::F32)?;
+        let x = converted.as_ref().unwrap_or(x);
         assert_eq!(out.len(), x.bytes(), "a tensor is parked whole");
         // SAFETY: the tensor has so many bytes.
         Ok(unsafe { self.staging.download(out, x.at()) }?)
     }
 
     fn read(&self, x: &CudaTensor<D>) -> Result<Return<D>> {
+        let converted = self.converted(x, Format::F32)?;
+        let x = converted.as_ref().unwrap_or(x);
         // SAFETY: the tensor has so many bytes, and is used again in the stream's order alone.
         Ok(unsafe { self.returns.read(self.queues.compute, x.at(), x.bytes()) }?)
     }
@@ -260,7 +253,7 @@ impl<D: Driver> Backend for CudaBackend<D> {
     }
 
     fn workspace(&self, widths: &Widths, longest: usize) -> Workspace {
-        crate::workspace::workspace(widths, longest)
+        crate::workspace::of_options(widths, longest, &self.options)
     }
 
     fn meter(&self) -> Meter {

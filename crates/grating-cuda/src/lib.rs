@@ -7,10 +7,12 @@
 //! without a driver says so ([`DriverError::NoDriver`]). Tests have a second driver, which runs the same kernels on the
 //! CPU and makes a missing wait a wrong result.
 //!
-//! Blocks of weights are read into page-locked memory and copied from there on a copy stream, others through two pieces of it;
-//! kernels run on a compute stream, and events order the two ([`CudaSlot`]). Weights stay as they are stored and are decoded on the way to the multiplier; activations are
-//! f32. Which products are taken of bf16, on tensor cores, is [`CudaOptions::precision`]'s matter. Sums go over the same
-//! numbers in the same order however many rows there are, so scores do not depend on chunks, windows or budgets.
+//! Blocks of weights are read into page-locked memory and copied from there on a copy stream, others through two pieces of
+//! it; kernels run on a compute stream, and events order the two ([`CudaSlot`]). Weights stay as they are stored and are
+//! decoded on the way to the multiplier. Which products are taken of bf16, on tensor cores, is [`CudaOptions::precision`]'s
+//! matter; hidden states and scores are f32, what lies between operations is bf16 where all that take it round it
+//! ([`CudaTensor`]). Sums go over the same numbers in the same order however many rows there are, so scores do not depend
+//! on chunks, windows or budgets.
 //!
 //! The kernels (`kernels/`) are CUDA C++; their PTX is embedded, made for compute capability 8.0 by `cargo xtask ptx`.
 //!
@@ -27,6 +29,7 @@
 //! ```
 
 mod arguments;
+mod attention;
 mod backend;
 mod blocks;
 mod driver;
@@ -39,13 +42,15 @@ mod nvidia;
 mod ops;
 mod slot;
 mod staging;
+mod tensor;
 mod workspace;
 
-pub use backend::{CudaBackend, CudaOptions, CudaTensor};
+pub use backend::{CudaBackend, CudaOptions};
 pub use driver::{DevicePointer, Driver, Event, Kernel, Launch, Stream};
 pub use error::{DriverError, Result};
 pub use layout::CudaLayout;
 pub use nvidia::{Nvidia, device_count};
 pub use slot::{CudaSlot, CudaWeight};
 pub use staging::Return;
+pub use tensor::CudaTensor;
 pub use workspace::workspace;

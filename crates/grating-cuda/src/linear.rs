@@ -3,20 +3,52 @@
 use grating_backend::{Affine, Format, Result};
 
 use crate::arguments::{LinearArguments, MAPS, Map};
-use crate::backend::{CudaBackend, CudaTensor};
+use crate::backend::CudaBackend;
 use crate::driver::Driver;
 use crate::ops::number;
 use crate::slot::CudaWeight;
+use crate::tensor::CudaTensor;
 
 /// Blocks of wide tiles that keep a large device busy; with fewer, smaller tiles spread better.
 const WIDE_BLOCKS: usize = 96;
+
+/// No activation (`NO_ACTIVATION` of `prelude.cuh`).
+const NO_ACTIVATION: u32 = 5;
 
 /// A kernel, and the tile of the output that a block of it computes.
 struct Tiling {
     name: &'static str,
     rows: usize,
     columns: usize,
+    /// The same where half of the products gate the others.
+    gated_columns: usize,
     threads: u32,
+}
+
+/// Whether results are added to what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Added {
+    No,
+    Yes,
+}
+
+/// What is done with products before they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// Each map's are stored, or added.
+    Stored(Added),
+    /// Those of the one map are activated.
+    Activated(u32),
+    /// Those of the first of two maps are activated and multiplied by the second's.
+    Gated(u32),
+}
+
+/// Whether two maps can share a launch.
+pub(crate) fn alike<D: Driver>(
+    a: &Affine<'_, CudaWeight<'_, D>>,
+    b: &Affine<'_, CudaWeight<'_, D>>,
+) -> bool {
+    (a.weight.format, a.weight.rounded) == (b.weight.format, b.weight.rounded)
 }
 
 impl<D: Driver> CudaBackend<D> {
@@ -27,46 +59,59 @@ impl<D: Driver> CudaBackend<D> {
         x: &CudaTensor<D>,
         maps: &[Affine<'_, CudaWeight<'_, D>>],
         outs: &[CudaTensor<D>],
-        adds: bool,
+        added: Added,
     ) -> Result<()> {
-        let alike = |a: &Affine<'_, CudaWeight<'_, D>>, b: &Affine<'_, CudaWeight<'_, D>>| {
-            (a.weight.format, a.weight.rounded) == (b.weight.format, b.weight.rounded)
-        };
         let mut from = 0;
         while from < maps.len() {
             let same = maps[from..].iter().take(MAPS).take_while(|map| alike(&maps[from], map));
             let to = from + same.count();
-            self.launch_maps(x, &maps[from..to], &outs[from..to], adds)?;
+            self.launch_maps(x, &maps[from..to], &outs[from..to], Finish::Stored(added))?;
             from = to;
         }
         Ok(())
     }
 
-    /// At least one map, at most [`MAPS`].
-    fn launch_maps(
+    /// At least one map, at most [`MAPS`], all alike; an output for each, or one for two where the first is gated.
+    pub(crate) fn launch_maps(
         &self,
         x: &CudaTensor<D>,
         maps: &[Affine<'_, CudaWeight<'_, D>>],
         outs: &[CudaTensor<D>],
-        adds: bool,
+        finish: Finish,
     ) -> Result<()> {
         let first = maps[0].weight;
+        // Kernels of products in f32 read f32.
+        let converted = match first.rounded {
+            true => None,
+            false => self.converted(x, Format::F32)?,
+        };
+        let x = converted.as_ref().unwrap_or(x);
         let widest = maps.iter().map(|map| map.weight.rows);
         let tiling = tiling(first, x.rows, widest);
         let row_bytes = first.format.row_bytes(x.columns).unwrap_or(0);
         debug_assert!(row_bytes > 0 && first.columns == x.columns, "a weight of other columns");
+        let gated = matches!(finish, Finish::Gated(_));
         let mut argument = LinearArguments {
             x: x.at().0,
             rows: number(x.rows)?,
             columns: number(x.columns)?,
             row_bytes: number(row_bytes)?,
-            count: number(maps.len())?,
-            adds: adds.into(),
+            count: number(outs.len())?,
+            adds: (finish == Finish::Stored(Added::Yes)).into(),
             format: first.format as u32,
+            x_format: x.format as u32,
+            gated: gated.into(),
+            activation: match finish {
+                Finish::Stored(_) => NO_ACTIVATION,
+                Finish::Activated(activation) | Finish::Gated(activation) => activation,
+            },
+            unused: 0,
             maps: bytemuck::Zeroable::zeroed(),
         };
+        let columns = if gated { tiling.gated_columns } else { tiling.columns };
         let mut blocks = 0;
-        for ((map, out), at) in maps.iter().zip(outs).zip(&mut argument.maps) {
+        for (index, (map, at)) in maps.iter().zip(&mut argument.maps).enumerate() {
+            let out = outs.get(index).unwrap_or(&outs[0]);
             *at = Map {
                 weight: map.weight.at,
                 bias: map.bias.map_or(0, |bias| bias.at),
@@ -74,9 +119,11 @@ impl<D: Driver> CudaBackend<D> {
                 outs: number(map.weight.rows)?,
                 bias_format: map.bias.map_or(0, |bias| bias.format as u32),
                 first_block: number(blocks)?,
-                unused: 0,
+                out_format: out.format as u32,
             };
-            blocks += map.weight.rows.div_ceil(tiling.columns);
+            if index < outs.len() {
+                blocks += map.weight.rows.div_ceil(columns);
+            }
         }
         let grid = [blocks, x.rows.div_ceil(tiling.rows)];
         // SAFETY: weights have as many columns as `x`, outputs as many rows, and as many columns as weights rows.
@@ -93,16 +140,16 @@ fn tiling<D: Driver>(
 ) -> Tiling {
     if !weight.columns.is_multiple_of(8) {
         let name = if weight.rounded { "linear_any_rounded" } else { "linear_any_full" };
-        return Tiling { name, rows: 4, columns: 64, threads: 256 };
+        return Tiling { name, rows: 4, columns: 64, gated_columns: 64, threads: 256 };
     }
     let [full, narrow, wide] = kernels(weight.format);
     if !weight.rounded {
-        return Tiling { name: full, rows: 64, columns: 64, threads: 256 };
+        return Tiling { name: full, rows: 64, columns: 64, gated_columns: 32, threads: 256 };
     }
     let blocks: usize = outs.map(|outs| outs.div_ceil(128)).sum::<usize>() * rows.div_ceil(128);
     match wide.is_empty() || blocks < WIDE_BLOCKS {
-        true => Tiling { name: narrow, rows: 64, columns: 64, threads: 128 },
-        false => Tiling { name: wide, rows: 128, columns: 128, threads: 256 },
+        true => Tiling { name: narrow, rows: 64, columns: 64, gated_columns: 32, threads: 128 },
+        false => Tiling { name: wide, rows: 128, columns: 128, gated_columns: 64, threads: 256 },
     }
 }
 

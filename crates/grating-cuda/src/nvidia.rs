@@ -45,12 +45,22 @@ pub fn device_count() -> Result<usize> {
     if !unsafe { sys::is_culib_present() } {
         return Err(DriverError::NoDriver);
     }
-    let count = match CudaContext::device_count() {
+    const ACTION: &str = "looking for devices";
+    let count = guarded(ACTION, || match CudaContext::device_count() {
         // A driver without any device of its own.
-        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => 0,
-        count => count.map_err(|e| failed("looking for devices", e))?,
-    };
+        Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => Ok(0),
+        count => count.map_err(|e| failed(ACTION, e)),
+    })?;
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// What may be the first use of functions that a library in the driver's place need not have: cudarc panics there.
+fn guarded<T>(action: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    // What a panic leaves half-done nobody sees.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let reason = "the driver's library lacks a function: install a newer driver";
+        Err(DriverError::failed(action, reason))
+    })
 }
 
 /// The driver's error in this crate's terms.
@@ -72,7 +82,14 @@ impl Nvidia {
         if device >= count {
             return Err(DriverError::NoDevice { device, count });
         }
-        let context = CudaContext::new(device).map_err(|e| failed("opening the device", e))?;
+        const ACTION: &str = "opening the device";
+        guarded(ACTION, || {
+            let context = CudaContext::new(device).map_err(|e| failed(ACTION, e))?;
+            Self::with_kernels(context)
+        })
+    }
+
+    fn with_kernels(context: Arc<CudaContext>) -> Result<Self> {
         let name = context.name().map_err(|e| failed("asking for the device's name", e))?;
         let capability = context.compute_capability();
         let (major, minor) = capability.map_err(|e| failed("asking what the device can do", e))?;

@@ -1,29 +1,25 @@
 //! The vocabulary of operations as launches of kernels, all on one stream.
 
-use std::sync::{Arc, PoisonError};
-
 use bytemuck::Pod;
 use grating_backend::{
-    Activation, Affine, Attended, AttentionSpec, Backend, BackendError, ByDistance, Distances,
-    Format, Ops, OverHeads, Precision, Result, Rows, Source,
+    Activation, Affine, Attended, AttentionSpec, Backend, ByDistance, Format, Ops, OverHeads,
+    Result, Rows, Source,
 };
 
-use crate::arguments::{
-    AttentionArguments, NormArguments, PointwiseArguments, RopeArguments, RowsArguments,
-};
-use crate::backend::{CudaBackend, CudaTensor};
+use crate::arguments::{NormArguments, PointwiseArguments, RopeArguments, RowsArguments};
+use crate::attention::set_distances;
+use crate::backend::CudaBackend;
 use crate::driver::{Driver, Launch};
 use crate::layout::CudaLayout;
-use crate::memory::Buffer;
+use crate::linear::{Added, Finish, alike};
 use crate::slot::{CudaWeight, Queues};
 use crate::staging::Return;
+use crate::tensor::CudaTensor;
 
 /// Threads of kernels that work element by element.
 const THREADS: usize = 256;
 /// Groups that a block of a norm takes, a warp each.
 const GROUPS: usize = 4;
-/// A window that nothing is out of (`NO_WINDOW` of `attention.cuh`).
-const NO_WINDOW: u32 = u32::MAX / 2;
 /// Most blocks in a grid's second dimension.
 const MOST_BLOCKS: usize = 65_535;
 /// Elements of a pointwise kernel's thread.
@@ -74,34 +70,105 @@ impl<D: Driver> CudaBackend<D> {
             width: number(width)?,
             eps,
             added: weight.added,
+            x_format: x.format as u32,
+            out_format: out.format as u32,
         };
         // SAFETY: both have as many groups of the weight's width.
         unsafe { self.launch(name, [groups.div_ceil(GROUPS), 1], 32 * GROUPS as u32, &argument) }
     }
 
-    /// In place of `x`.
+    /// From `x`, and `y` where there is one, to `out`, which may be either of them.
     fn pointwise(
         &self,
         name: &'static str,
-        x: CudaTensor<D>,
-        y: Option<&CudaTensor<D>>,
+        [x, y, out]: [&CudaTensor<D>; 3],
         (activation, factor): (u32, f32),
-    ) -> Result<CudaTensor<D>> {
+    ) -> crate::Result<()> {
         let count = x.elements();
-        if let Some(y) = y {
-            debug_assert_eq!(y.elements(), count);
-        }
+        debug_assert!(y.elements() == count && out.elements() == count, "{name}");
         let argument = PointwiseArguments {
             x: x.at().0,
-            y: y.map_or(0, |y| y.at().0),
-            out: x.at().0,
+            y: y.at().0,
+            out: out.at().0,
             count: count as u64,
             activation,
             factor,
+            x_format: x.format as u32,
+            y_format: y.format as u32,
+            out_format: out.format as u32,
+            unused: 0,
         };
         let blocks = count.div_ceil(ELEMENTS * THREADS);
-        // SAFETY: all have so many elements.
-        unsafe { self.launch(name, [blocks, 1], THREADS as u32, &argument)? };
+        // SAFETY: all have so many elements, of which a thread reads those that it writes.
+        unsafe { self.launch(name, [blocks, 1], THREADS as u32, &argument) }
+    }
+
+    /// With elements of this format; none where it has them already.
+    pub(crate) fn converted(
+        &self,
+        x: &CudaTensor<D>,
+        format: Format,
+    ) -> crate::Result<Option<CudaTensor<D>>> {
+        if x.format == format {
+            return Ok(None);
+        }
+        let out = self.tensor(x.rows, x.columns, format)?;
+        self.pointwise("convert", [x, x, &out], (0, 0.0))?;
+        Ok(Some(out))
+    }
+
+    /// `activation(gate) * up`, of elements of this format.
+    pub(crate) fn gated(
+        &self,
+        gate: CudaTensor<D>,
+        up: &CudaTensor<D>,
+        activation: Activation,
+        format: Format,
+    ) -> crate::Result<CudaTensor<D>> {
+        let how = (activation_number(activation), 0.0);
+        if gate.format == format {
+            self.pointwise("gate", [&gate, up, &gate], how)?;
+            return Ok(gate);
+        }
+        let out = self.tensor(gate.rows, gate.columns, format)?;
+        self.pointwise("gate", [&gate, up, &out], how)?;
+        Ok(out)
+    }
+
+    /// Rotary embedding in place, after the norm of each head where there is one.
+    fn rotated(
+        &self,
+        x: CudaTensor<D>,
+        norm: Option<(&CudaWeight<'_, D>, f32)>,
+        (cos, sin): (&CudaTensor<D>, &CudaTensor<D>),
+        head_dim: usize,
+        positions: u64,
+    ) -> Result<CudaTensor<D>> {
+        let argument = RopeArguments {
+            x: x.at().0,
+            cosines: cos.at().0,
+            sines: sin.at().0,
+            positions,
+            weight: norm.map_or(0, |(weight, _)| weight.at),
+            weight_format: norm.map_or(0, |(weight, _)| weight.format as u32),
+            eps: norm.map_or(0.0, |(_, eps)| eps),
+            added: norm.map_or(0.0, |(weight, _)| weight.added),
+            rows: number(x.rows)?,
+            columns: number(x.columns)?,
+            half_width: number(head_dim / 2)?,
+            format: x.format as u32,
+            unused: 0,
+        };
+        let (name, blocks, threads) = match norm {
+            Some(_) => {
+                let heads = x.elements() / head_dim;
+                ("rms_norm_rope", heads.div_ceil(GROUPS), 32 * GROUPS)
+            }
+            None => ("rope", (x.elements() / 2).div_ceil(THREADS), THREADS),
+        };
+        // SAFETY: the layout has a position for each row, the tables one row for each position, and the weight, where there
+        // is one, is as wide as a head.
+        unsafe { self.launch(name, [blocks, 1], threads as u32, &argument)? };
         Ok(x)
     }
 
@@ -114,7 +181,7 @@ impl<D: Driver> CudaBackend<D> {
         (index, width): (u64, usize),
         blocks: [usize; 2],
     ) -> Result<CudaTensor<D>> {
-        let out = self.tensor(rows, x.columns)?;
+        let out = self.tensor(rows, x.columns, x.format)?;
         let argument = RowsArguments {
             x: x.at().0,
             out: out.at().0,
@@ -122,77 +189,10 @@ impl<D: Driver> CudaBackend<D> {
             rows: number(rows)?,
             columns: number(x.columns)?,
             width: number(width)?,
-            unused: 0,
+            format: x.format as u32,
         };
         // SAFETY: `out` has so many rows, and the index, a layout's, names rows of `x`.
         unsafe { self.launch(name, blocks, THREADS as u32, &argument)? };
-        Ok(out)
-    }
-
-    /// The row of each distance from `1 - longest` to `longest - 1`, on the device.
-    fn distance_rows(&self, distances: Distances, longest: usize) -> crate::Result<Arc<Buffer<D>>> {
-        let mut known = self.distances.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, tokens, rows)) = &*known
-            && (*of, *tokens) == (distances, longest)
-        {
-            return Ok(Arc::clone(rows));
-        }
-        let far = longest as isize;
-        let rows: Vec<u32> = (1 - far..far).map(|d| distances.row(d) as u32).collect();
-        let rows = Arc::new(self.uploaded(bytemuck::cast_slice(&rows))?);
-        *known = Some((distances, longest, Arc::clone(&rows)));
-        Ok(rows)
-    }
-
-    /// What attention of `q` over keys is told, without a prefix, values and distances.
-    fn asked(
-        &self,
-        (q, keys, out): (&CudaTensor<D>, &CudaTensor<D>, &CudaTensor<D>),
-        spec: &AttentionSpec,
-        layout: &CudaLayout<D>,
-        rows: Rows,
-    ) -> crate::Result<AttentionArguments> {
-        Ok(AttentionArguments {
-            q: q.at().0,
-            keys: keys.at().0,
-            out: out.at().0,
-            offsets: layout.offsets(),
-            positions: layout.positions(Rows::All),
-            heads: number(spec.heads)?,
-            kv_heads: number(spec.kv_heads)?,
-            width: number(spec.width)?,
-            causal: spec.causal.into(),
-            window: spec.window.map_or(Ok(NO_WINDOW), number)?.min(NO_WINDOW),
-            scale: spec.scale,
-            softcap: spec.softcap.unwrap_or(0.0),
-            scored: layout.scored(rows),
-            longest: number(layout.longest)?,
-            ..bytemuck::Zeroable::zeroed()
-        })
-    }
-
-    fn attend(
-        &self,
-        q: &CudaTensor<D>,
-        (keys, values): (&CudaTensor<D>, &CudaTensor<D>),
-        spec: &AttentionSpec,
-        (layout, rows): (&CudaLayout<D>, Rows),
-        set: impl FnOnce(&mut AttentionArguments) -> crate::Result<bool>,
-    ) -> Result<CudaTensor<D>> {
-        let out = self.tensor(q.rows, q.columns)?;
-        let mut argument = self.asked((q, keys, &out), spec, layout, rows)?;
-        argument.values = values.at().0;
-        let by_distance = set(&mut argument)?;
-        let rounds = self.options.precision == Precision::Fast;
-        let Some((name, rounded)) = attention_kernel(spec.width, by_distance, rounds) else {
-            let reason =
-                format!("attention heads of {} columns are not supported on CUDA", spec.width);
-            return Err(BackendError::failed(reason));
-        };
-        let (tiles, blocks) = layout.tiles(rounded, rows);
-        argument.tiles = tiles;
-        // SAFETY: the layout is of these tensors' rows.
-        unsafe { self.launch(name, [blocks, spec.heads], 128, &argument)? };
         Ok(out)
     }
 }
@@ -202,25 +202,6 @@ pub(crate) fn number(size: usize) -> crate::Result<u32> {
     u32::try_from(size).map_err(|_| {
         crate::DriverError::failed("launching a kernel", format!("{size} is too large"))
     })
-}
-
-/// The kernel for heads of so many columns, and whether it is one of tensor cores, where there is one and `rounds` says so.
-fn attention_kernel(width: usize, by_distance: bool, rounds: bool) -> Option<(&'static str, bool)> {
-    let rounded = rounds && !by_distance && width <= 128 && width.is_multiple_of(4);
-    let name = match (width, by_distance, rounded) {
-        (0..=32, false, true) => "attention_rounded_32",
-        (33..=64, false, true) => "attention_rounded_64",
-        (65..=128, false, true) => "attention_rounded_128",
-        (0..=32, false, false) => "attention_32",
-        (33..=64, false, false) => "attention_64",
-        (65..=128, false, false) => "attention_128",
-        (129..=256, false, false) => "attention_256",
-        (0..=32, true, _) => "attention_by_distance_32",
-        (33..=64, true, _) => "attention_by_distance_64",
-        (65..=128, true, _) => "attention_by_distance_128",
-        _ => return None,
-    };
-    Some((name, rounded))
 }
 
 /// As `activated` of `prelude.cuh` counts them.
@@ -240,10 +221,12 @@ impl<D: Driver> Ops for CudaBackend<D> {
         x: &CudaTensor<D>,
         maps: [Affine<'_, CudaWeight<'_, D>>; N],
     ) -> Result<[CudaTensor<D>; N]> {
-        let outs: Result<Vec<_>> =
-            maps.iter().map(|map| Ok(self.tensor(x.rows, map.weight.rows)?)).collect();
+        let out = |map: &Affine<'_, CudaWeight<'_, D>>| {
+            Ok(self.tensor(x.rows, map.weight.rows, self.options.stored(map.weight.then))?)
+        };
+        let outs: Result<Vec<_>> = maps.iter().map(out).collect();
         let outs = outs?;
-        self.affine(x, &maps, &outs, false)?;
+        self.affine(x, &maps, &outs, Added::No)?;
         Ok(outs.try_into().expect("one output for each map"))
     }
 
@@ -253,20 +236,54 @@ impl<D: Driver> Ops for CudaBackend<D> {
         x: &CudaTensor<D>,
         map: Affine<'_, CudaWeight<'_, D>>,
     ) -> Result<CudaTensor<D>> {
-        let mut outs = [sum];
-        self.affine(x, &[map], &outs, true)?;
-        let [sum] = &mut outs;
-        debug_assert_eq!(sum.rows, x.rows);
+        debug_assert!(sum.rows == x.rows && sum.format == Format::F32, "hidden states are f32");
+        let outs = [sum];
+        self.affine(x, &[map], &outs, Added::Yes)?;
         let [sum] = outs;
         Ok(sum)
     }
 
+    fn linear_activated(
+        &self,
+        x: &CudaTensor<D>,
+        map: Affine<'_, CudaWeight<'_, D>>,
+        activation: Activation,
+    ) -> Result<CudaTensor<D>> {
+        let out = self.tensor(x.rows, map.weight.rows, self.options.stored(map.weight.then))?;
+        let how = Finish::Activated(activation_number(activation));
+        self.launch_maps(x, &[map], std::slice::from_ref(&out), how)?;
+        Ok(out)
+    }
+
+    fn linear_gated(
+        &self,
+        x: &CudaTensor<D>,
+        gate_up: [Affine<'_, CudaWeight<'_, D>>; 2],
+        activation: Activation,
+    ) -> Result<CudaTensor<D>> {
+        let [gate, up] = &gate_up;
+        let format = self.options.stored(up.weight.then);
+        if alike(gate, up) {
+            let out = self.tensor(x.rows, up.weight.rows, format)?;
+            let how = Finish::Gated(activation_number(activation));
+            self.launch_maps(x, &gate_up, std::slice::from_ref(&out), how)?;
+            return Ok(out);
+        }
+        let part = |weight: &CudaWeight<'_, D>| self.tensor(x.rows, weight.rows, Format::F32);
+        let outs = [part(gate.weight)?, part(up.weight)?];
+        self.affine(x, &gate_up, &outs, Added::No)?;
+        let [gate, up] = outs;
+        Ok(self.gated(gate, &up, activation, format)?)
+    }
+
     fn add(&self, sum: CudaTensor<D>, x: &CudaTensor<D>) -> Result<CudaTensor<D>> {
-        self.pointwise("add", sum, Some(x), (0, 0.0))
+        self.pointwise("add", [&sum, x, &sum], (0, 0.0))?;
+        Ok(sum)
     }
 
     fn scaled(&self, x: CudaTensor<D>, factor: f32) -> Result<CudaTensor<D>> {
-        self.pointwise("scale", x, None, (0, factor))
+        self.pointwise("scale", [&x, &x, &x], (0, factor))?;
+        Ok(x)
     }
 
     fn gate(
@@ -275,7 +292,8 @@ impl<D: Driver> Ops for CudaBackend<D> {
         up: &CudaTensor<D>,
         activation: Activation,
     ) -> Result<CudaTensor<D>> {
-        self.pointwise("gate", gate, Some(up), (activation_number(activation), 0.0))
+        let format = gate.format;
+        Ok(self.gated(gate, up, activation, format)?)
     }
 
     fn rms_norm(
@@ -284,7 +302,7 @@ impl<D: Driver> Ops for CudaBackend<D> {
         weight: &CudaWeight<'_, D>,
         eps: f32,
     ) -> Result<CudaTensor<D>> {
-        let out = self.tensor(x.rows, x.columns)?;
+        let out = self.tensor(x.rows, x.columns, self.options.stored(weight.then))?;
         self.norm("rms_norm", x, &out, (weight, None), eps)?;
         Ok(out)
     }
@@ -310,8 +328,21 @@ impl<D: Driver> Ops for CudaBackend<D> {
         Ok(x)
     }
 
+    fn layer_norm_of(
+        &self,
+        x: &CudaTensor<D>,
+        weight: &CudaWeight<'_, D>,
+        bias: Option<&CudaWeight<'_, D>>,
+        eps: f32,
+    ) -> Result<CudaTensor<D>> {
+        let out = self.tensor(x.rows, x.columns, self.options.stored(weight.then))?;
+        self.norm("layer_norm", x, &out, (weight, bias), eps)?;
+        Ok(out)
+    }
+
     fn activate(&self, x: CudaTensor<D>, activation: Activation) -> Result<CudaTensor<D>> {
-        self.pointwise("activate", x, None, (activation_number(activation), 0.0))
+        self.pointwise("activate", [&x, &x, &x], (activation_number(activation), 0.0))?;
+        Ok(x)
     }
 
     fn neighbours_to_halves(&self, x: CudaTensor<D>, head_dim: usize) -> Result<CudaTensor<D>> {
@@ -322,25 +353,24 @@ impl<D: Driver> Ops for CudaBackend<D> {
     fn rope(
         &self,
         x: CudaTensor<D>,
-        (cos, sin): (&CudaTensor<D>, &CudaTensor<D>),
+        cos_sin: (&CudaTensor<D>, &CudaTensor<D>),
         head_dim: usize,
         layout: &CudaLayout<D>,
         rows: Rows,
     ) -> Result<CudaTensor<D>> {
-        let argument = RopeArguments {
-            x: x.at().0,
-            cosines: cos.at().0,
-            sines: sin.at().0,
-            positions: layout.positions(rows),
-            rows: number(x.rows)?,
-            columns: number(x.columns)?,
-            half_width: number(head_dim / 2)?,
-            unused: 0,
-        };
-        let blocks = (x.elements() / 2).div_ceil(THREADS);
-        // SAFETY: the layout has a position for each row, and the tables one row for each position.
-        unsafe { self.launch("rope", [blocks, 1], THREADS as u32, &argument)? };
-        Ok(x)
+        self.rotated(x, None, cos_sin, head_dim, layout.positions(rows))
+    }
+
+    fn rms_norm_rope(
+        &self,
+        x: CudaTensor<D>,
+        norm: (&CudaWeight<'_, D>, f32),
+        cos_sin: (&CudaTensor<D>, &CudaTensor<D>),
+        head_dim: usize,
+        layout: &CudaLayout<D>,
+        rows: Rows,
+    ) -> Result<CudaTensor<D>> {
+        self.rotated(x, Some(norm), cos_sin, head_dim, layout.positions(rows))
     }
 
     fn attention(
@@ -354,6 +384,8 @@ impl<D: Driver> Ops for CudaBackend<D> {
     ) -> Result<CudaTensor<D>> {
         self.attend(&q, keys_values, spec, (layout, rows), |argument| {
             if let Some((keys, values)) = prefix {
+                debug_assert_eq!(keys.format, keys_values.0.format, "keys are stored alike");
+                debug_assert_eq!(values.format, keys_values.1.format, "values are stored alike");
                 (argument.prefix_keys, argument.prefix_values) = (keys.at().0, values.at().0);
                 argument.prefix = number(keys.rows)?;
             }
@@ -372,9 +404,7 @@ impl<D: Driver> Ops for CudaBackend<D> {
     ) -> Result<CudaTensor<D>> {
         let table = self.distance_rows(by_distance.distances, layout.longest)?;
         self.attend(&q, keys_values, spec, (layout, rows), |argument| {
-            argument.distance_keys = by_distance.keys.map_or(0, |keys| keys.at().0);
-            argument.distance_queries = by_distance.queries.map_or(0, |queries| queries.at().0);
-            argument.distance_rows = table.at().0;
+            set_distances(argument, &by_distance, &table);
             Ok(true)
         })
     }
@@ -387,9 +417,11 @@ impl<D: Driver> Ops for CudaBackend<D> {
         layout: &CudaLayout<D>,
     ) -> Result<Return<D>> {
         let Attended { queries, keys, prefix, by_distance, values } = attended;
-        let out = self.tensor(keys.rows, 1)?;
+        let out = self.tensor(keys.rows, 1, Format::F32)?;
         let mut argument = self.asked((queries, keys, &out), spec, layout, Rows::Scored)?;
-        argument.values = values.map_or(0, |values| values.at().0);
+        if let Some(values) = values {
+            (argument.values, argument.value_format) = (values.at().0, values.format as u32);
+        }
         argument.largest = (over == OverHeads::Maximum).into();
         if let Some(prefix) = prefix {
             (argument.prefix_keys, argument.prefix) = (prefix.at().0, number(prefix.rows)?);
@@ -397,9 +429,7 @@ impl<D: Driver> Ops for CudaBackend<D> {
         let table = by_distance.as_ref().map(|by| self.distance_rows(by.distances, layout.longest));
         let table = table.transpose()?;
         if let (Some(by), Some(table)) = (&by_distance, &table) {
-            argument.distance_keys = by.keys.map_or(0, |keys| keys.at().0);
-            argument.distance_queries = by.queries.map_or(0, |queries| queries.at().0);
-            argument.distance_rows = table.at().0;
+            set_distances(&mut argument, by, table);
         }
         // SAFETY: the layout is of these tensors' rows.
         unsafe { self.launch("attention_mass", [layout.sequences, 1], 128, &argument)? };
@@ -407,7 +437,7 @@ impl<D: Driver> Ops for CudaBackend<D> {
     }
 
     fn copied(&self, x: &CudaTensor<D>) -> Result<CudaTensor<D>> {
-        let mut out = self.tensor(x.rows, x.columns)?;
+        let mut out = self.tensor(x.rows, x.columns, x.format)?;
         let all = 0..x.rows;
         self.copy_rows(&mut out, 0, Source::Tensor(x), all)?;
         Ok(out)
@@ -419,17 +449,17 @@ impl<D: Driver> Ops for CudaBackend<D> {
     }
 
     fn mean_rows(&self, x: &CudaTensor<D>, layout: &CudaLayout<D>) -> Result<CudaTensor<D>> {
-        let out = self.tensor(layout.sequences, x.columns)?;
+        let out = self.tensor(layout.sequences, x.columns, x.format)?;
         for first in (0..layout.sequences).step_by(MOST_BLOCKS) {
             let rows = (layout.sequences - first).min(MOST_BLOCKS);
             let argument = RowsArguments {
                 x: x.at().0,
-                out: out.at().offset(first * x.columns * size_of::<f32>()).0,
+                out: out.row(first).0,
                 index: layout.offsets() + (first * size_of::<u32>()) as u64,
                 rows: number(rows)?,
                 columns: number(x.columns)?,
                 width: 0,
-                unused: 0,
+                format: x.format as u32,
             };
             let blocks = [x.columns.div_ceil(THREADS), rows];
             // SAFETY: `out` has a row for each sequence, whose ends in `x` are the layout's.

@@ -1,9 +1,9 @@
 //! Blocks of weights on the device, and the events that order their copies and their use.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use grating_backend::{Format, HostBlock, TensorRef};
+use grating_backend::{Format, HostBlock, TensorRef, Then};
 
 use crate::blocks::{BeingCopied, PageLocked};
 use crate::driver::{Driver, Event, Stream};
@@ -31,6 +31,25 @@ pub(crate) struct Queues<D: Driver> {
     pub(crate) page_locked: Arc<PageLocked>,
     /// Blocks in there whose copies may not have run.
     pub(crate) being_copied: BeingCopied<D>,
+    /// Events of slots that are gone, to be recorded anew by others: drivers keep each that was made.
+    pub(crate) events: Mutex<Vec<SlotEvents>>,
+}
+
+/// The events that order a slot's copies and uses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotEvents {
+    /// On the copy stream, after the block's copies.
+    copied: Event,
+    /// On the compute stream, after the last use.
+    used: Event,
+}
+
+impl<D: Driver> Queues<D> {
+    fn slot_events(&self) -> Result<SlotEvents> {
+        let free = self.events.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let new = || Ok(SlotEvents { copied: self.driver.event()?, used: self.driver.event()? });
+        free.map_or_else(new, Ok)
+    }
 }
 
 /// A block of weights on the device.
@@ -40,10 +59,7 @@ pub struct CudaSlot<D: Driver> {
     buffer: Buffer<D>,
     /// Where each tensor begins.
     places: Vec<usize>,
-    /// On the copy stream, after the block's copies.
-    copied: Event,
-    /// On the compute stream, after the last use.
-    used: Event,
+    events: SlotEvents,
     /// Whether the compute stream has been told to wait for the copies.
     ordered: AtomicBool,
     /// Weights bound to it now.
@@ -72,7 +88,7 @@ impl<D: Driver> CudaSlot<D> {
         match slot.copy(&*block) {
             Ok(at_once) => {
                 if !at_once {
-                    queues.being_copied.keep(block, slot.copied);
+                    queues.being_copied.keep(block, slot.events.copied);
                 }
                 Ok(slot)
             }
@@ -88,7 +104,7 @@ impl<D: Driver> CudaSlot<D> {
     fn copy(&mut self, block: &dyn HostBlock) -> Result<bool> {
         let Queues { driver, copy, weights, link, page_locked, .. } = &*self.queues;
         let mut at_once = true;
-        driver.wait(*copy, self.used)?;
+        driver.wait(*copy, self.events.used)?;
         let bytes = (0..block.len()).map(|index| block.bytes(index).len()).sum();
         link.copying(*copy, bytes, || {
             self.places.iter().enumerate().try_for_each(|(index, &place)| {
@@ -105,32 +121,34 @@ impl<D: Driver> CudaSlot<D> {
                 }
             })
         })?;
-        driver.record(self.copied, *copy)?;
+        driver.record(self.events.copied, *copy)?;
         *self.ordered.get_mut() = false;
         Ok(at_once)
     }
 
     fn empty(queues: &Arc<Queues<D>>, bytes: usize) -> Result<Self> {
         let buffer = queues.memory.take(bytes, Use::Weights)?;
-        let (copied, used) = (queues.driver.event()?, queues.driver.event()?);
-        // Whoever had the buffer before may have uses of it queued.
-        queues.driver.record(used, queues.compute)?;
-        Ok(CudaSlot {
+        let events = queues.slot_events()?;
+        let slot = CudaSlot {
             queues: Arc::clone(queues),
             buffer,
             places: Vec::new(),
-            copied,
-            used,
+            events,
             ordered: AtomicBool::new(true),
             bound: AtomicUsize::new(0),
-        })
+        };
+        // Whoever had the buffer before may have uses of it queued.
+        queues.driver.record(events.used, queues.compute)?;
+        Ok(slot)
     }
 
     /// Orders what is queued on the compute stream from here on behind the copies.
     fn order(&self) -> Result<()> {
         if !self.ordered.swap(true, Ordering::Relaxed) {
             let Queues { driver, compute, link, .. } = &*self.queues;
-            link.waiting(*compute, || driver.wait(*compute, self.copied))?;
+            let waits = link.waiting(*compute, || driver.wait(*compute, self.events.copied));
+            // Who comes after an error, if only to give the slot back, must wait all the same.
+            waits.inspect_err(|_| self.ordered.store(false, Ordering::Relaxed))?;
         }
         Ok(())
     }
@@ -146,6 +164,7 @@ impl<D: Driver> CudaSlot<D> {
             columns: tensor.shape.get(1).copied().unwrap_or(1),
             added: if tensor.one_added { 1.0 } else { 0.0 },
             rounded,
+            then: tensor.then,
         })
     }
 }
@@ -157,6 +176,7 @@ impl<D: Driver> Drop for CudaSlot<D> {
         if self.order().is_err() {
             let _ = self.queues.driver.synchronize_all();
         }
+        self.queues.events.lock().unwrap_or_else(PoisonError::into_inner).push(self.events);
     }
 }
 
@@ -173,14 +193,19 @@ pub struct CudaWeight<'s, D: Driver> {
     pub(crate) added: f32,
     /// Whether products with it are of bf16.
     pub(crate) rounded: bool,
+    /// What becomes of the outcome of an operation with it.
+    pub(crate) then: Then,
 }
 
 impl<D: Driver> Drop for CudaWeight<'_, D> {
     fn drop(&mut self) {
         if self.slot.bound.fetch_sub(1, Ordering::Relaxed) == 1 {
             let Queues { driver, compute, .. } = &*self.slot.queues;
-            // Where it fails the device is lost, and the next call says so.
-            let _ = driver.record(self.slot.used, *compute);
+            // Without the event nothing that uses the slot may be queued any more. Where that fails, too, the device is lost,
+            // and the next call says so.
+            if driver.record(self.slot.events.used, *compute).is_err() {
+                let _ = driver.synchronize_all();
+            }
         }
     }
 }

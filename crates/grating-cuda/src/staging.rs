@@ -125,8 +125,10 @@ impl<D: Driver> Staging<D> {
             unsafe {
                 let place = piece.as_mut_ptr();
                 self.driver.copy_to_host(self.stream, place, from.offset(done), part.len())?;
-                self.driver.record(used, self.stream)?;
-                self.driver.synchronize(used)?;
+                let copied = self.driver.record(used, self.stream);
+                let copied = copied.and_then(|()| self.driver.synchronize(used));
+                // Whoever has the piece next must find nothing on its way there.
+                copied.inspect_err(|_| drop(self.driver.synchronize_all()))?;
                 part.copy_from_slice(piece.bytes(part.len()));
             }
             done += part.len();
@@ -198,7 +200,9 @@ impl<D: Driver> Returns<D> {
             // SAFETY: the buffer has so many bytes and nobody else has it; the caller's for the device.
             unsafe { self.driver.copy_to_host(stream, place, from, bytes)? };
         }
-        self.driver.record(copied, stream)?;
+        // Without the event nobody would know of the copy.
+        let recorded = self.driver.record(copied, stream);
+        recorded.inspect_err(|_| drop(self.driver.synchronize_all()))?;
         Ok(back)
     }
 

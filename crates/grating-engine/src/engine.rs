@@ -119,10 +119,9 @@ impl Engine {
     /// policy's shares come to. Of candidates that are too short for it, and by thresholds, none leave.
     ///
     /// # Errors
-    /// The policy's own, and that the model's tokens [cannot](grating_prune::PruneError::NoScoredToken)
-    /// [leave](grating_prune::PruneError::Compressed).
+    /// The policy's own, or that no tokens may leave this model's texts.
     pub fn leaving(&self, pool: PoolShape, policy: &TokenPolicy) -> Result<PoolShape> {
-        self.queue.leaving(pool, policy)
+        self.queue.row_rules().leaving(pool, policy)
     }
 
     /// After which layers of the model the policy's stages are.

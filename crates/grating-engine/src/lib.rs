@@ -93,7 +93,7 @@ pub use progress::Progress;
 pub use queue::{Reservation, Waiting, WaitingJob};
 pub use readouts::Readouts;
 pub use savings::Savings;
-pub use shape::{WorkspaceOf, plan_for};
+pub use shape::{WorkspaceOf, leaving, plan_for};
 pub use stats::{LayerStats, LinkStats, MemoryStats};
 pub use ticket::Ticket;
 pub use timeline::Timeline;

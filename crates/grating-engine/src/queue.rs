@@ -134,15 +134,9 @@ impl Queue {
         self.row_rules.places(policy)
     }
 
-    /// A pool with its later layers where tokens leave texts that are everything of their candidates.
-    ///
-    /// # Errors
-    /// As [`RowRules::check`].
-    pub(crate) fn leaving(&self, pool: PoolShape, policy: &TokenPolicy) -> Result<PoolShape> {
-        self.row_rules.check(policy)?;
-        let long = |&rows: &usize| policy.acts_on(rows + pool.prefix_tokens).then_some(rows);
-        let texts: Vec<Option<usize>> = pool.lengths.iter().map(long).collect();
-        Ok(prefix::leaving(pool, policy, &texts, &self.row_rules))
+    /// What the model says of rows that leave.
+    pub(crate) fn row_rules(&self) -> &RowRules {
+        &self.row_rules
     }
 
     /// Room for `length` jobs that wait; with `shared_prefix` their pools count what all candidates begin with once.

@@ -3,14 +3,24 @@
 use grating_backend::{Backend, Widths, Workspace};
 use grating_io::Checkpoint;
 use grating_model::{Model, Part};
+use grating_prune::TokenPolicy;
 use grating_sched::{BlockPart, Machine, ModelShape, Plan, PoolShape, Settings};
 
 use crate::error::Result;
+use crate::tokens::RowRules;
 use crate::window;
 
 /// What a layer of such widths takes beside weights and hidden states, where the longest sequence has so many tokens
 /// ([`Backend::workspace`]).
 pub type WorkspaceOf<'a> = &'a dyn Fn(&Widths, usize) -> Workspace;
+
+/// [`Engine::leaving`](crate::Engine::leaving) of a model that no engine runs.
+///
+/// # Errors
+/// The policy's own, or that no tokens may leave this model's texts.
+pub fn leaving(model: &Model, pool: PoolShape, policy: &TokenPolicy) -> Result<PoolShape> {
+    RowRules::of(model).leaving(pool, policy)
+}
 
 /// How a pool would be run on a machine that need not be there, by a backend that takes such workspaces.
 ///
@@ -24,10 +34,27 @@ pub fn plan_for(
     machine: &Machine,
     settings: &Settings,
 ) -> Result<Plan> {
-    let mut shape = sizes(model, checkpoint, workspace);
-    let longest = pool.prefix_tokens.saturating_add(pool.longest());
-    shape.workspace_fixed = workspace(&model.widths(), longest).fixed as u64;
+    let shape = for_pool(sizes(model, checkpoint, workspace), model, workspace, pool);
     Ok(grating_sched::plan(&shape, pool, machine, settings)?)
+}
+
+/// A model's sizes with what a pool of such lengths takes beside its chunks.
+pub(crate) fn for_pool(
+    shape: ModelShape,
+    model: &Model,
+    workspace: WorkspaceOf<'_>,
+    pool: &PoolShape,
+) -> ModelShape {
+    // No encoding is longer than the model's positions, whatever a plan is asked for.
+    let longest = pool.prefix_tokens.saturating_add(pool.longest());
+    let longest = longest.min(model.config().max_positions);
+    let mut shape = shape;
+    shape.workspace_fixed = workspace(&model.widths(), longest).fixed as u64;
+    // Of compressed passages attention tells nothing.
+    if !pool.later.is_empty() && model.compression().is_none() {
+        shape.workspace_per_token += told_bytes(model);
+    }
+    shape
 }
 
 /// What `model` needs, by size.
@@ -64,9 +91,10 @@ fn sizes(model: &Model, checkpoint: &Checkpoint, workspace: WorkspaceOf<'_>) -> 
     shape.flops_per_token = 2.0 * elements(model.layer_parts(0));
     shape.attention_flops_per_token_pair = 4.0 * q as f64;
     shape.kv_columns = 2 * kv;
-    let Workspace { per_token, fixed, .. } = workspace(&model.widths(), 0);
+    let Workspace { per_token, fixed, key_bytes, .. } = workspace(&model.widths(), 0);
     shape.workspace_per_token = per_token as u64;
     shape.workspace_fixed = fixed as u64;
+    shape.key_bytes = key_bytes as u64;
     shape
 }
 
@@ -78,7 +106,7 @@ pub(crate) fn workspace_fixed<B: Backend>(model: &Model, backend: &B, tokens: us
 
 /// What it takes for each token of a chunk that attention is told: queries once more, what they are paid on the device and on
 /// the host, and the marks of those that they pay it to.
-pub(crate) fn told_bytes(model: &Model) -> u64 {
+fn told_bytes(model: &Model) -> u64 {
     let config = model.config();
     let columns = (3 * config.heads + config.kv_heads) * config.head_dim;
     (columns * size_of::<f32>()) as u64

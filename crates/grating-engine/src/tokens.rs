@@ -6,9 +6,11 @@ use grating_model::{Encoding, Mass, PaidBy, TokenCompression};
 use grating_prune::{
     MassTrace, OverHeads, PruneError, Signal, StageAt, TokenMass, TokenPolicy, TokenStage,
 };
+use grating_sched::PoolShape;
 
 use crate::error::Result;
 use crate::pool::Member;
+use crate::prefix;
 
 /// What a model says of rows that leave candidates on their way.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +18,8 @@ pub(crate) struct RowRules {
     /// Which layers attend to whole sequences.
     sees_all: Vec<bool>,
     compression: Option<TokenCompression>,
-    scores_one_token: bool,
+    /// Whether the mean of all tokens is scored, none of them alone.
+    scores_mean: bool,
 }
 
 impl RowRules {
@@ -24,24 +27,30 @@ impl RowRules {
         RowRules {
             sees_all: (0..model.config().layers).map(|layer| model.sees_all(layer)).collect(),
             compression: model.compression().cloned(),
-            scores_one_token: model.scores_one_token(),
+            scores_mean: !model.scores_one_token(),
         }
     }
 
-    /// Whether tokens can leave by a policy.
+    /// Whether tokens may leave by a policy.
     ///
     /// # Errors
     /// The policy's own, that the model [has no scored token](PruneError::NoScoredToken), or that its [passages are
     /// compressed](PruneError::Compressed).
-    pub(crate) fn check(&self, policy: &TokenPolicy) -> Result<()> {
+    pub(crate) fn check(&self, policy: &TokenPolicy) -> Result<(), PruneError> {
         policy.validate()?;
-        if !self.scores_one_token {
-            return Err(PruneError::NoScoredToken.into());
+        match self {
+            RowRules { scores_mean: true, .. } => Err(PruneError::NoScoredToken),
+            RowRules { compression: Some(_), .. } => Err(PruneError::Compressed),
+            _ => Ok(()),
         }
-        if self.compression.is_some() {
-            return Err(PruneError::Compressed.into());
-        }
-        Ok(())
+    }
+
+    /// A pool with its later layers where tokens leave texts that are everything of their candidates.
+    pub(crate) fn leaving(&self, pool: PoolShape, policy: &TokenPolicy) -> Result<PoolShape> {
+        self.check(policy)?;
+        let long = |&rows: &usize| policy.acts_on(rows + pool.prefix_tokens).then_some(rows);
+        let texts: Vec<Option<usize>> = pool.lengths.iter().map(long).collect();
+        Ok(prefix::leaving(pool, policy, &texts, self))
     }
 
     /// How passages are compressed.

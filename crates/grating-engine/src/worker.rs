@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use grating_backend::Ops;
+use grating_backend::{Ops, Widths};
 use grating_io::{Checkpoint, SpillOptions, SpillStore};
 use grating_model::{Head, LayerWeights, Model, PartBuffer};
 use grating_prune::{MassTrace, Pool};
@@ -24,7 +24,7 @@ use crate::readouts::Readouts;
 use crate::rows::CachedRows;
 use crate::scoring::Scoring;
 use crate::selecting::{Selected, Selecting};
-use crate::shape::{floor_bytes, model_shape, told_bytes, workspace_fixed};
+use crate::shape::{floor_bytes, for_pool, model_shape};
 use crate::stats::{LayerStats, LinkStats, MemoryStats};
 use crate::timeline::{Timeline, Track};
 use crate::tokens::{RowRules, TokenPruning};
@@ -151,16 +151,8 @@ impl<B: Ops> Worker<B> {
 
     /// The model's sizes with what a pool of such lengths takes beside its chunks.
     pub(crate) fn shape_for(&self, pool: &PoolShape) -> ModelShape {
-        // No encoding is longer than the model's positions, whatever a plan is asked for.
-        let longest = pool.prefix_tokens.saturating_add(pool.longest());
-        let longest = longest.min(self.model.config().max_positions);
-        let mut shape = self.shape;
-        shape.workspace_fixed = workspace_fixed(&self.model, &*self.ops, longest);
-        // Of compressed passages attention tells nothing.
-        if !pool.later.is_empty() && self.model.compression().is_none() {
-            shape.workspace_per_token += told_bytes(&self.model);
-        }
-        shape
+        let workspace = |widths: &Widths, longest| self.ops.workspace(widths, longest);
+        for_pool(self.shape, &self.model, &workspace, pool)
     }
 
     /// Runs jobs to their ends, in one pass. Whatever the outcomes, the next ones find the worker as these did.

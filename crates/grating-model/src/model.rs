@@ -17,9 +17,9 @@ use crate::llama_cpp;
 use crate::load::LoadOptions;
 use crate::parts::Part;
 use crate::score::Logit;
-use crate::spec::{LayerSpec, ModelSpec, OutputSpec};
+use crate::spec::{LayerSpec, LinearSpec, ModelSpec, OutputSpec};
 use crate::tokenize::Encoding;
-use crate::weights::{LayerWeights, format_of};
+use crate::weights::{LayerWeights, alike, format_of};
 
 /// A model whose checkpoint has been checked against its configuration, tensor by tensor.
 ///
@@ -441,6 +441,27 @@ impl Model {
             .with_whole_attention(any(|layer| !layer.attention.attention.causal))
             .with_distance_rows(self.distance_rows())
             .with_angle_tables(self.spec.ropes.len())
+            .with_format(alike(self.matrix_formats().map(Some)), self.gates_are_alike())
+            .with_ends(
+                any(|LayerSpec { attention, feed_forward }| {
+                    attention.output.factor.or(feed_forward.down.factor).is_some()
+                }),
+                any(|LayerSpec { attention, feed_forward }| {
+                    attention.added.as_ref().or(feed_forward.added.as_ref()).is_some()
+                }),
+            )
+    }
+
+    /// Whether each gate is stored as the projection beside it.
+    fn gates_are_alike(&self) -> bool {
+        let mut layers = self.spec.layers.iter().zip(&self.layers);
+        layers.all(|(LayerSpec { feed_forward, .. }, LayerParts { parts, .. })| {
+            let dtype = |map: &LinearSpec| {
+                let part = parts.iter().find(|part| *part.spec() == map.weight);
+                part.map(Part::dtype)
+            };
+            feed_forward.gate.as_ref().is_none_or(|gate| dtype(gate) == dtype(&feed_forward.up))
+        })
     }
 
     fn distance_rows(&self) -> usize {

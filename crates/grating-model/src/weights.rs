@@ -1,12 +1,12 @@
 //! Weights: typed views of tensors on the host, and tensors in a backend's slot.
 
-use grating_backend::{Backend, BackendError, Format, TensorRef};
+use grating_backend::{Backend, BackendError, Format, TensorRef, Then};
 use grating_io::Dtype;
 use grating_quant as quant;
 
 use crate::error::{ModelError, Result};
 use crate::parts::Part;
-use crate::spec::TensorSpec;
+use crate::spec::{LinearSpec, TensorSpec};
 
 /// A tensor's bytes, row-major and little-endian as in the checkpoint, with its type and shape.
 #[derive(Debug, Clone, Copy)]
@@ -117,6 +117,13 @@ pub(crate) fn is_supported(dtype: Dtype) -> bool {
     format_of(dtype).is_some()
 }
 
+/// The one that all of them are.
+pub(crate) fn alike(formats: impl IntoIterator<Item = Option<Format>>) -> Option<Format> {
+    let mut formats = formats.into_iter();
+    let first = formats.next()??;
+    formats.all(|format| format == Some(first)).then_some(first)
+}
+
 /// The weights of a layer, the stem or the head in a backend's slot.
 pub struct LayerWeights<'s, B: Backend> {
     backend: &'s B,
@@ -140,14 +147,29 @@ impl<'s, B: Backend> LayerWeights<'s, B> {
         self.bound(self.index(spec)?, |tensor| tensor)
     }
 
-    /// [`Self::bind`] for a vector that is stored less one.
-    pub(crate) fn bind_from_one(&self, spec: &TensorSpec) -> Result<B::Weight<'s>> {
-        self.bound(self.index(spec)?, |tensor| tensor.with_one_added(true))
+    /// [`Self::bind_then`] for a vector that is stored less one.
+    pub(crate) fn bind_from_one(&self, spec: &TensorSpec, then: Then) -> Result<B::Weight<'s>> {
+        self.bound(self.index(spec)?, |tensor| tensor.with_one_added(true).with_then(then))
     }
 
     /// [`Self::bind`] for the scoring head, whose products are never rounded.
     pub(crate) fn bind_unrounded(&self, spec: &TensorSpec) -> Result<B::Weight<'s>> {
         self.bound(self.index(spec)?, |tensor| tensor.with_unrounded(true))
+    }
+
+    /// [`Self::bind`], where this becomes of the outcome of an operation with it.
+    pub(crate) fn bind_then(&self, spec: &TensorSpec, then: Then) -> Result<B::Weight<'s>> {
+        self.bound(self.index(spec)?, |tensor| tensor.with_then(then))
+    }
+
+    /// What becomes of the input of these maps, if nothing else takes it.
+    pub(crate) fn input_of<'a>(
+        &self,
+        maps: impl IntoIterator<Item = &'a LinearSpec>,
+    ) -> Result<Then> {
+        let format = |map: &LinearSpec| Ok(format_of(self.part(self.index(&map.weight)?).dtype()));
+        let formats = maps.into_iter().map(format).collect::<Result<Vec<_>>>()?;
+        Ok(Then::Multiplied(alike(formats)))
     }
 
     /// The weight that `spec` calls for, where there is one.

@@ -5,7 +5,7 @@ use crate::chunk;
 use crate::ledger::{Ledger, Ledgers};
 use crate::machine::Machine;
 use crate::settings::{Settings, Spill, WindowSize};
-use crate::shape::{F32, ModelShape, PoolShape};
+use crate::shape::{ModelShape, PoolShape};
 
 /// Tokens of a chunk where nothing speaks against it: matrix products gain nothing from more.
 pub(crate) const CHUNK_TARGET: usize = 1024;
@@ -119,9 +119,9 @@ impl Layout {
             workspace: (in_hand as u64)
                 .saturating_mul(model.workspace_per_token)
                 .saturating_add(model.workspace_fixed),
-            prefix: model
-                .hidden_bytes(pool.prefix_tokens)
-                .saturating_add(prefix.saturating_mul(model.kv_columns as u64).saturating_mul(F32)),
+            prefix: model.hidden_bytes(pool.prefix_tokens).saturating_add(
+                prefix.saturating_mul(model.kv_columns as u64).saturating_mul(model.key_bytes),
+            ),
             ..Ledger::default()
         }
     }

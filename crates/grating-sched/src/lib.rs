@@ -70,7 +70,7 @@
 //! | hidden states | 4 × hidden × tokens; when spilling, of the chunks that stay, at least the one in hand |
 //! | spill buffers | two chunks' hidden states when spilling: one being written, one being read |
 //! | workspace | workspace per token × tokens of the largest chunk, and the fixed part |
-//! | prefix | 4 × prefix tokens × (hidden + K/V columns): its hidden state, and keys and values of one layer |
+//! | prefix | prefix tokens × (4 × hidden + [`ModelShape::key_bytes`] × K/V columns): its hidden state, and keys and values of one layer |
 //!
 //! A device with a memory of its own has a second ledger: parts, window, pinned layers, hidden states, workspace and
 //! prefix are the device's. In the host's are base, token ids, row cache, the slots that blocks pass through (`window`:

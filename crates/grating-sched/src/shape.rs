@@ -38,9 +38,11 @@ pub struct ModelShape {
     pub flops_per_token: f64,
     /// Work of one layer's attention per pair of query token and key token, FLOP.
     pub attention_flops_per_token_pair: f64,
-    /// Columns of the f32 keys and values that the shared prefix keeps: 2 × kv heads × head size.
+    /// Columns of the keys and values that the shared prefix keeps: 2 × kv heads × head size.
     pub kv_columns: usize,
-    /// f32 activations live at the widest point of a layer, bytes per token of a chunk, without the
+    /// Bytes of an element of those.
+    pub key_bytes: u64,
+    /// Activations live at the widest point of a layer, bytes per token of a chunk, without the
     /// hidden state itself.
     pub workspace_per_token: u64,
     /// Scratch that does not grow with the chunk (packing and attention, all threads), bytes.
@@ -48,9 +50,10 @@ pub struct ModelShape {
 }
 
 impl ModelShape {
-    /// A model of so many layers over hidden states of so many columns; every other size is 0 until it is set.
+    /// A model of so many layers over hidden states of so many columns, with keys of f32; every other size is 0 until it
+    /// is set.
     pub fn new(layers: usize, hidden: usize) -> Self {
-        Self { layers, hidden, ..Self::default() }
+        Self { layers, hidden, key_bytes: F32, ..Self::default() }
     }
 
     /// Weights of one layer as stored, bytes.

@@ -149,8 +149,8 @@ impl PlannedDevice {
 }
 
 /// What a layer takes of a CUDA device's memory, beside weights and hidden states.
-pub(crate) fn cuda_workspace(widths: &Widths, longest: usize) -> Workspace {
-    grating_cuda::workspace(widths, longest)
+pub(crate) fn cuda_workspace(widths: &Widths, longest: usize, precision: Precision) -> Workspace {
+    grating_cuda::workspace(widths, longest, precision)
 }
 
 /// The device that was asked for; none for the processor.

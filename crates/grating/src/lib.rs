@@ -53,6 +53,7 @@ mod many;
 mod monitor;
 mod notices;
 mod parallel;
+mod planning;
 mod profile;
 mod quantize;
 mod reading;

@@ -8,7 +8,7 @@ use grating_engine::{Deadline, Engine, Reservation, Savings, Waiting};
 use grating_model::{Encoding, TextEncoder, TokenCompression};
 use grating_prune::online::{Decision, MonitorStatus, Status};
 use grating_prune::{MassTrace, Mode, TokenOutcome, TokenPolicy, replay_tokens};
-use grating_sched::{Plan, PoolShape};
+use grating_sched::Plan;
 use rayon::ThreadPool;
 
 use crate::audit::{AuditTotals, Auditor};
@@ -21,6 +21,7 @@ use crate::inspect::ModelInfo;
 use crate::learning::Learning;
 use crate::long::Long;
 use crate::many::Selections;
+use crate::planning::Planning;
 use crate::profile::ModelStamp;
 use crate::reading::{Beside, Read, Reading};
 use crate::request::{Options, Pruning, Query, Request};
@@ -51,11 +52,6 @@ pub struct Reranker {
     /// Of the process, bytes.
     pub(crate) budget: Option<u64>,
 }
-
-/// Most candidates of a plan: their lengths take 8 MiB.
-const MAX_PLANNED_CANDIDATES: usize = 1 << 20;
-/// Most tokens of a candidate in a plan: more than any model has positions.
-const MAX_PLANNED_TOKENS: usize = 1 << 26;
 
 /// A request that may enter the queue: what is checked before its texts are tokenized.
 struct Entrance {
@@ -388,62 +384,24 @@ impl Reranker {
     /// [`Error::Plan`], for instance when the memory budget is too small, with the minimum; [`Error::Setting`] for
     /// more than 1,048,576 candidates, or longer ones than any model takes.
     pub fn plan(&self, candidates: usize, tokens: usize) -> Result<Plan> {
-        check_planned(candidates, tokens)?;
-        let mut pool = PoolShape::uniform(candidates, tokens);
-        if let Some(compression) = &self.compression {
-            let passage = tokens.saturating_sub(self.tokens_around_passages()?);
-            for &layer in compression.layers() {
-                let left = tokens - passage + compression.rows_in(layer, passage);
-                pool = pool.with_later(layer, vec![left; candidates]);
-            }
-        }
-        Ok(self.engine.plan(pool)?)
+        Ok(self.engine.plan(self.planning().whole(candidates, tokens)?)?)
     }
 
-    /// Tokens of the template around a passage.
-    fn tokens_around_passages(&self) -> Result<usize> {
-        let Encoding { ids, passage, .. } =
-            self.encoder.encode(&self.encoder.encode_query("", None)?, "")?;
-        Ok(ids.len() - passage.len())
+    fn planning(&self) -> Planning<'_> {
+        let limit = self.info.max_length;
+        Planning { encoder: &self.encoder, compression: self.compression.as_ref(), limit }
     }
 
     /// As [`Self::plan`], with long texts read in a way of their own. Passages count query and template once for all of a
     /// text; where tokens leave, the query's count as the text's.
     ///
     /// # Errors
-    /// As [`Self::plan`], and the token policy's own.
+    /// As [`Self::plan`], the token policy's own, and [`Error::Prune`] where no tokens may leave this model's texts.
     pub fn plan_long(&self, candidates: usize, tokens: usize, long: &Long) -> Result<Plan> {
-        let limit = self.info.max_length;
-        match long {
-            Long::Truncate => self.plan(candidates, tokens.min(limit)),
-            Long::Passages(passages) => {
-                let (of_each, length) = passages.of_tokens(tokens, limit);
-                self.plan(candidates.saturating_mul(of_each), length)
-            }
-            Long::Prune(policy) => {
-                let tokens = tokens.min(limit);
-                // What is out of range is told as always.
-                self.plan(candidates, tokens)?;
-                let pool = PoolShape::uniform(candidates, tokens);
-                Ok(self.engine.plan(self.engine.leaving(pool, policy)?)?)
-            }
-        }
+        let leaving = |pool, policy: &TokenPolicy| Ok(self.engine.leaving(pool, policy)?);
+        let pool = self.planning().long((candidates, tokens), long, leaving)?;
+        Ok(self.engine.plan(pool)?)
     }
-}
-
-/// Whether a plan can be made for such a pool.
-pub(crate) fn check_planned(candidates: usize, tokens: usize) -> Result<()> {
-    // A plan lists the candidates' lengths, so their number must be bounded before.
-    for (setting, found, most) in [
-        ("the number of candidates", candidates, MAX_PLANNED_CANDIDATES),
-        ("the number of tokens of a candidate", tokens, MAX_PLANNED_TOKENS),
-    ] {
-        if !(1..=most).contains(&found) {
-            let (expected, found) = (format!("1 to {most}"), found.to_string());
-            return Err(Error::Setting { setting, expected, found });
-        }
-    }
-    Ok(())
 }
 
 impl Query {

@@ -133,23 +133,57 @@ fn tokens_leave_and_each_layer_says_how_many_are_left() {
 #[test]
 fn plans_know_how_long_texts_are_read() {
     let model = golden("qwen3-tied-f32");
-    let plan = |more: &[&str]| -> Value {
-        let args = ["plan", "-m", model.to_str().unwrap(), "-n", "6", "--tokens", "160", "--json"];
-        let output = grating(&[&args[..], more].concat(), b"");
-        let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{error}");
-        serde_json::from_slice(&output.stdout).unwrap()
+    // Here, and on a device that is not.
+    for device in [&[][..], &["--device-memory", "8GiB"]] {
+        let plan = |more: &[&str]| -> Value {
+            let args = ["plan", "-m", model.to_str().unwrap(), "-n", "6", "--tokens", "160"];
+            let output = grating(&[&args[..], &["--json"], device, more].concat(), b"");
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() && !error.contains("no effect"), "{error}");
+            serde_json::from_slice(&output.stdout).unwrap()
+        };
+        let seconds = |plan: &Value| plan["prediction"]["compute_seconds"].as_f64().unwrap();
+        let full = plan(&[]);
+        let half =
+            plan(&["--long", "prune", "--token-policy", "grating:0.5", "--prune-from", "100"]);
+        assert!(seconds(&half) < 0.9 * seconds(&full), "{half} {full}");
+        let short = plan(&["--long", "prune", "--prune-from", "161"]);
+        assert_eq!(seconds(&short), seconds(&full));
+        // Four passages of forty tokens each.
+        let passages = plan(&["--long", "passages", "--passage-tokens", "40"]);
+        assert!(passages["reasons"].to_string().contains("\"tokens\":960"), "{passages}");
+        assert!(seconds(&passages) < seconds(&full), "attention is cheaper");
+    }
+}
+
+#[test]
+fn plans_know_of_compressed_passages_and_that_tokens_leave_none_of_them() {
+    let model = golden("gemma2-lightweight-f32");
+    let plan = |more: &[&str]| {
+        let args = ["plan", "-m", model.to_str().unwrap(), "-n", "6", "--tokens", "100", "--json"];
+        grating(&[&args[..], more].concat(), b"")
     };
-    let seconds = |plan: &Value| plan["prediction"]["compute_seconds"].as_f64().unwrap();
-    let full = plan(&[]);
-    let half = plan(&["--long", "prune", "--token-policy", "grating:0.5", "--prune-from", "100"]);
-    assert!(seconds(&half) < 0.9 * seconds(&full), "{half} {full}");
-    let short = plan(&["--long", "prune", "--prune-from", "161"]);
-    assert_eq!(seconds(&short), seconds(&full));
-    // Four passages of forty tokens each.
-    let passages = plan(&["--long", "passages", "--passage-tokens", "40"]);
-    assert!(passages["reasons"].to_string().contains("\"tokens\":960"), "{passages}");
-    assert!(seconds(&passages) < seconds(&full), "attention is cheaper");
+    let compressed = ["--compress-ratio", "4", "--compress-layers", "1,3"];
+    let pruned = ["--long", "prune", "--prune-from", "50"];
+    for device in [&[][..], &["--device-memory", "8GiB"]] {
+        let seconds = |more: &[&str]| {
+            let output = plan(&[device, more].concat());
+            let error = String::from_utf8_lossy(&output.stderr).into_owned();
+            let plan: Value = serde_json::from_slice(&output.stdout).expect(&error);
+            plan["prediction"]["compute_seconds"].as_f64().unwrap()
+        };
+        assert!(seconds(&compressed) < 0.9 * seconds(&[]), "{device:?}");
+        let refused = plan(&[device, &compressed, &pruned].concat());
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && error.contains("compressed"), "{error}");
+    }
+    let means = golden("modernbert-mean-f32");
+    for device in [&[][..], &["--device-memory", "8GiB"]] {
+        let args = ["plan", "-m", means.to_str().unwrap()];
+        let refused = grating(&[&args[..], &pruned, device].concat(), b"");
+        let error = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && error.contains("mean"), "{error}");
+    }
 }
 
 /// What no request could do is not planned either.

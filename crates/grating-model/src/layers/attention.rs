@@ -1,6 +1,6 @@
 //! Attention blocks: causal or not, rotary or by distance or neither, normalised before, after, or both.
 
-use grating_backend::{Attended, AttentionSpec, BackendError, Ops, OverHeads, Rows};
+use grating_backend::{Attended, AttentionSpec, BackendError, Ops, OverHeads, Rows, Then};
 
 use super::distance::Distance;
 use super::linear::Linear;
@@ -89,14 +89,17 @@ impl<'w, B: Ops> Attention<'w, B> {
         };
         let distance =
             spec.distance.as_ref().map(|distance| Distance::bind(weights, distance)).transpose()?;
+        let input = weights.input_of([&spec.query, &spec.key, &spec.value])?;
+        let before = spec.before.as_ref().map(|norm| Norm::bind_then(weights, norm, input));
+        let attended = |map| Linear::bind_then(weights, map, Then::Attended);
         Ok(Attention {
-            before: Norm::bind_optional(weights, spec.before.as_ref())?,
-            query: Linear::bind(weights, &spec.query)?,
-            key: Linear::bind(weights, &spec.key)?,
-            value: Linear::bind(weights, &spec.value)?,
+            before: before.transpose()?,
+            query: attended(&spec.query)?,
+            key: attended(&spec.key)?,
+            value: attended(&spec.value)?,
             head_norms,
             rotary: spec.rotary,
-            attention: spec.attention,
+            attention: spec.attention.with_then(Linear::ended(weights, &spec.output)?),
             distance,
             output: Linear::bind(weights, &spec.output)?,
             added: Norm::bind_optional(weights, spec.added.as_ref())?,
@@ -187,7 +190,8 @@ impl<'w, B: Ops> Attention<'w, B> {
         let before = chunk.prefix().map(|(keys, _)| Ok::<_, BackendError>((keys, marks(prefix)?)));
         let before = before.transpose()?;
         let before = before.as_ref().map(|(keys, marks)| (*keys, marks));
-        let paid = self.weighed(ops, q, (&own.k, &own_marks), before, chunk, Rows::All)?;
+        let told = (Rows::All, Then::Kept);
+        let paid = self.weighed(ops, q, (&own.k, &own_marks), before, chunk, told)?;
         Ok(ops.read(&paid)?)
     }
 
@@ -261,14 +265,17 @@ impl<'w, B: Ops> Attention<'w, B> {
         rows: Rows,
     ) -> Result<B::Tensor> {
         let width = self.attention.width;
-        let x = match &self.head_norms {
-            Some(norms) => norms[side as usize].of_heads(ops, x)?,
-            None => x,
-        };
-        let Some(Rotary { rope, neighbours }) = self.rotary else { return Ok(x) };
-        let x = match neighbours {
-            true => ops.neighbours_to_halves(x, width)?,
-            false => x,
+        let norm = self.head_norms.as_ref().map(|norms| norms[side as usize].of_heads());
+        let (rope, x) = match (self.rotary, norm) {
+            (Some(Rotary { rope, neighbours: false }), Some(norm)) => {
+                let (angles, layout) = (chunk.angles(rope), chunk.rows());
+                return Ok(ops.rms_norm_rope(x, norm, angles, width, layout, rows)?);
+            }
+            (Some(Rotary { rope, neighbours: false }), None) => (rope, x),
+            (Some(Rotary { rope, neighbours: true }), norm) => {
+                (rope, ops.neighbours_to_halves(normed_heads(ops, x, norm)?, width)?)
+            }
+            (None, norm) => return normed_heads(ops, x, norm),
         };
         Ok(ops.rope(x, chunk.angles(rope), width, chunk.rows(), rows)?)
     }
@@ -283,7 +290,8 @@ impl<'w, B: Ops> Attention<'w, B> {
         chunk: &ChunkContext<'_, B>,
         rows: Rows,
     ) -> Result<B::Tensor> {
-        let attended = self.weighed(ops, q, own.tensors(), chunk.prefix(), chunk, rows)?; // as q
+        let asked = (rows, self.attention.then);
+        let attended = self.weighed(ops, q, own.tensors(), chunk.prefix(), chunk, asked)?; // as q
         let x = self.output.forward_add(ops, x, attended, self.added.as_ref())?; // as x
         Norm::of_optional(self.after.as_ref(), ops, x)
     }
@@ -296,9 +304,9 @@ impl<'w, B: Ops> Attention<'w, B> {
         keys_values: (&B::Tensor, &B::Tensor),
         prefix: Option<(&B::Tensor, &B::Tensor)>,
         chunk: &ChunkContext<'_, B>,
-        rows: Rows,
+        (rows, then): (Rows, Then),
     ) -> Result<B::Tensor> {
-        let (spec, layout) = (&self.attention, chunk.rows());
+        let (spec, layout) = (&self.attention.with_then(then), chunk.rows());
         Ok(match &self.distance {
             None => ops.attention(q, keys_values, prefix, spec, layout, rows)?,
             Some(distance) => {
@@ -306,6 +314,18 @@ impl<'w, B: Ops> Attention<'w, B> {
                 ops.attention_by_distance(q, keys_values, by, spec, layout, rows)?
             }
         })
+    }
+}
+
+/// The norm of each head, where there is one.
+fn normed_heads<B: Ops>(
+    ops: &B,
+    x: B::Tensor,
+    norm: Option<(&B::Weight<'_>, f32)>,
+) -> Result<B::Tensor> {
+    match norm {
+        Some((weight, eps)) => Ok(ops.rms_norm_heads(x, weight, eps)?),
+        None => Ok(x),
     }
 }
 

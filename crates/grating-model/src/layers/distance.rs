@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use grating_backend::{ByDistance, Distances, Ops};
+use grating_backend::{ByDistance, Distances, Ops, Then};
 
 use super::linear::Linear;
 use crate::error::Result;
@@ -27,7 +27,7 @@ impl<'w, B: Ops> Distance<'w, B> {
     pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &DistanceSpec) -> Result<Self> {
         let map = |map: &DistanceMap| match map {
             DistanceMap::Shared => Ok(Map::Shared),
-            DistanceMap::Own(map) => Linear::bind(weights, map).map(Map::Own),
+            DistanceMap::Own(map) => Linear::bind_then(weights, map, Then::Attended).map(Map::Own),
         };
         Ok(Distance {
             distances: spec.distances,

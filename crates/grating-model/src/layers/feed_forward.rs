@@ -23,10 +23,14 @@ pub struct FeedForward<'w, B: Ops> {
 // Shapes: t rows, h hidden, f intermediate.
 impl<'w, B: Ops> FeedForward<'w, B> {
     pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &FeedForwardSpec) -> Result<Self> {
+        let input = weights.input_of(spec.gate.iter().chain([&spec.up]))?;
+        let wide = Linear::ended(weights, &spec.down)?;
+        let before = spec.before.as_ref().map(|norm| Norm::bind_then(weights, norm, input));
+        let gate = spec.gate.as_ref().map(|gate| Linear::bind_then(weights, gate, wide));
         Ok(FeedForward {
-            before: Norm::bind_optional(weights, spec.before.as_ref())?,
-            gate: spec.gate.as_ref().map(|gate| Linear::bind(weights, gate)).transpose()?,
-            up: Linear::bind(weights, &spec.up)?,
+            before: before.transpose()?,
+            gate: gate.transpose()?,
+            up: Linear::bind_then(weights, &spec.up, wide)?,
             activation: spec.activation,
             down: Linear::bind(weights, &spec.down)?,
             added: Norm::bind_optional(weights, spec.added.as_ref())?,
@@ -45,12 +49,9 @@ impl<'w, B: Ops> FeedForward<'w, B> {
 
     /// `[t, h] -> [t, f]`
     fn wide(&self, ops: &B, x: &B::Tensor) -> Result<B::Tensor> {
-        match &self.gate {
-            Some(gate) => {
-                let [gate, up] = ops.linear(x, [gate.map(), self.up.map()])?; // [t, f] each
-                Ok(ops.gate(gate, &up, self.activation)?)
-            }
-            None => Ok(ops.activate(self.up.forward(ops, x)?, self.activation)?),
-        }
+        Ok(match &self.gate {
+            Some(gate) => ops.linear_gated(x, [gate.map(), self.up.map()], self.activation)?,
+            None => ops.linear_activated(x, self.up.map(), self.activation)?,
+        })
     }
 }

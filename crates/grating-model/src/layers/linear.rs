@@ -1,6 +1,6 @@
 //! A linear layer bound to its weights.
 
-use grating_backend::{Affine, Ops};
+use grating_backend::{Affine, Ops, Then};
 
 use super::norm::Norm;
 use crate::error::Result;
@@ -16,8 +16,18 @@ pub(crate) struct Linear<'w, B: Ops> {
 
 impl<'w, B: Ops> Linear<'w, B> {
     pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &LinearSpec) -> Result<Self> {
+        Self::bind_then(weights, spec, Then::Kept)
+    }
+
+    /// [`Self::bind`], where this becomes of the outcome.
+    pub(crate) fn bind_then(
+        weights: &LayerWeights<'w, B>,
+        spec: &LinearSpec,
+        then: Then,
+    ) -> Result<Self> {
         let bias = weights.bind_optional(spec.bias.as_ref())?;
-        Ok(Linear { weight: weights.bind(&spec.weight)?, bias, factor: spec.factor })
+        let weight = weights.bind_then(&spec.weight, then)?;
+        Ok(Linear { weight, bias, factor: spec.factor })
     }
 
     /// [`Self::bind`] for the scoring head, whose products are never rounded.
@@ -25,6 +35,14 @@ impl<'w, B: Ops> Linear<'w, B> {
         let bias = weights.bind_optional(spec.bias.as_ref())?;
         let weight = weights.bind_unrounded(&spec.weight)?;
         Ok(Linear { weight, bias, factor: spec.factor })
+    }
+
+    /// What becomes of the input of a map that ends a block: it is multiplied, and scaled before where the map has a factor.
+    pub(crate) fn ended(weights: &LayerWeights<'w, B>, spec: &LinearSpec) -> Result<Then> {
+        match spec.factor {
+            Some(_) => Ok(Then::Kept),
+            None => weights.input_of([spec]),
+        }
     }
 
     /// For [`Ops::linear`].

@@ -1,6 +1,6 @@
 //! A norm bound to its weights.
 
-use grating_backend::Ops;
+use grating_backend::{Ops, Then};
 
 use crate::error::Result;
 use crate::spec::{NormKind, NormSpec};
@@ -20,13 +20,22 @@ enum Kind<'w, B: Ops> {
 
 impl<'w, B: Ops> Norm<'w, B> {
     pub(crate) fn bind(weights: &LayerWeights<'w, B>, spec: &NormSpec) -> Result<Self> {
+        Self::bind_then(weights, spec, Then::Kept)
+    }
+
+    /// [`Self::bind`], where this becomes of the outcome.
+    pub(crate) fn bind_then(
+        weights: &LayerWeights<'w, B>,
+        spec: &NormSpec,
+        then: Then,
+    ) -> Result<Self> {
         let kind = match &spec.kind {
             NormKind::Rms | NormKind::RmsFromOne => Kind::Rms,
             NormKind::Layer { bias } => Kind::Layer { bias: weights.bind_optional(bias.as_ref())? },
         };
         let weight = match &spec.kind {
-            NormKind::RmsFromOne => weights.bind_from_one(&spec.weight)?,
-            _ => weights.bind(&spec.weight)?,
+            NormKind::RmsFromOne => weights.bind_from_one(&spec.weight, then)?,
+            _ => weights.bind_then(&spec.weight, then)?,
         };
         Ok(Norm { kind, weight, eps: spec.eps })
     }
@@ -42,7 +51,9 @@ impl<'w, B: Ops> Norm<'w, B> {
     pub(crate) fn of(&self, ops: &B, x: &B::Tensor) -> Result<B::Tensor> {
         match &self.kind {
             Kind::Rms => Ok(ops.rms_norm(x, &self.weight, self.eps)?),
-            Kind::Layer { .. } => self.of_owned(ops, ops.copied(x)?),
+            Kind::Layer { bias } => {
+                Ok(ops.layer_norm_of(x, &self.weight, bias.as_ref(), self.eps)?)
+            }
         }
     }
 
@@ -62,10 +73,10 @@ impl<'w, B: Ops> Norm<'w, B> {
         }
     }
 
-    /// Of each head of each row of `x`, as wide as the weight.
-    pub(crate) fn of_heads(&self, ops: &B, x: B::Tensor) -> Result<B::Tensor> {
+    /// The weight and the epsilon of a norm of heads.
+    pub(crate) fn of_heads(&self) -> (&B::Weight<'w>, f32) {
         match &self.kind {
-            Kind::Rms => Ok(ops.rms_norm_heads(x, &self.weight, self.eps)?),
+            Kind::Rms => (&self.weight, self.eps),
             Kind::Layer { .. } => unreachable!("no family has such norms of heads"),
         }
     }

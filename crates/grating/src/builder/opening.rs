@@ -6,13 +6,15 @@ use grating_cpu::{CpuOps, Isa};
 use grating_engine::{Engine, EngineOptions, current_rss_bytes};
 use grating_io::Checkpoint;
 use grating_model::{LoadedModel, Model};
-use grating_sched::{Plan, PoolShape};
+use grating_prune::TokenPolicy;
+use grating_sched::Plan;
 
 use super::{RerankerBuilder, UNKNOWN_BASE, WrapStorage};
 use crate::device::{self, Device, DeviceError, PlannedDevice};
 use crate::error::{Error, Result};
 use crate::files::{self, ModelFiles};
 use crate::inspect::ModelInfo;
+use crate::planning::Planning;
 use crate::source::ModelSource;
 
 impl RerankerBuilder {
@@ -55,28 +57,34 @@ impl RerankerBuilder {
         Ok((Engine::start(name, model, checkpoint, cpu, options)?, products))
     }
 
-    /// How a pool would be run on a machine with such a CUDA device, which need not be there, if nothing is pruned and no passage compressed. Longer
-    /// texts than the model's limit are cut there.
+    /// How a pool would be run on a machine with such a CUDA device, which need not be there, if no candidate is pruned. What
+    /// becomes of long texts is the builder's to say ([`Self::long`]), and whether passages are compressed; as in
+    /// [`Reranker::plan_long`](crate::Reranker::plan_long) otherwise.
     ///
     /// # Errors
-    /// What is wrong with the model's files, or a memory that is too small.
+    /// What is wrong with the model's files, a memory that is too small, or that no tokens may leave this model's texts.
     pub fn plan_for(
         self,
         device: &PlannedDevice,
         candidates: usize,
         tokens: usize,
     ) -> Result<Plan> {
-        crate::reranker::check_planned(candidates, tokens)?;
         let source = self.model_source()?;
         let (files, loaded) = self.open_model(&source)?;
         let info = ModelInfo::new(&files.name, &files.checkpoint, &loaded);
         let mut machine = device.on(self.machine);
         machine.host.base += current_rss_bytes().unwrap_or(UNKNOWN_BASE);
-        let pool = PoolShape::uniform(candidates, tokens.min(info.max_length));
+        let LoadedModel { model, encoder, .. } = &loaded;
+        let (compression, limit) = (model.compression(), info.max_length);
+        let leaving =
+            |pool, policy: &TokenPolicy| Ok(grating_engine::leaving(model, pool, policy)?);
+        let long = self.long.clone().unwrap_or_default();
+        let planning = Planning { encoder, compression, limit };
+        let pool = planning.long((candidates, tokens), &long, leaving)?;
         let plan = grating_engine::plan_for(
-            &loaded.model,
+            model,
             &files.checkpoint,
-            &device::cuda_workspace,
+            &|widths, longest| device::cuda_workspace(widths, longest, self.precision),
             &pool,
             &machine,
             &self.settings,
