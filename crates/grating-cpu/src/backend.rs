@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use grating_backend::{
     Backend, BackendError, Caps, Format, HostBlock, Meter, Precision, Ragged, Result, Rows, Scored,
-    Source, TensorRef, Widths, Workspace,
+    Source, TensorRef, Then, Widths, Workspace,
 };
 use grating_kernels::attention::{Heads, KeysValues, Span, release_scratch, scratch_bytes};
 use grating_kernels::{Kernels, Matrix};
@@ -81,7 +81,7 @@ impl Backend for CpuOps {
     }
 
     fn bind<'s>(&self, slot: &'s Self::Slot, tensor: TensorRef<'_>) -> Result<CpuWeight<'s>> {
-        let TensorRef { index, format, shape, unrounded, one_added, .. } = tensor;
+        let TensorRef { index, format, shape, unrounded, one_added, then, .. } = tensor;
         let bytes = slot.bytes(index);
         let [rows, columns] = *shape else {
             let mut vector = elements(format, shape, bytes)?;
@@ -92,7 +92,11 @@ impl Backend for CpuOps {
         };
         let matrix = Matrix::new(format, rows, columns, bytes).map_err(BackendError::failed)?;
         let precision = if unrounded { Precision::Full } else { self.precision };
-        Ok(CpuWeight::Matrix(matrix, self.compute(format, precision)))
+        let then = match then {
+            Then::Multiplied(Some(next)) => Some(self.compute(next, self.precision)),
+            _ => None,
+        };
+        Ok(CpuWeight::Matrix(matrix, self.compute(format, precision), then))
     }
 
     fn layout(&self, rows: &Ragged) -> Result<CpuLayout> {
@@ -127,7 +131,7 @@ impl Backend for CpuOps {
             Source::Host(bytes) => numbers(bytes),
         };
         let from = &source[rows.start * columns..rows.end * columns];
-        out.data[at * columns..][..from.len()].copy_from_slice(from);
+        out.as_mut_slice()[at * columns..][..from.len()].copy_from_slice(from);
         Ok(())
     }
 
@@ -137,7 +141,7 @@ impl Backend for CpuOps {
     }
 
     fn read(&self, x: &CpuTensor) -> Result<Vec<f32>> {
-        Ok(x.data.to_vec())
+        Ok(x.as_slice().to_vec())
     }
 
     fn wait(&self, pending: Vec<f32>) -> Result<Vec<f32>> {
@@ -149,9 +153,9 @@ impl Backend for CpuOps {
             Some(pool) => pool.current_num_threads(),
             None => rayon::current_num_threads(),
         };
-        let fixed = per_thread(widths, longest).saturating_mul(threads);
+        let fixed = per_thread(widths, &self.kernels, longest).saturating_mul(threads);
         let tables = angle_bytes(widths, longest) + distance_bytes(widths);
-        Workspace::new(per_token(widths, &self.kernels), fixed.saturating_add(tables))
+        Workspace::new(self.per_token(widths), fixed.saturating_add(tables))
     }
 
     fn meter(&self) -> Meter {
@@ -162,12 +166,38 @@ impl Backend for CpuOps {
         self.clock.reset();
         self.arena.trim();
         self.most_rows.store(0, std::sync::atomic::Ordering::Relaxed);
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.prepared.clear();
         // Threads that encode for other callers meanwhile do it when they come to it.
         match &self.threads {
             Some(pool) => pool.spawn_broadcast(|_| release_scratch()),
             None => rayon::spawn_broadcast(|_| release_scratch()),
         }
+    }
+}
+
+impl CpuOps {
+    /// Most bytes that a layer needs for each token of a chunk, the hidden state itself not counted.
+    fn per_token(&self, widths: &Widths) -> usize {
+        let Widths { hidden: h, intermediate: f, gated, heads, kv_heads, head_dim, .. } = *widths;
+        let (q, kv) = (heads * head_dim, 2 * kv_heads * head_dim);
+        // Queries, keys and values with their input, then what attention makes of them; or that and the output with its norm.
+        let attention = (h + 2 * q + kv).max(q + 2 * h);
+        // The input of a feed-forward block and its output. Where matrices differ, or the outcome of the activation is scaled,
+        // both halves of a gated block or the one of a plain one are there, too; buffers that are used again are up to half
+        // larger than what is in them.
+        let in_one_step = widths.format.is_some() && !widths.scaled;
+        let wide = match (in_one_step, gated) {
+            (true, _) => 0,
+            (false, true) => 3 * f,
+            (false, false) => 2 * f,
+        };
+        let feed_forward = 2 * h + wide;
+        // The input of linear layers and the outcome of an activation, laid out for the kernels.
+        let prepared = |columns| match widths.format {
+            Some(format) => self.kernels.row_bytes(columns, self.compute(format, self.precision)),
+            None => self.kernels.prepared_bytes(columns),
+        };
+        size_of::<f32>() * attention.max(feed_forward) + prepared(h.max(q)) + prepared(f)
     }
 }
 
@@ -186,27 +216,12 @@ fn numbers(bytes: &[u8]) -> Cow<'_, [f32]> {
     }
 }
 
-/// Most bytes that a layer needs for each token of a chunk, the hidden state itself not counted.
-fn per_token(widths: &Widths, kernels: &Kernels) -> usize {
-    let Widths { hidden: h, intermediate: f, gated, heads, kv_heads, head_dim, .. } = *widths;
-    let (q, kv) = (heads * head_dim, 2 * kv_heads * head_dim);
-    // Queries, keys and values with their input, then what attention makes of them; or that and the output with its norm.
-    let attention = (h + 2 * q + kv).max(q + 2 * h);
-    // Both halves of a gated feed-forward block or the one of a plain one, with their input, and the output; buffers
-    // that are used again are up to half larger than what is in them.
-    let wide = if gated { 3 * f } else { 2 * f };
-    let feed_forward = 2 * h + wide;
-    // The input of one linear layer, laid out for the kernels.
-    let prepared = kernels.prepared_bytes(h.max(q).max(f));
-    size_of::<f32>() * attention.max(feed_forward) + prepared
-}
-
-/// Bytes of scratch that each thread takes: packed weights, and attention over sequences of up to `keys` tokens.
-fn per_thread(widths: &Widths, keys: usize) -> usize {
-    const PACKED: usize = 1 << 20;
-    let Widths { heads, kv_heads, head_dim, whole_attention, distance_rows, .. } = *widths;
+/// Bytes of scratch that each thread takes: of linear layers, and of attention over sequences of up to `keys` tokens.
+fn per_thread(widths: &Widths, kernels: &Kernels, keys: usize) -> usize {
+    let Widths { hidden, heads, kv_heads, head_dim, whole_attention, distance_rows, .. } = *widths;
+    let linear = kernels.scratch_bytes(hidden, widths.gated);
     let heads = Heads::new(heads, kv_heads, head_dim, !whole_attention);
-    PACKED + scratch_bytes(heads, keys, distance_rows)
+    linear + scratch_bytes(heads, keys, distance_rows)
 }
 
 /// Bytes of the table of distances, of its keys and queries in the layer at hand, and of what making them takes.

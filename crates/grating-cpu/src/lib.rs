@@ -18,19 +18,21 @@ mod arena;
 mod backend;
 mod clock;
 mod ops;
+mod prepared;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use grating_backend::{Format, Precision};
-use grating_kernels::{Activations, Compute, Kernels, Matrix};
+use grating_kernels::{Compute, Kernels, Matrix};
 pub use grating_kernels::{Isa, IsaError};
 use rayon::ThreadPool;
 
 use arena::{Arena, Buffer};
 pub use backend::CpuLayout;
-use clock::{Clock, Operation};
+use clock::Clock;
+use prepared::{Prepared, Spare};
 
 /// Tensor operations of the CPU path.
 #[derive(Debug)]
@@ -42,17 +44,24 @@ pub struct CpuOps {
     arena: Arc<Arena>,
     /// Most rows of a tensor since the last trim.
     most_rows: AtomicUsize,
-    /// Prepared inputs of linear layers, reused.
-    prepared: Mutex<Vec<Activations>>,
+    prepared: Arc<Spare>,
     clock: Clock,
 }
 
 /// An activation tensor, f32 `[rows, columns]`.
 #[derive(Debug)]
 pub struct CpuTensor {
-    data: Buffer,
+    data: Data,
     rows: usize,
     columns: usize,
+}
+
+#[derive(Debug)]
+enum Data {
+    /// Row-major.
+    Numbers(Buffer),
+    /// As linear layers take it: the outcome of an operation that nothing else takes.
+    Prepared(Prepared),
 }
 
 /// A weight: the bytes of the window, or, for vectors, their elements.
@@ -60,8 +69,9 @@ pub struct CpuTensor {
 pub enum CpuWeight<'w> {
     /// `[n]`
     Vector(Vec<f32>),
-    /// `[out, in]`, and in what its products are taken.
-    Matrix(Matrix<'w>, Compute),
+    /// `[out, in]`, in what its products are taken, and in what those are that the outcome alone takes part in, where that
+    /// is known.
+    Matrix(Matrix<'w>, Compute, Option<Compute>),
 }
 
 impl CpuOps {
@@ -76,7 +86,7 @@ impl CpuOps {
             threads: None,
             arena: Arc::default(),
             most_rows: AtomicUsize::new(0),
-            prepared: Mutex::default(),
+            prepared: Arc::default(),
             clock: Clock::default(),
         }
     }
@@ -111,37 +121,36 @@ impl CpuOps {
         // Chunks differ in their rows; what the largest fits in does for all that are not far smaller.
         let most = self.most_rows.fetch_max(rows, Ordering::Relaxed).max(rows);
         let room = if 2 * rows >= most { most } else { rows };
-        CpuTensor { data: self.arena.take(rows * columns, room * columns), rows, columns }
-    }
-
-    /// Memory for prepared inputs, to be given back.
-    fn prepared(&self) -> Activations {
-        let mut spare = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        spare.pop().unwrap_or_default()
-    }
-
-    fn give_back(&self, prepared: Activations) {
-        self.prepared.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
-    }
-
-    fn prepare(&self, x: &CpuTensor, compute: Compute, into: &mut Activations) {
-        self.clock.time(Operation::Prepare, || {
-            self.kernels.prepare(&x.data, x.rows, x.columns, compute, into);
-        });
+        let data = Data::Numbers(self.arena.take(rows * columns, room * columns));
+        CpuTensor { data, rows, columns }
     }
 }
 
 impl CpuTensor {
     /// The elements, row-major.
+    ///
+    /// # Panics
+    /// If this is what [`Ops::linear_activated`](grating_backend::Ops::linear_activated) made for products alone.
     pub fn as_slice(&self) -> &[f32] {
-        &self.data
+        match &self.data {
+            Data::Numbers(numbers) => numbers,
+            Data::Prepared(_) => panic!("{FOR_PRODUCTS}"),
+        }
     }
 
     /// The elements, row-major.
+    ///
+    /// # Panics
+    /// As [`Self::as_slice`].
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.data
+        match &mut self.data {
+            Data::Numbers(numbers) => numbers,
+            Data::Prepared(_) => panic!("{FOR_PRODUCTS}"),
+        }
     }
 }
+
+const FOR_PRODUCTS: &str = "its weight says that the outcome is multiplied and nothing else";
 
 impl CpuWeight<'_> {
     fn vector(&self) -> &[f32] {
@@ -151,9 +160,17 @@ impl CpuWeight<'_> {
         }
     }
 
+    /// In what products with this matrix are taken, where the outcome goes into such products alone.
+    fn goes_on_in(&self) -> Option<Compute> {
+        match self {
+            CpuWeight::Matrix(_, compute, then) if *then == Some(*compute) => *then,
+            _ => None,
+        }
+    }
+
     fn matrix(&self) -> (&Matrix<'_>, Compute) {
         match self {
-            CpuWeight::Matrix(matrix, compute) => (matrix, *compute),
+            CpuWeight::Matrix(matrix, compute, _) => (matrix, *compute),
             CpuWeight::Vector(_) => unreachable!("models use matrices as matrices"),
         }
     }

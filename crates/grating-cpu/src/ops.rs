@@ -4,11 +4,12 @@ use grating_backend::{
     Activation, Affine, Attended, AttentionSpec, ByDistance, Ops, OverHeads, Result, Rows,
 };
 use grating_kernels::attention::{self as kernel, Heads, KeysValues, attention};
-use grating_kernels::rows as kernels;
+use grating_kernels::{Compute, Map, rows as kernels};
 
 use crate::backend::CpuLayout;
 use crate::clock::Operation;
-use crate::{CpuOps, CpuTensor, CpuWeight};
+use crate::prepared::Input;
+use crate::{CpuOps, CpuTensor, CpuWeight, Data};
 
 impl Ops for CpuOps {
     fn linear<const N: usize>(
@@ -16,22 +17,18 @@ impl Ops for CpuOps {
         x: &CpuTensor,
         maps: [Affine<'_, CpuWeight<'_>>; N],
     ) -> Result<[CpuTensor; N]> {
-        let mut prepared = self.prepared();
-        let mut ready = None;
+        let mut input: Option<Input<'_>> = None;
         let outputs = maps.map(|Affine { weight, bias }| {
             let (matrix, compute) = weight.matrix();
-            if ready != Some(compute) {
-                self.prepare(x, compute, &mut prepared);
-                ready = Some(compute);
-            }
-            let mut out = self.scratch(x.rows, matrix.rows());
+            let kept = input.take().filter(|input| input.compute() == compute);
+            let x = &*input.insert(kept.unwrap_or_else(|| self.input(x, compute)));
+            let mut out = self.scratch(x.rows(), matrix.rows());
             let bias = bias.map(CpuWeight::vector);
             self.clock.time(Operation::Linear, || {
-                self.kernels.linear(&prepared, matrix, bias, &mut out.data, matrix.rows());
+                self.kernels.linear(x, matrix, bias, out.as_mut_slice(), matrix.rows());
             });
             out
         });
-        self.give_back(prepared);
         Ok(outputs)
     }
 
@@ -42,25 +39,55 @@ impl Ops for CpuOps {
         Affine { weight, bias }: Affine<'_, CpuWeight<'_>>,
     ) -> Result<CpuTensor> {
         let (matrix, compute) = weight.matrix();
-        let mut prepared = self.prepared();
-        self.prepare(x, compute, &mut prepared);
+        let x = self.input(x, compute);
         let bias = bias.map(CpuWeight::vector);
         self.clock.time(Operation::Linear, || {
-            self.kernels.linear_add(&prepared, matrix, bias, &mut sum.data, matrix.rows());
+            self.kernels.linear_add(&x, matrix, bias, sum.as_mut_slice(), matrix.rows());
         });
-        self.give_back(prepared);
         Ok(sum)
+    }
+
+    fn linear_activated(
+        &self,
+        x: &CpuTensor,
+        map: Affine<'_, CpuWeight<'_>>,
+        activation: Activation,
+    ) -> Result<CpuTensor> {
+        match map.weight.goes_on_in() {
+            Some(compute) => Ok(self.activated(x, map, None, activation, compute)),
+            None => {
+                let [y] = self.linear(x, [map])?;
+                self.activate(y, activation)
+            }
+        }
+    }
+
+    fn linear_gated(
+        &self,
+        x: &CpuTensor,
+        [gate, up]: [Affine<'_, CpuWeight<'_>>; 2],
+        activation: Activation,
+    ) -> Result<CpuTensor> {
+        match (gate.weight.goes_on_in(), up.weight.goes_on_in()) {
+            (Some(of_gate), Some(compute)) if of_gate == compute => {
+                Ok(self.activated(x, up, Some(gate), activation, compute))
+            }
+            _ => {
+                let [gate, up] = self.linear(x, [gate, up])?;
+                self.gate(gate, &up, activation)
+            }
+        }
     }
 
     fn add(&self, mut sum: CpuTensor, x: &CpuTensor) -> Result<CpuTensor> {
         self.clock.time(Operation::Activation, || {
-            sum.data.iter_mut().zip(x.as_slice()).for_each(|(sum, x)| *sum += x);
+            sum.as_mut_slice().iter_mut().zip(x.as_slice()).for_each(|(sum, x)| *sum += x);
         });
         Ok(sum)
     }
 
     fn scaled(&self, mut x: CpuTensor, factor: f32) -> Result<CpuTensor> {
-        self.clock.time(Operation::Activation, || kernels::scale(&mut x.data, factor));
+        self.clock.time(Operation::Activation, || kernels::scale(x.as_mut_slice(), factor));
         Ok(x)
     }
 
@@ -72,7 +99,7 @@ impl Ops for CpuOps {
     ) -> Result<CpuTensor> {
         let isa = self.kernels.isa();
         self.clock.time(Operation::Activation, || {
-            kernels::gate(isa, &mut gate.data, &up.data, activation)
+            kernels::gate(isa, gate.as_mut_slice(), up.as_slice(), activation)
         });
         Ok(gate)
     }
@@ -81,7 +108,7 @@ impl Ops for CpuOps {
         let mut out = self.scratch(x.rows, x.columns);
         let isa = self.kernels.isa();
         self.clock.time(Operation::Norm, || {
-            kernels::rms_norm(isa, &x.data, weight.vector(), eps, &mut out.data);
+            kernels::rms_norm(isa, x.as_slice(), weight.vector(), eps, out.as_mut_slice());
         });
         Ok(out)
     }
@@ -94,7 +121,7 @@ impl Ops for CpuOps {
     ) -> Result<CpuTensor> {
         let isa = self.kernels.isa();
         self.clock.time(Operation::Norm, || {
-            kernels::rms_norm_in_place(isa, &mut x.data, weight.vector(), eps);
+            kernels::rms_norm_in_place(isa, x.as_mut_slice(), weight.vector(), eps);
         });
         Ok(x)
     }
@@ -109,20 +136,21 @@ impl Ops for CpuOps {
         let (weight, bias) = (weight.vector(), bias.map(CpuWeight::vector));
         let isa = self.kernels.isa();
         self.clock.time(Operation::Norm, || {
-            kernels::layer_norm_in_place(isa, &mut x.data, weight, bias, eps);
+            kernels::layer_norm_in_place(isa, x.as_mut_slice(), weight, bias, eps);
         });
         Ok(x)
     }
 
     fn activate(&self, mut x: CpuTensor, activation: Activation) -> Result<CpuTensor> {
         let isa = self.kernels.isa();
-        self.clock.time(Operation::Activation, || kernels::activate(isa, &mut x.data, activation));
+        self.clock
+            .time(Operation::Activation, || kernels::activate(isa, x.as_mut_slice(), activation));
         Ok(x)
     }
 
     fn neighbours_to_halves(&self, mut x: CpuTensor, head_dim: usize) -> Result<CpuTensor> {
         let mut pairs = vec![0.0; head_dim];
-        for head in x.data.chunks_exact_mut(head_dim) {
+        for head in x.as_mut_slice().chunks_exact_mut(head_dim) {
             pairs.copy_from_slice(head);
             let (low, high) = head.split_at_mut(head_dim / 2);
             for ((low, high), pair) in low.iter_mut().zip(high).zip(pairs.chunks_exact(2)) {
@@ -141,10 +169,10 @@ impl Ops for CpuOps {
         rows: Rows,
     ) -> Result<CpuTensor> {
         let isa = self.kernels.isa();
-        let positions = layout.positions(rows);
+        let (positions, columns) = (layout.positions(rows), x.columns);
         self.clock.time(Operation::Rope, || {
-            let (cos, sin) = (&cos.data, &sin.data);
-            kernels::rope(isa, &mut x.data, x.columns, cos, sin, head_dim / 2, &positions);
+            let (cos, sin) = (cos.as_slice(), sin.as_slice());
+            kernels::rope(isa, x.as_mut_slice(), columns, cos, sin, head_dim / 2, &positions);
         });
         Ok(x)
     }
@@ -160,12 +188,12 @@ impl Ops for CpuOps {
     ) -> Result<CpuTensor> {
         let heads = heads_of(spec);
         let own = layout.keys_values(k, v);
-        let prefix = prefix.map(|(k, v)| KeysValues::new(&k.data, &v.data));
+        let prefix = prefix.map(|(k, v)| KeysValues::new(k.as_slice(), v.as_slice()));
         let mut out = self.scratch(q.rows, q.columns);
         let isa = self.kernels.isa();
         let spans = layout.spans(rows);
         self.clock.time(Operation::Attention, || {
-            attention(isa, heads, &q.data, own, prefix, &spans, &mut out.data);
+            attention(isa, heads, q.as_slice(), own, prefix, &spans, out.as_mut_slice());
         });
         Ok(out)
     }
@@ -186,7 +214,7 @@ impl Ops for CpuOps {
         let isa = self.kernels.isa();
         let spans = layout.spans(rows);
         self.clock.time(Operation::Attention, || {
-            let (q, out) = (&q.data, &mut out.data);
+            let (q, out) = (q.as_slice(), out.as_mut_slice());
             kernel::attention_by_distance(isa, heads, q, own, by_distance, &spans, out);
         });
         Ok(out)
@@ -201,9 +229,9 @@ impl Ops for CpuOps {
     ) -> Result<Vec<f32>> {
         let Attended { queries, keys, prefix, by_distance, values } = attended;
         let attended = kernel::Attended {
-            queries: &queries.data,
+            queries: queries.as_slice(),
             own: layout.keys_values(keys, values.unwrap_or(keys)),
-            prefix: prefix.map_or(&[], |prefix| &prefix.data),
+            prefix: prefix.map_or(&[], |prefix| prefix.as_slice()),
             by_distance: by_distance.as_ref().map(kernel_distance),
             by_value: values.is_some(),
         };
@@ -217,15 +245,15 @@ impl Ops for CpuOps {
 
     fn copied(&self, x: &CpuTensor) -> Result<CpuTensor> {
         let mut out = self.scratch(x.rows, x.columns);
-        out.data.copy_from_slice(&x.data);
+        out.as_mut_slice().copy_from_slice(x.as_slice());
         Ok(out)
     }
 
     fn scored_rows(&self, x: &CpuTensor, layout: &CpuLayout) -> Result<CpuTensor> {
         let rows = layout.ragged().scored_rows();
         let mut out = self.scratch(rows.len(), x.columns);
-        for (out, &row) in out.data.chunks_exact_mut(x.columns).zip(&rows) {
-            out.copy_from_slice(&x.data[row * x.columns..(row + 1) * x.columns]);
+        for (out, &row) in out.as_mut_slice().chunks_exact_mut(x.columns).zip(&rows) {
+            out.copy_from_slice(&x.as_slice()[row * x.columns..(row + 1) * x.columns]);
         }
         Ok(out)
     }
@@ -235,9 +263,10 @@ impl Ops for CpuOps {
         let ragged = layout.ragged();
         let mut out = self.scratch(ragged.len(), x.columns);
         let mut sums = vec![0.0_f64; x.columns];
-        for (out, rows) in out.data.chunks_exact_mut(x.columns).zip(ragged.sequences()) {
+        for (out, rows) in out.as_mut_slice().chunks_exact_mut(x.columns).zip(ragged.sequences()) {
             sums.fill(0.0);
-            for row in x.data[rows.start * x.columns..rows.end * x.columns].chunks_exact(x.columns)
+            for row in
+                x.as_slice()[rows.start * x.columns..rows.end * x.columns].chunks_exact(x.columns)
             {
                 sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
             }
@@ -246,6 +275,36 @@ impl Ops for CpuOps {
         }
         Ok(out)
     }
+}
+
+impl CpuOps {
+    /// A map with its activation or its gate, laid out for the products that come next.
+    fn activated(
+        &self,
+        x: &CpuTensor,
+        map: Affine<'_, CpuWeight<'_>>,
+        gate: Option<Affine<'_, CpuWeight<'_>>>,
+        activation: Activation,
+        compute: Compute,
+    ) -> CpuTensor {
+        let x = self.input(x, compute);
+        let mut outcome = self.prepared(x.rows(), map.weight.matrix().0.rows(), compute);
+        self.clock.time(Operation::Linear, || {
+            self.kernels.linear_activated(
+                &x,
+                map_of(map),
+                gate.map(map_of),
+                activation,
+                &mut outcome,
+            );
+        });
+        let (rows, columns) = (outcome.rows(), outcome.columns());
+        CpuTensor { data: Data::Prepared(outcome), rows, columns }
+    }
+}
+
+fn map_of<'a>(Affine { weight, bias }: Affine<'a, CpuWeight<'a>>) -> Map<'a> {
+    Map { matrix: weight.matrix().0, bias: bias.map(CpuWeight::vector) }
 }
 
 fn heads_of(spec: &AttentionSpec) -> Heads {

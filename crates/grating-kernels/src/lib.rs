@@ -44,7 +44,7 @@ mod test_numbers;
 
 pub use format::{Format, Matrix, MatrixError};
 pub use isa::{Isa, IsaError};
-pub use linear::{Activations, Compute, Kernels};
+pub use linear::{Activations, Compute, Kernels, Map};
 pub use numbers::Numbers;
 
 /// The README's example is run as a test.

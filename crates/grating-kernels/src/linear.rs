@@ -4,6 +4,7 @@
 //! columns, into a layout in which a microkernel reads it in order; the packed block stays in the
 //! cache while every row of `x` passes by. A microkernel keeps a tile of the output in registers.
 
+mod activated;
 mod activations;
 mod call;
 mod generic;
@@ -19,13 +20,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rayon::prelude::*;
 
+use activated::Activated;
 pub use activations::Activations;
-use call::Call;
+use call::{Call, Output};
 use microkernel::{Microkernel, Order};
-use tasks::Tasks;
+use tasks::{Task, Tasks};
 
 use crate::format::{Format, Matrix};
 use crate::isa::Isa;
+use crate::rows::Activation;
 
 /// In which type products are taken. Sums are f32, of int8 products exact integers first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +44,15 @@ pub enum Compute {
     /// same with all instructions but those of [`Isa::Avx2`], which add two products up in 16 bits:
     /// there the largest sum of the magnitudes of two neighbours becomes 127 steps.
     Int8,
+}
+
+/// A matrix and what is added to the products with it.
+#[derive(Debug, Clone, Copy)]
+pub struct Map<'a> {
+    /// `[out, in]`
+    pub matrix: &'a Matrix<'a>,
+    /// `[out]`
+    pub bias: Option<&'a [f32]>,
 }
 
 /// The kernels of one instruction set.
@@ -110,12 +122,36 @@ impl Kernels {
 
     /// Most bytes that [`Self::prepare`] takes for a row of so many columns, whatever products are taken in.
     pub fn prepared_bytes(&self, columns: usize) -> usize {
-        let all = [Compute::F32, Compute::Bf16, Compute::Int8];
+        let bytes = |compute| self.row_bytes(columns, compute);
+        self.computes().map(bytes).max().unwrap_or(0)
+    }
+
+    /// Bytes that [`Self::prepare`] takes for a row of so many columns.
+    ///
+    /// # Panics
+    ///
+    /// If these instructions have no such products ([`Self::compute_for`]).
+    pub fn row_bytes(&self, columns: usize, compute: Compute) -> usize {
+        Activations::row_bytes(self.isa, compute, columns)
+    }
+
+    /// Most bytes that each thread keeps for layers with so many columns of input, whatever their weights, and for
+    /// [`Self::linear_activated`] with a gate or without.
+    pub fn scratch_bytes(&self, columns: usize, gated: bool) -> usize {
+        let mut most = [0; 3];
+        for compute in self.computes() {
+            let micro = Microkernel::of(self.isa, compute, Format::F32);
+            let parts = activated::scratch_bytes(micro, columns, gated);
+            most.iter_mut().zip(parts).for_each(|(most, part)| *most = part.max(*most));
+        }
+        // Large ones take whole pages.
+        most.iter().map(|bytes| bytes.next_multiple_of(4096)).sum()
+    }
+
+    fn computes(&self) -> impl Iterator<Item = Compute> {
         // What is a format's matters to the weights alone.
-        let bytes = |wanted| {
-            Activations::row_bytes(self.isa, self.compute_for(Format::F32, wanted), columns)
-        };
-        all.into_iter().map(bytes).max().unwrap_or(0)
+        let all = [Compute::F32, Compute::Bf16, Compute::Int8].into_iter();
+        all.map(|wanted| self.compute_for(Format::F32, wanted))
     }
 
     /// `out[r, j] = Σ x[r, k] · w[j, k] + bias[j]` for every row of `x` and every row of `w`; row
@@ -162,16 +198,15 @@ impl Kernels {
         out: &mut [f32],
         out_stride: usize,
     ) {
-        assert_eq!(x.isa(), self.isa, "activations were prepared for other instructions");
-        assert_eq!(x.columns(), w.columns(), "activations and weights differ in columns");
-        assert!(bias.is_none_or(|b| b.len() == w.rows()), "one bias for every row of the weights");
+        self.check(x, Map { matrix: w, bias });
         if x.rows() == 0 || w.rows() == 0 {
             return;
         }
         assert!(out_stride >= w.rows(), "rows of the output overlap");
         assert!(out.len() >= (x.rows() - 1) * out_stride + w.rows(), "the output is too short");
-        let micro = Microkernel::of(self.isa, x.compute(), w.format());
-        let call = Call { x, w, bias, micro, accumulate, out: out.as_mut_ptr(), out_stride };
+        let call = Call::new(x, Map { matrix: w, bias });
+        let micro = call.micro;
+        let out = Output { first: out.as_mut_ptr(), stride: out_stride, accumulate };
         let threads = rayon::current_num_threads();
         let panels = micro.panels(w.columns());
         let plan = match micro.order {
@@ -179,16 +214,58 @@ impl Kernels {
             Order::Tile => Tasks::even,
         };
         let tasks = plan(x.tiles(), w.rows().div_ceil(micro.panel), panels, threads);
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(i) = Some(next.fetch_add(1, Relaxed)).filter(|&i| i < tasks.len()) {
-                call.run(&tasks.task(i));
-            }
-        };
-        match threads.min(tasks.len()) {
-            1 => work(),
-            // In the order of the plan: whoever is free takes the next task.
-            workers => (0..workers).into_par_iter().with_max_len(1).for_each(|_| work()),
+        share_out(&tasks, |task| call.run(task, out));
+    }
+
+    /// `activation(x · wᵀ + bias)`, for a `gate` times `activation(x · gateᵀ + bias)` instead of the activation, laid out in
+    /// `into` as [`Self::prepare`] would. It is what [`Self::linear`], [`rows::activate`](crate::rows::activate) or
+    /// [`rows::gate`](crate::rows::gate) and [`Self::prepare`] give one after the other, to the bit, but that the outcome
+    /// never lies in memory in f32.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::linear`], and if the gate is not as large as `map`'s matrix.
+    pub fn linear_activated(
+        &self,
+        x: &Activations,
+        map: Map<'_>,
+        gate: Option<Map<'_>>,
+        activation: Activation,
+        into: &mut Activations,
+    ) {
+        self.check(x, map);
+        let (rows, columns) = (x.rows(), map.matrix.rows());
+        if let Some(gate) = gate {
+            self.check(x, gate);
+            assert_eq!(gate.matrix.rows(), columns, "gate and map differ in rows");
         }
+        let target = into.target(self.isa, x.compute(), rows, columns);
+        if rows == 0 || columns == 0 {
+            return;
+        }
+        let gate = gate.map(|gate| Call::new(x, gate));
+        let activated = Activated::new(Call::new(x, map), gate, activation, target);
+        share_out(&activated.tasks(rayon::current_num_threads()), |task| activated.run(task));
+    }
+
+    fn check(&self, x: &Activations, Map { matrix, bias }: Map<'_>) {
+        assert_eq!(x.isa(), self.isa, "activations were prepared for other instructions");
+        assert_eq!(x.columns(), matrix.columns(), "activations and weights differ in columns");
+        let rows = matrix.rows();
+        assert!(bias.is_none_or(|b| b.len() == rows), "one bias for every row of the weights");
+    }
+}
+
+/// Runs all tasks on the threads of the current rayon pool, in the order of the plan: whoever is free takes the next.
+fn share_out(tasks: &Tasks, run: impl Fn(&Task) + Sync) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some(i) = Some(next.fetch_add(1, Relaxed)).filter(|&i| i < tasks.len()) {
+            run(&tasks.task(i));
+        }
+    };
+    match rayon::current_num_threads().min(tasks.len()) {
+        1 => work(),
+        workers => (0..workers).into_par_iter().with_max_len(1).for_each(|_| work()),
     }
 }

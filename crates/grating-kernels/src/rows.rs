@@ -61,8 +61,7 @@ pub fn scale(x: &mut [f32], factor: f32) {
 
 /// `x = activation(x)`.
 pub fn activate(isa: Isa, x: &mut [f32], activation: Activation) {
-    x.par_chunks_mut(TASK)
-        .for_each(|x| dispatch!(isa, activations(x: &mut [f32], activation: Activation)));
+    x.par_chunks_mut(TASK).for_each(|x| activate_part(isa, x, activation));
 }
 
 /// `gate = activation(gate) * up`.
@@ -71,9 +70,18 @@ pub fn activate(isa: Isa, x: &mut [f32], activation: Activation) {
 /// If the lengths differ.
 pub fn gate(isa: Isa, gate: &mut [f32], up: &[f32], activation: Activation) {
     assert_eq!(gate.len(), up.len(), "gate and up differ in length");
-    gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK)).for_each(
-        |(gate, up)| dispatch!(isa, gates(gate: &mut [f32], up: &[f32], activation: Activation)),
-    );
+    let parts = gate.par_chunks_mut(TASK).zip(up.par_chunks(TASK));
+    parts.for_each(|(gate, up)| gate_part(isa, gate, up, activation));
+}
+
+/// [`activate`] in this thread.
+pub(crate) fn activate_part(isa: Isa, x: &mut [f32], activation: Activation) {
+    dispatch!(isa, activations(x: &mut [f32], activation: Activation));
+}
+
+/// [`gate`] in this thread.
+pub(crate) fn gate_part(isa: Isa, gate: &mut [f32], up: &[f32], activation: Activation) {
+    dispatch!(isa, gates(gate: &mut [f32], up: &[f32], activation: Activation));
 }
 
 /// Rotary embedding where it lies: in each head of `2 * half` columns, column `i` is paired with `i + half` and turned

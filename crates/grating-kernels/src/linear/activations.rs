@@ -1,5 +1,9 @@
 //! Activations in the layout of the microkernels.
 
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::slice;
+
 use rayon::prelude::*;
 
 use super::Compute;
@@ -46,6 +50,11 @@ impl RowLayout {
         self.units + 2 * self.scales
     }
 
+    /// Rows of some tiles, of `rows` in all.
+    fn rows_of(self, tiles: &Range<usize>, rows: usize) -> Range<usize> {
+        tiles.start * self.tile_rows..(tiles.end * self.tile_rows).min(rows)
+    }
+
     /// A tile's units, scales and offsets.
     fn split(self, rows: usize, tile: &[u32]) -> (&[u32], &[u32], &[u32]) {
         let (units, rest) = tile.split_at(rows * self.units);
@@ -58,6 +67,44 @@ impl RowLayout {
         let (units, rest) = tile.split_at_mut(rows * self.units);
         let (scales, offsets) = rest.split_at_mut(rows * self.scales);
         (units, scales, offsets)
+    }
+}
+
+/// [`Activations`] that are packed piece by piece.
+pub(super) struct Target<'a> {
+    micro: &'static Microkernel,
+    rows: usize,
+    layout: RowLayout,
+    words: *mut u32,
+    of: PhantomData<&'a mut Activations>,
+}
+
+// SAFETY: it stands for an exclusive borrow, and whoever takes a part promises that nobody else has it.
+unsafe impl Sync for Target<'_> {}
+
+impl<'a> Target<'a> {
+    /// Columns `first..first + count` of tile `i`. `first` is a multiple of the elements that are packed together: those
+    /// of a step, and where there are scales those that share one; so is `count`, but for the last columns.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else has any of these columns of the tile.
+    pub(super) unsafe fn part(&self, i: usize, first: usize, count: usize) -> Packed<'a> {
+        let of_tile = self.layout.rows_of(&(i..i + 1), self.rows);
+        let (rows, micro) = (of_tile.len(), self.micro);
+        let tile = self.words.wrapping_add(of_tile.start * self.layout.words());
+        let scales = tile.wrapping_add(rows * self.layout.units);
+        let offsets = scales.wrapping_add(rows * self.layout.scales);
+        let slice = |of: *mut u32, first: usize, count: usize| {
+            // SAFETY: a tile is its units, then its scales and offsets; the rest as promised to this function.
+            unsafe { slice::from_raw_parts_mut(of.wrapping_add(rows * first), rows * count) }
+        };
+        Packed {
+            lanes: rows,
+            units: slice(tile, micro.x_units(first), micro.x_units(count)),
+            scales: slice(scales, micro.scales(first), micro.scales(count)),
+            offsets: slice(offsets, micro.scales(first), micro.scales(count)),
+        }
     }
 }
 
@@ -98,6 +145,11 @@ impl Activations {
         self.layout.columns
     }
 
+    /// Memory that is held.
+    pub fn bytes(&self) -> usize {
+        size_of_val(self.packed.as_units())
+    }
+
     /// In what products with these activations are taken.
     pub fn compute(&self) -> Compute {
         self.compute
@@ -122,9 +174,8 @@ impl Activations {
         rows: usize,
         columns: usize,
     ) {
-        let micro = Microkernel::of(isa, compute, Format::F32);
-        let layout = RowLayout::new(micro, columns);
-        (self.isa, self.compute, self.rows, self.layout) = (isa, compute, rows, layout);
+        let micro = self.lay_out(isa, compute, rows, columns);
+        let layout = self.layout;
         if rows == 0 || columns == 0 {
             return;
         }
@@ -138,6 +189,43 @@ impl Activations {
             let packed = packed.par_chunks_mut(block * layout.words());
             x.par_chunks(block * columns).zip(packed).for_each(pack);
         }
+    }
+
+    /// Becomes `[rows, columns]` that somebody else packs.
+    pub(super) fn target(
+        &mut self,
+        isa: Isa,
+        compute: Compute,
+        rows: usize,
+        columns: usize,
+    ) -> Target<'_> {
+        let micro = self.lay_out(isa, compute, rows, columns);
+        let words = self.packed.units(rows * self.layout.words()).as_mut_ptr();
+        Target { micro, rows, layout: self.layout, words, of: PhantomData }
+    }
+
+    fn lay_out(
+        &mut self,
+        isa: Isa,
+        compute: Compute,
+        rows: usize,
+        columns: usize,
+    ) -> &'static Microkernel {
+        let micro = Microkernel::of(isa, compute, Format::F32);
+        self.layout = RowLayout::new(micro, columns);
+        (self.isa, self.compute, self.rows) = (isa, compute, rows);
+        micro
+    }
+
+    /// All that is packed.
+    #[cfg(test)]
+    pub(super) fn words(&self) -> &[u32] {
+        &self.packed.as_units()[..self.rows * self.layout.words()]
+    }
+
+    /// Rows of some tiles.
+    pub(super) fn rows_of(&self, tiles: &Range<usize>) -> Range<usize> {
+        self.layout.rows_of(tiles, self.rows)
     }
 
     /// Number of row tiles.

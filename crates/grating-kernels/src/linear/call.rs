@@ -2,37 +2,42 @@
 
 use std::ops::Range;
 
-use super::Activations;
 use super::microkernel::{Microkernel, Order, RowsToPack, Tile};
 use super::pack::Packed;
 use super::scratch::{Rows, Scratch};
 use super::tasks::{BLOCK_COLUMNS, Task};
+use super::{Activations, Map};
 use crate::format::Matrix;
 
 /// Tiles of activations that pass one panel before the next, if panels are nearest: their block stays in the second-level
 /// cache, that of the panel in the first.
 const PASS_TILES: usize = 8;
 
-/// Arguments of a call that were checked: `out` has a row of `w.rows()` elements for every row of
-/// `x`, `out_stride` apart.
+/// A linear layer whose arguments were checked.
+#[derive(Clone, Copy)]
 pub(super) struct Call<'a> {
     pub(super) x: &'a Activations,
     pub(super) w: &'a Matrix<'a>,
     pub(super) bias: Option<&'a [f32]>,
     pub(super) micro: &'static Microkernel,
-    /// Whether to add to what `out` holds.
-    pub(super) accumulate: bool,
-    pub(super) out: *mut f32,
-    pub(super) out_stride: usize,
 }
 
-// SAFETY: `out` is the caller's exclusive borrow, which outlives the call, and tasks write disjoint
-// elements of it; everything else is shared and immutable.
-unsafe impl Sync for Call<'_> {}
+/// Where a call writes: a row of as many elements as the weights have rows for every row of `x`, `stride` apart.
+#[derive(Clone, Copy)]
+pub(super) struct Output {
+    /// Of the first row and column of the call, be they written or not.
+    pub(super) first: *mut f32,
+    pub(super) stride: usize,
+    /// Whether to add to what is there.
+    pub(super) accumulate: bool,
+}
+
+// SAFETY: it is made of an exclusive borrow that outlives the call, and tasks write disjoint elements of it.
+unsafe impl Sync for Output {}
 
 /// Columns of the weights that are packed at a time.
 #[derive(Clone, Copy)]
-struct ColumnBlock {
+pub(super) struct ColumnBlock {
     first: usize,
     count: usize,
     /// Units of one row in a plane, of all its planes, and its scales.
@@ -41,26 +46,50 @@ struct ColumnBlock {
     scales: usize,
 }
 
-impl Call<'_> {
-    pub(super) fn run(&self, task: &Task) {
-        Scratch::with(|Scratch { packed, rows }| {
-            let columns = self.w.columns();
-            // Without columns there still is a bias to write.
-            for first in (0..columns.max(1)).step_by(BLOCK_COLUMNS) {
-                let count = BLOCK_COLUMNS.min(columns - first);
-                let (plane, units) = (self.micro.units(count), self.micro.w_units(count));
-                let scales = self.micro.scales(count);
-                let block = ColumnBlock { first, count, plane, units, scales };
-                let len = (units + 2 * scales) * self.micro.panel;
-                let packed = packed.units(task.panels.len() * len);
-                if count > 0 {
-                    for (panel, into) in task.panels.clone().zip(packed.chunks_exact_mut(len)) {
-                        self.pack(panel, block, rows, into);
-                    }
-                }
-                self.pass(task, block, packed);
+impl<'a> Call<'a> {
+    pub(super) fn new(x: &'a Activations, Map { matrix: w, bias }: Map<'a>) -> Self {
+        let micro = Microkernel::of(x.isa(), x.compute(), w.format());
+        Self { x, w, bias, micro }
+    }
+
+    pub(super) fn run(&self, task: &Task, out: Output) {
+        Scratch::with(|Scratch { packed, rows, .. }| {
+            for block in self.blocks() {
+                let packed = packed.units(task.panels.len() * self.panel_words(block));
+                self.pack_panels(task.panels.clone(), block, rows, packed);
+                self.pass(task, block, packed, out);
             }
         });
+    }
+
+    /// The blocks of columns, in order. Without columns there still is one, as there is a bias to write.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = ColumnBlock> + use<> {
+        let (columns, micro) = (self.w.columns(), self.micro);
+        (0..columns.max(1)).step_by(BLOCK_COLUMNS).map(move |first| {
+            let count = BLOCK_COLUMNS.min(columns - first);
+            let (plane, units) = (micro.units(count), micro.w_units(count));
+            ColumnBlock { first, count, plane, units, scales: micro.scales(count) }
+        })
+    }
+
+    /// Words of a packed block of a panel.
+    pub(super) fn panel_words(&self, block: ColumnBlock) -> usize {
+        (block.units + 2 * block.scales) * self.micro.panel
+    }
+
+    /// Packs a block of the weights of some panels, one after the other.
+    pub(super) fn pack_panels(
+        &self,
+        panels: Range<usize>,
+        block: ColumnBlock,
+        scratch: &mut Rows,
+        into: &mut [u32],
+    ) {
+        if block.count > 0 {
+            for (panel, into) in panels.zip(into.chunks_exact_mut(self.panel_words(block))) {
+                self.pack(panel, block, scratch, into);
+            }
+        }
     }
 
     /// Packs a block of the weights of one panel: units, then scales and offsets.
@@ -78,11 +107,11 @@ impl Call<'_> {
     }
 
     /// Adds the products of a block whose weights are `packed`.
-    fn pass(&self, task: &Task, block: ColumnBlock, packed: &[u32]) {
-        let panel_len = (block.units + 2 * block.scales) * self.micro.panel;
+    pub(super) fn pass(&self, task: &Task, block: ColumnBlock, packed: &[u32], out: Output) {
+        let panel_len = self.panel_words(block);
         if self.micro.order == Order::Tile {
             for tile in task.tiles.clone() {
-                self.multiply(tile, task.panels.clone(), block, packed);
+                self.multiply(tile, task.panels.clone(), block, packed, out);
             }
             return;
         }
@@ -91,19 +120,24 @@ impl Call<'_> {
             for (i, panel) in task.panels.clone().enumerate() {
                 let w = &packed[i * panel_len..][..panel_len];
                 for tile in tiles.clone() {
-                    self.multiply(tile, panel..panel + 1, block, w);
+                    self.multiply(tile, panel..panel + 1, block, w, out);
                 }
             }
         }
     }
 
     /// Adds the products of one tile of activations and some panels' packed weights.
-    fn multiply(&self, tile: usize, panels: Range<usize>, block: ColumnBlock, w: &[u32]) {
+    fn multiply(
+        &self,
+        tile: usize,
+        panels: Range<usize>,
+        block: ColumnBlock,
+        w: &[u32],
+        out: Output,
+    ) {
         let width = self.micro.panel;
         let x = self.x.tile(tile, block.first, block.count, self.micro);
         let column = panels.start * width;
-        // SAFETY: this tile takes the elements from `column` on of rows that `out` has.
-        let out = unsafe { self.out.add(x.first * self.out_stride + column) };
         let bias = self.bias.filter(|_| block.first == 0);
         let tile = Tile {
             rows: x.rows,
@@ -117,9 +151,9 @@ impl Call<'_> {
             w_scales: w[block.units * width..].as_ptr().cast(),
             w_sums: w[(block.units + block.scales) * width..].as_ptr().cast(),
             bias: bias.map_or(std::ptr::null(), |bias| bias[column..].as_ptr()),
-            accumulate: self.accumulate || block.first > 0,
-            out,
-            out_stride: self.out_stride,
+            accumulate: out.accumulate || block.first > 0,
+            out: out.first.wrapping_add(x.first * out.stride + column),
+            out_stride: out.stride,
             columns: (panels.len() * width).min(self.w.rows() - column),
         };
         // SAFETY: `x` and `w` were cut to the units and scales of the block; `bias` and rows of

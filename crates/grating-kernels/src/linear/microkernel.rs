@@ -151,11 +151,25 @@ impl Microkernel {
         self.tiles.len()
     }
 
-    /// Panels of `columns` columns that are packed at a time: in the second-level cache they leave room for activations.
+    /// Panels of `columns` columns that are packed at a time.
     pub(super) fn panels(&self, columns: usize) -> usize {
+        self.fitting(self.block_words(columns))
+    }
+
+    /// Words of the first block of a panel of `columns` columns, which is the largest, without scales.
+    pub(super) fn block_words(&self, columns: usize) -> usize {
+        self.w_units(columns.min(BLOCK_COLUMNS)) * self.panel
+    }
+
+    /// Words of a row of `columns` columns of the weights when all its blocks are packed, with scales and offsets.
+    pub(super) fn row_words(&self, columns: usize) -> usize {
+        self.w_units(columns) + 2 * self.scales(columns)
+    }
+
+    /// Panels of so many words that are packed at a time: in the second-level cache they leave room for activations.
+    pub(super) fn fitting(&self, panel_words: usize) -> usize {
         const LARGEST: usize = 3 << 18;
-        let words = self.w_units(columns.min(BLOCK_COLUMNS)) * self.panel;
-        (LARGEST / size_of::<u32>() / words.max(1)).clamp(1, self.panels)
+        (LARGEST / size_of::<u32>() / panel_words.max(1)).clamp(1, self.panels)
     }
 
     /// Units of `count` elements, in one plane.

@@ -10,12 +10,14 @@ thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }
 
-/// What a thread needs to pack operands: less than 1 MiB.
+/// What a thread needs to pack operands, and for outcomes.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     /// Packed weights of the panels of a task.
     pub(super) packed: UnitBuffer,
     pub(super) rows: Rows,
+    /// Outcomes of the panels of a task on their way to be activated: of two layers where one is the gate of the other.
+    pub(super) outcomes: [Numbers; 2],
 }
 
 /// Rows of one panel or tile on the way to being packed.
@@ -33,7 +35,24 @@ impl Scratch {
     }
 }
 
+#[cfg(test)]
+impl Scratch {
+    /// Memory that is held.
+    pub(super) fn bytes(&self) -> usize {
+        let Rows { floats, quants, steps } = &self.rows;
+        let rows = size_of_val(&floats[..]) + size_of_val(&quants[..]) + size_of_val(&steps[..]);
+        let outcomes = self.outcomes.iter().map(|o| size_of_val(o.as_slice::<f32>()));
+        rows + size_of_val(self.packed.as_units()) + outcomes.sum::<usize>()
+    }
+}
+
 impl Rows {
+    /// Most bytes for panels of so many rows.
+    pub(super) const fn most_bytes(rows: usize) -> usize {
+        let steps = BLOCK_COLUMNS / GROUP * size_of::<Step>();
+        rows * (BLOCK_COLUMNS * (size_of::<f32>() + size_of::<i8>()) + steps)
+    }
+
     /// `rows` rows of [`BLOCK_COLUMNS`] numbers.
     pub(super) fn floats(&mut self, rows: usize) -> &mut [f32] {
         let len = rows * BLOCK_COLUMNS;
