@@ -163,7 +163,7 @@ mod tests {
             }
             Format::Q8_0 => {
                 let mut blocks = Vec::new();
-                grating_quant::quantize_q8_0(&numbers, &mut blocks);
+                grating_quant::quantize_q8_0(&numbers, &mut blocks).expect("whole blocks");
                 blocks
             }
             _ => numbers.iter().flat_map(|w| w.to_le_bytes()).collect(),

@@ -169,7 +169,7 @@ macro_rules! tile {
         #[target_feature(enable = "avx512f")]
         pub(super) unsafe fn $name(tile: &Tile) {
             /// Steps whose activations stay in the first-level cache while the panels pass by.
-            const NEAR: usize = 6 / $x;
+            const NEAR: usize = 12 / $x;
             let mut sums = Squares::new();
             let all = tile.units / STEP_UNITS;
             let registers = Registers::new(tile.rows);
@@ -178,15 +178,17 @@ macro_rules! tile {
             unsafe {
                 asm!("ldtilecfg [{}]", in(reg) &raw const registers, options(nostack, readonly));
                 for first in (0..all).step_by(NEAR) {
-                    let steps = NEAR.min(all - first);
+                    let (steps, last) = (NEAR.min(all - first), first + NEAR >= all);
                     for panel in 0..tile.panels {
-                        if first + NEAR >= all {
+                        if last {
                             prefetch(tile, panel);
                         }
+                        // What is written at once needs one place for all.
+                        let sums = sums.of(if all <= NEAR { 0 } else { panel });
                         let at = Steps {
                             x: tile.x.add(first * $x * tile.rows * STEP_UNITS),
                             w: tile.w.add(panel * tile.panel_words + first * $w * STEP_UNITS * PANEL),
-                            sums: sums.of(panel),
+                            sums,
                             fresh: first == 0,
                         };
                         if tile.rows > 16 {
@@ -194,14 +196,17 @@ macro_rules! tile {
                         } else {
                             products!(one, $step, $x, $w, tile, steps, at);
                         }
+                        if last {
+                            store(tile, panel, sums);
+                        }
                     }
                 }
                 asm!("tilerelease", options(nostack, nomem));
-                for panel in 0..tile.panels {
-                    if all == 0 {
-                        sums.of(panel).write_bytes(0, 1);
+                if all == 0 {
+                    for panel in 0..tile.panels {
+                        sums.of(0).write_bytes(0, 1);
+                        store(tile, panel, sums.of(0));
                     }
-                    store(tile, panel, sums.of(panel));
                 }
             }
         }
