@@ -116,6 +116,14 @@ impl CpuOps {
         self.kernels.compute_for(format, wanted)
     }
 
+    /// In what products of attention are taken.
+    fn attention_compute(&self) -> Compute {
+        match self.precision {
+            Precision::Fast => self.kernels.attention_compute(Compute::Int8),
+            _ => Compute::F32,
+        }
+    }
+
     /// A tensor to be written; what it holds is unspecified.
     fn scratch(&self, rows: usize, columns: usize) -> CpuTensor {
         // Chunks differ in their rows; what the largest fits in does for all that are not far smaller.

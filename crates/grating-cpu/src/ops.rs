@@ -8,7 +8,6 @@ use grating_kernels::{Compute, Map, rows as kernels};
 
 use crate::backend::CpuLayout;
 use crate::clock::Operation;
-use crate::prepared::Input;
 use crate::{CpuOps, CpuTensor, CpuWeight, Data};
 
 impl Ops for CpuOps {
@@ -17,18 +16,20 @@ impl Ops for CpuOps {
         x: &CpuTensor,
         maps: [Affine<'_, CpuWeight<'_>>; N],
     ) -> Result<[CpuTensor; N]> {
-        let mut input: Option<Input<'_>> = None;
-        let outputs = maps.map(|Affine { weight, bias }| {
-            let (matrix, compute) = weight.matrix();
-            let kept = input.take().filter(|input| input.compute() == compute);
-            let x = &*input.insert(kept.unwrap_or_else(|| self.input(x, compute)));
-            let mut out = self.scratch(x.rows(), matrix.rows());
-            let bias = bias.map(CpuWeight::vector);
-            self.clock.time(Operation::Linear, || {
-                self.kernels.linear(x, matrix, bias, out.as_mut_slice(), matrix.rows());
-            });
-            out
-        });
+        let mut outputs =
+            maps.each_ref().map(|map| self.scratch(x.rows, map.weight.matrix().0.rows()));
+        let mut layers: Vec<_> = maps.iter().zip(outputs.iter_mut()).collect();
+        // Those whose products are of the same kind share their input and their threads.
+        while let Some((first, _)) = layers.first() {
+            let (_, compute) = first.weight.matrix();
+            let x = self.input(x, compute);
+            let alike =
+                |(map, _): &mut (&Affine<'_, CpuWeight<'_>>, _)| map.weight.matrix().1 == compute;
+            let alike = layers.extract_if(.., alike);
+            let mut alike: Vec<_> =
+                alike.map(|(map, out)| (map_of(map), out.as_mut_slice())).collect();
+            self.clock.time(Operation::Linear, || self.kernels.linear_each(&x, &mut alike));
+        }
         Ok(outputs)
     }
 
@@ -186,7 +187,7 @@ impl Ops for CpuOps {
         layout: &CpuLayout,
         rows: Rows,
     ) -> Result<CpuTensor> {
-        let heads = heads_of(spec);
+        let heads = heads_of(spec, self.attention_compute());
         let own = layout.keys_values(k, v);
         let prefix = prefix.map(|(k, v)| KeysValues::new(k.as_slice(), v.as_slice()));
         let mut out = self.scratch(q.rows, q.columns);
@@ -207,7 +208,7 @@ impl Ops for CpuOps {
         layout: &CpuLayout,
         rows: Rows,
     ) -> Result<CpuTensor> {
-        let heads = heads_of(spec);
+        let heads = heads_of(spec, Compute::F32);
         let own = layout.keys_values(k, v);
         let by_distance = kernel_distance(&by_distance);
         let mut out = self.scratch(q.rows, q.columns);
@@ -238,7 +239,7 @@ impl Ops for CpuOps {
         let mut out = vec![0.0; layout.ragged().tokens()];
         let spans = layout.spans(Rows::Scored);
         self.clock.time(Operation::Attention, || {
-            kernel::mass(heads_of(spec), attended, over, &spans, &mut out);
+            kernel::mass(heads_of(spec, Compute::F32), attended, over, &spans, &mut out);
         });
         Ok(out)
     }
@@ -292,8 +293,8 @@ impl CpuOps {
         self.clock.time(Operation::Linear, || {
             self.kernels.linear_activated(
                 &x,
-                map_of(map),
-                gate.map(map_of),
+                map_of(&map),
+                gate.as_ref().map(map_of),
                 activation,
                 &mut outcome,
             );
@@ -303,13 +304,13 @@ impl CpuOps {
     }
 }
 
-fn map_of<'a>(Affine { weight, bias }: Affine<'a, CpuWeight<'a>>) -> Map<'a> {
+fn map_of<'a>(Affine { weight, bias }: &Affine<'a, CpuWeight<'a>>) -> Map<'a> {
     Map { matrix: weight.matrix().0, bias: bias.map(CpuWeight::vector) }
 }
 
-fn heads_of(spec: &AttentionSpec) -> Heads {
+fn heads_of(spec: &AttentionSpec, compute: Compute) -> Heads {
     let AttentionSpec { heads, kv_heads, width, causal, window, scale, softcap, .. } = *spec;
-    Heads { queries: heads, keys: kv_heads, width, causal, window, scale, softcap }
+    Heads { queries: heads, keys: kv_heads, width, causal, window, scale, softcap, compute }
 }
 
 fn kernel_distance<'a>(by_distance: &ByDistance<'a, CpuTensor>) -> kernel::ByDistance<'a> {

@@ -21,8 +21,9 @@ use self::distance::{Scratch as DistanceScratch, Table};
 pub use self::mass::{Attended, mass};
 use self::product::{Left, PANEL, Panels, place, product};
 use self::softmax::{softcap, softmax};
+use crate::linear::{Part, Products};
 use crate::simd::{Simd, dispatch};
-use crate::{Isa, Numbers};
+use crate::{Compute, Isa, Numbers};
 
 /// Heads of an attention block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,13 +42,16 @@ pub struct Heads {
     pub scale: f32,
     /// What scaled products cannot go beyond: `cap * tanh(product / cap)` is in their place.
     pub softcap: Option<f32>,
+    /// In what products are taken, of those that [`Kernels::attention_compute`](crate::Kernels::attention_compute) gives.
+    /// Those with distances are of f32 always.
+    pub compute: Compute,
 }
 
 impl Heads {
-    /// With the usual scale.
+    /// With the usual scale, and products of f32.
     pub fn new(queries: usize, keys: usize, width: usize, causal: bool) -> Self {
-        let scale = (width as f32).powf(-0.5);
-        Heads { queries, keys, width, causal, window: None, scale, softcap: None }
+        let (scale, compute) = ((width as f32).powf(-0.5), Compute::F32);
+        Heads { queries, keys, width, causal, window: None, scale, softcap: None, compute }
     }
 }
 
@@ -112,6 +116,8 @@ struct Scratch {
     /// The block's outputs, `[rows, padded width]`.
     out: Numbers,
     distance: DistanceScratch,
+    /// A few rows of queries or scores, where products are rounded: keys and values are packed in place of the above then.
+    left: Numbers,
 }
 
 thread_local! {
@@ -131,7 +137,9 @@ pub fn scratch_bytes(heads: Heads, keys: usize, distance_rows: usize) -> usize {
     let rows = rows_of(heads);
     let distance = distance::scratch_numbers(heads.width, keys, distance_rows);
     let own = heads.width * padded + keys * width + rows * (padded + 2 * width + 1);
-    size_of::<f32>() * (own + distance)
+    // Packed operands of rounded products take half, and are padded further: with some rows of the left one.
+    let steps = 32 * (padded.max(width) + 2 * 32) + 32 * (padded + width);
+    size_of::<f32>() * (own + distance + steps)
 }
 
 /// Rows are padded to the widest vector of any instruction set.
@@ -205,6 +213,9 @@ fn run(
     let columns = heads.queries * heads.width;
     let stride = heads.keys * heads.width;
     assert_eq!(queries.len(), out.len(), "queries and output differ in length");
+    let rounded = heads.compute != Compute::F32 && distance.is_none();
+    let products =
+        rounded.then(|| Products::of(isa).expect("Kernels::attention_compute allows it"));
     let mut rest = out;
     let mut end = 0;
     let mut tasks = Vec::new();
@@ -220,7 +231,7 @@ fn run(
         let out = Columns { start: out.as_mut_ptr(), len: out.len() };
         for head in 0..heads.keys {
             let first = span.first_query;
-            tasks.push(Task { heads, head, queries, own, prefix, distance, first, out });
+            tasks.push(Task { heads, head, queries, own, prefix, distance, products, first, out });
         }
     }
     assert!(rest.is_empty(), "every query belongs to a span");
@@ -295,6 +306,8 @@ struct Task<'a> {
     own: KeysValues<'a>,
     prefix: KeysValues<'a>,
     distance: Option<&'a Table<'a>>,
+    /// How rounded products are taken.
+    products: Option<Products>,
     first: usize,
     out: Columns,
 }
@@ -332,6 +345,26 @@ impl Task<'_> {
         self.heads.queries * self.heads.width
     }
 
+    /// [`Self::rows`], where they are if there is no prefix, or one after the other in `into`.
+    #[inline(always)]
+    fn part<'a, V: Simd>(
+        &self,
+        prefix: &'a [f32],
+        own: &'a [f32],
+        into: &'a mut Numbers,
+    ) -> Part<'a> {
+        let (rows, columns) = (self.keys(), self.heads.width);
+        if prefix.is_empty() {
+            let elements = &own[self.head * columns..];
+            return Part { rows, columns, stride: self.stride(), elements };
+        }
+        let elements = into.room::<f32>(rows * columns);
+        for (to, from) in elements.chunks_exact_mut(columns).zip(self.rows(prefix, own)) {
+            copy::<V>(from, to);
+        }
+        Part { rows, columns, stride: columns, elements }
+    }
+
     /// This head's part of each row of the prefix and then of the sequence itself.
     fn rows<'a>(&self, prefix: &'a [f32], own: &'a [f32]) -> impl Iterator<Item = &'a [f32]> {
         let columns = self.head * self.heads.width..(self.head + 1) * self.heads.width;
@@ -350,13 +383,25 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
     let keys = task.keys();
     let padded = keys.next_multiple_of(LANES);
     let padded_width = width.next_multiple_of(LANES);
-    gather::<V>(task, scratch, padded, padded_width);
+    match task.products {
+        Some(products) => pack::<V>(task, scratch, products),
+        None => gather::<V>(task, scratch, padded, padded_width),
+    }
 
     let positions = task.queries.len() / task.columns();
     let block = positions_of(task.heads);
-    let Scratch { queries, keys: transposed, values, scores, inverses, out, distance } = scratch;
-    let (transposed, values) = (transposed.as_slice(), values.as_slice());
-    let right = Panels { depth: width, columns: padded, elements: transposed };
+    let Scratch {
+        queries,
+        keys: transposed,
+        values: all_values,
+        scores,
+        inverses,
+        out,
+        distance,
+        left: few,
+    } = scratch;
+    let (elements, values) = (transposed.as_slice(), all_values.as_slice());
+    let right = Panels { depth: width, columns: padded, elements };
     // No closures around products here and below: they are compiled without the instruction set, and every operation in
     // them becomes a call.
     let mut seen_rows = None;
@@ -378,7 +423,14 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
         }
         let scores = scores.room(rows * padded);
         let left = Left { rows, stride: width, elements: queries };
-        product::<V>(left, right, 0..width, all.clone(), scores);
+        match task.products {
+            Some(products) => {
+                let left = Part { rows, columns: width, stride: width, elements: queries };
+                let right = (&*transposed, width);
+                products.multiply(left, right, 0..width, all.clone(), (few, scores), padded);
+            }
+            None => product::<V>(left, right, 0..width, all.clone(), scores),
+        }
         if let (Some(table), Some(seen)) = (task.distance, &seen_rows) {
             distance.add::<V>(
                 table,
@@ -397,9 +449,18 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
             scores[seen.end..all.end].fill(0.0);
         }
         let out = out.room(rows * padded_width);
-        let left = Left { rows, stride: padded, elements: scores };
-        let right = Panels { depth: keys, columns: padded_width, elements: values };
-        product::<V>(left, right, all, 0..width, out);
+        match task.products {
+            Some(products) => {
+                let left = Part { rows, columns: keys, stride: padded, elements: scores };
+                let right = (&*all_values, keys);
+                products.multiply(left, right, all, 0..width, (few, out), padded_width);
+            }
+            None => {
+                let left = Left { rows, stride: padded, elements: scores };
+                let right = Panels { depth: keys, columns: padded_width, elements: values };
+                product::<V>(left, right, all, 0..width, out);
+            }
+        }
         let outputs = out.chunks_exact(padded_width).zip(inverses.iter());
         for (row, (out, inverse)) in outputs.enumerate() {
             let column = (task.head * group + row % group) * width;
@@ -434,6 +495,14 @@ fn gather<V: Simd>(task: &Task<'_>, scratch: &mut Scratch, padded: usize, padded
             copy::<V>(row, &mut out[..row.len()]);
         }
     }
+}
+
+/// Packs this head's keys and values, rounded.
+#[inline(always)]
+fn pack<V: Simd>(task: &Task<'_>, scratch: &mut Scratch, products: Products) {
+    let Scratch { keys, values, scores, .. } = scratch;
+    products.pack_columns(task.part::<V>(task.prefix.keys, task.own.keys, scores), keys);
+    products.pack_rows(task.part::<V>(task.prefix.values, task.own.values, scores), values);
 }
 
 /// Makes columns of up to eight rows of the same length: element `c` of row `r` goes to `to[c * stride + r]`.

@@ -10,6 +10,7 @@ mod call;
 mod generic;
 mod microkernel;
 mod pack;
+mod products;
 mod scratch;
 mod tasks;
 #[cfg(target_arch = "x86_64")]
@@ -24,7 +25,8 @@ use activated::Activated;
 pub use activations::Activations;
 use call::{Call, Output};
 use microkernel::{Microkernel, Order};
-use tasks::{Task, Tasks};
+pub(crate) use products::{Part, Products};
+use tasks::Tasks;
 
 use crate::format::{Format, Matrix};
 use crate::isa::Isa;
@@ -88,6 +90,14 @@ impl Kernels {
             Compute::Int8 if self.isa == Isa::Amx => Compute::Bf16,
             Compute::Int8 if matches!(self.isa, Isa::Portable | Isa::Avx512) => Compute::F32,
             _ => wanted,
+        }
+    }
+
+    /// In what products of queries and keys, and of attention and values, are taken when the caller allows `wanted`.
+    pub fn attention_compute(&self, wanted: Compute) -> Compute {
+        match wanted {
+            Compute::F32 => Compute::F32,
+            _ => Products::of(self.isa).map_or(Compute::F32, |_| Compute::Bf16),
         }
     }
 
@@ -170,7 +180,28 @@ impl Kernels {
         out: &mut [f32],
         out_stride: usize,
     ) {
-        self.run(x, w, bias, false, out, out_stride);
+        self.run(x, Map { matrix: w, bias }, false, out, out_stride);
+    }
+
+    /// [`Self::linear`] of several matrices, each with an output without gaps. Whoever is done with one goes on to the next.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::linear`].
+    pub fn linear_each(&self, x: &Activations, layers: &mut [(Map<'_>, &mut [f32])]) {
+        let layers: Vec<Layer<'_>> = layers
+            .iter_mut()
+            .filter_map(|(map, out)| Layer::new(self, x, *map, false, out, map.matrix.rows()))
+            .collect();
+        let len = layers.iter().map(|layer| layer.tasks.len()).sum();
+        share_out(len, |mut i| {
+            for layer in &layers {
+                if i < layer.tasks.len() {
+                    return layer.run(i);
+                }
+                i -= layer.tasks.len();
+            }
+        });
     }
 
     /// As [`Self::linear`], added to what `out` holds: `out[r, j] += Σ x[r, k] · w[j, k] + bias[j]`.
@@ -186,35 +217,20 @@ impl Kernels {
         out: &mut [f32],
         out_stride: usize,
     ) {
-        self.run(x, w, bias, true, out, out_stride);
+        self.run(x, Map { matrix: w, bias }, true, out, out_stride);
     }
 
     fn run(
         &self,
         x: &Activations,
-        w: &Matrix<'_>,
-        bias: Option<&[f32]>,
+        map: Map<'_>,
         accumulate: bool,
         out: &mut [f32],
         out_stride: usize,
     ) {
-        self.check(x, Map { matrix: w, bias });
-        if x.rows() == 0 || w.rows() == 0 {
-            return;
+        if let Some(layer) = Layer::new(self, x, map, accumulate, out, out_stride) {
+            share_out(layer.tasks.len(), |i| layer.run(i));
         }
-        assert!(out_stride >= w.rows(), "rows of the output overlap");
-        assert!(out.len() >= (x.rows() - 1) * out_stride + w.rows(), "the output is too short");
-        let call = Call::new(x, Map { matrix: w, bias });
-        let micro = call.micro;
-        let out = Output { first: out.as_mut_ptr(), stride: out_stride, accumulate };
-        let threads = rayon::current_num_threads();
-        let panels = micro.panels(w.columns());
-        let plan = match micro.order {
-            Order::Panel => Tasks::new,
-            Order::Tile => Tasks::even,
-        };
-        let tasks = plan(x.tiles(), w.rows().div_ceil(micro.panel), panels, threads);
-        share_out(&tasks, |task| call.run(task, out));
     }
 
     /// `activation(x · wᵀ + bias)`, for a `gate` times `activation(x · gateᵀ + bias)` instead of the activation, laid out in
@@ -245,7 +261,8 @@ impl Kernels {
         }
         let gate = gate.map(|gate| Call::new(x, gate));
         let activated = Activated::new(Call::new(x, map), gate, activation, target);
-        share_out(&activated.tasks(rayon::current_num_threads()), |task| activated.run(task));
+        let tasks = activated.tasks(rayon::current_num_threads());
+        share_out(tasks.len(), |i| activated.run(&tasks.task(i)));
     }
 
     fn check(&self, x: &Activations, Map { matrix, bias }: Map<'_>) {
@@ -256,16 +273,57 @@ impl Kernels {
     }
 }
 
-/// Runs all tasks on the threads of the current rayon pool, in the order of the plan: whoever is free takes the next.
-fn share_out(tasks: &Tasks, run: impl Fn(&Task) + Sync) {
+/// A linear layer, its output and how it is split.
+struct Layer<'a> {
+    call: Call<'a>,
+    out: Output,
+    tasks: Tasks,
+}
+
+impl<'a> Layer<'a> {
+    /// Checks the arguments of [`Kernels::linear`]; nothing where there is nothing to write. `out` must outlive the layer.
+    fn new(
+        kernels: &Kernels,
+        x: &'a Activations,
+        map: Map<'a>,
+        accumulate: bool,
+        out: &mut [f32],
+        out_stride: usize,
+    ) -> Option<Self> {
+        kernels.check(x, map);
+        let w = map.matrix;
+        if x.rows() == 0 || w.rows() == 0 {
+            return None;
+        }
+        assert!(out_stride >= w.rows(), "rows of the output overlap");
+        assert!(out.len() >= (x.rows() - 1) * out_stride + w.rows(), "the output is too short");
+        let call = Call::new(x, map);
+        let out = Output { first: out.as_mut_ptr(), stride: out_stride, accumulate };
+        let plan = match call.micro.order {
+            Order::Panel => Tasks::new,
+            Order::Tile => Tasks::even,
+        };
+        let panels = w.rows().div_ceil(call.micro.panel);
+        let threads = rayon::current_num_threads();
+        let tasks = plan(x.tiles(), panels, call.micro.panels(w.columns()), threads);
+        Some(Self { call, out, tasks })
+    }
+
+    fn run(&self, i: usize) {
+        self.call.run(&self.tasks.task(i), self.out);
+    }
+}
+
+/// Runs so many tasks on the threads of the current rayon pool, in order: whoever is free takes the next.
+fn share_out(len: usize, run: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     let work = || {
-        while let Some(i) = Some(next.fetch_add(1, Relaxed)).filter(|&i| i < tasks.len()) {
-            run(&tasks.task(i));
+        while let Some(i) = Some(next.fetch_add(1, Relaxed)).filter(|&i| i < len) {
+            run(i);
         }
     };
-    match rayon::current_num_threads().min(tasks.len()) {
-        1 => work(),
+    match rayon::current_num_threads().min(len) {
+        0 | 1 => work(),
         workers => (0..workers).into_par_iter().with_max_len(1).for_each(|_| work()),
     }
 }

@@ -12,6 +12,7 @@ mod pack;
 mod registers;
 mod tile;
 
+use super::super::Products;
 use super::super::microkernel::{Microkernel, Order, Packing, TileFn};
 use super::avx512::{PANEL, decode};
 use crate::format::Format;
@@ -56,6 +57,16 @@ const fn by_parts(parts: usize, tiles: &'static [TileFn]) -> Microkernel {
         order: Order::Tile,
         tiles,
         packing,
+    }
+}
+
+/// Products of two matrices in f32, rounded to bfloat16.
+pub(in super::super) fn products() -> Products {
+    Products {
+        micro: &BF16,
+        left: pack::rounded_activations,
+        columns: pack::rounded_f32,
+        rows: pack::rounded_rows,
     }
 }
 

@@ -134,6 +134,33 @@ weights!(
     1
 );
 
+/// Packs weights in f32, rounded to nearest even, whose columns are what is said to be rows here: elements of a row go to
+/// lanes, and two rows make a unit.
+///
+/// # Safety
+///
+/// See [`PackFn`](super::super::super::microkernel::PackFn), with lanes for the elements of a row and units for the rows.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+pub(super) unsafe fn rounded_rows(source: &RowsToPack<'_>, lanes: usize, into: *mut u32) {
+    for unit in 0..source.rows.next_multiple_of(STEP) / 2 {
+        for first in (0..lanes).step_by(16) {
+            let half = |row: usize| {
+                let there = if row < source.rows { source.count.saturating_sub(first) } else { 0 };
+                let from = source.bytes.as_ptr().wrapping_add(row * source.stride + 4 * first);
+                // SAFETY: so many elements of this row lie there; where there are none nothing is read.
+                let rounded =
+                    _mm512_cvtneps_pbh(_mm512_castsi512_ps(unsafe { load_f32(from, there) }));
+                // SAFETY: both are 256 bits in which every pattern is valid.
+                _mm512_cvtepu16_epi32(unsafe { std::mem::transmute::<__m256bh, __m256i>(rounded) })
+            };
+            let pairs =
+                _mm512_or_si512(half(2 * unit), _mm512_slli_epi32::<16>(half(2 * unit + 1)));
+            // SAFETY: the caller promises room for so many units in `lanes` lanes, a multiple of 16.
+            unsafe { _mm512_store_si512(into.add(unit * lanes + first).cast(), pairs) };
+        }
+    }
+}
+
 /// Up to 32 elements as pairs of bfloat16.
 macro_rules! one {
     ($name:ident, $pairs:ident) => {

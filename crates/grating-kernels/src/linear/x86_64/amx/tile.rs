@@ -169,7 +169,7 @@ macro_rules! tile {
         #[target_feature(enable = "avx512f")]
         pub(super) unsafe fn $name(tile: &Tile) {
             /// Steps whose activations stay in the first-level cache while the panels pass by.
-            const NEAR: usize = 12 / $x;
+            const NEAR: usize = 8 / $x;
             let mut sums = Squares::new();
             let all = tile.units / STEP_UNITS;
             let registers = Registers::new(tile.rows);
