@@ -258,4 +258,14 @@ mod tests {
         let short = ops.workspace(&plain.with_distance_rows(rows), 20).fixed;
         assert!(short < fixed(plain.with_distance_rows(rows)));
     }
+
+    #[test]
+    fn products_are_named_with_those_of_attention() {
+        let products = |isa, precision| CpuOps::new(isa, precision).products([Format::F16]);
+        assert_eq!(products(Isa::Portable, Precision::Fast), "f32");
+        if Isa::Amx.is_supported() {
+            assert_eq!(products(Isa::Amx, Precision::Fast), "bf16, bf16 in attention");
+            assert_eq!(products(Isa::Amx, Precision::Exact), "f32");
+        }
+    }
 }

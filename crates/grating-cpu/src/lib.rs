@@ -98,13 +98,15 @@ impl CpuOps {
         self
     }
 
-    /// In which types products with matrices of such formats are taken, `f32` for instance, or `f32, int8`. It depends
-    /// on precision, instructions and the formats; scores of two machines where it is the same differ by no more than
-    /// rounding in f32.
+    /// In which types products with matrices of such formats, and those of attention, are taken: `f32` for instance, or
+    /// `f32, int8`. It depends on precision, instructions and the formats; scores of two machines where it is the same
+    /// differ by no more than rounding in f32.
     pub fn products(&self, formats: impl IntoIterator<Item = Format>) -> String {
         let compute = |format| self.compute(format, self.precision);
         let kinds = formats.into_iter().map(|format| self.kernels.name_of(compute(format)));
-        Vec::from_iter(BTreeSet::from_iter(kinds)).join(", ")
+        let rounded = self.attention_compute() != Compute::F32;
+        let attention = rounded.then_some("bf16 in attention");
+        Vec::from_iter(BTreeSet::from_iter(kinds.chain(attention))).join(", ")
     }
 
     fn compute(&self, format: Format, precision: Precision) -> Compute {
