@@ -198,12 +198,14 @@ impl Options {
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Options { k, instruction, limits, long, deadline, pruning, mode, .. } = &self.options;
-        let query: &dyn fmt::Debug = match &self.query {
-            Query::One(query) => query,
-            Query::Each(queries) => &format_args!("{} queries", queries.len()),
+        let mut request = f.debug_struct("Request");
+        match &self.query {
+            Query::One(query) => request.field("query", query),
+            Query::Each(queries) => {
+                request.field("query", &format_args!("{} queries", queries.len()))
+            }
         };
-        f.debug_struct("Request")
-            .field("query", query)
+        request
             .field("texts", &self.texts)
             .field("k", k)
             .field("instruction", instruction)
