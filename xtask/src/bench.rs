@@ -37,6 +37,7 @@ use machine::Machine;
 use model::Model;
 use peers::Peers;
 use points::Chosen;
+pub(crate) use report::check_readme;
 
 /// What every table needs.
 struct Bench {

@@ -10,8 +10,10 @@ mod words;
 
 use anyhow::{Result, bail};
 
+use crate::bench::check_readme;
 use crate::process::{cargo, root, stdout_of};
 use crate::ptx;
+pub(crate) use docs::outside_fences;
 use metadata::Metadata;
 
 /// Prints every finding; an error when there is one.
@@ -24,6 +26,7 @@ pub(crate) fn run() -> Result<()> {
     findings.extend(sources::check(&root, &paths, &metadata)?);
     findings.extend(docs::check(&root, &paths, &metadata, arrows::TOOLS)?);
     findings.extend(words::check(&root)?);
+    findings.extend(check_readme(&root)?);
     findings.extend(ptx::check(&root).err().map(|error| error.to_string()));
     for finding in &findings {
         eprintln!("tidy: {finding}");

@@ -14,6 +14,9 @@ pub(super) struct Machine {
     /// The day of the first figure, as `2026-11-22`.
     #[serde(default)]
     pub(super) date: String,
+    /// The day of the last figure where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_date: Option<String>,
     pub(super) processor: String,
     pub(super) threads: usize,
     pub(super) memory_bytes: Option<u64>,
@@ -31,6 +34,7 @@ impl Machine {
     pub(super) fn of(binary: &Binary) -> Result<Self> {
         Ok(Self {
             date: line("date", &["-u", "+%F"]).unwrap_or_default(),
+            last_date: None,
             processor: processor().unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             memory_bytes: memory("MemTotal:"),
@@ -42,13 +46,36 @@ impl Machine {
         })
     }
 
+    /// Whether figures of both may stand in one table: one machine and one binary, on whatever days.
+    pub(super) fn is_that_of(&self, other: &Self) -> bool {
+        let known = |machine: &Self| {
+            let Self { processor, threads, memory_bytes, system, binary, .. } = machine.clone();
+            (processor, threads, memory_bytes, system, binary)
+        };
+        known(self) == known(other)
+    }
+
+    /// Takes up what another run of the same binary measured: its days and its peers.
+    pub(super) fn join(&mut self, other: Self) {
+        let days = |machine: &Self| {
+            let last = machine.last_date.clone().unwrap_or_else(|| machine.date.clone());
+            (machine.date.clone(), last)
+        };
+        let ((first, last), (others_first, others_last)) = (days(self), days(&other));
+        self.date = first.min(others_first);
+        // Written as they are, days have the order of their words.
+        self.last_date = Some(last.max(others_last)).filter(|last| *last != self.date);
+        self.peers.extend(other.peers);
+    }
+
     /// One line for people.
     pub(super) fn shown(&self) -> String {
         let memory = self.memory_bytes.map_or(String::new(), |bytes| {
             format!(", {:.0} GiB", bytes as f64 / f64::from(1 << 30))
         });
+        let until = self.last_date.as_ref().map_or(String::new(), |last| format!(" to {last}"));
         let Self { date, processor, threads, system, .. } = self;
-        format!("Measured {date}: {processor}, {threads} threads{memory}, {system}")
+        format!("Measured {date}{until}: {processor}, {threads} threads{memory}, {system}")
     }
 }
 

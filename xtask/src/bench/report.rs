@@ -4,12 +4,15 @@ mod bars;
 mod headline;
 mod markdown;
 mod page;
+mod readme;
 mod summary;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
+
+pub(crate) use readme::check as check_readme;
 
 use super::cells::write_whole;
 use super::table::Table;

@@ -133,7 +133,7 @@ impl Table {
     /// When it was measured on another machine, with another binary or in another form.
     pub(super) fn join(&mut self, other: Self) -> Result<()> {
         let same = |a: &Self, b: &Self| {
-            (a.machine.shown(), &a.machine.binary) == (b.machine.shown(), &b.machine.binary)
+            a.machine.is_that_of(&b.machine)
                 && (&a.columns, a.seed, a.quick) == (&b.columns, b.seed, b.quick)
         };
         ensure!(
@@ -142,7 +142,7 @@ impl Table {
         );
         self.command.push_str("\n$ ");
         self.command.push_str(&other.command);
-        self.machine.peers.extend(other.machine.peers);
+        self.machine.join(other.machine);
         self.rows.extend(other.rows);
         self.notes.extend(other.notes);
         for chart in other.charts {
@@ -266,6 +266,7 @@ impl Table {
             command: String::new(),
             machine: Machine {
                 date: "2026-11-22".into(),
+                last_date: None,
                 processor: "p".into(),
                 threads: 2,
                 memory_bytes: None,
@@ -320,5 +321,23 @@ mod tests {
         assert_eq!((joined.notes.len(), joined.machine.peers.len()), (2, 2));
         assert!(joined.join(table("three", "other", "small")).is_err());
         assert_eq!(joined.rows.len(), 2, "what was refused left nothing");
+    }
+
+    #[test]
+    fn runs_of_several_days_say_all_of_them() {
+        let of = |date: &str| {
+            let mut table = table("one", "b", "small");
+            table.machine.date = date.to_owned();
+            table
+        };
+        let mut joined = of("2026-11-29");
+        joined.join(of("2026-11-29")).unwrap();
+        assert!(joined.machine.shown().starts_with("Measured 2026-11-29: p"));
+        joined.join(of("2026-11-22")).unwrap();
+        joined.join(of("2026-11-25")).unwrap();
+        assert!(joined.machine.shown().starts_with("Measured 2026-11-22 to 2026-11-29: p"));
+        let mut later = of("2026-12-01");
+        later.join(joined).unwrap();
+        assert!(later.machine.shown().starts_with("Measured 2026-11-22 to 2026-12-01: p"));
     }
 }

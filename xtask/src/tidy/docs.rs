@@ -139,7 +139,7 @@ fn without_code(text: &str) -> String {
 }
 
 /// The lines of a text that are in no fenced block.
-pub(super) fn outside_fences(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn outside_fences(text: &str) -> impl Iterator<Item = &str> {
     let mut fenced = false;
     text.lines().filter(move |line| {
         let fence = line.trim_start().starts_with("```");
