@@ -13,7 +13,8 @@ pub enum Precision {
     /// matrices are rounded to bf16; f16 and f32 matrices are multiplied in f32.
     #[default]
     Exact,
-    /// Eight-bit integers for inputs and weights, with scales; faster, and scores differ a little.
+    /// Eight-bit integers for inputs and weights, with scales, or bfloat16 where that is as fast (AMX); faster, and
+    /// scores differ a little.
     Fast,
 }
 

@@ -195,7 +195,8 @@ pub(crate) struct EngineArgs {
     /// Whether weights are read through or past the system's page cache.
     #[arg(long, value_enum, default_value_t = IoArg::Auto)]
     pub(crate) io: IoArg,
-    /// In which type products are taken: `full` f32, `exact` the weights' own type, `fast` 8-bit integers.
+    /// In which type products are taken: `full` f32, `exact` the weights' own type, `fast` 8-bit integers, with AMX
+    /// bfloat16.
     #[arg(long, value_name = "full|exact|fast", default_value = "exact")]
     pub(crate) precision: Precision,
     /// Instructions to compute with: native (the fastest that the processor has), portable, avx2, avxvnni, avx512,

@@ -4,6 +4,7 @@ mod args;
 mod log;
 
 use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,9 +28,16 @@ pub(crate) fn run(args: &ServeArgs) -> Result<ExitCode> {
     raise_descriptors();
     let models = named(args)?;
     let models = models.into_iter().map(|(name, place)| served(name, place, args)).collect();
-    let server = Server::bind(options(args)?, models)?;
+    let options = options(args)?;
+    let has_key = options.api_key.is_some();
+    let server = Server::bind(options, models)?;
     stop_on_signals(server.stopper());
     eprintln!("grating: listening on http://{}", server.local_addr());
+    if is_open_to_others(server.local_addr(), has_key) {
+        eprintln!(
+            "grating: whoever reaches this address may use it; --api-key-file FILE, or GRATING_API_KEY, asks them for a key"
+        );
+    }
     server.run()?;
     Ok(ExitCode::SUCCESS)
 }
@@ -116,6 +124,11 @@ fn options(args: &ServeArgs) -> Result<ServerOptions> {
     Ok(options)
 }
 
+/// Whether other machines may send requests without a key.
+fn is_open_to_others(address: SocketAddr, has_key: bool) -> bool {
+    !has_key && !address.ip().to_canonical().is_loopback()
+}
+
 fn api_key(args: &ServeArgs) -> Result<Option<ApiKey>> {
     let text = match (&args.api_key, &args.api_key_file) {
         (Some(key), _) => key.clone(),
@@ -156,6 +169,16 @@ fn raise_descriptors() {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_others_reach_without_a_key_is_told() {
+        let open = |address: &str, has_key| is_open_to_others(address.parse().unwrap(), has_key);
+        assert!(
+            open("0.0.0.0:80", false) && open("192.168.1.2:80", false) && open("[::]:80", false)
+        );
+        assert!(!open("127.0.0.1:80", false) && !open("[::1]:80", false));
+        assert!(!open("[::ffff:127.0.0.1]:80", false) && !open("0.0.0.0:80", true));
+    }
 
     #[test]
     fn models_are_named_by_the_user_or_by_their_place() {

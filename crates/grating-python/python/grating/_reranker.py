@@ -99,7 +99,8 @@ class Reranker:
         long: What becomes of longer texts: ``truncate``, which is the default, ``passages``, ``prune``, or
             :class:`~grating.Passages` or :class:`~grating.Prune` with its settings.
         instruction: What queries are for, where the model's template has a place for it.
-        precision: ``full`` f32, ``exact`` the weights' own type, ``fast`` 8-bit integers.
+        precision: ``full`` f32, ``exact`` the weights' own type, ``fast`` 8-bit integers, with AMX
+            bfloat16.
         isa: Instructions to compute with, ``avx2`` for instance; the best that the processor has by default.
         window: Layers in memory at one time: a number, ``all``, or ``auto``.
         chunk_tokens: Most tokens that go through a layer together; bounds memory.
