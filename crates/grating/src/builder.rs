@@ -330,7 +330,7 @@ impl RerankerBuilder {
         let (files, loaded) = self.open_model(&source)?;
         let fingerprint = Fingerprint::new(&files, &loaded.identity);
         let ModelFiles { name, checkpoint, profile: shipped, .. } = files;
-        let info = ModelInfo::new(&name, &checkpoint, &loaded);
+        let mut info = ModelInfo::new(&name, &checkpoint, &loaded);
         let LoadedModel { model, encoder, .. } = loaded;
         let compression = model.compression().cloned();
         let pool = pool(threads)?;
@@ -348,7 +348,8 @@ impl RerankerBuilder {
         options.queue_length = self.queue_length.unwrap_or(options.queue_length);
         options.joint_passes = !self.separate_passes;
         let parts = (name, model, checkpoint);
-        let (engine, products) = self.start(parts, isa, &pool, options)?;
+        let (engine, products, said) = self.start(parts, isa, &pool, options)?;
+        info.warnings.extend(said);
         let mut reranker = Reranker {
             engine,
             encoder,

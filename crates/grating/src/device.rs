@@ -153,26 +153,60 @@ pub(crate) fn cuda_workspace(widths: &Widths, longest: usize, precision: Precisi
     grating_cuda::workspace(widths, longest, precision)
 }
 
-/// The device that was asked for; none for the processor.
+/// What computes, as it was opened.
+pub(crate) enum Opened {
+    /// A CUDA device.
+    Cuda(CudaBackend<Nvidia>),
+    /// The processor; why, where [`Device::Auto`] found no device that can be used.
+    Processor(Option<DriverError>),
+}
+
+/// The device that was asked for. `machine` is told of it.
 pub(crate) fn open(
     device: Device,
     budget: Option<u64>,
     precision: Precision,
     machine: &mut Machine,
-) -> Result<Option<CudaBackend<Nvidia>>, DriverError> {
-    let opened = match device {
-        Device::Cpu | Device::Metal => return Ok(None),
-        Device::Auto => match Nvidia::open(0) {
-            Ok(device) => device,
-            Err(_) => return Ok(None),
-        },
-        Device::Cuda(number) => Nvidia::open(number)?,
-    };
-    let (free, _) = grating_cuda::Driver::memory(&opened)?;
+) -> Result<Opened, DriverError> {
+    match device {
+        Device::Cpu | Device::Metal => Ok(Opened::Processor(None)),
+        Device::Cuda(number) => open_cuda(number, budget, precision, machine).map(Opened::Cuda),
+        Device::Auto => {
+            let open = |number| open_cuda(number, budget, precision, machine);
+            let opened = first(grating_cuda::device_count(), open);
+            Ok(opened.map_or_else(|error| Opened::Processor(Some(error)), Opened::Cuda))
+        }
+    }
+}
+
+/// The first of so many devices that can be used, or why the first of all cannot.
+fn first<T>(
+    count: Result<usize, DriverError>,
+    mut open: impl FnMut(usize) -> Result<T, DriverError>,
+) -> Result<T, DriverError> {
+    let mut failures = Vec::new();
+    for number in 0..count? {
+        match open(number) {
+            Ok(opened) => return Ok(opened),
+            Err(error) => failures.push(error),
+        }
+    }
+    Err(failures.into_iter().next().unwrap_or(DriverError::NoDevice { device: 0, count: 0 }))
+}
+
+fn open_cuda(
+    number: usize,
+    budget: Option<u64>,
+    precision: Precision,
+    machine: &mut Machine,
+) -> Result<CudaBackend<Nvidia>, DriverError> {
+    let device = Nvidia::open(number)?;
+    let (free, _) = grating_cuda::Driver::memory(&device)?;
     let budget = budget.unwrap_or((free as f64 * SHARE_OF_FREE) as u64);
-    *machine = PlannedDevice::new(budget).on(*machine);
     let options = CudaOptions::default().with_precision(precision).with_memory_budget(Some(budget));
-    Ok(Some(CudaBackend::new(opened, options)?))
+    let backend = CudaBackend::new(device, options)?;
+    *machine = PlannedDevice::new(budget).on(*machine);
+    Ok(backend)
 }
 
 /// A model on the GPU of a Mac, and in which types products are taken there.
@@ -228,6 +262,24 @@ fn found() -> Result<String, DriverError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_device_that_can_be_used_is_taken_or_it_is_said_why_none_is() {
+        let old = |number: usize| DriverError::TooOld {
+            name: format!("card {number}"),
+            major: 7,
+            minor: 5,
+        };
+        let of = |usable: &[bool]| {
+            let open = |number: usize| usable[number].then_some(number).ok_or_else(|| old(number));
+            first(Ok(usable.len()), open)
+        };
+        assert_eq!(of(&[true, true]), Ok(0));
+        assert_eq!(of(&[false, false, true]), Ok(2));
+        assert_eq!(of(&[false, false]), Err(old(0)));
+        assert_eq!(of(&[]), Err(DriverError::NoDevice { device: 0, count: 0 }));
+        assert_eq!(first(Err(DriverError::NoDriver), Ok), Err(DriverError::NoDriver));
+    }
 
     #[test]
     fn devices_are_read_as_they_are_written() {

@@ -35,7 +35,7 @@ pub struct ModelInfo {
     pub activation: Option<String>,
     /// What scores are divided by before they become probabilities (`temperature` in `grating.json`); as a rule 1.
     pub temperature: f32,
-    /// What to look at in the model's files.
+    /// What to look at in the model's files, and why the processor computes where a device was looked for.
     pub warnings: Vec<String>,
     /// Transformer blocks.
     pub layers: usize,

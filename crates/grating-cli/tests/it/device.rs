@@ -34,6 +34,9 @@ fn a_machine_without_a_driver_says_so_and_computes_on_the_processor() {
         results.iter().map(|result| result["logit"].clone()).collect()
     };
     assert_eq!(scores("auto"), scores("cpu"));
+    let said = |device: &str| String::from_utf8(rerank(device).stderr).unwrap();
+    assert!(said("auto").contains("the processor computes"), "{}", said("auto"));
+    assert!(!said("cpu").contains("the processor computes"), "{}", said("cpu"));
     assert_eq!(scores("cpu").len(), 3);
 }
 

@@ -10,7 +10,7 @@ use grating_prune::TokenPolicy;
 use grating_sched::Plan;
 
 use super::{RerankerBuilder, UNKNOWN_BASE, WrapStorage};
-use crate::device::{self, Device, DeviceError, PlannedDevice};
+use crate::device::{self, Device, DeviceError, Opened, PlannedDevice};
 use crate::error::{Error, Result};
 use crate::files::{self, ModelFiles};
 use crate::inspect::ModelInfo;
@@ -19,7 +19,7 @@ use crate::source::ModelSource;
 
 impl RerankerBuilder {
     /// What computes; by default the processor. A CUDA device needs NVIDIA's driver and nothing else. [`Device::Auto`] takes
-    /// the processor where there is none, [`Device::Cuda`] is an error there. [`Device::Metal`] needs macOS and a build with the
+    /// the processor where none can be used, and says so in [`ModelInfo::warnings`]; [`Device::Cuda`] is an error there. [`Device::Metal`] needs macOS and a build with the
     /// feature `metal`; it computes in f32, in the host's memory.
     ///
     /// Written for CUDA and tested on an emulated device; not yet on a card. Metal has never been run by us.
@@ -35,26 +35,33 @@ impl RerankerBuilder {
         self
     }
 
-    /// The engine on what the settings say computes, and in which types products are taken there.
+    /// The engine on what the settings say computes, in which types products are taken there, and what to say of the choice.
     pub(super) fn start(
         &self,
         (name, model, checkpoint): (String, Model, Checkpoint),
         isa: Isa,
         pool: &Arc<rayon::ThreadPool>,
         mut options: EngineOptions,
-    ) -> Result<(Engine, String)> {
+    ) -> Result<(Engine, String, Option<String>)> {
         let (device, budget) = (self.device, self.device_memory_budget);
         if device == Device::Metal {
-            return device::start_metal((name, model, checkpoint), options);
+            let (engine, products) = device::start_metal((name, model, checkpoint), options)?;
+            return Ok((engine, products, None));
         }
-        let cuda = device::open(device, budget, self.precision, &mut options.machine);
-        if let Some(cuda) = cuda.map_err(DeviceError::from)? {
-            let products = cuda.products(model.matrix_formats());
-            return Ok((Engine::start(name, model, checkpoint, cuda, options)?, products));
+        let opened = device::open(device, budget, self.precision, &mut options.machine);
+        match opened.map_err(DeviceError::from)? {
+            Opened::Cuda(cuda) => {
+                let products = cuda.products(model.matrix_formats());
+                Ok((Engine::start(name, model, checkpoint, cuda, options)?, products, None))
+            }
+            Opened::Processor(reason) => {
+                let cpu = CpuOps::new(isa, self.precision).with_threads(Arc::clone(pool));
+                let products = cpu.products(model.matrix_formats());
+                let engine = Engine::start(name, model, checkpoint, cpu, options)?;
+                let said = |error| format!("the processor computes, no device can: {error}");
+                Ok((engine, products, reason.map(said)))
+            }
         }
-        let cpu = CpuOps::new(isa, self.precision).with_threads(Arc::clone(pool));
-        let products = cpu.products(model.matrix_formats());
-        Ok((Engine::start(name, model, checkpoint, cpu, options)?, products))
     }
 
     /// How a pool would be run on a machine with such a CUDA device, which need not be there, if no candidate is pruned. What
