@@ -57,5 +57,6 @@ fn activations_of_bf16_lose_little_beside_products_of_bf16() {
     }
     let [narrow, whole] = means.map(|sum| sum / narrow.len() as f32);
     println!("all: {narrow:.4}, with f32 between products {whole:.4}");
-    assert!(narrow <= 1.5 * whole && narrow <= 5e-2, "{narrow} and {whole}");
+    // 0.0247 and 0.0208 as measured; docs/gpu.md tells them.
+    assert!(narrow <= 2.6e-2 && whole <= 2.2e-2, "{narrow} and {whole}");
 }
