@@ -52,6 +52,8 @@ pub struct Widths {
     pub angle_tables: usize,
     /// How the layers' matrices are stored, where all of them are stored alike.
     pub format: Option<Format>,
+    /// Whether some of the layers' matrices are stored in bf16, or it is not known.
+    pub bf16: bool,
     /// Whether gate and input projection of each layer are stored alike.
     pub gate_alike: bool,
     /// Whether blocks' outcomes are scaled, before the product that they end with.
@@ -74,6 +76,7 @@ impl Widths {
             distance_rows: 0,
             angle_tables: 0,
             format: None,
+            bf16: true,
             gate_alike: false,
             scaled: false,
             normed_ends: false,
@@ -114,6 +117,12 @@ impl Widths {
     #[must_use]
     pub fn with_format(self, format: Option<Format>, gate_alike: bool) -> Self {
         Widths { format, gate_alike, ..self }
+    }
+
+    /// Whether with matrices in bf16.
+    #[must_use]
+    pub fn with_bf16(self, bf16: bool) -> Self {
+        Widths { bf16, ..self }
     }
 
     /// Whether with blocks whose outcomes are scaled, and with such that normalise what they add.

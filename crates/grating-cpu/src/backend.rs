@@ -9,7 +9,7 @@ use grating_backend::{
     Source, TensorRef, Then, Widths, Workspace,
 };
 use grating_kernels::attention::{Heads, KeysValues, Span, release_scratch, scratch_bytes};
-use grating_kernels::{Kernels, Matrix};
+use grating_kernels::{Compute, Kernels, Matrix};
 
 use crate::{CpuOps, CpuTensor, CpuWeight};
 
@@ -166,7 +166,8 @@ impl Backend for CpuOps {
         self.clock.reset();
         self.arena.trim();
         self.most_rows.store(0, std::sync::atomic::Ordering::Relaxed);
-        self.prepared.clear();
+        self.inputs.clear();
+        self.outcomes.clear();
         // Threads that encode for other callers meanwhile do it when they come to it.
         match &self.threads {
             Some(pool) => pool.spawn_broadcast(|_| release_scratch()),
@@ -182,22 +183,38 @@ impl CpuOps {
         let (q, kv) = (heads * head_dim, 2 * kv_heads * head_dim);
         // Queries, keys and values with their input, then what attention makes of them; or that and the output with its norm.
         let attention = (h + 2 * q + kv).max(q + 2 * h);
-        // The input of a feed-forward block and its output. Where matrices differ, or the outcome of the activation is scaled,
-        // both halves of a gated block or the one of a plain one are there, too; buffers that are used again are up to half
-        // larger than what is in them.
-        let in_one_step = widths.format.is_some() && !widths.scaled;
-        let wide = match (in_one_step, gated) {
-            (true, _) => 0,
-            (false, true) => 3 * f,
-            (false, false) => 2 * f,
+        // Where the outcome of an activation is multiplied as it is, and in products of the same kind, it is only ever laid out
+        // for them. Else both halves of a gated block or the one of a plain one are there, too; buffers that are used again
+        // are up to half larger than what is in them.
+        let alike = self.compute_of_all(widths);
+        let wide = match (alike.filter(|_| !widths.scaled), gated) {
+            (Some(_), _) => 0,
+            (None, true) => 3 * f,
+            (None, false) => 2 * f,
         };
         let feed_forward = 2 * h + wide;
-        // The input of linear layers and the outcome of an activation, laid out for the kernels.
-        let prepared = |columns| match widths.format {
-            Some(format) => self.kernels.row_bytes(columns, self.compute(format, self.precision)),
-            None => self.kernels.prepared_bytes(columns),
+        // Inputs of linear layers, and outcomes of activations.
+        let prepared = match alike {
+            Some(compute) => {
+                let bytes = |columns| self.kernels.row_bytes(columns, compute);
+                match widths.scaled {
+                    true => bytes(h.max(q).max(f)),
+                    false => bytes(h.max(q)) + bytes(f),
+                }
+            }
+            None => self.kernels.prepared_bytes(h.max(q).max(f)) + self.kernels.prepared_bytes(f),
         };
-        size_of::<f32>() * attention.max(feed_forward) + prepared(h.max(q)) + prepared(f)
+        size_of::<f32>() * attention.max(feed_forward) + prepared
+    }
+
+    /// In what products with the layers' matrices are taken, where it is the same for all of them.
+    fn compute_of_all(&self, widths: &Widths) -> Option<Compute> {
+        let of = |format| self.compute(format, self.precision);
+        match widths.format {
+            Some(format) => Some(of(format)),
+            // Of the others all have the same.
+            None => Some(of(Format::F32)).filter(|&all| !widths.bf16 || of(Format::Bf16) == all),
+        }
     }
 }
 

@@ -44,7 +44,8 @@ pub struct CpuOps {
     arena: Arc<Arena>,
     /// Most rows of a tensor since the last trim.
     most_rows: AtomicUsize,
-    prepared: Arc<Spare>,
+    inputs: Arc<Spare>,
+    outcomes: Arc<Spare>,
     clock: Clock,
 }
 
@@ -86,7 +87,8 @@ impl CpuOps {
             threads: None,
             arena: Arc::default(),
             most_rows: AtomicUsize::new(0),
-            prepared: Arc::default(),
+            inputs: Arc::default(),
+            outcomes: Arc::default(),
             clock: Clock::default(),
         }
     }

@@ -8,7 +8,8 @@ use grating_kernels::{Activations, Compute};
 use crate::clock::Operation;
 use crate::{CpuOps, CpuTensor, Data};
 
-/// Memory that nobody uses.
+/// Memory that nobody uses. Inputs of layers and outcomes that wait for the next layer have one each: with one for both, a
+/// chunk that is larger than the one before would make all of it as large as the largest.
 #[derive(Debug, Default)]
 pub(super) struct Spare(Mutex<Vec<Activations>>);
 
@@ -26,16 +27,6 @@ pub(super) enum Input<'a> {
 }
 
 impl CpuOps {
-    /// Memory for `[rows, columns]` in products of `compute`: the smallest spare that holds them, or the largest, which grows.
-    pub(super) fn prepared(&self, rows: usize, columns: usize, compute: Compute) -> Prepared {
-        let bytes = rows * self.kernels.row_bytes(columns, compute);
-        let mut spare = self.prepared.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let by_size = |&i: &usize| (spare[i].bytes() < bytes, spare[i].bytes().abs_diff(bytes));
-        let best = (0..spare.len()).min_by_key(by_size);
-        let activations = best.map(|i| spare.swap_remove(i)).unwrap_or_default();
-        Prepared { activations, home: Arc::clone(&self.prepared) }
-    }
-
     /// A tensor for products in `compute`.
     pub(super) fn input<'a>(&self, x: &'a CpuTensor, compute: Compute) -> Input<'a> {
         let numbers = match &x.data {
@@ -45,7 +36,7 @@ impl CpuOps {
                 return Input::Given(prepared);
             }
         };
-        let mut made = self.prepared(x.rows, x.columns, compute);
+        let mut made = self.inputs.take();
         self.clock.time(Operation::Prepare, || {
             self.kernels.prepare(numbers, x.rows, x.columns, compute, &mut made);
         });
@@ -54,6 +45,12 @@ impl CpuOps {
 }
 
 impl Spare {
+    /// Memory to be prepared in, which comes back when it is dropped.
+    pub(super) fn take(self: &Arc<Self>) -> Prepared {
+        let spare = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        Prepared { activations: spare.unwrap_or_default(), home: Arc::clone(self) }
+    }
+
     /// Gives the memory back to the system.
     pub(super) fn clear(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -88,6 +85,46 @@ impl Deref for Input<'_> {
         match self {
             Input::Given(given) => given,
             Input::Made(made) => made,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grating_backend::{Backend, Ops, Widths};
+
+    use super::*;
+    use crate::{CpuWeight, Isa};
+    use grating_backend::{Activation, Affine, Format, Precision};
+    use grating_kernels::Matrix;
+
+    #[test]
+    fn chunks_that_grow_take_no_more_than_the_largest() {
+        let (hidden, wide) = (64, 1024);
+        for isa in Isa::supported() {
+            let ops = CpuOps::new(isa, Precision::Exact);
+            let stored = vec![0; 4 * hidden * wide];
+            let (up, down) = (
+                Matrix::new(Format::F32, wide, hidden, &stored).unwrap(),
+                Matrix::new(Format::F32, hidden, wide, &stored).unwrap(),
+            );
+            let up = CpuWeight::Matrix(up, Compute::F32, Some(Compute::F32));
+            let down = CpuWeight::Matrix(down, Compute::F32, None);
+            let map = |weight| Affine { weight, bias: None };
+            let most = 1200;
+            for rows in [200, 700, most] {
+                let x = ops.empty(rows, hidden).unwrap();
+                let sum = ops.copied(&x).unwrap();
+                let wide = ops.linear_activated(&x, map(&up), Activation::Relu).unwrap();
+                ops.linear_add(sum, &wide, map(&down)).unwrap();
+            }
+            let held = |spare: &Spare| spare.0.lock().unwrap().iter().map(Activations::bytes).sum();
+            let held: usize = [&ops.inputs, &ops.outcomes].map(|spare| held(spare)).iter().sum();
+            let row = [hidden, wide].map(|columns| ops.kernels.row_bytes(columns, Compute::F32));
+            assert!(held <= most * (row[0] + row[1]) + 2 * 4096, "{isa}: {held} bytes");
+            let widths = Widths::new(hidden, wide).with_heads(1, 1, hidden);
+            let planned = ops.workspace(&widths.with_format(Some(Format::F32), true), most);
+            assert!(held <= most * planned.per_token, "{isa}: {held} bytes");
         }
     }
 }

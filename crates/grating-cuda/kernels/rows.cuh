@@ -3,6 +3,9 @@
 #include "arguments.cuh"
 #include "elements.cuh"
 
+// One divided by the root of what must be finite: of what is not, not a number, so that no row becomes zeros in silence.
+CALLED float inverse_root(float x) { return x <= 3.402823466e38f ? 1.0f / sqrtf(x) : x - x; }
+
 // A warp for each group of elements, four in a block.
 KERNEL(rms_norm, NormArguments, 128) {
     const u32 group = blockIdx.x * 4 + threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -13,7 +16,7 @@ KERNEL(rms_norm, NormArguments, 128) {
         const float x = element_at(args.x, args.x_format, first + i);
         squares += x * x;
     }
-    const float scale = 1.0f / sqrtf(warp_sum(squares) / (float)args.width + args.eps);
+    const float scale = inverse_root(warp_sum(squares) / (float)args.width + args.eps);
     for (u32 i = lane; i < args.width; i += 32) {
         const float weight = vector_at(args.weight, args.weight_format, i) + args.added;
         put(args.out, args.out_format, first + i, element_at(args.x, args.x_format, first + i) * scale * weight);
@@ -32,7 +35,7 @@ KERNEL(layer_norm, NormArguments, 128) {
         const float x = element_at(args.x, args.x_format, first + i) - mean;
         squares += x * x;
     }
-    const float scale = 1.0f / sqrtf(warp_sum(squares) / (float)args.width + args.eps);
+    const float scale = inverse_root(warp_sum(squares) / (float)args.width + args.eps);
     for (u32 i = lane; i < args.width; i += 32) {
         const float weight = vector_at(args.weight, args.weight_format, i) + args.added;
         const float y = (element_at(args.x, args.x_format, first + i) - mean) * scale * weight;
@@ -71,7 +74,7 @@ KERNEL(rms_norm_rope, RopeArguments, 128) {
         const float x = element_at(args.x, args.format, first + i);
         squares += x * x;
     }
-    const float scale = 1.0f / sqrtf(warp_sum(squares) / (float)width + args.eps);
+    const float scale = inverse_root(warp_sum(squares) / (float)width + args.eps);
     for (u32 i = lane; i < args.half_width; i += 32) {
         const u32 j = i + args.half_width;
         const float low = vector_at(args.weight, args.weight_format, i) + args.added;

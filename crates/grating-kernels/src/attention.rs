@@ -5,6 +5,7 @@
 //! no bit depends on the block, the chunk, the thread, or on whether leading keys are shared or the sequence's own.
 
 mod distance;
+mod gather;
 mod mass;
 mod product;
 mod softmax;
@@ -18,8 +19,9 @@ use rayon::prelude::*;
 
 pub use self::distance::ByDistance;
 use self::distance::{Scratch as DistanceScratch, Table};
+use self::gather::{copy, gather, pack};
 pub use self::mass::{Attended, mass};
-use self::product::{Left, PANEL, Panels, place, product};
+use self::product::{Left, PANEL, Panels, product};
 use self::softmax::{softcap, softmax};
 use crate::linear::{Part, Products};
 use crate::simd::{Simd, dispatch};
@@ -335,6 +337,18 @@ impl Task<'_> {
         seen(self.heads, prefix, self.own.positions, query, self.keys())
     }
 
+    /// Probabilities of the keys that the query at `position` sees, before they are divided by their sum, where its scores are,
+    /// and 0 for all others of the block's; returns one divided by the sum.
+    #[inline(always)]
+    fn weigh<V: Simd>(&self, position: usize, all: Range<usize>, scores: &mut [f32]) -> f32 {
+        let seen = self.seen(position);
+        scores[all.start..seen.start].fill(0.0);
+        let scale = softcap::<V>(&mut scores[seen.clone()], self.heads);
+        let inverse = softmax::<V>(&mut scores[seen.clone()], scale);
+        scores[seen.end..all.end].fill(0.0);
+        inverse
+    }
+
     /// Columns of a row of keys or values.
     fn stride(&self) -> usize {
         self.heads.keys * self.heads.width
@@ -343,26 +357,6 @@ impl Task<'_> {
     /// Columns of a row of queries.
     fn columns(&self) -> usize {
         self.heads.queries * self.heads.width
-    }
-
-    /// [`Self::rows`], where they are if there is no prefix, or one after the other in `into`.
-    #[inline(always)]
-    fn part<'a, V: Simd>(
-        &self,
-        prefix: &'a [f32],
-        own: &'a [f32],
-        into: &'a mut Numbers,
-    ) -> Part<'a> {
-        let (rows, columns) = (self.keys(), self.heads.width);
-        if prefix.is_empty() {
-            let elements = &own[self.head * columns..];
-            return Part { rows, columns, stride: self.stride(), elements };
-        }
-        let elements = into.room::<f32>(rows * columns);
-        for (to, from) in elements.chunks_exact_mut(columns).zip(self.rows(prefix, own)) {
-            copy::<V>(from, to);
-        }
-        Part { rows, columns, stride: columns, elements }
     }
 
     /// This head's part of each row of the prefix and then of the sequence itself.
@@ -390,24 +384,16 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
 
     let positions = task.queries.len() / task.columns();
     let block = positions_of(task.heads);
-    let Scratch {
-        queries,
-        keys: transposed,
-        values: all_values,
-        scores,
-        inverses,
-        out,
-        distance,
-        left: few,
-    } = scratch;
-    let (elements, values) = (transposed.as_slice(), all_values.as_slice());
-    let right = Panels { depth: width, columns: padded, elements };
+    let Scratch { queries, keys: by_query, values, scores, inverses, out, distance, left: few } =
+        scratch;
+    let by_query = Right { depth: width, columns: padded, packed: by_query };
+    let values = Right { depth: keys, columns: padded_width, packed: values };
     // No closures around products here and below: they are compiled without the instruction set, and every operation in
     // them becomes a call.
     let mut seen_rows = None;
     if let Some(table) = task.distance {
         let rows = table.rows(task.first..task.first + positions, keys, task.own.positions);
-        distance.gather::<V>(table, task.head, rows.clone(), right);
+        distance.gather::<V>(table, task.head, rows.clone(), by_query.panels());
         seen_rows = Some(rows);
     }
     for start in (0..positions).step_by(block) {
@@ -423,44 +409,18 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
         }
         let scores = scores.room(rows * padded);
         let left = Left { rows, stride: width, elements: queries };
-        match task.products {
-            Some(products) => {
-                let left = Part { rows, columns: width, stride: width, elements: queries };
-                let right = (&*transposed, width);
-                products.multiply(left, right, 0..width, all.clone(), (few, scores), padded);
-            }
-            None => product::<V>(left, right, 0..width, all.clone(), scores),
-        }
+        multiply::<V>(task.products, (left, by_query), 0..width, all.clone(), (few, scores));
         if let (Some(table), Some(seen)) = (task.distance, &seen_rows) {
-            distance.add::<V>(
-                table,
-                seen.clone(),
-                left,
-                (task.first + start, task.own.positions),
-                (scores, right.columns, keys),
-            );
+            let at = (task.first + start, task.own.positions);
+            distance.add::<V>(table, seen.clone(), left, at, (scores, padded, keys));
         }
         inverses.clear();
         for (row, scores) in scores.chunks_exact_mut(padded).enumerate() {
-            let seen = task.seen(start + row / group);
-            scores[all.start..seen.start].fill(0.0);
-            let scale = softcap::<V>(&mut scores[seen.clone()], task.heads);
-            inverses.push(softmax::<V>(&mut scores[seen.clone()], scale));
-            scores[seen.end..all.end].fill(0.0);
+            inverses.push(task.weigh::<V>(start + row / group, all.clone(), scores));
         }
         let out = out.room(rows * padded_width);
-        match task.products {
-            Some(products) => {
-                let left = Part { rows, columns: keys, stride: padded, elements: scores };
-                let right = (&*all_values, keys);
-                products.multiply(left, right, all, 0..width, (few, out), padded_width);
-            }
-            None => {
-                let left = Left { rows, stride: padded, elements: scores };
-                let right = Panels { depth: keys, columns: padded_width, elements: values };
-                product::<V>(left, right, all, 0..width, out);
-            }
-        }
+        let left = Left { rows, stride: padded, elements: scores };
+        multiply::<V>(task.products, (left, values), all, 0..width, (few, out));
         let outputs = out.chunks_exact(padded_width).zip(inverses.iter());
         for (row, (out, inverse)) in outputs.enumerate() {
             let column = (task.head * group + row % group) * width;
@@ -470,73 +430,33 @@ fn attend<V: Simd>(task: &Task<'_>, scratch: &mut Scratch) {
     }
 }
 
-/// Copies this head's keys (transposed) and values into the scratch, in panels.
-#[inline(always)]
-fn gather<V: Simd>(task: &Task<'_>, scratch: &mut Scratch, padded: usize, padded_width: usize) {
-    let (width, keys) = (task.heads.width, task.keys());
-    // What lies in padding is never looked at.
-    let transposed = scratch.keys.room(width * padded);
-    let mut rows = task.rows(task.prefix.keys, task.own.keys);
-    for first in (0..keys).step_by(8) {
-        let mut some: [&[f32]; 8] = [&[]; 8];
-        for (some, row) in some.iter_mut().zip(&mut rows) {
-            *some = row;
-        }
-        let (start, panel) = place(first, width, padded);
-        let to = &mut transposed[start + first % PANEL..];
-        transpose::<V>(&some[..(keys - first).min(8)], to, panel);
-    }
-    let values = scratch.values.room(keys * padded_width);
-    for column in (0..width).step_by(PANEL) {
-        let (start, panel) = place(column, keys, padded_width);
-        let rows = values[start..].chunks_exact_mut(panel);
-        for (out, row) in rows.zip(task.rows(task.prefix.values, task.own.values)) {
-            let row = &row[column..width.min(column + panel)];
-            copy::<V>(row, &mut out[..row.len()]);
-        }
+/// The second operand of a product, in panels of f32 or packed for rounded products.
+#[derive(Clone, Copy)]
+struct Right<'a> {
+    depth: usize,
+    columns: usize,
+    packed: &'a Numbers,
+}
+
+impl<'a> Right<'a> {
+    fn panels(self) -> Panels<'a> {
+        Panels { depth: self.depth, columns: self.columns, elements: self.packed.as_slice() }
     }
 }
 
-/// Packs this head's keys and values, rounded.
+/// Products in f32, or rounded; rows of `out` are as far apart as the second operand has columns.
 #[inline(always)]
-fn pack<V: Simd>(task: &Task<'_>, scratch: &mut Scratch, products: Products) {
-    let Scratch { keys, values, scores, .. } = scratch;
-    products.pack_columns(task.part::<V>(task.prefix.keys, task.own.keys, scores), keys);
-    products.pack_rows(task.part::<V>(task.prefix.values, task.own.values, scores), values);
-}
-
-/// Makes columns of up to eight rows of the same length: element `c` of row `r` goes to `to[c * stride + r]`.
-#[inline(always)]
-fn transpose<V: Simd>(rows: &[&[f32]], to: &mut [f32], stride: usize) {
-    let width = rows[0].len();
-    let mut done = 0;
-    if rows.len() == 8 {
-        done = width / 8 * 8;
-        for column in (0..done).step_by(8) {
-            let mut from = [std::ptr::null(); 8];
-            for (from, row) in from.iter_mut().zip(rows) {
-                *from = row[column..column + 8].as_ptr();
-            }
-            let to = &mut to[column * stride..];
-            assert!(to.len() >= 7 * stride + 8);
-            // SAFETY: each row has eight elements from `column` on, and there is room for them.
-            unsafe { V::transpose(from, to.as_mut_ptr(), stride) };
-        }
-    }
-    for (r, row) in rows.iter().enumerate() {
-        for (c, value) in row.iter().enumerate().skip(done) {
-            to[c * stride + r] = *value;
-        }
-    }
-}
-
-/// Copies some vectors, for which a call would take longer than the work.
-#[inline(always)]
-fn copy<V: Simd>(from: &[f32], to: &mut [f32]) {
-    let (vectors, mut out) = (from.chunks_exact(V::LANES), to.chunks_exact_mut(V::LANES));
-    let remainder = vectors.remainder();
-    for (from, to) in vectors.zip(&mut out) {
-        V::load(from).store(to);
-    }
-    out.into_remainder().copy_from_slice(remainder);
+fn multiply<V: Simd>(
+    products: Option<Products>,
+    (left, right): (Left<'_>, Right<'_>),
+    along: Range<usize>,
+    columns: Range<usize>,
+    (few, out): (&mut Numbers, &mut [f32]),
+) {
+    let Some(products) = products else {
+        return product::<V>(left, right.panels(), along, columns, out);
+    };
+    let Left { rows, stride, elements } = left;
+    let left = Part { rows, columns: right.depth, stride, elements };
+    products.multiply(left, (right.packed, right.depth), along, columns, (few, out), right.columns);
 }

@@ -174,6 +174,12 @@ macro_rules! sum {
     }};
 }
 
+/// One divided by the root of what must be finite: of what is not, not a number, so that no row becomes zeros in silence.
+#[inline(always)]
+fn inverse_root(x: f32) -> f32 {
+    if x.is_finite() { 1.0 / x.sqrt() } else { f32::NAN }
+}
+
 #[inline(always)]
 fn rms_norms<V: Simd>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
     out.copy_from_slice(x);
@@ -184,7 +190,7 @@ fn rms_norms<V: Simd>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
 fn rms_norms_in_place<V: Simd>(x: &mut [f32], weight: &[f32], eps: f32) {
     for row in x.chunks_exact_mut(weight.len()) {
         let mean_square = sum!(row, |x| x.mul(x)) / weight.len() as f32;
-        let scale = V::splat(1.0 / (mean_square + eps).sqrt());
+        let scale = V::splat(inverse_root(mean_square + eps));
         zip!(row, weight, |x, w| x.mul(scale).mul(w));
     }
 }
@@ -195,7 +201,7 @@ fn layer_norms<V: Simd>(x: &mut [f32], weight: &[f32], bias: Option<&[f32]>, eps
     for row in x.chunks_exact_mut(weight.len()) {
         let mean = V::splat(sum!(row, |x| x) / columns);
         let variance = sum!(row, |x| x.sub(mean).mul(x.sub(mean))) / columns;
-        let scale = V::splat(1.0 / (variance + eps).sqrt());
+        let scale = V::splat(inverse_root(variance + eps));
         zip!(row, weight, |x, w| x.sub(mean).mul(scale).mul(w));
         if let Some(bias) = bias {
             zip!(row, bias, |x, b| x.add(b));
@@ -338,6 +344,24 @@ mod tests {
             activate(isa, &mut x, f);
             assert!(x.iter().all(|x| x.is_nan()), "{isa} {f:?}");
         }
+    }
+
+    #[test]
+    fn norms_of_rows_too_large_to_be_squared_are_no_numbers() {
+        let mut x = vec![1e30, -1e30, 1e25, 0.0, 3.0];
+        let weight = vec![1.0; x.len()];
+        for isa in Isa::supported() {
+            let mut rms = vec![0.0; x.len()];
+            rms_norm(isa, &x, &weight, 1e-6, &mut rms);
+            assert!(rms.iter().all(|x| x.is_nan()), "{isa}: {rms:?}");
+            let mut layer = x.clone();
+            layer_norm_in_place(isa, &mut layer, &weight, None, 1e-5);
+            assert!(layer.iter().all(|x| x.is_nan()), "{isa}: {layer:?}");
+        }
+        // What can be squared is as ever.
+        x.iter_mut().for_each(|x| *x *= 1e-12);
+        rms_norm_in_place(Isa::Portable, &mut x, &weight, 1e-6);
+        assert!(x.iter().all(|x| x.is_finite()));
     }
 
     #[test]

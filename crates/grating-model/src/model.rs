@@ -442,6 +442,7 @@ impl Model {
             .with_distance_rows(self.distance_rows())
             .with_angle_tables(self.spec.ropes.len())
             .with_format(alike(self.matrix_formats().map(Some)), self.gates_are_alike())
+            .with_bf16(self.matrix_formats().any(|format| format == Format::Bf16))
             .with_ends(
                 any(|LayerSpec { attention, feed_forward }| {
                     attention.output.factor.or(feed_forward.down.factor).is_some()

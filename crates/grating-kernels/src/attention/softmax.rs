@@ -32,19 +32,19 @@ pub(super) fn softmax<V: Simd>(x: &mut [f32], scale: f32) -> f32 {
     for x in vectors {
         largest = largest.max(V::load(x));
     }
-    let shift = V::splat(-largest.largest().max(rest) * scale);
-    let scale = V::splat(scale);
+    // Taken away before the scale: of large scores their product would be rounded by more than their distance.
+    let (shift, scale) = (V::splat(largest.largest().max(rest)), V::splat(scale));
     let mut total = V::splat(0.0);
     let mut vectors = x.chunks_exact_mut(V::LANES);
     for x in &mut vectors {
-        let e = math::exp(V::load(x).mul_add(scale, shift));
+        let e = math::exp(V::load(x).sub(shift).mul(scale));
         total = total.add(e);
         e.store(x);
     }
     let remainder = vectors.into_remainder();
     if !remainder.is_empty() {
         // Lanes past the end are far below, so that they add nothing.
-        let e = V::load_part(remainder, f32::NEG_INFINITY).mul_add(scale, shift);
+        let e = V::load_part(remainder, f32::NEG_INFINITY).sub(shift).mul(scale);
         math::exp(e).store_part(remainder);
         total = total.add(V::load_part(remainder, 0.0));
     }
