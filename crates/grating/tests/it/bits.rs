@@ -1,12 +1,10 @@
 //! Scores keep their bits: after every layer, of every golden checkpoint and the embedded model, in every precision, on
 //! every instruction set that this machine has.
 //!
-//! `bits.txt` was made by commit e4643e3, the lines of families that are newer by the commits that added them, those of the
-//! embedded model by the one that took in its version 2, those of fast precision with AVX2 by the one that cut its weights
-//! for sums of 16 bits, those of AMX by the one that took it in, and in fast precision by the one with attention in
-//! bfloat16. A line is a case, a precision, an instruction set and a layer, and the scores of the pool's candidates after that
-//! layer as the hexadecimal digits of their f32. Where scores are meant to change,
-//! the file that a failed run names takes its place, and the commit says why.
+//! `bits.txt` was made by the commit whose softmax takes the largest score away before it scales. A line is a case, a
+//! precision, an instruction set and a layer, and the scores of the pool's candidates after that layer as the hexadecimal
+//! digits of their f32. Where scores are meant to change, the file that a failed run names takes its place, and the commit
+//! says why.
 
 use std::fmt::Write as _;
 use std::path::Path;
