@@ -40,7 +40,7 @@ fn logits_after_every_layer_are_the_references() {
 #[test]
 #[ignore = "needs a card"]
 fn a_card_keeps_the_engines_promises_to_the_bit() {
-    requests::all(&requests::FAMILIES, || backend(Precision::Fast), 0.0);
+    requests::all_off(&requests::FAMILIES, || backend(Precision::Fast), 0.0, 0.1);
 }
 
 /// Times of pools through the model in the folder that `GRATING_FIGURES` names, a line of JSON each: with all of the device's
