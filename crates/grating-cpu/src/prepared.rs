@@ -91,12 +91,11 @@ impl Deref for Input<'_> {
 
 #[cfg(test)]
 mod tests {
-    use grating_backend::{Backend, Ops, Widths};
+    use grating_backend::{Activation, Affine, Backend, Format, Ops, Precision, Widths};
+    use grating_kernels::Matrix;
 
     use super::*;
     use crate::{CpuWeight, Isa};
-    use grating_backend::{Activation, Affine, Format, Precision};
-    use grating_kernels::Matrix;
 
     #[test]
     fn chunks_that_grow_take_no_more_than_the_largest() {

@@ -14,9 +14,8 @@ use crate::rows::{self, Activation};
 
 /// Layers whose arguments were checked.
 pub(super) struct Activated<'a> {
-    /// The gate first, if there is one.
-    calls: [Option<Call<'a>>; 2],
     map: Call<'a>,
+    gate: Option<Call<'a>>,
     activation: Activation,
     target: Target<'a>,
 }
@@ -29,8 +28,7 @@ impl<'a> Activated<'a> {
         activation: Activation,
         target: Target<'a>,
     ) -> Self {
-        let calls = [gate, Some(map)];
-        Self { calls, map, activation, target }
+        Self { map, gate, activation, target }
     }
 
     /// Tasks whose panels are [groups](group) each.
@@ -78,7 +76,7 @@ impl<'a> Activated<'a> {
                 packed = rest;
             }
         }
-        match self.calls[0] {
+        match self.gate {
             Some(_) => rows::gate_part(self.map.x.isa(), first, second, self.activation),
             None => rows::activate_part(self.map.x.isa(), first, self.activation),
         }
@@ -92,8 +90,9 @@ impl<'a> Activated<'a> {
         }
     }
 
+    /// The gate first, if there is one.
     fn calls(&self) -> impl Iterator<Item = &Call<'a>> {
-        self.calls.iter().flatten()
+        self.gate.iter().chain([&self.map])
     }
 
     /// Words of a packed row of the weights, of the gate's and the map's.
