@@ -124,6 +124,9 @@ macro_rules! products {
             start!($rows),
             "2:",
             $step!($rows),
+            "prefetcht0 [{ahead}]",
+            "prefetcht0 [{ahead} + 64]",
+            "add {ahead}, {line_pair}",
             "add {x0}, {x_step}",
             "add {x1}, {x_step}",
             "add {x2}, {x_step}",
@@ -134,6 +137,8 @@ macro_rules! products {
             x0 = inout(reg) $at.x => _,
             x1 = inout(reg) $at.x.wrapping_add(part) => _,
             x2 = inout(reg) $at.x.wrapping_add(2 * part) => _,
+            ahead = inout(reg) $at.ahead => _,
+            line_pair = const 128,
             x_step = in(reg) $x * part * size_of::<u32>(),
             w = inout(reg) $at.w => _,
             w_step = const $w * 2048,
@@ -153,6 +158,8 @@ macro_rules! products {
 struct Steps {
     x: *const u32,
     w: *const u32,
+    /// Activations of later steps, two lines for each step: all panels together send for all of the next block's.
+    ahead: *const u32,
     sums: *mut Square,
     /// Whether the sums start with these steps.
     fresh: bool,
@@ -185,8 +192,10 @@ macro_rules! tile {
                         }
                         // What is written at once needs one place for all.
                         let sums = sums.of(if all <= NEAR { 0 } else { panel });
+                        let x = tile.x.add(first * $x * tile.rows * STEP_UNITS);
                         let at = Steps {
-                            x: tile.x.add(first * $x * tile.rows * STEP_UNITS),
+                            x,
+                            ahead: x.wrapping_add(($x * NEAR * tile.rows + 2 * panel * steps) * STEP_UNITS),
                             w: tile.w.add(panel * tile.panel_words + first * $w * STEP_UNITS * PANEL),
                             sums,
                             fresh: first == 0,
