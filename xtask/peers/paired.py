@@ -60,7 +60,8 @@ def ours(binary, arguments, max_length, texts, processor_time):
     return [processor if processor_time else json.loads(out)["stats"]["total_ms"] / 1e3], peak
 
 
-def peer(name, job):
+def answers(name, job):
+    """What a peer answers to each request, and its peak of resident memory in MiB."""
     script, variant = SCRIPTS.get(name, ("transformers_peer.py", name))
     command = [sys.executable, os.path.join(FOLDER, script)]
     if script in ("onnx_peer.py", "openvino_peer.py"):
@@ -69,7 +70,12 @@ def peer(name, job):
     answer = json.loads(out.strip().splitlines()[-1])
     if "skip" in answer:
         sys.exit(f"{name}: {answer['skip']}")
-    return answer["requests"][0]["seconds"], peak
+    return answer["requests"], peak
+
+
+def peer(name, job):
+    requests, peak = answers(name, job)
+    return requests[0]["seconds"], peak
 
 
 def table(binary, model, texts, max_length, rounds, peers, rows, scratch, processor_time=False):

@@ -6,6 +6,7 @@ usage: precision_effect.py GRATING QUERIES DATA... -- NAME=ARGS...
   DATA      folders in BEIR layout with candidates.jsonl
   NAME=ARGS settings, the first of which the others are compared with, e.g.
             exact="--model DIR" fast="--model DIR --precision fast" q8_0="--model DIR-q8"
+            and others' on the same model: openvino="peer openvino-int8 DIR" (see paired.py)
 """
 
 import csv
@@ -15,8 +16,12 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
+
+import paired
 
 K = 10
+PEER = "peer "
 
 
 def lines(path):
@@ -45,6 +50,18 @@ def rank(binary, args, query, texts):
     return [result["index"] for result in json.loads(done.stdout)["results"]]
 
 
+def peer_ranks(args, queries):
+    """The K best of each query by a peer's scores."""
+    _, name, model = shlex.split(args)
+    requests = [{"query": query, "texts": texts} for query, _, texts, _ in queries]
+    job = {"model": model, "requests": requests, "max_length": 512, "threads": os.cpu_count(), "runs": 1, "enough_s": 1,
+           "processor_time": False, "prepare": False}
+    with tempfile.TemporaryDirectory() as scratch:
+        answers, _ = paired.answers(name, job | {"scratch": scratch})
+    best = lambda scores: sorted(range(len(scores)), key=lambda i: -scores[i])[:K]
+    return [best(answer["scores"]) for answer in answers]
+
+
 def ndcg(ranked, ids, grades):
     gain = lambda grades: sum(g / math.log2(rank + 2) for rank, g in enumerate(grades))
     best = gain(sorted(grades.values(), reverse=True)[:K])
@@ -58,21 +75,22 @@ def main():
     print("| data | queries | weights, precision | overlap@10 | nDCG@10 | difference |")
     print("| --- | --- | --- | --- | --- | --- |")
     for folder in data:
-        overlaps, scores, queries = {}, {}, 0
-        for query, ids, texts, grades in queries_of(folder, count):
-            ranked = {name: rank(binary, args, query, texts) for name, args in settings}
-            queries += 1
-            first = ranked[settings[0][0]]
-            for name, order in ranked.items():
-                overlaps.setdefault(name, []).append(len(set(order) & set(first)) / len(first))
-                score = ndcg(order, ids, grades)
-                if score is not None:
-                    scores.setdefault(name, []).append(score)
+        queries = list(queries_of(folder, count))
+        overlaps, scores, first = {}, {}, None
+        for name, args in settings:
+            if args.startswith(PEER):
+                ranked = peer_ranks(args, queries)
+            else:
+                ranked = [rank(binary, args, query, texts) for query, _, texts, _ in queries]
+            first = first or ranked
+            overlaps[name] = [len(set(a) & set(b)) / len(b) for a, b in zip(ranked, first)]
+            found = [ndcg(order, ids, grades) for order, (_, ids, _, grades) in zip(ranked, queries)]
+            scores[name] = [score for score in found if score is not None]
         mean = lambda values: sum(values) / len(values)
         reference = mean(scores[settings[0][0]])
         for name, _ in settings:
             score = mean(scores[name])
-            print(f"| {os.path.basename(folder.rstrip('/'))} | {queries} | {name} | {mean(overlaps[name]):.4f} "
+            print(f"| {os.path.basename(folder.rstrip('/'))} | {len(queries)} | {name} | {mean(overlaps[name]):.4f} "
                   f"| {score:.4f} | {score - reference:+.4f} |", flush=True)
 
 

@@ -45,14 +45,6 @@ pub(super) enum Measured {
 }
 
 impl Measured {
-    /// The runs of both, or why there are none.
-    pub(super) fn and(self, more: Self) -> Self {
-        match (self, more) {
-            (Self::Runs(runs), Self::Runs(more)) => Self::Runs([runs, more].concat()),
-            (reason @ Self::NotAvailable(_), _) | (_, reason) => reason,
-        }
-    }
-
     pub(super) fn runs(&self) -> &[Run] {
         match self {
             Self::Runs(runs) => runs,

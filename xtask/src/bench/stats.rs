@@ -25,6 +25,16 @@ impl Summary {
         };
         Some(Self { median, low, high, runs: values.len() })
     }
+
+    /// Of several queries' runs, the median of their medians: a query that ran more often counts no more than the others.
+    pub(super) fn of_queries(queries: impl IntoIterator<Item = Option<Self>>) -> Option<Self> {
+        let queries: Vec<Self> = queries.into_iter().flatten().collect();
+        let middle = Self::of(queries.iter().map(|query| query.median))?;
+        let low = queries.iter().map(|query| query.low).fold(f64::INFINITY, f64::min);
+        let high = queries.iter().map(|query| query.high).fold(f64::NEG_INFINITY, f64::max);
+        let runs = queries.iter().map(|query| query.runs).sum();
+        Some(Self { low, high, runs, ..middle })
+    }
 }
 
 /// Mean of what is there.
@@ -48,6 +58,10 @@ mod tests {
         assert_eq!((odd.median, odd.low, odd.high, odd.runs), (3.0, 1.0, 10.0, 3));
         assert_eq!(Summary::of([4.0, 1.0, 2.0, 3.0]).unwrap().median, 2.5);
         assert_eq!(Summary::of([]), None);
+        let queries = [Summary::of([1.0, 1.0, 1.5]), None, Summary::of([8.0]), Summary::of([4.0])];
+        let all = Summary::of_queries(queries).unwrap();
+        assert_eq!((all.median, all.low, all.high, all.runs), (4.0, 1.0, 8.0, 5));
+        assert_eq!(Summary::of_queries([None]), None);
         assert_eq!(mean([1.0, 2.0, 6.0]), Some(3.0));
         assert_eq!(mean([]), None);
         assert!((change_percent(2.0, 10.0) + 80.0).abs() < 1e-12);

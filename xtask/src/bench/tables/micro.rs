@@ -10,7 +10,7 @@ use crate::bench::measure::Measured;
 use crate::bench::model::Model;
 use crate::bench::peers::{DOES_NOT_FIT, Peer, PeerMeasured, PeerRequest, needed_bytes};
 use crate::bench::settings::{Setting, Weights, full, micro};
-use crate::bench::stats::mean;
+use crate::bench::stats::{Summary, mean};
 use crate::bench::table::{Row, Table, Unit};
 use crate::bench::workload::{Workload, made};
 
@@ -40,8 +40,9 @@ const ABOUT: &str = "A query, its candidates, the K best. \"Request\" is the tim
     what selects as another row does, to the bit, and the peers were measured with the first query alone. \
     \"Least memory\" runs within the least budget that `grating plan` takes for this pool, where the others have \
     a window of two layers. \
-    Medians, smallest and largest are over all runs of all queries, which are repeated until half a minute is spent. Models of more than 4 GiB are measured with the smallest pool, at most 128 \
-    tokens and without resident weights.";
+    The first query runs several times, until half a minute is spent, the others once. A median is that of the queries' medians; smallest \
+    and largest are over all runs. Models of more than 4 GiB are measured with the smallest pool, at most 128 \
+    tokens and without resident weights, on twice as many queries.";
 
 /// What the others are compared with: the first that was measured.
 const BASELINES: [&str; 3] = ["transformers, bf16", "GRATING, full, resident", "GRATING, full"];
@@ -56,7 +57,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let peers = bench.peers.as_ref().map_or(0, |peers| peers.all().len());
     for model in &bench.models {
         let (pools, tokens) = sizes(bench, model);
-        bench.expect(pools.len() * (4 + 7 * bench.args.micro_queries() + peers));
+        bench.expect(pools.len() * (4 + 7 * queries(bench, model) + peers));
         for pool in pools {
             one_pool(bench, &mut table, model, pool, tokens)?;
         }
@@ -80,6 +81,11 @@ fn sizes(bench: &Bench, model: &Model) -> (Vec<usize>, usize) {
     }
 }
 
+/// Queries of each pool. The candidates of heavy models are short, which leaves time for as many as agreement needs.
+fn queries(bench: &Bench, model: &Model) -> usize {
+    bench.args.micro_queries() * if model.is_heavy() { 2 } else { 1 }
+}
+
 /// All rows of one model and pool.
 fn one_pool(
     bench: &Bench,
@@ -88,7 +94,7 @@ fn one_pool(
     pool: usize,
     tokens: usize,
 ) -> Result<()> {
-    let works: Vec<Workload> = (0..bench.args.micro_queries() as u64)
+    let works: Vec<Workload> = (0..queries(bench, model) as u64)
         .map(|query| made(model, pool, tokens, bench.args.seed + query))
         .collect();
     let k = bench.args.top_k();
@@ -121,7 +127,7 @@ fn one_pool(
             }
         }
     }
-    let tokens = reference.measured.as_ref().and_then(tokens_each);
+    let tokens = reference.measured.first().and_then(tokens_each);
     let start = |name: &str, queries: usize| {
         Row::default()
             .text("model", model.shown())
@@ -130,9 +136,9 @@ fn one_pool(
             .text("setting", name)
             .number("queries", queries as f64)
     };
-    let mut rows = vec![figures(start("GRATING, full", reference.queries), &reference)];
+    let mut rows = vec![figures(start("GRATING, full", reference.measured.len()), &reference)];
     rows.extend(settings.iter().zip(&collected).map(|(setting, collected)| {
-        figures(start(&format!("GRATING, {}", setting.name), collected.queries), collected)
+        figures(start(&format!("GRATING, {}", setting.name), collected.measured.len()), collected)
     }));
     if let Some(peers) = &bench.peers {
         let ranking = reference.first_ranking();
@@ -149,24 +155,29 @@ fn one_pool(
 /// What one setting did on the queries so far.
 #[derive(Default)]
 struct Collected {
-    measured: Option<Measured>,
+    /// Query by query.
+    measured: Vec<Measured>,
     agreements: Vec<f64>,
-    queries: usize,
 }
 
 impl Collected {
     fn add(&mut self, measured: Measured, agreement: Option<f64>) {
         self.agreements.extend(agreement);
-        self.queries += 1;
-        self.measured = Some(match self.measured.take() {
-            Some(before) => before.and(measured),
-            None => measured,
-        });
+        self.measured.push(measured);
     }
 
     /// What the first query's first run selected, best first.
     fn first_ranking(&self) -> Vec<usize> {
-        self.measured.as_ref().and_then(Measured::selected).unwrap_or_default()
+        self.measured.first().and_then(Measured::selected).unwrap_or_default()
+    }
+
+    fn summary(&self, of: impl Fn(&Measured) -> Option<Summary>) -> Option<Summary> {
+        Summary::of_queries(self.measured.iter().map(of))
+    }
+
+    /// Why a query has no runs.
+    fn reason(&self) -> Option<String> {
+        self.measured.iter().find_map(Measured::reason)
     }
 }
 
@@ -176,14 +187,13 @@ fn tokens_each(measured: &Measured) -> Option<f64> {
 }
 
 fn figures(row: Row, collected: &Collected) -> Row {
-    let Some(measured) = &collected.measured else { return row };
     let row = row
-        .summary("request", measured.request())
-        .summary("process", measured.process())
-        .summary("peak", measured.peak())
-        .summary("mean", measured.mean_memory())
+        .summary("request", collected.summary(Measured::request))
+        .summary("process", collected.summary(Measured::process))
+        .summary("peak", collected.summary(Measured::peak))
+        .summary("mean", collected.summary(Measured::mean_memory))
         .number("agreement", mean(collected.agreements.iter().copied()));
-    match measured.reason() {
+    match collected.reason() {
         Some(reason) => row.text("note", reason),
         None => row,
     }
