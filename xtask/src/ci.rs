@@ -4,12 +4,13 @@
 //! what it can from theirs.
 
 use std::process::Command;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use crate::process::{cargo, shown};
-use crate::tidy;
+use crate::{clients, python, tidy};
 
 /// One step: what it is called and what it does.
 struct Step {
@@ -20,6 +21,8 @@ struct Step {
 enum Action {
     Run(Command),
     Tidy,
+    /// Waits for what another thread does meanwhile, in words.
+    Wait(JoinHandle<Result<()>>, &'static str),
 }
 
 fn steps() -> Vec<Step> {
@@ -41,6 +44,14 @@ fn steps() -> Vec<Step> {
         Step { name: "docs", action: Action::Run(docs) },
         run("test", &["test", "--workspace", "--locked"]),
         run("packaging", &["xtask", "packaging"]),
+        Step {
+            name: "environments",
+            action: Action::Wait(
+                // The network is as slow whatever the processors do: it begins with the first step.
+                thread::spawn(environments),
+                "what the clients and the tests in Python need, from PyPI, npm and the system",
+            ),
+        },
         run("clients", &["xtask", "clients"]),
         run("python", &["xtask", "python"]),
         // With the Python that has the wheel.
@@ -66,6 +77,12 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// Fetches what the later steps would.
+fn environments() -> Result<()> {
+    python::install(python::PYTHON.as_ref())?;
+    clients::install().map(drop)
+}
+
 fn announce(line: &str) {
     eprintln!("==> {line}");
 }
@@ -77,11 +94,19 @@ impl Action {
             Self::Tidy => {
                 "dependency arrows, the sources' form, what the documents say of them".to_owned()
             }
+            Self::Wait(_, what) => (*what).to_owned(),
         }
     }
 
     fn run(self) -> Result<()> {
-        let Self::Run(mut command) = self else { return tidy::run() };
+        let mut command = match self {
+            Self::Run(command) => command,
+            Self::Tidy => return tidy::run(),
+            Self::Wait(thread, _) => match thread.join() {
+                Ok(outcome) => return outcome,
+                Err(_) => bail!("its thread panicked"),
+            },
+        };
         let shown = shown(&command);
         let status = command.status().with_context(|| format!("cannot run `{shown}`"))?;
         if !status.success() {

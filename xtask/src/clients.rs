@@ -35,15 +35,39 @@ pub(crate) struct ClientsArgs {
     picture: Option<PathBuf>,
 }
 
+/// What the clients run with.
+pub(crate) struct Installed {
+    python: PathBuf,
+    langchain: PathBuf,
+    /// A folder with the scripts of JavaScript and the modules that they need.
+    modules: PathBuf,
+    browser: PathBuf,
+}
+
+/// Installs what the clients need, as far as it is not there.
+pub(crate) fn install() -> Result<Installed> {
+    let (scripts, installed) = (scripts(), installed());
+    fs::create_dir_all(&installed)?;
+    Ok(Installed {
+        python: venv(&scripts, &installed, "python", "requirements.txt")?,
+        langchain: venv(&scripts, &installed, "langchain", "requirements-langchain.txt")?,
+        modules: npm(&scripts, &installed)?,
+        browser: browser()?,
+    })
+}
+
+fn scripts() -> PathBuf {
+    root().join("crates/grating-server/tests/clients")
+}
+
+fn installed() -> PathBuf {
+    root().join("target/clients")
+}
+
 /// Installs the clients and has them ask.
 pub(crate) fn run(args: &ClientsArgs) -> Result<()> {
-    let (scripts, installed) =
-        (root().join("crates/grating-server/tests/clients"), root().join("target/clients"));
-    fs::create_dir_all(&installed)?;
-    let python = venv(&scripts, &installed, "python", "requirements.txt")?;
-    let langchain = venv(&scripts, &installed, "langchain", "requirements-langchain.txt")?;
-    let modules = npm(&scripts, &installed)?;
-    let browser = browser()?;
+    let Installed { python, langchain, modules, browser } = install()?;
+    let (scripts, installed) = (scripts(), installed());
     // With the features of the whole workspace, as the tests build it.
     done(cargo(&["build", "--workspace", "--bin", "grating", "--locked", "--quiet"]))?;
     let binary = root().join("target/debug/grating");
@@ -72,7 +96,7 @@ pub(crate) fn venv(
     requirements: &str,
 ) -> Result<PathBuf> {
     let folder = installed.join(name);
-    python::environment("python3".as_ref(), &folder, &scripts.join(requirements))
+    python::environment(python::PYTHON.as_ref(), &folder, &scripts.join(requirements))
 }
 
 /// A folder with the scripts of JavaScript and the modules that they need.

@@ -35,11 +35,12 @@ pub(crate) struct PagesArgs {
 
 /// Runs the marked blocks of all pages; the first that fails ends it.
 pub(crate) fn run(args: &PagesArgs) -> Result<()> {
-    let mut build = cargo(&["build", "--locked", "--package", "grating-cli"]);
-    if args.release {
-        build.arg("--release");
-    }
-    succeed(&mut build)?;
+    // With the features of the whole workspace, as the tests build it; in the release profile as readers do.
+    let build: &[&str] = match args.release {
+        false => &["build", "--locked", "--workspace", "--bin", "grating"],
+        true => &["build", "--locked", "--release", "--package", "grating-cli"],
+    };
+    succeed(&mut cargo(build))?;
     rust_is_tested()?;
     let mut count = 0;
     for page in PAGES {

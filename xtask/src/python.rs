@@ -13,11 +13,14 @@ const PACKAGE: &str = "crates/grating-python";
 /// What its tests need, from the root of the workspace.
 const REQUIREMENTS: &str = "crates/grating-python/tests/requirements.txt";
 
+/// The system's own.
+pub(crate) const PYTHON: &str = "python3";
+
 /// Arguments of `cargo xtask python`.
 #[derive(clap::Args)]
 pub(crate) struct PythonArgs {
     /// Python to make the environment with
-    #[arg(long, value_name = "PATH", default_value = "python3")]
+    #[arg(long, value_name = "PATH", default_value = PYTHON)]
     python: PathBuf,
     /// Build with the release profile, as published wheels are
     #[arg(long)]
@@ -32,8 +35,7 @@ pub(crate) struct PythonArgs {
 
 /// Builds the wheel, installs it into target/python and runs its tests there.
 pub(crate) fn run(args: &PythonArgs) -> Result<()> {
-    let folder = root().join("target/python");
-    let python = environment(&args.python, &folder, &root().join(REQUIREMENTS))?;
+    let python = install(&args.python)?;
     let wheel = wheel(&python, args.release)?;
     eprintln!("built {}", wheel.display());
     if args.only_build {
@@ -48,6 +50,11 @@ pub(crate) fn run(args: &PythonArgs) -> Result<()> {
     test.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).arg(&tests).args(&args.pytest);
     test.current_dir(tests).env("PYTHONDONTWRITEBYTECODE", "1");
     succeed(&mut test)
+}
+
+/// Installs what the tests need, as far as it is not there; the Python that has it.
+pub(crate) fn install(python: &Path) -> Result<PathBuf> {
+    environment(python, &root().join("target/python"), &root().join(REQUIREMENTS))
 }
 
 /// An environment in `folder` with the packages of a file of requirements, made anew where that has changed; its Python.
