@@ -205,6 +205,12 @@ pub trait Backend: Send + Sync + 'static {
     /// Runs `work`, which calls operations, where the backend's threads are.
     fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R;
 
+    /// Runs `work`, whose operations follow each other without a wait, where the thread that calls it is: within
+    /// [`Self::run`]. Threads that share in operations need not go to sleep between them.
+    fn run_closely<R>(&self, work: impl FnOnce() -> R) -> R {
+        work()
+    }
+
     /// Takes a block of weights in, in place of `spare` where there is one. Where host and device are one memory nothing
     /// is copied and the slot keeps `block` alive; elsewhere a copy starts and keeps it alive for as long as it reads.
     ///

@@ -55,6 +55,10 @@ impl<B: Ops> Backend for Hooked<B> {
         self.inner.run(work)
     }
 
+    fn run_closely<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.inner.run_closely(work)
+    }
+
     fn admit(&self, block: Arc<dyn HostBlock>, spare: Option<Self::Slot>) -> Result<Self::Slot> {
         self.before_block.call()?;
         self.inner.admit(block, spare)

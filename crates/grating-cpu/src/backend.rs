@@ -11,7 +11,7 @@ use grating_backend::{
 use grating_kernels::attention::{Heads, KeysValues, Span, release_scratch, scratch_bytes};
 use grating_kernels::{Compute, Kernels, Matrix};
 
-use crate::{CpuOps, CpuTensor, CpuWeight};
+use crate::{CpuOps, CpuTensor, CpuWeight, awake};
 
 /// Where a chunk's rows are. Positions and spans are made of it when they are asked for: kept for all chunks of a pool of
 /// short texts they would take more than the texts.
@@ -74,6 +74,10 @@ impl Backend for CpuOps {
             Some(pool) => pool.install(work),
             None => work(),
         }
+    }
+
+    fn run_closely<R>(&self, work: impl FnOnce() -> R) -> R {
+        awake::while_running(work)
     }
 
     fn admit(&self, block: Arc<dyn HostBlock>, _spare: Option<Self::Slot>) -> Result<Self::Slot> {

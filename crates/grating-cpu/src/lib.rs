@@ -15,6 +15,7 @@
 #![deny(unsafe_code)]
 
 mod arena;
+mod awake;
 mod backend;
 mod clock;
 mod ops;

@@ -291,7 +291,7 @@ impl<B: Ops> Pass<'_, '_, B> {
             let feed_forward = feeds.then(|| model.feed_forward(layer, &weights)).transpose();
             let feed_forward = feed_forward.map_err(fail)?;
             let block = BoundBlock { layer, part, index, attention, feed_forward, last };
-            self.block(&block, &mut reads)?;
+            ops.run_closely(|| self.block(&block, &mut reads))?;
             drop(block);
             device.put(&planned, slot);
             if let Some(next) = window.after(&planned).filter(|next| device.has_room(next, window))
