@@ -1,16 +1,17 @@
 //! `cargo xtask ci`: the steps that a change must pass, cheapest first.
 //!
-//! Three builds in all: clippy and the docs share the checked dependencies, the tests compile once, and the wheel takes
-//! what it can from theirs.
+//! Three builds in all: clippy and the docs share the checked dependencies, the tests compile once, this program with them
+//! (`.ci/run`), and the wheel takes what it can from theirs.
 
 use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use clap::Parser;
 
 use crate::process::{cargo, shown};
-use crate::{clients, python, tidy};
+use crate::{Task, clients, python};
 
 /// One step: what it is called and what it does.
 struct Step {
@@ -20,13 +21,15 @@ struct Step {
 
 enum Action {
     Run(Command),
-    Tidy,
+    /// One of the other tasks, in this process: a `cargo xtask` would build this program anew, with its own features alone.
+    Task(&'static str),
     /// Waits for what another thread does meanwhile, in words.
     Wait(JoinHandle<Result<()>>, &'static str),
 }
 
 fn steps() -> Vec<Step> {
     let run = |name, args: &[&str]| Step { name, action: Action::Run(cargo(args)) };
+    let task = |name| Step { name, action: Action::Task(name) };
     // --lib: the binary `grating` and the library `grating` would write the same page.
     let mut docs = cargo(&["doc", "--workspace", "--lib", "--no-deps", "--locked"]);
     docs.env("RUSTDOCFLAGS", "-D warnings");
@@ -36,14 +39,14 @@ fn steps() -> Vec<Step> {
     interleavings.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", "target/loom");
     vec![
         run("format", &["fmt", "--all", "--check"]),
-        Step { name: "tidy", action: Action::Tidy },
+        task("tidy"),
         run(
             "clippy",
             &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
         ),
         Step { name: "docs", action: Action::Run(docs) },
         run("test", &["test", "--workspace", "--locked"]),
-        run("packaging", &["xtask", "packaging"]),
+        task("packaging"),
         Step {
             name: "environments",
             action: Action::Wait(
@@ -52,10 +55,10 @@ fn steps() -> Vec<Step> {
                 "what the clients and the tests in Python need, from PyPI, npm and the system",
             ),
         },
-        run("clients", &["xtask", "clients"]),
-        run("python", &["xtask", "python"]),
+        task("clients"),
+        task("python"),
         // With the Python that has the wheel.
-        run("pages", &["xtask", "pages"]),
+        task("pages"),
         Step { name: "interleavings", action: Action::Run(interleavings) },
     ]
 }
@@ -91,9 +94,7 @@ impl Action {
     fn shown(&self) -> String {
         match self {
             Self::Run(command) => shown(command),
-            Self::Tidy => {
-                "dependency arrows, the sources' form, what the documents say of them".to_owned()
-            }
+            Self::Task(name) => format!("cargo xtask {name}"),
             Self::Wait(_, what) => (*what).to_owned(),
         }
     }
@@ -101,7 +102,7 @@ impl Action {
     fn run(self) -> Result<()> {
         let mut command = match self {
             Self::Run(command) => command,
-            Self::Tidy => return tidy::run(),
+            Self::Task(name) => return Task::parse_from(["xtask", name]).run(),
             Self::Wait(thread, _) => match thread.join() {
                 Ok(outcome) => return outcome,
                 Err(_) => bail!("its thread panicked"),

@@ -66,26 +66,31 @@ enum Task {
     Gpu(gpu::GpuArgs),
 }
 
+impl Task {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Task::Ci => ci::run(),
+            Task::Tidy => tidy::run(),
+            Task::Models(command) => models::run(command),
+            Task::Bench(args) => bench::run(*args),
+            Task::Chart(args) => chart::run(&args),
+            Task::Clients(args) => clients::run(&args),
+            Task::Features => features::run(),
+            Task::Packaging(args) => packaging::run(&args),
+            Task::Load(args) => load::run(&args),
+            Task::Shift(args) => shift::run(&args),
+            Task::Goldens(args) => goldens::run(&args),
+            #[cfg(unix)]
+            Task::Pages(args) => pages::run(&args),
+            Task::Python(args) => python::run(&args),
+            Task::Ptx(args) => ptx::run(&args),
+            Task::Gpu(args) => gpu::run(&args),
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let done = match Task::parse() {
-        Task::Ci => ci::run(),
-        Task::Tidy => tidy::run(),
-        Task::Models(command) => models::run(command),
-        Task::Bench(args) => bench::run(*args),
-        Task::Chart(args) => chart::run(&args),
-        Task::Clients(args) => clients::run(&args),
-        Task::Features => features::run(),
-        Task::Packaging(args) => packaging::run(&args),
-        Task::Load(args) => load::run(&args),
-        Task::Shift(args) => shift::run(&args),
-        Task::Goldens(args) => goldens::run(&args),
-        #[cfg(unix)]
-        Task::Pages(args) => pages::run(&args),
-        Task::Python(args) => python::run(&args),
-        Task::Ptx(args) => ptx::run(&args),
-        Task::Gpu(args) => gpu::run(&args),
-    };
-    match done {
+    match Task::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
