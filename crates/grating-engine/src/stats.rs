@@ -49,6 +49,8 @@ pub struct LinkStats {
     /// Time in which computing waited for it.
     #[serde(rename = "waited_ms", serialize_with = "milliseconds")]
     pub waited: Duration,
+    /// Share of that traffic that computing covered, 0 to 1; 1 where nothing passed.
+    pub overlap: f64,
     /// The rate that the next plan counts with, bytes per second.
     pub bytes_per_second: f64,
     /// Whether that comes from a run; else it is a guess.
@@ -63,6 +65,7 @@ impl LinkStats {
             bytes,
             busy,
             waited,
+            overlap: covered(busy, waited),
             bytes_per_second: link.bytes_per_second,
             measured: link.measured,
         };
@@ -74,6 +77,14 @@ impl LinkStats {
             link(&device.link, bytes, time, waited)
         });
         [Some(weights), device, Some(hidden)].into_iter().flatten().collect()
+    }
+}
+
+/// The share of `busy` in which nobody waited.
+fn covered(busy: Duration, waited: Duration) -> f64 {
+    match busy.is_zero() {
+        true => 1.0,
+        false => (1.0 - waited.as_secs_f64() / busy.as_secs_f64()).max(0.0),
     }
 }
 
@@ -159,5 +170,9 @@ mod tests {
         assert_eq!((moved.len(), moved[2].0), (3, "host to disk"));
         let json = serde_json::to_value(links[0]).unwrap();
         assert_eq!((&json["busy_ms"], &json["waited_ms"]), (&3.0.into(), &1.0.into()));
+        let overlaps: Vec<_> = links.iter().map(|link| (100.0 * link.overlap).round()).collect();
+        assert_eq!(overlaps, [67.0, 50.0, 60.0]);
+        let more = [(MS, 2 * MS), (Duration::ZERO, MS)].map(|(busy, waited)| covered(busy, waited));
+        assert_eq!(more, [0.0, 1.0]);
     }
 }

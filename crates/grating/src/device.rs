@@ -202,11 +202,16 @@ fn open_cuda(
 ) -> Result<CudaBackend<Nvidia>, DriverError> {
     let device = Nvidia::open(number)?;
     let (free, _) = grating_cuda::Driver::memory(&device)?;
-    let budget = budget.unwrap_or((free as f64 * SHARE_OF_FREE) as u64);
+    let budget = within(budget, free);
     let options = CudaOptions::default().with_precision(precision).with_memory_budget(Some(budget));
     let backend = CudaBackend::new(device, options)?;
     *machine = PlannedDevice::new(budget).on(*machine);
     Ok(backend)
+}
+
+/// What may be used of a device's memory: as was asked for, if that much is free.
+fn within(budget: Option<u64>, free: u64) -> u64 {
+    budget.map_or((free as f64 * SHARE_OF_FREE) as u64, |budget| budget.min(free))
 }
 
 /// A model on the GPU of a Mac, and in which types products are taken there.
@@ -279,6 +284,13 @@ mod tests {
         assert_eq!(of(&[false, false]), Err(old(0)));
         assert_eq!(of(&[]), Err(DriverError::NoDevice { device: 0, count: 0 }));
         assert_eq!(first(Err(DriverError::NoDriver), Ok), Err(DriverError::NoDriver));
+    }
+
+    #[test]
+    fn a_budget_is_no_more_than_what_is_free() {
+        assert_eq!(within(None, 1000), 900);
+        assert_eq!(within(Some(400), 1000), 400);
+        assert_eq!(within(Some(4000), 1000), 1000);
     }
 
     #[test]

@@ -122,10 +122,11 @@ fn words_of(status: &MonitorStatus) -> String {
 fn print_link(link: &LinkStats) {
     let guess = if link.measured { "" } else { ", a guess" };
     eprintln!(
-        "link        {}: {} in {}, {} waited; {}/s{guess}",
+        "link        {}: {} in {}, {:.0} % behind computing, {} waited; {}/s{guess}",
         link.name,
         mib(link.bytes),
         ms(link.busy),
+        100.0 * link.overlap,
         ms(link.waited),
         mib(link.bytes_per_second as u64)
     );

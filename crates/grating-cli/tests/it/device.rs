@@ -88,3 +88,41 @@ fn plans_are_made_for_devices_that_are_not_there() {
     let alone = plan(&["--link", "12GB/s"]);
     assert_eq!(alone.status.code(), Some(2));
 }
+
+#[test]
+fn plans_for_devices_that_are_not_there_keep_to_the_other_options() {
+    let model = golden("qwen3-tied-f32");
+    let plan = |more: &[&str]| {
+        let args = ["plan", "-m", model.to_str().unwrap(), "--device-memory", "8GiB"];
+        grating(&[&args[..], more].concat(), b"")
+    };
+    let json = |more: &[&str]| -> Value {
+        serde_json::from_slice(&plan(&[more, &["--json"]].concat()).stdout).unwrap()
+    };
+    // A driver is not looked for.
+    let (plain, named) = (json(&[]), json(&["--device", "cuda"]));
+    assert_eq!(plain["links"], named["links"]);
+    assert_eq!(plain["memories"][1], named["memories"][1]);
+    let within = json(&["--device", "cuda", "--device-memory-budget", "900KiB"]);
+    assert_eq!(within["memories"][1]["budget"], 900 << 10);
+    assert_ne!(within["slots"], serde_json::json!([]));
+    let long = String::from_utf8(plan(&["--tokens", "100000"]).stderr).unwrap();
+    assert!(long.contains("texts of 100000 tokens are cut at"), "{long}");
+    let metal = plan(&["--device", "metal"]);
+    let error = String::from_utf8(metal.stderr).unwrap();
+    assert!(!metal.status.success() && error.contains("leave out --device metal"), "{error}");
+}
+
+#[test]
+fn a_budget_for_a_memory_that_no_device_has_is_said_to_be_idle() {
+    let model = golden("bert-gelu-f32");
+    let args = ["rerank", "-m", model.to_str().unwrap(), "-q", "a window", "--no-prune"];
+    let said = |more: &[&str]| {
+        let output = grating(&[&args[..], more].concat(), TEXTS);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let with = said(&["--device-memory-budget", "1GiB"]);
+    assert!(with.contains("device memory budget has no effect"), "{with}");
+    assert!(!said(&[]).contains("device memory budget"));
+}

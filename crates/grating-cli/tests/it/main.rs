@@ -122,7 +122,12 @@ fn raw_scores_and_stats_are_printed_on_request() {
         String::from_utf8(output.stdout).unwrap().split('\t').next().unwrap().parse().unwrap();
     assert!(logit.is_finite());
     let stats = String::from_utf8(output.stderr).unwrap();
-    for line in ["candidates  1", "link        disk to memory: ", "planned     total"] {
+    for line in [
+        "candidates  1",
+        "link        disk to memory: ",
+        "% behind computing, ",
+        "planned     total",
+    ] {
         assert!(stats.contains(line), "{line} is not in\n{stats}");
     }
 }

@@ -29,7 +29,8 @@ impl RerankerBuilder {
     }
 
     /// Most bytes of the device's own memory, where it has one; what the driver takes for itself comes on top. By default
-    /// nine tenths of what is free when the model is opened.
+    /// nine tenths of what is free when the model is opened, and at most all of that. Where the processor or Metal computes
+    /// it has no effect, which [`ModelInfo::warnings`] says; [`Self::plan_for`] plans within it, too.
     pub fn device_memory_budget(mut self, bytes: u64) -> Self {
         self.device_memory_budget = Some(bytes);
         self
@@ -46,7 +47,7 @@ impl RerankerBuilder {
         let (device, budget) = (self.device, self.device_memory_budget);
         if device == Device::Metal {
             let (engine, products) = device::start_metal((name, model, checkpoint), options)?;
-            return Ok((engine, products, None));
+            return Ok((engine, products, idle(budget)));
         }
         let opened = device::open(device, budget, self.precision, &mut options.machine);
         match opened.map_err(DeviceError::from)? {
@@ -59,9 +60,18 @@ impl RerankerBuilder {
                 let products = cpu.products(model.matrix_formats());
                 let engine = Engine::start(name, model, checkpoint, cpu, options)?;
                 let said = |error| format!("the processor computes, no device can: {error}");
-                Ok((engine, products, reason.map(said)))
+                Ok((engine, products, reason.map_or_else(|| idle(budget), |e| Some(said(e)))))
             }
         }
+    }
+
+    /// What [`Reranker::info`](crate::Reranker::info) would say of the model's files, without opening what computes.
+    ///
+    /// # Errors
+    /// What is wrong with the model's files.
+    pub fn info(&self) -> Result<ModelInfo> {
+        let (files, loaded) = self.open_model(&self.model_source()?)?;
+        Ok(ModelInfo::new(&files.name, &files.checkpoint, &loaded))
     }
 
     /// How a pool would be run on a machine with such a CUDA device, which need not be there, if no candidate is pruned. What
@@ -79,7 +89,8 @@ impl RerankerBuilder {
         let source = self.model_source()?;
         let (files, loaded) = self.open_model(&source)?;
         let info = ModelInfo::new(&files.name, &files.checkpoint, &loaded);
-        let mut machine = device.on(self.machine);
+        let memory = self.device_memory_budget.unwrap_or(device.memory).min(device.memory);
+        let mut machine = PlannedDevice { memory, ..*device }.on(self.machine);
         machine.host.base += current_rss_bytes().unwrap_or(UNKNOWN_BASE);
         let LoadedModel { model, encoder, .. } = &loaded;
         let (compression, limit) = (model.compression(), info.max_length);
@@ -114,4 +125,10 @@ impl RerankerBuilder {
         let loaded = files.load(options).map_err(|source| Error::of_model(&files.name, source))?;
         Ok((files, loaded))
     }
+}
+
+/// What to say of a budget for a memory that no device has.
+fn idle(budget: Option<u64>) -> Option<String> {
+    let said = "the device memory budget has no effect: what computes is in the host's memory";
+    budget.map(|_| said.into())
 }
