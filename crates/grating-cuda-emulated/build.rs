@@ -18,7 +18,7 @@ fn main() {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        .opt_level(2)
+        .opt_level(3)
         .define("GRATING_EMULATED", None)
         .include("cpp")
         .include(KERNELS)

@@ -1,6 +1,7 @@
 // The scheduler of an emulated device's blocks, warps and fibers, and the kernels themselves.
 #include <cstdio>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -11,7 +12,8 @@ namespace emulated {
 namespace {
 
 constexpr unsigned LANES = 32, MOST_THREADS = 256;
-constexpr size_t STACK_BYTES = 64 << 10;
+// Not a power of two: what all fibers have on their stacks would lie in the same few lines of the cache.
+constexpr size_t STACK_BYTES = (64 << 10) + 17 * 64;
 
 enum class Waits { nothing, for_warp, for_block, finished };
 
@@ -33,22 +35,53 @@ std::map<std::string, Kernel>& kernels() {
     return all;
 }
 
-Fiber fibers[MOST_THREADS];
-alignas(64) unsigned char stacks[MOST_THREADS][STACK_BYTES];
-alignas(64) unsigned char block_memory[SHARED_BYTES];
-// What the lanes of each warp show each other; two sides, so that one barrier an exchange is enough.
-unsigned shown[MOST_THREADS / LANES][2][LANES][6];
-unsigned current;
-void* scheduler;
-Entry entry;
-const void* arguments;
-std::string fault;
-// Of the block's memory, what was handed out since it was poisoned; and whether lanes have shown each other anything.
-size_t handed_out = SHARED_BYTES;
-bool has_shown = true;
+// What the lanes of a warp show each other: a number each, or factors of a product, of which each is unpacked once.
+struct Shown {
+    unsigned numbers[LANES];
+    // Rows of the first, columns of the second, as the sums take them.
+    double a[16][16], b[8][16];
+};
+
+// Where a kernel's blocks run, one after the other.
+struct Processor {
+    alignas(64) unsigned char stacks[MOST_THREADS][STACK_BYTES];
+    alignas(64) unsigned char block_memory[SHARED_BYTES];
+    Fiber fibers[MOST_THREADS];
+    // Two sides, so that one barrier an exchange is enough.
+    Shown shown[MOST_THREADS / LANES][2];
+    // The lane that runs, and past the last one of its warp.
+    unsigned current, end_of_warp;
+    void* scheduler;
+    Entry entry;
+    const void* arguments;
+    // Of the block's memory, what was handed out since it was poisoned; and whether the block's lanes may find anything shown.
+    size_t handed_out = SHARED_BYTES;
+    bool has_shown;
+};
+
+// Of the thread that launches, while it does.
+__thread Processor* processor;
+
+// Processors that nobody has: there are as many as launches run at one time.
+std::mutex free_lock;
+std::vector<Processor*> free_processors;
+
+Processor* take_processor() {
+    std::lock_guard<std::mutex> lock(free_lock);
+    if (free_processors.empty()) return new Processor;
+    Processor* taken = free_processors.back();
+    free_processors.pop_back();
+    return taken;
+}
+
+void give_back(Processor* taken) {
+    std::lock_guard<std::mutex> lock(free_lock);
+    free_processors.push_back(taken);
+}
 
 #if defined(__x86_64__)
-// What a function must keep by the System V ABI; mxcsr and the x87 control word are never changed here.
+// What a function must keep by the System V ABI; mxcsr and the x87 control word are never changed here. It jumps where it
+// would return: processors guess where a return leads by the calls before it, and there are none of this stack.
 asm(R"(
 .text
 .globl grating_emulated_switch
@@ -67,7 +100,8 @@ grating_emulated_switch:
     popq %r12
     popq %rbx
     popq %rbp
-    ret
+    popq %rcx
+    jmpq *%rcx
 )");
 constexpr size_t SAVED_WORDS = 6;
 #elif defined(__aarch64__)
@@ -109,19 +143,29 @@ grating_emulated_switch:
 extern "C" void switch_stacks(void** save, void* load) asm("grating_emulated_switch");
 
 void select(unsigned index) {
-    current = index;
+    processor->current = index;
     thread = {index, 0, 0};
 }
 
+// Whether a lane runs before the others of its warp have come to where it is.
+bool goes_on(const Fiber& lane) { return lane.waits != Waits::finished && lane.waits != Waits::for_block; }
+
+// From one lane to the next that goes on, or to the scheduler where that was the last.
 void yield(Waits waits) {
-    Fiber& fiber = fibers[current];
-    fiber.waits = waits;
-    switch_stacks(&fiber.stack_pointer, scheduler);
+    Processor& of = *processor;
+    Fiber& own = of.fibers[of.current];
+    own.waits = waits;
+    for (unsigned lane = of.current + 1; lane < of.end_of_warp; lane++)
+        if (goes_on(of.fibers[lane])) {
+            select(lane);
+            return switch_stacks(&own.stack_pointer, of.fibers[lane].stack_pointer);
+        }
+    switch_stacks(&own.stack_pointer, of.scheduler);
 }
 
 extern "C" void grating_emulated_fiber() {
     for (;;) {
-        entry(arguments);
+        processor->entry(processor->arguments);
         yield(Waits::finished);
     }
 }
@@ -141,21 +185,24 @@ void prepare(Fiber& fiber, unsigned char* stack) {
     fiber = {top, Waits::nothing, 0};
 }
 
-void resume(unsigned index) {
-    select(index);
-    fibers[index].waits = Waits::nothing;
-    switch_stacks(&scheduler, fibers[index].stack_pointer);
-}
-
-// Runs a warp until all of its lanes wait for the block or have finished. False where they wait for different things.
-bool run_warp(unsigned first, unsigned end) {
+// Runs a warp until all of its lanes wait for the block or have finished. False where they wait for different things;
+// those that wait for the block are added to `waiting`.
+bool run_warp(Processor& of, unsigned first, unsigned end, unsigned& waiting) {
+    of.end_of_warp = end;
     for (;;) {
+        for (unsigned lane = first; lane < end; lane++)
+            if (goes_on(of.fibers[lane])) {
+                // The others follow.
+                select(lane);
+                switch_stacks(&of.scheduler, of.fibers[lane].stack_pointer);
+                break;
+            }
         unsigned for_warp = 0, for_block = 0;
         for (unsigned lane = first; lane < end; lane++) {
-            if (fibers[lane].waits != Waits::finished && fibers[lane].waits != Waits::for_block) resume(lane);
-            for_warp += fibers[lane].waits == Waits::for_warp;
-            for_block += fibers[lane].waits == Waits::for_block;
+            for_warp += of.fibers[lane].waits == Waits::for_warp;
+            for_block += of.fibers[lane].waits == Waits::for_block;
         }
+        waiting += for_block;
         if (for_warp == 0) return true;
         // Lanes that have finished are not waited for; those at a barrier of the block never come.
         if (for_block > 0) return false;
@@ -163,75 +210,93 @@ bool run_warp(unsigned first, unsigned end) {
     }
 }
 
-bool run_block(unsigned threads, bool backwards) {
+bool run_block(Processor& of, unsigned threads, bool backwards) {
     const unsigned warps = (threads + LANES - 1) / LANES;
-    for (unsigned i = 0; i < threads; i++) fibers[i].waits = Waits::nothing, fibers[i].side = 0;
-    memset(block_memory, 0xff, handed_out);
-    handed_out = 0;
-    if (has_shown) memset(shown, 0xff, sizeof shown);
-    has_shown = false;
+    for (unsigned i = 0; i < threads; i++) of.fibers[i].waits = Waits::nothing, of.fibers[i].side = 0;
+    memset(of.block_memory, 0xff, of.handed_out);
+    of.handed_out = 0;
+    if (of.has_shown) memset((void*)of.shown, 0xff, warps * sizeof of.shown[0]);
+    of.has_shown = false;
     for (;;) {
         unsigned waiting = 0;
         for (unsigned i = 0; i < warps; i++) {
             const unsigned first = (backwards ? warps - 1 - i : i) * LANES;
             const unsigned end = first + LANES < threads ? first + LANES : threads;
-            if (!run_warp(first, end)) {
-                fault = "lanes of a warp wait at different barriers";
-                return false;
-            }
+            if (!run_warp(of, first, end, waiting)) return false;
         }
-        for (unsigned i = 0; i < threads; i++) waiting += fibers[i].waits == Waits::for_block;
         if (waiting == 0) return true;
         for (unsigned i = 0; i < threads; i++)
-            if (fibers[i].waits == Waits::for_block) fibers[i].waits = Waits::nothing;
+            if (of.fibers[i].waits == Waits::for_block) of.fibers[i].waits = Waits::nothing;
     }
+}
+
+// Block after block.
+const char* run_grid(Processor& of, const unsigned (&grid)[3], unsigned threads, bool backwards) {
+    for (unsigned i = 0; i < threads; i++) prepare(of.fibers[i], of.stacks[i]);
+    of.has_shown = true;
+    const unsigned blocks = grid[0] * grid[1] * grid[2];
+    for (unsigned i = 0; i < blocks; i++) {
+        const unsigned at = backwards ? blocks - 1 - i : i;
+        block = {at % grid[0], at / grid[0] % grid[1], at / grid[0] / grid[1]};
+        if (!run_block(of, threads, backwards)) return "lanes of a warp wait at different barriers";
+    }
+    return nullptr;
 }
 
 }  // namespace
 
-Index thread, block;
+__thread Index thread, block;
 
 void* shared_memory(size_t bytes) {
     if (bytes > SHARED_BYTES) {
         fprintf(stderr, "a kernel shares %zu bytes, a block has %zu\n", bytes, SHARED_BYTES);
         abort();
     }
-    if (bytes > handed_out) handed_out = bytes;
-    return block_memory;
+    if (bytes > processor->handed_out) processor->handed_out = bytes;
+    return processor->block_memory;
 }
 
 void barrier_of_warp() { yield(Waits::for_warp); }
 void barrier_of_block() { yield(Waits::for_block); }
 
+// The warp's side of an exchange that all lanes come to.
+static Shown& next_side() {
+    Processor& of = *processor;
+    of.has_shown = true;
+    return of.shown[of.current / LANES][of.fibers[of.current].side ^= 1];
+}
+
 unsigned exchange(unsigned value, unsigned lanes) {
-    const unsigned index = current, side = fibers[index].side ^= 1;
-    auto& all = shown[index / LANES][side];
-    has_shown = true;
-    all[index % LANES][0] = value;
+    const unsigned lane = thread.x % LANES;
+    Shown& all = next_side();
+    all.numbers[lane] = value;
     yield(Waits::for_warp);
-    return all[(index ^ lanes) % LANES][0];
+    return all.numbers[lane ^ lanes];
+}
+
+// Two bf16 of a word, the lower first.
+static void unpack(double* to, unsigned pair) {
+    to[0] = bits_to_f32(pair << 16);
+    to[1] = bits_to_f32(pair & 0xffff0000);
+}
+
+// The sum of 16 products, of which each is exact.
+static double dot(const double (&x)[16], const double (&w)[16]) {
+    double products[16];
+    for (unsigned k = 0; k < 16; k++) products[k] = x[k] * w[k];
+    for (unsigned count = 8; count > 0; count /= 2)
+        for (unsigned k = 0; k < count; k++) products[k] += products[k + count];
+    return products[0];
 }
 
 void product(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-    const unsigned index = current, side = fibers[index].side ^= 1;
-    auto& all = shown[index / LANES][side];
-    unsigned(&own)[6] = all[index % LANES];
-    has_shown = true;
-    for (int i = 0; i < 4; i++) own[i] = a[i];
-    for (int i = 0; i < 2; i++) own[4 + i] = b[i];
+    const unsigned group = thread.x % LANES / 4, lane = thread.x % 4;
+    Shown& all = next_side();
+    for (unsigned i = 0; i < 4; i++) unpack(&all.a[group + i % 2 * 8][i / 2 * 8 + lane * 2], a[i]);
+    for (unsigned i = 0; i < 2; i++) unpack(&all.b[group][i * 8 + lane * 2], b[i]);
     yield(Waits::for_warp);
-    const unsigned group = index % LANES / 4, lane = index % 4;
-    for (unsigned i = 0; i < 4; i++) {
-        const unsigned row = i / 2, column = lane * 2 + i % 2;
-        double sum = 0.0;
-        for (unsigned k = 0; k < 16; k++) {
-            const unsigned holder = k % 8 / 2, upper = k / 8, shift = k % 2 * 16;
-            const unsigned x = all[group * 4 + holder][row + 2 * upper] >> shift & 0xffff;
-            const unsigned w = all[column * 4 + holder][4 + upper] >> shift & 0xffff;
-            sum += (double)bits_to_f32(x << 16) * (double)bits_to_f32(w << 16);
-        }
-        d[i] = (float)((double)d[i] + sum);
-    }
+    for (unsigned i = 0; i < 4; i++)
+        d[i] = (float)((double)d[i] + dot(all.a[group + i / 2 * 8], all.b[lane * 2 + i % 2]));
 }
 
 Registration::Registration(const char* name, size_t argument_bytes, unsigned threads, Entry entry) {
@@ -245,7 +310,7 @@ extern "C" int grating_emulated_has(const char* name) {
     return emulated::kernels().count(name) > 0;
 }
 
-// Runs a kernel's grid, block after block; null, or what was wrong. One call at a time.
+// Runs a kernel's grid; null, or what was wrong.
 extern "C" const char* grating_emulated_launch(
     const char* name, unsigned x, unsigned y, unsigned z, unsigned threads, const void* arguments, size_t bytes,
     int backwards) {
@@ -255,14 +320,11 @@ extern "C" const char* grating_emulated_launch(
     const Kernel& kernel = found->second;
     if (kernel.argument_bytes != bytes) return "its arguments have another size";
     if (kernel.threads != threads || threads > MOST_THREADS) return "it is written for another number of threads";
-    emulated::entry = kernel.entry;
-    emulated::arguments = arguments;
-    for (unsigned i = 0; i < threads; i++) prepare(fibers[i], stacks[i]);
-    const unsigned blocks = x * y * z;
-    for (unsigned i = 0; i < blocks; i++) {
-        const unsigned at = backwards ? blocks - 1 - i : i;
-        block = {at % x, at / x % y, at / x / y};
-        if (!run_block(threads, backwards)) return fault.c_str();
-    }
-    return nullptr;
+    processor = take_processor();
+    processor->entry = kernel.entry;
+    processor->arguments = arguments;
+    const char* fault = run_grid(*processor, {x, y, z}, threads, backwards);
+    give_back(processor);
+    processor = nullptr;
+    return fault;
 }

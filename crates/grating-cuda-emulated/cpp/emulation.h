@@ -17,8 +17,8 @@ namespace emulated {
 
 struct Index { unsigned x, y, z; };
 
-// Of the fiber that runs.
-extern Index thread, block;
+// Of the fiber that runs on this thread of the system.
+extern __thread Index thread, block;
 
 // What a kernel shares, at most as much as every device has for a block without asking.
 constexpr size_t SHARED_BYTES = 48 << 10;

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
-use std::sync::Mutex;
 use std::time::Instant;
 
 use crate::memory::{Memory, POISON};
@@ -81,9 +80,6 @@ unsafe extern "C" {
         backwards: c_int,
     ) -> *const c_char;
 }
-
-/// The emulated multiprocessor: there is one, whatever devices there are.
-static PROCESSOR: Mutex<()> = Mutex::new(());
 
 /// Whether there is such a kernel.
 pub(crate) fn is_kernel(name: &CStr) -> bool {
@@ -213,8 +209,6 @@ impl Queues {
             Operation::Launch { name, grid: [x, y, z], threads, argument, bytes } => {
                 self.launches += 1;
                 let backwards = c_int::from(self.launches.is_multiple_of(2));
-                let _one_at_a_time =
-                    PROCESSOR.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 // SAFETY: whoever queued it promised that the argument is what the kernel takes; its size is checked.
                 let fault = unsafe {
                     let argument = argument.as_ptr().cast();
@@ -231,7 +225,7 @@ impl Queues {
                 };
                 match fault.is_null() {
                     true => Ok(()),
-                    // SAFETY: a string that ends with 0 and stays while the processor is locked.
+                    // SAFETY: a string that ends with 0 and stays.
                     false => Err(format!("{}: {}", name.to_string_lossy(), unsafe {
                         CStr::from_ptr(fault).to_string_lossy()
                     })),
