@@ -10,12 +10,24 @@ use grating_conformance::figures::{self, Pool};
 use grating_conformance::{golden, layers, operations, requests};
 use grating_cuda::{CudaBackend, CudaOptions, Driver, Nvidia};
 
+/// The first card; why there is none is said in words, which `run.sh` looks for.
+fn card() -> Nvidia {
+    Nvidia::open(0).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn what_keeps_a_card_from_being_used_is_said_in_words() {
+    if let Err(error) = Nvidia::open(0) {
+        let said = std::panic::catch_unwind(card).map(drop).unwrap_err();
+        assert_eq!(said.downcast_ref::<String>(), Some(&error.to_string()));
+    }
+}
+
 fn backend(precision: Precision) -> CudaBackend<Nvidia> {
     if let Some(folder) = std::env::var_os("GRATING_GOLDENS") {
         golden::look_in(folder.into());
     }
-    let device = Nvidia::open(0).unwrap();
-    CudaBackend::new(device, CudaOptions::default().with_precision(precision)).unwrap()
+    CudaBackend::new(card(), CudaOptions::default().with_precision(precision)).unwrap()
 }
 
 #[test]
@@ -67,13 +79,13 @@ fn figure(
     (count, tokens): (usize, usize),
     (budget, pruned, kept_by_host): (Option<u64>, bool, bool),
 ) {
-    let probe = Nvidia::open(0).unwrap();
+    let probe = card();
     let used = || probe.memory().map_or(0, |(free, total)| total - free);
     let before = used();
     let budget = budget.unwrap_or(probe.memory().unwrap().0 / 10 * 9);
     let options = CudaOptions::default().with_precision(precision);
     let options = options.with_memory_budget(Some(budget));
-    let backend = CudaBackend::new(Nvidia::open(0).unwrap(), options).unwrap();
+    let backend = CudaBackend::new(card(), options).unwrap();
     let pool = Pool { count, tokens, budget, pruned, kept_by_host };
     let mut figure = figures::figure(folder, pool, backend, (&used, before));
     figure["precision"] = precision.to_string().into();

@@ -60,7 +60,7 @@ fn encoding(pair: &Pair) -> Encoding {
 
 /// Scores after every layer, and what was computed.
 fn traced<B: Ops>(
-    backend: &dyn Fn() -> B,
+    backend: &(dyn Fn() -> B + Sync),
     compression: &TokenCompression,
     encodings: &[Encoding],
     chunk: usize,
@@ -80,7 +80,7 @@ fn traced<B: Ops>(
 
 /// Each ratio, before one layer and before several, whatever the chunks; and no layer computes more rows than it has to.
 pub(super) fn passages_are_compressed_as_the_reference_does<B: Ops>(
-    backend: &dyn Fn() -> B,
+    backend: &(dyn Fn() -> B + Sync),
     off: f32,
 ) {
     let Golden { after_layers, pairs, settings } = golden();
@@ -109,7 +109,9 @@ pub(super) fn passages_are_compressed_as_the_reference_does<B: Ops>(
 }
 
 /// A token policy judges single tokens, which there are none of any more.
-pub(super) fn passages_that_are_compressed_lose_no_tokens<B: Ops>(backend: &dyn Fn() -> B) {
+pub(super) fn passages_that_are_compressed_lose_no_tokens<B: Ops>(
+    backend: &(dyn Fn() -> B + Sync),
+) {
     let subject = Subject::compressed(TokenCompression::new(2, [2]), backend);
     let (engine, encodings) = subject.engine(|_| ());
     let mut job = Job::new(encodings.clone(), 2);

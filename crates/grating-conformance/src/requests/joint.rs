@@ -31,7 +31,7 @@ struct Held {
 }
 
 impl Shared {
-    fn new<B: Ops>(backend: &dyn Fn() -> B) -> Self {
+    fn new<B: Ops>(backend: &(dyn Fn() -> B + Sync)) -> Self {
         let subject = Subject::new("qwen3-tied-f32", backend);
         let before_block = BeforeBlock::default();
         let hooked = Hooked { inner: backend(), before_block: before_block.clone() };
@@ -133,7 +133,10 @@ fn assert_same(joint: &JobOutput, alone: &JobOutput, bound: f32) {
 
 /// Where reading binds, jobs that wait share a pass: weights are read once for all of them, each has the scores, traces and
 /// figures that it has alone, and one that is cancelled ends alone.
-pub(super) fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
+pub(super) fn jobs_share_a_pass_where_reading_binds<B: Ops>(
+    backend: &(dyn Fn() -> B + Sync),
+    bound: f32,
+) {
     let shared = Shared::new(backend);
     let alone: Vec<JobOutput> = (1..4).map(|k| shared.alone(k)).collect();
     assert!(alone[2].trace.is_some() && alone[2].states.is_some());
@@ -159,7 +162,7 @@ pub(super) fn jobs_share_a_pass_where_reading_binds<B: Ops>(backend: &dyn Fn() -
 
 /// A panic or an error of the backend ends every job of the pass, each with an error that says which, and nothing else.
 pub(super) fn what_fails_in_a_pass_ends_its_jobs_and_the_worker_serves_on<B: Ops>(
-    backend: &dyn Fn() -> B,
+    backend: &(dyn Fn() -> B + Sync),
 ) {
     let shared = Shared::new(backend);
     let alone = shared.alone(1);
@@ -191,7 +194,7 @@ pub(super) fn what_fails_in_a_pass_ends_its_jobs_and_the_worker_serves_on<B: Ops
 
 /// A deadline that passes ends its job, while it waits and while it is computed with others, and nobody else's.
 pub(super) fn deadlines_end_jobs_that_wait_and_jobs_that_are_computed<B: Ops>(
-    backend: &dyn Fn() -> B,
+    backend: &(dyn Fn() -> B + Sync),
     bound: f32,
 ) {
     let shared = Shared::new(backend);

@@ -13,7 +13,7 @@ use grating_prune::{
 };
 use grating_sched::{BlockUnit, PlanError, Spill, WindowSize};
 
-use super::{Search, Subject, assert_near, logits, select};
+use super::{Cases, Search, Subject, assert_near, logits, select};
 use crate::golden::{folder, load};
 
 /// The one that scores no single token.
@@ -132,8 +132,8 @@ fn with_tokens(encodings: &[Encoding], policy: &TokenPolicy) -> Job {
 
 /// Whatever the chunks, the window, the disk and the savings; short candidates keep their scores to the bit.
 pub(super) fn tokens_leave_as_in_a_plain_walk<B: Ops>(
-    cases: &[&'static str],
-    backend: &dyn Fn() -> B,
+    cases: &Cases,
+    backend: &(dyn Fn() -> B + Sync),
     bound: f32,
 ) {
     let runs = [
@@ -142,7 +142,7 @@ pub(super) fn tokens_leave_as_in_a_plain_walk<B: Ops>(
         (WindowSize::Slots(2), Spill::Always, 45, Savings::default()),
         (WindowSize::Slots(3), Spill::Never, 1000, Savings::NONE),
     ];
-    for &case in cases.iter().filter(|case| **case != MEAN) {
+    for (number, &case) in cases.names.iter().filter(|case| **case != MEAN).enumerate() {
         let subject = Subject::new(case, backend);
         let [full, _] = subject.scores(|_| ());
         let (LoadedModel { model, .. }, checkpoint) = load(&folder(case), Some(120), false);
@@ -150,11 +150,14 @@ pub(super) fn tokens_leave_as_in_a_plain_walk<B: Ops>(
         let walk = Walk { ops: &ops, model: &model, checkpoint: &checkpoint };
         let (_, encodings) = subject.engine(|_| ());
         let min_tokens = middle(&encodings);
-        for policy in policies(min_tokens) {
+        for (at, policy) in policies(min_tokens).into_iter().enumerate() {
             let walked: Vec<_> = encodings.iter().map(|e| walk.score(e, &policy)).collect();
             let (expected, entered): (Vec<f32>, Vec<Vec<usize>>) = walked.into_iter().unzip();
             let what = format!("{case}, {policy}");
-            for (window, spill, chunk, savings) in runs {
+            let tried = |run: &usize| cases.tried(2, [number, at, *run]);
+            for (window, spill, chunk, savings) in
+                (0..runs.len()).filter(tried).map(|run| runs[run])
+            {
                 let (engine, encodings) = subject.engine(|options| {
                     options.settings.window = window;
                     options.settings.spill = spill;
@@ -181,7 +184,10 @@ pub(super) fn tokens_leave_as_in_a_plain_walk<B: Ops>(
 }
 
 /// In the least memory, where layers come in halves and chunks go to the disk.
-pub(super) fn tokens_leave_within_the_least_budget<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
+pub(super) fn tokens_leave_within_the_least_budget<B: Ops>(
+    backend: &(dyn Fn() -> B + Sync),
+    bound: f32,
+) {
     for case in ["qwen3-tied-f32", "modernbert-f32"] {
         let subject = Subject::new(case, backend);
         let (engine, encodings) = subject.engine(|_| ());
@@ -213,7 +219,7 @@ pub(super) fn tokens_leave_within_the_least_budget<B: Ops>(backend: &dyn Fn() ->
 }
 
 /// Candidates are dropped as a replay on the scores says that they have while tokens leave them.
-pub(super) fn tokens_leave_beside_candidates<B: Ops>(backend: &dyn Fn() -> B, bound: f32) {
+pub(super) fn tokens_leave_beside_candidates<B: Ops>(backend: &(dyn Fn() -> B + Sync), bound: f32) {
     for case in ["qwen3-tied-f32", "bert-gelu-f32", "gemma2-f32"] {
         let subject = Subject::new(case, backend);
         let (engine, encodings) = subject.engine(|options| {
@@ -245,7 +251,7 @@ pub(super) fn tokens_leave_beside_candidates<B: Ops>(backend: &dyn Fn() -> B, bo
 }
 
 /// A mean is of all tokens: there is none whose attention tells who matters.
-pub(super) fn models_of_means_refuse_that_tokens_leave<B: Ops>(backend: &dyn Fn() -> B) {
+pub(super) fn models_of_means_refuse_that_tokens_leave<B: Ops>(backend: &(dyn Fn() -> B + Sync)) {
     let (engine, encodings) = Subject::new(MEAN, backend).engine(|_| ());
     let refused = select(&engine, with_tokens(&encodings, &TokenPolicy::lazy_llm()));
     assert!(matches!(refused, Err(EngineError::Prune(PruneError::NoScoredToken))), "{refused:?}");
