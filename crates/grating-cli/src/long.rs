@@ -46,7 +46,7 @@ pub(crate) struct TokenPolicyArgs {
     /// policies are certified as one [default: truncate].
     #[arg(long, value_enum)]
     long: Option<CalibratedLong>,
-    /// Which tokens leave, as for `rerank`; may be repeated [default: grating:0.05, grating and lazy-llm:0.85].
+    /// Which tokens leave, as for `rerank`; may be repeated [default: lazy-llm:0.5, grating and lazy-llm:0.85].
     #[arg(long, value_name = "NAME|JSON|FILE",
         value_parser = OsStringValueParser::new().try_map(|text| units::token_policy(&text)))]
     token_policy: Vec<TokenPolicy>,
