@@ -3,9 +3,12 @@
 //! A fenced block whose language is followed by `run` is run as it stands: `console` by the shell (lines at a prompt are
 //! commands, the lines below what they print), `python` by the environment of `cargo xtask python`. Blocks of one
 //! page share a folder, in which the repository's `examples` are. `…` stands for any text of a line, or for any lines.
+//! Published weights, and files that are the reader's own, have stand-ins ([`stand_in`]). A server that a page leaves
+//! running ends once it was ready.
 
 mod blocks;
 mod output;
+mod stand_in;
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -19,6 +22,20 @@ use blocks::{Block, Language};
 
 /// Pages for those who come new, from the root of the workspace.
 const PAGES: [&str; 2] = ["README.md", "docs/guide.md"];
+/// Ends with the first command that fails, and ends what it has started. A reader takes a moment until a server is ready.
+const START: &str = "set -euo pipefail
+ended() { kill $(jobs -p) 2>/dev/null && wait || true; }
+trap ended EXIT
+ready() {
+    for i in $(seq 300); do
+        kill -0 $! || break
+        curl -sf localhost:8080/health >/dev/null && return
+        sleep 0.1
+    done
+    echo 'the server does not get ready' >&2
+    return 1
+}
+";
 /// What no command prints: between it and the next one stands what the command before has printed.
 const SEAM: &str = "\u{1}seam";
 
@@ -47,6 +64,7 @@ pub(crate) fn run(args: &PagesArgs) -> Result<()> {
         let text = read(page)?;
         let folder = tempfile::tempdir().context("cannot make a folder to work in")?;
         symlink(root().join("examples"), folder.path().join("examples"))?;
+        stand_in::files(folder.path())?;
         for block in blocks::marked(&text) {
             let place = format!("{page}:{}", block.line);
             eprintln!("==> {place}");
@@ -80,15 +98,10 @@ fn rust_is_tested() -> Result<()> {
 /// The commands in one shell, so that what one of them starts is there for the next.
 fn console(block: &Block<'_>, args: &PagesArgs, folder: &Path) -> Result<()> {
     let commands = output::commands(block.text)?;
-    let mut script =
-        String::from("set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n");
+    let mut script = String::from(START);
     for command in &commands {
-        script.push_str(&here(command.words));
-        script.push('\n');
-        if command.words.trim_end().ends_with('&') {
-            // A reader takes a moment before he types the next one.
-            script.push_str("for i in $(seq 100); do curl -sf localhost:8080/health >/dev/null && break; sleep 0.1; done\n");
-        }
+        let words = stand_in::instead(command.words, &root().join(&args.python), args.release);
+        script.push_str(&started(&words));
         script.push_str(&format!("printf '%s\\n' '{SEAM}'\n"));
     }
     let mut shell = Command::new("bash");
@@ -102,10 +115,25 @@ fn console(block: &Block<'_>, args: &PagesArgs, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// `cargo` runs where the workspace is.
+/// What the shell does for a command. A server goes on beside it, until the block ends or, where the page does not put it
+/// there, until it is ready.
+fn started(command: &str) -> String {
+    let (behind, words) = match command.trim_end().strip_suffix('&') {
+        Some(words) => (true, words),
+        None => (false, command),
+    };
+    let words = here(words.trim_end());
+    match (behind, words.split_whitespace().any(|word| word == "serve")) {
+        (true, _) => format!("{words} &\nready\n"),
+        (false, true) => format!("{words} >/dev/null &\nready\nended\n"),
+        (false, false) => format!("{words}\n"),
+    }
+}
+
+/// `cargo`, and what lies where it builds, run where the workspace is; the shell's process is theirs.
 fn here(command: &str) -> String {
-    match command.starts_with("cargo ") {
-        true => format!("(cd '{}' && {command})", root().display()),
+    match command.starts_with("cargo ") || command.contains(" target/") {
+        true => format!("(cd '{}' && exec {command})", root().display()),
         false => command.to_owned(),
     }
 }

@@ -1,4 +1,4 @@
-//! Sentences of the pages for those who come new: short ones, which readers of a second language follow.
+//! Sentences of the README and the pages in `docs`: short ones, which readers of a second language follow.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,6 @@ use anyhow::{Context, Result};
 
 use super::docs::outside_fences;
 
-/// Pages whose sentences are measured.
-const PAGES: [&str; 4] = ["README.md", "docs/guide.md", "docs/tuning.md", "docs/debugging.md"];
 /// Most words of the middle sentence of a page.
 const MEDIAN: usize = 16;
 /// Most words of nine sentences in ten.
@@ -18,14 +16,25 @@ const README: usize = 150;
 
 pub(super) fn check(root: &Path) -> Result<Vec<String>> {
     let mut findings = Vec::new();
-    for page in PAGES {
-        let text = fs::read_to_string(root.join(page)).with_context(|| page.to_owned())?;
+    for page in pages(root)? {
+        let text = fs::read_to_string(root.join(&page)).with_context(|| page.clone())?;
         if page == "README.md" && text.lines().count() > README {
             findings.push(format!("{page}: {} lines, more than {README}", text.lines().count()));
         }
-        findings.extend(too_long(page, &text));
+        findings.extend(too_long(&page, &text));
     }
     Ok(findings)
+}
+
+/// The README and every page of `docs` itself; below it are tables.
+fn pages(root: &Path) -> Result<Vec<String>> {
+    let mut pages = vec!["README.md".to_owned()];
+    for entry in fs::read_dir(root.join("docs"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        pages.extend(name.ends_with(".md").then(|| format!("docs/{name}")));
+    }
+    pages.sort_unstable();
+    Ok(pages)
 }
 
 fn too_long(page: &str, text: &str) -> Option<String> {
