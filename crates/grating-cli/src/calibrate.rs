@@ -77,7 +77,7 @@ fn warn_of_too_few(size: &SampleSize, args: &CalibrateArgs) {
     };
     eprintln!(
         "grating: the sample is too small for this promise: {usable} queries have more than {k} texts, which leaves \
-         {testing} to test policies with, and an overlap of {} with confidence {} takes at least {needed}. No policy \
+         {testing} to test policies with, and an agreement of {} with confidence {} takes at least {needed}. No policy \
          can be certified; scores are recorded and the nearest miss is reported all the same",
         args.target_agreement, args.confidence
     );
@@ -108,7 +108,7 @@ pub(crate) fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
     let (calibration, promise) = (&profile.calibration, profile.promise);
     writeln!(
         out,
-        "promise      mean overlap with the full model's top {} at least {}, with confidence {}",
+        "promise      mean agreement with the full model's top {} at least {}, with confidence {}",
         profile.k, promise.agreement, promise.confidence
     )?;
     writeln!(
@@ -128,7 +128,7 @@ pub(crate) fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
         }
         writeln!(
             out,
-            "             overlap {:.4}, certified from {:.4}; {:.1} % of candidate-layers computed",
+            "             agreement {:.4}, certified from {:.4}; {:.1} % of candidate-layers computed",
             tested.agreement,
             tested.lower_bound,
             100.0 * tested.cost
@@ -146,14 +146,14 @@ pub(crate) fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
             }
             writeln!(
                 out,
-                "             overlap {:.4}, certified from {:.4}{needed}",
+                "             agreement {:.4}, certified from {:.4}{needed}",
                 miss.agreement, miss.lower_bound
             )?;
         }
     }
     if !profile.readings.is_empty() {
         let chosen = if profile.readouts.is_some() { "fitted" } else { "the model's own head" };
-        writeln!(out, "readout      {chosen}; overlap with the final top {}:", profile.k)?;
+        writeln!(out, "readout      {chosen}; agreement with the final top {}:", profile.k)?;
         for reading in &profile.readings {
             writeln!(
                 out,
@@ -174,7 +174,7 @@ pub(crate) fn print(out: &mut impl Write, profile: &Profile) -> Result<()> {
 fn print_measured(out: &mut impl Write, name: &str, measured: &Measured) -> Result<()> {
     writeln!(
         out,
-        "{name:<12} overlap {:.4}, {:.1} % of candidate-layers saved, {} queries",
+        "{name:<12} agreement {:.4}, {:.1} % of candidate-layers saved, {} queries",
         measured.agreement,
         100.0 * measured.saved,
         measured.queries

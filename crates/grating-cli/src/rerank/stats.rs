@@ -56,7 +56,7 @@ fn print_watched(stats: &Stats, audits: &AuditTotals, full: f64) {
             100.0 * audit.candidate_layers as f64 / full
         );
         eprintln!(
-            "audits      {} of {} requests, mean overlap {mean:.3}",
+            "audits      {} of {} requests, mean agreement {mean:.3}",
             audits.audited, audits.requests
         );
     }
