@@ -26,12 +26,19 @@ pub(super) fn instead(command: &str, python: &Path, release: bool) -> String {
     let installed = model.replace("pip install", &pip);
     match release {
         true => installed,
-        // The program is built already, as the tests build it.
+        // The programs are built already, as the tests build them.
         false => installed
             .replace("cargo run --release --", "grating")
+            .replace("cargo xtask", &this())
             .replace(" --release", "")
             .replace("wheels/release", "wheels/dev"),
     }
+}
+
+/// This program, as the shell takes its name.
+fn this() -> String {
+    let name = |program: std::path::PathBuf| format!("'{}'", program.display());
+    std::env::current_exe().map_or_else(|_| "cargo xtask".to_owned(), name)
 }
 
 /// Writes the files of a reader that pages name.
@@ -65,7 +72,7 @@ mod tests {
     fn commands_keep_all_but_weights_and_profile() {
         let here = |command: &str| instead(command, "/p/python".as_ref(), false);
         assert_eq!(here("cargo run --release -- plan"), "grating plan");
-        assert_eq!(here("cargo xtask python --release"), "cargo xtask python");
+        assert_eq!(here("cargo xtask python --release"), format!("{} python", this()));
         assert_eq!(here("grating rerank -q a b.txt"), "grating rerank -q a b.txt");
         assert_eq!(here("cargo test --workspace"), "cargo test --workspace --no-run");
         let model = here("grating rerank --model bge --top-k 3");
