@@ -70,7 +70,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct RerankArgs {
     /// What to look for. A request body that has a `query` needs none.
-    #[arg(long, short, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(long, short, value_name = "TEXT", allow_hyphen_values = true, value_parser = words)]
     pub(crate) query: Option<String>,
     /// Queries to answer one after another: one a line, or JSON with `query` (or `text`) and optional `id`, and `texts` or
     /// `documents` where a query has its own; `-` is standard input.
@@ -82,7 +82,7 @@ pub(crate) struct RerankArgs {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) instruction: Option<String>,
     /// How many texts to select; by default 10, or `top_n` of a request body.
-    #[arg(long, short = 'k', value_name = "K", value_parser = at_least_one)]
+    #[arg(long, short = 'k', alias = "k", value_name = "K", value_parser = at_least_one)]
     pub(crate) top_k: Option<usize>,
     /// Leave out texts that score less: probabilities, or with --raw-scores logits. After pruning only --mode rank has
     /// the full model's scores.
@@ -266,7 +266,7 @@ pub(crate) struct CalibrateArgs {
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) data: PathBuf,
     /// How many texts requests will ask for.
-    #[arg(long, short = 'k', value_name = "K", value_parser = at_least_one)]
+    #[arg(long, short = 'k', alias = "k", value_name = "K", value_parser = at_least_one)]
     pub(crate) top_k: usize,
     /// Least mean agreement with the full model's top K to promise, between 0 and 1.
     #[arg(long, alias = "target-precision", value_name = "P", value_parser = units::probability)]
@@ -462,6 +462,13 @@ pub(crate) enum Format {
     /// Objects or strings, one a line or in an array, or a request body.
     #[value(alias = "jsonl")]
     Json,
+}
+
+fn words(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err("it is blank: say what the texts are to be ranked by".into()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use grating::input::{
-    Input, InputFormat, InputOptions, InputProblem, MemoryRoom, QueryList, ReadError,
+    Input, InputFormat, InputOptions, InputProblem, MemoryRoom, QueryList, ReadError, TextList,
 };
 
 use crate::args::{Format, RerankArgs};
@@ -112,9 +112,23 @@ impl Reading<'_> {
     }
 }
 
-/// That there is nothing to rank.
-pub(crate) fn no_texts(file: Option<&Path>) -> anyhow::Error {
-    anyhow!("{}: there are no texts to rank", name(file))
+/// Fails where there is nothing to rank: an order of texts without words would mean nothing.
+pub(crate) fn refuse_blanks(file: Option<&Path>, texts: &TextList) -> Result<()> {
+    let name = name(file);
+    match texts.len() {
+        _ if texts.iter().any(|text| !text.text.trim().is_empty()) => Ok(()),
+        0 => bail!("{name}: there are no texts to rank"),
+        1 => bail!("{name}: there are no texts to rank: the only one is blank"),
+        count => bail!("{name}: there are no texts to rank: all {count} are blank"),
+    }
+}
+
+/// That nothing is looked for.
+pub(crate) fn blank_query(file: Option<&Path>, line: usize) -> anyhow::Error {
+    anyhow!(
+        "{}: line {line}: the query is blank: say what the texts are to be ranked by",
+        name(file)
+    )
 }
 
 /// Whether that is standard input.

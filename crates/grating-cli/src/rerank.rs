@@ -109,6 +109,9 @@ fn read(args: &RerankArgs, model: &Opening<'_>, deadline: Option<Deadline>) -> R
             both_standard();
         }
         let queries = reading.queries(path)?;
+        if let Some(blank) = queries.iter().find(|query| query.query.trim().is_empty()) {
+            return Err(input::blank_query(Some(path), blank.line));
+        }
         let own = queries.iter().all(|query| query.texts.is_some());
         if both && !own {
             both_standard();
@@ -118,8 +121,8 @@ fn read(args: &RerankArgs, model: &Opening<'_>, deadline: Option<Deadline>) -> R
             true => TextList::default(),
             false => reading.texts(file)?.texts,
         };
-        if texts.is_empty() && !own {
-            return Err(input::no_texts(file));
+        if !own {
+            input::refuse_blanks(file, &texts)?;
         }
         return Ok(Work { queries, texts: Arc::new(texts), body: BodyOptions::default() });
     }
@@ -128,9 +131,10 @@ fn read(args: &RerankArgs, model: &Opening<'_>, deadline: Option<Deadline>) -> R
     }
     let input = reading.texts(file)?;
     let Some(query) = args.query.clone().or(input.query) else { no_query() };
-    if input.texts.is_empty() {
-        return Err(input::no_texts(file));
+    if query.trim().is_empty() {
+        return Err(input::blank_query(file, 1));
     }
+    input::refuse_blanks(file, &input.texts)?;
     let (queries, texts) = (QueryList::one(&query), Arc::new(input.texts));
     Ok(Work { queries, texts, body: input.options })
 }

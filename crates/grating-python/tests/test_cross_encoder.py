@@ -89,6 +89,12 @@ def test_rank_sorts_and_returns_documents(encoder: grating.CrossEncoder) -> None
     assert len(encoder.rank(QUERY, TEXTS, top_k=99)) == 4
 
 
+def test_rank_takes_no_words_as_the_reference_does(encoder: grating.CrossEncoder) -> None:
+    blank = encoder.rank("", TEXTS)
+    assert [entry["score"] for entry in blank] == sorted(encoder.predict([("", text) for text in TEXTS]), reverse=True)
+    assert [entry["corpus_id"] for entry in encoder.rank(QUERY, ["", ""], top_k=1)] == [0]
+
+
 def test_rank_keeps_ties_in_order_and_follows_a_falling_activation(encoder: grating.CrossEncoder) -> None:
     same = encoder.rank(QUERY, [TEXTS[0], TEXTS[1], TEXTS[0], TEXTS[1]])
     assert [entry["corpus_id"] for entry in same] == [1, 3, 0, 2]

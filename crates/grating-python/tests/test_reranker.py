@@ -282,6 +282,11 @@ def test_wrong_requests_are_named(reranker: grating.Reranker) -> None:
         reranker.rerank(QUERY, TEXTS, k=0)
     with pytest.raises(ValueError, match="there are no texts"):
         reranker.rerank(QUERY, [])
+    with pytest.raises(errors.InputError, match="the query is blank"):
+        reranker.rerank(" ", TEXTS)
+    with pytest.raises(errors.InputError, match="all 2 are blank"):
+        reranker.rerank(QUERY, ["", "\n"])
+    assert len(reranker.score([("", "a"), ("", "")])) == 2
     with pytest.raises(TypeError, match="text 1 is of type int, not str"):
         reranker.rerank(QUERY, ["a", 1])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="the query is of type"):

@@ -67,9 +67,9 @@ pub enum Error {
     Input(#[from] crate::input::InputError),
     /// The model is neither a folder nor a hub id.
     #[error(
-        "no model at `{model}`: it is neither a folder or file of weights nor a hub id of the form owner/name or \
-         owner/name:Q4_K_M, nor a short name of one ({})",
-        crate::catalog::short_names()
+        "no model at `{model}`: it is neither a folder or file of weights that is there, nor a hub id of the form owner/name or \
+         owner/name:Q4_K_M, nor a short name such as {} (`grating models` lists all)",
+        crate::catalog::SOME.join(", ")
     )]
     NoSuchModel {
         /// As given.

@@ -75,6 +75,25 @@ fn a_profile_is_made_and_used() {
 }
 
 #[test]
+fn a_blank_query_is_named_before_anything_is_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = golden("bert-gelu-f32");
+    let (file, out) = (folder.path().join("queries.jsonl"), folder.path().join("out.json"));
+    for (last, word) in [
+        (r#""query":" ","texts":["a","b"]"#, "the text"),
+        (r#""query":"q","texts":["","\t"]"#, "every candidate"),
+    ] {
+        let line = |i| format!("{{\"query\":\"q{i}\",\"texts\":[\"a\",\"b\"]}}\n");
+        let lines: String = (0..5).map(line).collect();
+        std::fs::write(&file, lines + &format!("{{\"id\":\"last\",{last}}}")).unwrap();
+        let mut args = vec!["calibrate", "--model", model.to_str().unwrap(), "--top-k", "1"];
+        args.extend(["--target-agreement", "0.3", "--data", file.to_str().unwrap()]);
+        args.extend(["--out", out.to_str().unwrap()]);
+        fails(&args, b"", 1, &[word, "query `last` is blank"]);
+    }
+}
+
+#[test]
 fn without_a_chance_it_says_so_and_writes_a_profile_that_prunes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (data, model) = (data(folder.path()), golden("bert-gelu-f32"));

@@ -155,6 +155,10 @@ fn explain_names_memories_and_links_as_plan_does() {
 #[test]
 fn wrong_usage_exits_with_two() {
     fails(&["rerank", "-q", "x", "-k", "0"], TEXTS, 2, &["at least 1"]);
+    fails(&["rerank", "-q", "x", "--k", "0"], TEXTS, 2, &["at least 1"]);
+    for blank in ["", " \t"] {
+        fails(&["rerank", "-q", blank], TEXTS, 2, &["--query", "blank", "say what"]);
+    }
     fails(&["rerank"], TEXTS, 2, &["--query"]);
     fails(&["rerank"], b"", 2, &["--query"]);
     fails(&["rank"], TEXTS, 2, &["rank"]);
@@ -165,6 +169,11 @@ fn bad_input_exits_with_one_and_says_what_to_do() {
     fails(&["rerank", "-q", "x", "/no/such/file"], b"", 1, &["/no/such/file", "No such file"]);
     fails(&["rerank", "-q", "x", "/"], b"", 1, &["cannot read /"]);
     fails(&["rerank", "-q", "x"], b"", 1, &["no texts"]);
+    let blanks = ["standard input", "no texts to rank", "all 3 are blank"];
+    fails(&["rerank", "-q", "x"], b"\n \n\t\n", 1, &blanks);
+    fails(&["rerank", "-q", "x"], b"[\"\"]", 1, &["the only one is blank"]);
+    let body = b"{\"query\":\" \",\"texts\":[\"a\"]}";
+    fails(&["rerank"], body, 1, &["standard input", "the query is blank"]);
     fails(&["rerank", "-q", "x"], b"good\nb\xffd\n", 1, &["standard input", "line 2", "UTF-8"]);
     fails(
         &["rerank", "-q", "x", "--format", "jsonl"],
@@ -183,7 +192,12 @@ fn bad_input_exits_with_one_and_says_what_to_do() {
 
 #[test]
 fn bad_models_exit_with_one() {
-    fails(&["rerank", "-q", "x", "-m", "./nowhere"], TEXTS, 1, &["./nowhere", "owner/name"]);
+    fails(
+        &["rerank", "-q", "x", "-m", "./nowhere"],
+        TEXTS,
+        1,
+        &["./nowhere", "owner/name", "grating models"],
+    );
     let empty = tempfile::tempdir().unwrap();
     fails(&["rerank", "-q", "x", "-m", empty.path().to_str().unwrap()], TEXTS, 1, &["config.json"]);
 }

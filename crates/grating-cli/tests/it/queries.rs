@@ -94,6 +94,10 @@ fn what_is_wrong_with_queries_is_told() {
     fails(&["rerank", "--queries", &wrong, "-q", "x"], b"a\n", 2, &["cannot be used with"]);
     let queries = files.write("q.txt", "a\n");
     fails(&["rerank", "--queries", &queries], b"", 1, &["no texts"]);
+    fails(&["rerank", "--queries", &queries], b"\n\n", 1, &["all 2 are blank"]);
+    let blank = files.write("blank.jsonl", "\n{\"query\":\" \"}\n{\"query\":\"a\"}\n");
+    let words = ["blank.jsonl: line 2", "the query is blank"];
+    fails(&["rerank", "--queries", &blank, "-"], b"a\n", 1, &words);
     let both = ["queries and texts cannot both be read from standard input", "name a FILE"];
     for more in [&["-"][..], &[], &["/dev/stdin"]] {
         fails(&[&["rerank", "--queries", "-"][..], more].concat(), b"a\n", 2, &both);

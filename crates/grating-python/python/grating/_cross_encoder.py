@@ -10,7 +10,6 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 from ._reranker import Reranker
-from ._selection import Selection
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -184,22 +183,27 @@ class CrossEncoder:
         instruction, pairs = self._asked(self._prompt(prompt, prompt_name), [(query, "")])
         k = len(documents) if top_k is None or top_k < 0 else min(top_k, len(documents))
         with _Progress(show_progress_bar) as progress:
-            selection = self._selection(pairs[0][0], documents, k, instruction, progress)
-        scores = self._activated([ranked.raw_score for ranked in selection], activation_fn).tolist()
+            found = self._found(pairs[0][0], documents, k, instruction, progress)
+        scores = self._activated([logit for _, logit in found], activation_fn).tolist()
         order = sorted(range(len(scores)), key=lambda place: -scores[place])
         results: list[dict[Literal["corpus_id", "score", "text"], Any]] = []
         for place in order:
-            ranked = selection[place]
-            results.append({"corpus_id": ranked.index, "score": scores[place]})
+            index = found[place][0]
+            results.append({"corpus_id": index, "score": scores[place]})
             if return_documents:
-                results[-1]["text"] = documents[ranked.index]
+                results[-1]["text"] = documents[index]
         return results[: None if top_k is None else top_k]
 
-    def _selection(
+    def _found(
         self, query: str, documents: list[str], k: int, instruction: str | None, progress: Any
-    ) -> Selection:
+    ) -> list[tuple[int, float]]:
+        """Indices and logits of the best. A blank query or blank texts only, which the reference scores, are scored."""
+        if _is_blank(query) or all(map(_is_blank, documents)):
+            pairs = [(query, document) for document in documents]
+            logits = self.reranker.score(pairs, instruction=instruction, on_progress=progress)
+            return list(enumerate(logits))
         pruning = False if k == len(documents) else None
-        return self.reranker.rerank(
+        selection = self.reranker.rerank(
             query,
             documents,
             k,
@@ -208,6 +212,7 @@ class CrossEncoder:
             mode="rank",
             on_progress=progress,
         )
+        return [(ranked.index, ranked.raw_score) for ranked in selection]
 
     def _prompt(self, prompt: str | None, name: str | None) -> str | None:
         if prompt is not None:
@@ -280,6 +285,10 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+def _is_blank(text: Any) -> bool:
+    return isinstance(text, str) and not text.strip()
 
 
 def _check_device(device: Any) -> None:

@@ -78,6 +78,15 @@ def _texts(texts: Iterable[str]) -> list[str]:
     return texts if isinstance(texts, list) else list(texts)
 
 
+def _refuse_blanks(query: str, texts: list[str]) -> None:
+    """An order that means nothing is no answer. What is no string is told by the native half."""
+    blank = lambda text: isinstance(text, str) and not text.strip()  # noqa: E731
+    if blank(query):
+        raise InputError("the query is blank: say what the texts are to be ranked by")
+    if texts and all(map(blank, texts)):
+        raise InputError(f"there are no texts to rank: all {len(texts)} are blank")
+
+
 class Reranker:
     """A cross-encoder reranker. Share it between threads and tasks; requests queue.
 
@@ -278,6 +287,7 @@ class Reranker:
         texts = _texts(texts)
         options = self._options(k, instruction, max_text_tokens, long, pruning, mode, deadline, cancel, trace, timeline)
         options["attention"] = None if attention is None else token_policy(attention)
+        _refuse_blanks(query, texts)
         native = self._native().run(query, texts, options, on_progress, wait_for_a_place)
         return Selection(native, texts)
 
@@ -347,6 +357,8 @@ class Reranker:
         queries = _texts(queries)
         pools = self._pools(queries, texts)
         options = self._options(k, instruction, max_text_tokens, long, pruning, mode, deadline, cancel)
+        for query, pool in zip(queries, pools):
+            _refuse_blanks(query, pool)
         natives = self._native().run_many(list(zip(queries, pools)), options, on_answer)
         return [Selection(native, pool) for native, pool in zip(natives, pools)]
 

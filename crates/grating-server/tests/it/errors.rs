@@ -25,6 +25,8 @@ fn mistakes_are_answered_with_what_is_wrong() {
         (r#"{"query":"q","documents":[]}"#, 400, "documents: must not be empty"),
         (r#"{"documents":["a"]}"#, 422, "query: is missing"),
         (r#"{"query":"","documents":["a"]}"#, 422, "query: must not be empty"),
+        (r#"{"query":" ","documents":["a"]}"#, 422, "query: must not be empty"),
+        (r#"{"query":"q","documents":["","\n"]}"#, 400, "documents: must not all be blank"),
         (r#"{"query":"q"}"#, 422, "documents: are missing"),
         (
             r#"{"query":"q","documents":[3]}"#,
@@ -47,6 +49,10 @@ fn mistakes_are_answered_with_what_is_wrong() {
     let long = json!({"query": "q", "texts": ["word ".repeat(1000)], "truncate": false});
     let long = post(server.address, "/rerank", &long.to_string());
     assert_eq!((long.status, &long.json()["error_type"]), (422, &json!("Validation")));
+    // A score beside no words is one.
+    let blank = post(server.address, "/score", r#"{"queries":"","documents":["a",""]}"#);
+    let data = blank.json()["data"].as_array().map(Vec::len);
+    assert_eq!((blank.status, data), (200, Some(2)), "{}", blank.text());
     let score = post(server.address, "/score", r#"{"queries":["a","b"],"documents":["a"]}"#);
     assert_eq!(score.status, 422);
     is_read_by_all(&score.json(), 422);

@@ -68,6 +68,14 @@ pub enum CalibrateError {
         /// Of the pool or the model.
         expected: usize,
     },
+    /// A sample query, or all of its texts, have no words.
+    #[error("{what} of sample query `{}` is blank: leave it out of the data", shown(query))]
+    Blank {
+        /// Its id.
+        query: String,
+        /// The text, or each of the candidates.
+        what: &'static str,
+    },
     /// A query has no trace.
     #[error("there is no trace of query `{query}`: record the traces of these data first")]
     NoTrace {

@@ -7,7 +7,7 @@ use grating_prune::{ScoreTrace, TokenPolicy};
 
 use super::states::States;
 use super::traces::{Recorded, TokensLeft, TraceFile, Traces};
-use super::{Dataset, Query};
+use super::{CalibrateError, Dataset, Query};
 use crate::error::{Error, Result};
 use crate::long::Long;
 use crate::request::{Pruning, Request};
@@ -75,7 +75,7 @@ impl<'a> RecordOptions<'a> {
 /// With a file, a run that was stopped goes on where it was. A file of another model, or of other settings that scores depend on, is refused and left as it is.
 ///
 /// # Errors
-/// What a request can end with, and [`CalibrateError`](super::CalibrateError) about the file; [`Error::Setting`] for a
+/// What a request can end with, and [`CalibrateError`] about the file; [`Error::Setting`] for a
 /// reranker that does either with long texts itself: a profile does not say for which passages it is, and for tokens that
 /// leave there are [`RecordOptions::tokens`].
 pub fn record(
@@ -91,6 +91,7 @@ pub fn record(
             found: reranker.long().name().into(),
         });
     }
+    data.queries.iter().try_for_each(refuse_blanks)?;
     let model = reranker.stamp()?;
     let (mut file, mut traces) = match options.file {
         Some(path) => {
@@ -128,6 +129,18 @@ pub fn record(
     traces.tokens = options.tokens.to_vec();
     on_progress(RecordProgress { done: queries, queries, query_share: 0.0 });
     Ok(traces)
+}
+
+/// Before hours of computing end at the one query that no request takes.
+fn refuse_blanks(query: &Query) -> Result<(), CalibrateError> {
+    let blank = |text: &String| text.trim().is_empty();
+    let nothing = !query.texts.is_empty() && query.texts.iter().all(blank);
+    let what = match (blank(&query.text), nothing) {
+        (true, _) => "the text",
+        (false, true) => "every candidate",
+        (false, false) => return Ok(()),
+    };
+    Err(CalibrateError::Blank { query: query.id.clone(), what })
 }
 
 /// One query in full, or with tokens that leave.

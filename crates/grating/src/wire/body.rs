@@ -132,7 +132,7 @@ impl Raw {
         };
         let query =
             value::text(query, &[]).map_err(|reason| invalid(format!("query: {reason}")))?;
-        if query.is_empty() {
+        if query.trim().is_empty() {
             return Err(invalid("query: must not be empty".into()));
         }
         refuse_left("truncation_direction", self.truncation_direction).map_err(invalid)?;
@@ -146,6 +146,10 @@ impl Raw {
         let texts = value::texts(name, list, &fields).map_err(invalid)?;
         if texts.is_empty() {
             let message = format!("{name}: must not be empty");
+            return Err(WireError::new(Fault::Empty, shape, message));
+        }
+        if texts.iter().all(|text| text.trim().is_empty()) {
+            let message = format!("{name}: must not all be blank");
             return Err(WireError::new(Fault::Empty, shape, message));
         }
         let truth = |name, field| value::truth(name, field).map_err(invalid);
