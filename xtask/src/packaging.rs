@@ -12,6 +12,9 @@ use crate::process::{cargo, command, root, stdout_of, succeed};
 
 /// What crates.io takes of one crate, bytes.
 const LARGEST: u64 = 10 << 20;
+/// Where packages are made and built, from the root of the workspace. One folder for all: left to itself, cargo builds
+/// each package in one of its own, with all that it depends on.
+const BUILT: &str = "target/packages";
 
 /// Arguments of `cargo xtask packaging`.
 #[derive(clap::Args)]
@@ -39,7 +42,7 @@ fn crates() -> Result<()> {
     let names: Vec<String> = published()?.into_iter().map(|package| package.name).collect();
     let mut package = cargo(&["package", "--locked", "--allow-dirty", "--quiet"]);
     package.args(names.iter().flat_map(|name| ["--package", name]));
-    succeed(&mut package)?;
+    succeed(package.env("CARGO_TARGET_DIR", root().join(BUILT)))?;
     names.iter().try_for_each(|name| packed(name))
 }
 
@@ -50,7 +53,7 @@ fn packed(name: &str) -> Result<()> {
     for file in ["README.md", "LICENSE-APACHE"] {
         ensure!(listed.lines().any(|line| line == file), "{name} is packed without {file}");
     }
-    let file = format!("target/package/{name}-{}.crate", env!("CARGO_PKG_VERSION"));
+    let file = format!("{BUILT}/package/{name}-{}.crate", env!("CARGO_PKG_VERSION"));
     let bytes = fs::metadata(root().join(&file)).context(file)?.len();
     ensure!(bytes <= LARGEST, "{name} has {bytes} bytes; crates.io takes {LARGEST}");
     Ok(())
