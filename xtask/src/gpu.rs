@@ -103,6 +103,7 @@ fn size(folder: &Path) -> Result<u64> {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)] // helpers of tests should panic, too
 mod tests {
     use std::fs::File;
     use std::os::unix::fs::PermissionsExt;
