@@ -9,7 +9,7 @@ from importlib import import_module
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._reranker import Reranker
+from ._reranker import Reranker, _is_blank
 from .errors import InputError
 
 if TYPE_CHECKING:
@@ -285,10 +285,6 @@ class _Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def _is_blank(text: Any) -> bool:
-    return isinstance(text, str) and not text.strip()
 
 
 def _check_device(device: Any) -> None:

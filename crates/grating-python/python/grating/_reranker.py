@@ -78,12 +78,15 @@ def _texts(texts: Iterable[str]) -> list[str]:
     return texts if isinstance(texts, list) else list(texts)
 
 
+def _is_blank(text: object) -> bool:
+    return isinstance(text, str) and not text.strip()
+
+
 def _refuse_blanks(query: str, texts: list[str]) -> None:
     """An order that means nothing is no answer. What is no string is told by the native half."""
-    blank = lambda text: isinstance(text, str) and not text.strip()  # noqa: E731
-    if blank(query):
+    if _is_blank(query):
         raise InputError("the query is blank: say what the texts are to be ranked by")
-    if texts and all(map(blank, texts)):
+    if texts and all(map(_is_blank, texts)):
         raise InputError(f"there are no texts to rank: all {len(texts)} are blank")
 
 
