@@ -1,6 +1,6 @@
 //! Threads that stay awake between operations.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rayon::Yield;
@@ -11,27 +11,29 @@ const PATIENCE: Duration = Duration::from_micros(200);
 
 /// Runs `work`, whose operations follow each other closely, while the other threads of the current pool look for their share
 /// of the next one instead of going to sleep after each. To wake a thread takes as long as a small operation.
+///
+/// Nobody waits for those threads: what they find may be another caller's, and last longer than this work.
 pub(crate) fn while_running<R>(work: impl FnOnce() -> R) -> R {
     if rayon::current_num_threads() == 1 {
         return work();
     }
-    let (caller, ended) = (rayon::current_thread_index(), AtomicBool::new(false));
-    rayon::in_place_scope(|scope| {
-        scope.spawn_broadcast(|_, thread| {
-            if Some(thread.index()) != caller {
-                wait(&ended);
-            }
-        });
-        // Also when it panics: the scope waits for the threads.
-        let _end = Ended(&ended);
-        work()
-    })
+    let caller = rayon::current_thread_index();
+    let running = Arc::new(());
+    let seen = Arc::downgrade(&running);
+    rayon::spawn_broadcast(move |thread| {
+        if Some(thread.index()) != caller {
+            wait(|| seen.strong_count() == 0);
+        }
+    });
+    // It is dropped behind the work, also when that panics.
+    let _running = running;
+    work()
 }
 
-/// Takes part in what other threads share out until it has ended, or nothing has come for long.
-fn wait(ended: &AtomicBool) {
+/// Takes part in what other threads share out until the work has ended, or nothing has come for long.
+fn wait(ended: impl Fn() -> bool) {
     let mut since = Instant::now();
-    while !ended.load(Ordering::Relaxed) && since.elapsed() < PATIENCE {
+    while !ended() && since.elapsed() < PATIENCE {
         match rayon::yield_now() {
             Some(Yield::Executed) => since = Instant::now(),
             _ => std::thread::yield_now(),
@@ -39,19 +41,11 @@ fn wait(ended: &AtomicBool) {
     }
 }
 
-/// Says so when it is dropped.
-struct Ended<'a>(&'a AtomicBool);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
 
     use rayon::prelude::*;
 
@@ -73,13 +67,31 @@ mod tests {
     }
 
     #[test]
+    fn nobody_waits_for_what_another_caller_has_a_thread_do() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let (end, ends) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        pool.install(move || {
+            while_running(move || {
+                // The other thread takes it on, and is held until this work has ended.
+                rayon::spawn(move || {
+                    begun.send(()).unwrap();
+                    ends.recv().unwrap();
+                });
+                begins.recv().unwrap();
+            });
+        });
+        end.send(()).unwrap();
+    }
+
+    #[test]
     fn threads_without_work_go_to_sleep() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
         let waited = AtomicUsize::new(0);
         pool.scope(|scope| {
             scope.spawn(|_| {
                 // Nobody says that it has ended.
-                wait(&AtomicBool::new(false));
+                wait(|| false);
                 waited.fetch_add(1, Ordering::Relaxed);
             });
         });
