@@ -9,7 +9,7 @@ use serde_json::json;
 use super::Bench;
 use super::cells::digest;
 use super::model::Model;
-use super::settings::{INT8, Weights};
+use super::settings::{FAST, Weights};
 use crate::process::{root, stdout_of};
 
 impl Bench {
@@ -35,13 +35,13 @@ impl Bench {
         Ok(out)
     }
 
-    /// Options with which our programs open the model, or its copy with products of 8-bit integers.
+    /// Options with which our programs open the model, or its copy in fast precision.
     pub(super) fn opening(&self, model: &Model, weights: Weights) -> Result<Vec<OsString>> {
         let folder = match weights {
             Weights::Own => model.argument.clone().map(OsString::from),
             Weights::Quantized => Some(self.quantized(model)?.into_os_string()),
         };
-        let products = if weights == Weights::Quantized { INT8 } else { &[] };
+        let products = if weights == Weights::Quantized { FAST } else { &[] };
         let model = folder.into_iter().flat_map(|folder| ["--model".into(), folder]);
         Ok(model.chain(products.iter().map(OsString::from)).collect())
     }

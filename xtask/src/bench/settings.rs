@@ -25,6 +25,7 @@ pub(super) enum Weights {
 /// Whatever else is said, nothing is pruned.
 const NO_PRUNE: &str = "--no-prune";
 const BUDGET: &str = "--memory-budget";
+const PRECISION: &str = "--precision";
 /// A pass over every layer for every candidate.
 const FULL: &[&str] = &[NO_PRUNE];
 /// All weights and embedding rows in memory.
@@ -33,8 +34,8 @@ pub(super) const RESIDENT: &[&str] = &["--window", "all", "--row-cache", "all", 
 pub(super) const STREAMED: &[&str] = &["--window", "2", "--row-cache", "all", "--spill", "never"];
 /// Two layers and a tenth of the embedding rows in memory.
 pub(super) const LEAN: &[&str] = &["--window", "2", "--row-cache", "10%"];
-/// Products of 8-bit integers.
-pub(super) const INT8: &[&str] = &["--precision", "fast"];
+/// Products of 8-bit integers, or of bfloat16 where they are as fast.
+pub(super) const FAST: &[&str] = &[PRECISION, "fast"];
 
 impl Setting {
     pub(super) fn new(name: impl Into<String>, flags: &[&[&str]]) -> Self {
@@ -46,7 +47,8 @@ impl Setting {
     /// what is pruned within a budget.
     pub(super) fn is_another_way(&self) -> bool {
         let has = |option: &str| self.flags.iter().any(|flag| flag == option);
-        (self.weights == Weights::Own && has(NO_PRUNE)) || has(BUDGET)
+        let exact = self.weights == Weights::Own && !has(PRECISION);
+        (exact && has(NO_PRUNE)) || has(BUDGET)
     }
 
     /// The same without a window of its own: the planner chooses within the budget.
@@ -98,7 +100,7 @@ pub(super) fn policy_json(policy: &Policy) -> String {
 }
 
 /// The settings of the first table, by the operating points of the model's own weights and within their least
-/// budget in bytes; then the same with quantized weights and products, by theirs.
+/// budget in bytes, with one in fast precision; then those with quantized weights in fast precision, by theirs.
 pub(super) fn micro(own: (&Points, u64), quantized: (&Points, u64)) -> Vec<Setting> {
     let by = |(points, budget): (&Points, u64)| {
         let careful = pruned(PRECISION_FIRST, &points.precision_first.policy);
@@ -113,9 +115,10 @@ pub(super) fn micro(own: (&Points, u64), quantized: (&Points, u64)) -> Vec<Setti
     };
     let int8 = |s: Setting| Setting {
         weights: Weights::Quantized,
-        ..s.with(format!("{}, quantized", s.name), INT8)
+        ..s.with(format!("{}, quantized", s.name), FAST)
     };
-    by(own).into_iter().chain(by(quantized).map(int8)).collect()
+    let own = [Setting::new("full, fast", &[FULL, FAST])].into_iter().chain(by(own));
+    own.chain(by(quantized).map(int8)).collect()
 }
 
 /// Names of the two operating points.
@@ -137,5 +140,6 @@ mod tests {
         assert_eq!(within.flags, ["--policy", &json, "--memory-budget", "200MiB"]);
         assert!(within.is_another_way() && full_streamed().is_another_way());
         assert!(!pruned("pruned", &policy).is_another_way());
+        assert!(!full().with("full, fast", FAST).is_another_way());
     }
 }

@@ -11,17 +11,20 @@ use crate::bench::table::{Cell, Row, Table, Unit};
 /// Whose times and peaks are 1 in the README's picture.
 const PEER: &str = "transformers, bf16";
 /// Of the table, and what they are called.
-pub(super) const SETTINGS: [(&str, &str); 3] = [
+pub(super) const SETTINGS: [(&str, &str); 5] = [
     ("GRATING, full", "GRATING, exact"),
+    ("GRATING, full, fast", "GRATING, fast"),
     ("GRATING, full, streamed, quantized", "GRATING, weights in Q8_0, fast"),
+    ("transformers, f32", "transformers, f32"),
     (PEER, PEER),
 ];
 /// What the pictures of all systems have, beside those of [`SETTINGS`].
-const OTHERS: [&str; 5] = [
+const OTHERS: [&str; 6] = [
     "transformers, dynamic int8",
     "sentence-transformers",
     "ONNX Runtime, f32",
     "ONNX Runtime, dynamic int8",
+    "OpenVINO, int8",
     "llama.cpp, q8_0",
 ];
 /// Models that most of these systems have run.

@@ -35,7 +35,8 @@ const ABOUT: &str = "A query, its candidates, the K best. \"Request\" is the tim
     settings read the weights within it. \"Whole process\" is from the start of the program to its \
     end. Memory is the resident set of the whole process, largest and mean. Changes are against \
     transformers in bf16 where it was measured, else against the full pass with resident weights. \
-    Quantized settings read a copy in Q8_0 (`grating quantize`) and multiply 8-bit integers. Agreement \
+    \"Fast\" is `--precision fast`, which multiplies 8-bit integers, with AMX bfloat16; the others multiply exactly. \
+    Quantized settings read a copy in Q8_0 (`grating quantize`) in fast precision. Agreement \
     is the share of the selected among the K best of GRATING's full pass, the mean over the queries; \
     what selects as another row does, to the bit, and the peers were measured with the first query alone. \
     \"Least memory\" runs within the least budget that `grating plan` takes for this pool, where the others have \
@@ -57,7 +58,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Table> {
     let peers = bench.peers.as_ref().map_or(0, |peers| peers.all().len());
     for model in &bench.models {
         let (pools, tokens) = sizes(bench, model);
-        bench.expect(pools.len() * (4 + 7 * queries(bench, model) + peers));
+        bench.expect(pools.len() * (4 + 8 * queries(bench, model) + peers));
         for pool in pools {
             one_pool(bench, &mut table, model, pool, tokens)?;
         }
