@@ -314,7 +314,8 @@ impl Bench {
             let finished = run(false)?;
             if !finished.status.success() {
                 let said = finished.stderr.lines().rfind(|line| !line.trim().is_empty());
-                let said = said.unwrap_or("it ended without a message").trim().to_owned();
+                let silent = || format!("it ended without a message, {}", finished.status);
+                let said = said.map_or_else(silent, |line| line.trim().to_owned());
                 return Ok(PeerMeasured::Skipped(said));
             }
             let answer: Answer = serde_json::from_slice(&finished.stdout)
