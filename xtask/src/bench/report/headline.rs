@@ -32,7 +32,8 @@ pub(super) fn beside_the_paper<'a>(tables: impl Iterator<Item = &'a Table> + Clo
     let mut out = String::from(
         "\n## Beside the paper\n\nThe paper measured a graphics processor and a Mac; these tables \
          were measured on the machine that they name. Percentages are against the same kind of \
-         baseline, the largest cuts of rows that select at least 0.98 of what the full pass does.\n\n| figure | paper | here |\n| --- | --- | --- |\n",
+         baseline, the largest cuts of rows that select at least 0.98 of what the full pass does. Where \
+         the processor has AMX transformers multiplies bf16 with it; our exact products give f32's scores.\n\n| figure | paper | here |\n| --- | --- | --- |\n",
     );
     for ((figure, paper), ours) in PAPER.iter().zip(ours) {
         let ours = ours.unwrap_or_else(|| "not measured".to_owned());
@@ -103,7 +104,7 @@ fn means_by_model(table: &Table, baseline: &str) -> Option<String> {
         };
         let own = mean_of("GRATING, pruned, precision-first")?;
         let quantized = mean_of("GRATING, pruned, precision-first, quantized")?;
-        Some(format!("{own:.1} %, quantized {quantized:.1} % ({model})"))
+        Some(format!("{own:+.1} %, quantized {quantized:+.1} % ({model})"))
     });
     let means: Vec<String> = means.collect();
     (!means.is_empty()).then(|| means.join("; "))
