@@ -61,7 +61,7 @@ pub(super) fn of(table: &Table) -> Option<Bars> {
     };
     let label = |(model, name, _, _): &(&str, &str, &Row, &Row)| Label {
         text: format!("{model}: {name}"),
-        peer: *name == PEER,
+        peer: peers::is_peer(name),
     };
     Some(Bars {
         title: "The best 10 of 20 texts, full passes: shares of transformers".into(),
@@ -78,8 +78,11 @@ pub(super) fn systems(table: &Table) -> Vec<(&'static str, Bars)> {
     if table.name != "micro" {
         return Vec::new();
     }
-    let settings: Vec<(&str, &str)> =
-        SETTINGS.into_iter().chain(OTHERS.map(|setting| (setting, setting))).collect();
+    let measured = |&(setting, _): &(&str, &str)| {
+        MODELS.iter().any(|model| row_of(table, model, setting).is_some())
+    };
+    let others = OTHERS.map(|setting| (setting, setting));
+    let settings: Vec<(&str, &str)> = SETTINGS.into_iter().chain(others).filter(measured).collect();
     let label = |&(setting, name): &(&str, &str)| Label {
         text: name.into(),
         peer: peers::is_peer(setting),
