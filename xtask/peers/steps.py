@@ -10,28 +10,14 @@ Everything is multiplied in f32: only the rounding is that of bytes. The error i
 the logits by that of the logits, the mean over the queries.
 """
 
-import json
 import os
 import sys
 
 import torch
+from ranking_sets import queries_of
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 BATCH, MAX_LENGTH, BEST = 20, 256, 10
-
-
-def lines(path):
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file if line.strip()]
-
-
-def queries_of(folder, count, most):
-    corpus = {d["_id"]: f"{d.get('title', '')} {d['text']}".strip() for d in lines(f"{folder}/corpus.jsonl")}
-    texts = {q["_id"]: q["text"] for q in lines(f"{folder}/queries.jsonl")}
-    pools = lines(f"{folder}/candidates.jsonl")
-    for i in range(count):
-        pool = pools[i * len(pools) // count]
-        yield texts[pool["query"]], [corpus[c] for c in pool["candidates"] if c in corpus][:most]
 
 
 def in_blocks(x, block):
@@ -121,7 +107,8 @@ def main():
     torch.set_grad_enabled(False)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder).float().eval()
-    queries = [(os.path.basename(d.rstrip("/")), *query) for d in data for query in queries_of(d, count, most)]
+    queries = [(os.path.basename(d.rstrip("/")), query, texts[:most])
+               for d in data for query, _, texts, _ in queries_of(d, count)]
     exact = None
     print("| a step for | data | error | of the ten best |\n| --- | --- | --- | --- |")
     for name, way in WAYS.items():

@@ -113,12 +113,12 @@ pub(super) fn micro(own: (&Points, u64), quantized: (&Points, u64)) -> Vec<Setti
             pruned(LATENCY_FIRST, &points.latency_first.policy),
         ]
     };
-    let int8 = |s: Setting| Setting {
+    let fast_copy = |s: Setting| Setting {
         weights: Weights::Quantized,
         ..s.with(format!("{}, quantized", s.name), FAST)
     };
     let own = [Setting::new("full, fast", &[FULL, FAST])].into_iter().chain(by(own));
-    own.chain(by(quantized).map(int8)).collect()
+    own.chain(by(quantized).map(fast_copy)).collect()
 }
 
 /// Names of the two operating points.
