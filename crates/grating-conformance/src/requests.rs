@@ -201,49 +201,36 @@ fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(
 }
 
 /// Looks for a budget that takes halves of layers: above one that is refused, below one that has room for whole layers. What
-/// else is resident in this process comes and goes between two engines, by more than a block of these small models takes,
-/// and an error names a little more than the least: so the search begins anew where its ends have met.
+/// else is resident in this process comes and goes between two engines, by more than a block of these small models takes: so
+/// each error's least is tried with another slack, and each budget with too much room is lowered.
 struct Search {
     /// To be tried next, bytes.
     budget: u64,
-    /// Was refused.
-    short: u64,
-    /// Was enough for whole layers, or the least that an error named; 0 where neither is known.
-    enough: u64,
+    /// What the next error's least is raised by, bytes.
+    slack: u64,
 }
 
 impl Search {
     /// Far more than it takes.
-    const TRIES: usize = 600;
+    const TRIES: usize = 200;
+    const STEP: u64 = 1 << 10;
 
     fn new() -> Self {
-        Search { budget: 1, short: 0, enough: 0 }
+        Search { budget: 1, slack: 0 }
     }
 
     fn refused(&mut self, minimum: u64) {
-        (self.short, self.enough) = match self.enough {
-            // What an error adds to the least is less than this.
-            0 => (minimum.saturating_sub(2 << 20), minimum),
-            enough => (self.budget, enough),
-        };
-        self.next();
+        self.budget = minimum + self.slack;
+        self.slack = (self.slack + Self::STEP) % (64 << 10);
     }
 
     fn roomy(&mut self) {
-        self.enough = self.budget;
-        self.next();
+        self.budget -= Self::STEP;
     }
 
     /// A budget for halves has been found, one for whole layers is wanted, too.
     fn grow(&mut self) {
         self.budget += 64 << 10;
-    }
-
-    fn next(&mut self) {
-        match self.enough.saturating_sub(self.short) {
-            0..256 => *self = Search::new(),
-            between => self.budget = self.short + between / 2,
-        }
     }
 }
 
