@@ -202,12 +202,14 @@ fn scores_do_not_depend_on_how_a_request_is_run<B: Ops>(
 
 /// Looks for a budget that takes halves of layers: above one that is refused, below one that has room for whole layers. What
 /// else is resident in this process comes and goes between two engines, by more than a block of these small models takes: so
-/// each error's least is tried with another slack, and each budget with too much room is lowered.
+/// each error's least is tried with another slack, and a budget with too much room is lowered, the more the more often.
 struct Search {
     /// To be tried next, bytes.
     budget: u64,
     /// What the next error's least is raised by, bytes.
     slack: u64,
+    /// What a budget with too much room is lowered by, bytes.
+    less: u64,
 }
 
 impl Search {
@@ -216,16 +218,18 @@ impl Search {
     const STEP: u64 = 1 << 10;
 
     fn new() -> Self {
-        Search { budget: 1, slack: 0 }
+        Search { budget: 1, slack: 0, less: Self::STEP }
     }
 
     fn refused(&mut self, minimum: u64) {
         self.budget = minimum + self.slack;
         self.slack = (self.slack + Self::STEP) % (64 << 10);
+        self.less = Self::STEP;
     }
 
     fn roomy(&mut self) {
-        self.budget -= Self::STEP;
+        self.budget = self.budget.saturating_sub(self.less);
+        self.less *= 2;
     }
 
     /// A budget for halves has been found, one for whole layers is wanted, too.
