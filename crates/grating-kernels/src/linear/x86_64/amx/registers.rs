@@ -2,6 +2,7 @@
 
 use std::arch::x86_64::*;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::super::super::microkernel::Tile;
 use super::super::avx512::store_row;
@@ -55,11 +56,12 @@ impl Squares {
     }
 }
 
-/// Sends for the lines of a panel to write, so that they are there when the products are taken.
+/// Sends for the lines of some rows of a panel to write, so that they are there when the products are taken. All at once
+/// would keep what the products need waiting.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn prefetch(tile: &Tile, panel: usize) {
-    for row in 0..tile.rows {
+pub(super) fn prefetch(tile: &Tile, panel: usize, rows: Range<usize>) {
+    for row in rows {
         let out = tile.out.wrapping_add(row * tile.out_stride + panel * PANEL);
         for column in [0, 16, 31] {
             // Safe from Rust 1.94 on.

@@ -3,20 +3,22 @@
 use std::arch::asm;
 
 use super::super::super::microkernel::Tile;
+use super::super::super::tasks::BLOCK_COLUMNS;
 use super::PANEL;
 use super::registers::{Registers, Square, Squares, prefetch, store};
 
 /// Units of a row in a step.
 const STEP_UNITS: usize = super::STEP / 2;
 
-/// Loads a part of the weights.
+/// Loads a part of the weights. They pass by once for each tile of activations, and would drive those out of the first-level
+/// cache: hence the hint.
 macro_rules! w {
     ($part:literal) => {
         concat!(
-            "tileloadd tmm6, [{w} + {wide} + 2048*",
+            "tileloaddt1 tmm6, [{w} + {wide} + 2048*",
             $part,
             "]\n",
-            "tileloadd tmm7, [{w} + {wide} + 2048*",
+            "tileloaddt1 tmm7, [{w} + {wide} + 2048*",
             $part,
             " + 64]\n",
         )
@@ -124,8 +126,8 @@ macro_rules! products {
             start!($rows),
             "2:",
             $step!($rows),
-            "prefetcht0 [{ahead}]",
-            "prefetcht0 [{ahead} + 64]",
+            "prefetcht1 [{ahead}]",
+            "prefetcht1 [{ahead} + 64]",
             "add {ahead}, {line_pair}",
             "add {x0}, {x_step}",
             "add {x1}, {x_step}",
@@ -175,8 +177,9 @@ macro_rules! tile {
         /// See [`TileFn`](super::super::super::microkernel::TileFn).
         #[target_feature(enable = "avx512f")]
         pub(super) unsafe fn $name(tile: &Tile) {
-            /// Steps whose activations stay in the first-level cache while the panels pass by.
-            const NEAR: usize = 8 / $x;
+            /// Steps whose sums stay in registers. One part's activations stay in the first-level cache while the panels pass
+            /// by; three parts are multiplied for so long that they may come from the second-level one.
+            const NEAR: usize = if $x == 1 { 16 } else { BLOCK_COLUMNS / super::STEP };
             let mut sums = Squares::new();
             let all = tile.units / STEP_UNITS;
             let registers = Registers::new(tile.rows);
@@ -186,16 +189,15 @@ macro_rules! tile {
                 asm!("ldtilecfg [{}]", in(reg) &raw const registers, options(nostack, readonly));
                 for first in (0..all).step_by(NEAR) {
                     let (steps, last) = (NEAR.min(all - first), first + NEAR >= all);
+                    let rows = first * tile.rows / all..(first + steps) * tile.rows / all;
                     for panel in 0..tile.panels {
-                        if last {
-                            prefetch(tile, panel);
-                        }
+                        prefetch(tile, panel, rows.clone());
                         // What is written at once needs one place for all.
                         let sums = sums.of(if all <= NEAR { 0 } else { panel });
                         let x = tile.x.add(first * $x * tile.rows * STEP_UNITS);
                         let at = Steps {
                             x,
-                            ahead: x.wrapping_add(($x * NEAR * tile.rows + 2 * panel * steps) * STEP_UNITS),
+                            ahead: x.wrapping_add(($x * tile.rows + 2 * panel) * steps * STEP_UNITS),
                             w: tile.w.add(panel * tile.panel_words + first * $w * STEP_UNITS * PANEL),
                             sums,
                             fresh: first == 0,
