@@ -12,8 +12,8 @@ With --processor-time everybody has one thread, and seconds are those of the pro
 are the whole process's, with starting and loading.
 
 On a processor that has more, `--isa avx2` holds grating to AVX2, ONEDNN_MAX_CPU_ISA=AVX2 OpenVINO, and
-that with ATEN_CPU_CAPABILITY=avx2 and FBGEMM_ENABLE_INSTRUCTIONS=AVX2 torch; without the last its products of int8 take all that
-there is. ONNX Runtime cannot be held so.
+that with ATEN_CPU_CAPABILITY=avx2, FBGEMM_ENABLE_INSTRUCTIONS=AVX2 and MKL_ENABLE_INSTRUCTIONS=AVX2 torch; without the last two its
+products of int8, and on Intel's processors those of f32, take all that there is. ONNX Runtime cannot be held so.
 """
 
 import json

@@ -32,8 +32,9 @@ pub(super) fn beside_the_paper<'a>(tables: impl Iterator<Item = &'a Table> + Clo
     let mut out = String::from(
         "\n## Beside the paper\n\nThe paper measured a graphics processor and a Mac; these tables \
          were measured on the machine that they name. Percentages are against the same kind of \
-         baseline, the largest cuts of rows that select at least 0.98 of what the full pass does. Where \
-         the processor has AMX transformers multiplies bf16 with it; our exact products give f32's scores.\n\n| figure | paper | here |\n| --- | --- | --- |\n",
+         baseline: a minus is a cut, a plus takes more. The largest cuts are those of rows that select at least 0.98 of what the full pass does; \
+         means are of all rows, whatever their agreement, which the next table has. Where the processor has AMX transformers multiplies \
+         bf16 with it; our exact products of f32 and f16 weights give f32's scores.\n\n| figure | paper | here |\n| --- | --- | --- |\n",
     );
     for ((figure, paper), ours) in PAPER.iter().zip(ours) {
         let ours = ours.unwrap_or_else(|| "not measured".to_owned());

@@ -75,7 +75,7 @@ fn reading(table: &Table) -> &'static str {
         }
         "scaling" => {
             "**Shows** how time grows with the work and how memory keeps to the budget: with the number \
-             of candidates in proportion, with their length faster, as attention does, and hardly with less \
+             of candidates and with their length about in proportion, as long as attention is a small part, and hardly with less \
              memory. Rows without a time were refused by the planner, which is what a budget below the minimum asks for. \
              **Does not show** spread: one run a row.\n"
         }

@@ -18,7 +18,7 @@ const COLUMNS: [(&str, &str, Unit); 9] = [
     ("peak", "peak MiB", Unit::Mib),
     ("peak_change", "vs first step", Unit::Change),
     ("stall", "waiting for weights ms", Unit::Milliseconds),
-    ("note", "", Unit::Text),
+    ("note", "note", Unit::Text),
 ];
 
 const ABOUT: &str = "Each step keeps what the ones above it switched on; the last one leaves the disk out \

@@ -18,7 +18,7 @@ const COLUMNS: [(&str, &str, Unit); 9] = [
     ("each", "s a candidate", Unit::Seconds),
     ("stall", "waiting for weights ms", Unit::Milliseconds),
     ("spilled", "spilled MiB", Unit::Mib),
-    ("note", "", Unit::Text),
+    ("note", "note", Unit::Text),
 ];
 
 const ABOUT: &str = "Full passes within budgets, from one that is refused to one that holds the \

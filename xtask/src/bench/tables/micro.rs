@@ -27,23 +27,25 @@ const COLUMNS: [(&str, &str, Unit); 13] = [
     ("latency_change", "request vs baseline", Unit::Change),
     ("peak_change", "peak vs baseline", Unit::Change),
     ("agreement", "agreement@K", Unit::Share),
-    ("note", "", Unit::Text),
+    ("note", "note", Unit::Text),
 ];
 
-const ABOUT: &str = "A query, its candidates, the K best. \"Request\" is the time from the query \
-    to the answer after the program has started and, for peers, loaded the model; GRATING's streamed \
-    settings read the weights within it. \"Whole process\" is from the start of the program to its \
-    end. Memory is the resident set of the whole process, largest and mean. Changes are against \
-    transformers in bf16 where it was measured, else against the full pass with resident weights. \
-    \"Fast\" is `--precision fast`, which multiplies 8-bit integers, with AMX bfloat16; the others multiply exactly. \
-    Quantized settings read a copy in Q8_0 (`grating quantize`) in fast precision. Agreement \
-    is the share of the selected among the K best of GRATING's full pass, the mean over the queries; \
-    what selects as another row does, to the bit, and the peers were measured with the first query alone. \
-    \"Least memory\" runs within the least budget that `grating plan` takes for this pool, where the others have \
-    a window of two layers. \
-    The first query runs several times, until half a minute is spent, the others once. A median is that of the queries' medians; smallest \
-    and largest are over all runs. Models of more than 4 GiB are measured with the smallest pool, at most 128 \
-    tokens and without resident weights, on twice as many queries.";
+const ABOUT: &str = "A query, its candidates, the K best. \"Request\" is the time from the query to the \
+    answer after the program has started and, for peers, loaded the model; GRATING's streamed settings read \
+    the weights within it. \"Whole process\" is from the start of the program to its end. Memory is the \
+    resident set of the whole process, largest and mean. Changes are against transformers in bf16 where it \
+    was measured, else against the full pass with resident weights. \"Fast\" is `--precision fast`, which \
+    multiplies 8-bit integers, with AMX bfloat16; the others multiply exactly (weights in bf16 as bf16 where \
+    the processor does, as with AMX). The model's file is dropped from the page cache before each run of \
+    ours. A file in f32, as bge-v2-m3's, is converted by transformers in bf16 as it is loaded, which is its \
+    peak. Quantized settings read a copy in Q8_0 (`grating quantize`) in fast precision. Agreement is the \
+    share of the selected among the K best of GRATING's full pass, the mean over the queries; what selects \
+    as another row does, to the bit, and the peers were measured with the first query alone. \"Least \
+    memory\" runs within the least budget that `grating plan` takes for this pool, where the others have a \
+    window of two layers. The first query runs several times, until half a minute is spent, the others once. \
+    A median is that of the queries' medians; smallest and largest are over all runs. Models of more than 4 \
+    GiB are measured with the smallest pool, at most 128 tokens and without resident weights, on twice as \
+    many queries.";
 
 /// What the others are compared with: the first that was measured.
 const BASELINES: [&str; 3] = ["transformers, bf16", "GRATING, full, resident", "GRATING, full"];

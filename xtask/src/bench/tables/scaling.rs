@@ -23,11 +23,11 @@ const COLUMNS: [(&str, &str, Unit); 12] = [
     ("peak", "peak MiB", Unit::Mib),
     ("stall", "waiting for weights ms", Unit::Milliseconds),
     ("spilled", "spilled MiB", Unit::Mib),
-    ("note", "", Unit::Text),
+    ("note", "note", Unit::Text),
 ];
 
 const ABOUT: &str = "From 10 to 1000 candidates of 128 tokens, from 64 tokens in each of ten candidates to \
-    what the model reads at most (8192 are measured), and from a budget that is refused over the least \
+    what the model reads at most, and from a budget that is refused over the least \
     that `grating plan` takes to one that holds the model. One run a row.";
 
 const POOLS: [usize; 5] = [10, 30, 100, 300, 1000];

@@ -20,7 +20,7 @@ const COLUMNS: [(&str, &str, Unit); 10] = [
     ("read", "reading ms", Unit::Milliseconds),
     ("stall", "waiting for weights ms", Unit::Milliseconds),
     ("peak", "peak MiB", Unit::Mib),
-    ("note", "", Unit::Text),
+    ("note", "note", Unit::Text),
 ];
 
 const ABOUT: &str = "Full passes with all weights in memory and with two layers of them. A resident \
