@@ -7,7 +7,7 @@ mod pack;
 mod quantize;
 mod tile;
 
-use super::super::microkernel::{Microkernel, Order, Packing};
+use super::super::microkernel::{Microkernel, Order, PACKED_BYTES, Packing};
 use crate::quant::GROUP;
 pub(super) use int8::{add_scaled, integer_tile, zeros};
 pub(super) use pack::bytes as pack_bytes;
@@ -30,6 +30,7 @@ pub(in super::super) static F32: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: 4,
+    packed_bytes: PACKED_BYTES,
     order: Order::Panel,
     tiles: tiles!(tile::f32: 1 2 3 4 5 6),
     packing: Packing::Floats {
@@ -46,6 +47,7 @@ pub(in super::super) static INT8: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: 4,
+    packed_bytes: PACKED_BYTES,
     order: Order::Panel,
     tiles: tiles!(int8::tile: 1 2 3 4 5 6),
     packing: Packing::Bytes {
