@@ -3,7 +3,7 @@
 mod pack;
 mod tile;
 
-use super::microkernel::{Microkernel, Order, PACKED_BYTES, Packing, TileFn};
+use super::microkernel::{Microkernel, Order, Packing, TileFn};
 use crate::quant::{GROUP, decode, quantize_pairs};
 
 /// Output columns of a tile.
@@ -31,7 +31,6 @@ pub(super) static F32: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: 4,
-    packed_bytes: PACKED_BYTES,
     order: Order::Panel,
     tiles: F32_TILES,
     packing: Packing::Floats {
@@ -52,7 +51,6 @@ pub(super) static INT8: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: 4,
-    packed_bytes: PACKED_BYTES,
     order: Order::Panel,
     tiles: &[tile::int8::<1> as TileFn, tile::int8::<2>, tile::int8::<3>, tile::int8::<4>],
     packing: Packing::Bytes { x: quantize_pairs, quantize: pack::weights, w: pack::pairs },

@@ -24,10 +24,8 @@ pub(super) struct Microkernel {
     pub(super) planes: (usize, usize),
     /// Output columns of a tile: rows of the weights in a panel.
     pub(super) panel: usize,
-    /// Most panels that are packed at a time, most bytes of them, which leave room for activations in the second-level cache,
-    /// and what stays in the first-level cache meanwhile.
+    /// Most panels that are packed at a time, and what stays in the first-level cache meanwhile.
     pub(super) panels: usize,
-    pub(super) packed_bytes: usize,
     pub(super) order: Order,
     /// Tiles of one row, of two rows, and so on.
     pub(super) tiles: &'static [TileFn],
@@ -117,9 +115,6 @@ pub(super) struct Tile {
     pub(super) columns: usize,
 }
 
-/// [`Microkernel::packed_bytes`] where the second-level cache has a mebibyte.
-pub(super) const PACKED_BYTES: usize = 3 << 18;
-
 impl Microkernel {
     /// The microkernel of `isa` for products in `compute` with weights in `format`. Activations are packed the same for
     /// all formats.
@@ -171,9 +166,14 @@ impl Microkernel {
         self.w_units(columns) + 2 * self.scales(columns)
     }
 
-    /// Panels of so many words that are packed at a time.
+    /// Panels of so many words that are packed at a time: in the second-level cache they leave room for activations.
     pub(super) fn fitting(&self, panel_words: usize) -> usize {
-        (self.packed_bytes / size_of::<u32>() / panel_words.max(1)).clamp(1, self.panels)
+        let largest: usize = match self.order {
+            Order::Panel => 3 << 18,
+            // Processors with tiles have two mebibytes where others have one.
+            Order::Tile => 1 << 20,
+        };
+        (largest / size_of::<u32>() / panel_words.max(1)).clamp(1, self.panels)
     }
 
     /// Units of `count` elements, in one plane.

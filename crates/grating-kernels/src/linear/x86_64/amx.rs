@@ -13,7 +13,7 @@ mod registers;
 mod tile;
 
 use super::super::Products;
-use super::super::microkernel::{Microkernel, Order, PACKED_BYTES, Packing, TileFn};
+use super::super::microkernel::{Microkernel, Order, Packing, TileFn};
 use super::avx512::{PANEL, decode};
 use crate::format::Format;
 
@@ -54,7 +54,6 @@ const fn by_parts(parts: usize, tiles: &'static [TileFn]) -> Microkernel {
         planes: (3, parts),
         panel: PANEL,
         panels: PANELS,
-        packed_bytes: PACKED_BYTES,
         order: Order::Tile,
         tiles,
         packing,
@@ -78,8 +77,6 @@ pub(in super::super) static BF16: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: PANELS,
-    // Processors with tiles have two mebibytes.
-    packed_bytes: 1 << 20,
     order: Order::Tile,
     tiles: &[tile::one_by_one as TileFn; ROWS],
     packing: Packing::Floats {

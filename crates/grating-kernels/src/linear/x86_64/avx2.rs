@@ -7,7 +7,7 @@ mod pack;
 mod quantize;
 mod tile;
 
-use super::super::microkernel::{Microkernel, Order, PACKED_BYTES, Packing};
+use super::super::microkernel::{Microkernel, Order, Packing};
 use crate::quant::GROUP;
 pub(super) use int8::{add_scaled, integer_tile, zeros};
 pub(super) use pack::bytes as pack_bytes;
@@ -30,7 +30,6 @@ pub(in super::super) static F32: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: 4,
-    packed_bytes: PACKED_BYTES,
     order: Order::Panel,
     tiles: tiles!(tile::f32: 1 2 3 4 5 6),
     packing: Packing::Floats {
@@ -47,7 +46,6 @@ pub(in super::super) static INT8: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: 4,
-    packed_bytes: PACKED_BYTES,
     order: Order::Panel,
     tiles: tiles!(int8::tile: 1 2 3 4 5 6),
     packing: Packing::Bytes {

@@ -7,7 +7,7 @@ mod pack;
 mod quantize;
 mod tile;
 
-use super::super::microkernel::{Microkernel, Order, PACKED_BYTES, Packing, TileFn};
+use super::super::microkernel::{Microkernel, Order, Packing, TileFn};
 use crate::quant::GROUP;
 pub(super) use convert::decode;
 pub(super) use pack::{load_f16, load_f32, pairs_of_bf16, pairs_of_f16, pairs_of_f32, transpose};
@@ -31,7 +31,6 @@ pub(in super::super) static F32: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: 4,
-    packed_bytes: PACKED_BYTES,
     order: Order::Panel,
     tiles: tiles!(tile::f32: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
     packing: Packing::Floats {
@@ -48,7 +47,6 @@ pub(in super::super) static BF16: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: 4,
-    packed_bytes: PACKED_BYTES,
     order: Order::Panel,
     tiles: tiles!(tile::bf16: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
     packing: Packing::Floats {
@@ -65,7 +63,6 @@ pub(in super::super) static INT8: Microkernel = Microkernel {
     planes: (1, 1),
     panel: PANEL,
     panels: 4,
-    packed_bytes: PACKED_BYTES,
     order: Order::Panel,
     tiles: tiles!(int8::tile: 1 2 3 4 5 6 7),
     packing: Packing::Bytes {

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::super::microkernel::{Microkernel, Order, PACKED_BYTES, Packing, Tile};
+use super::super::microkernel::{Microkernel, Order, Packing, Tile};
 use super::avx2::{
     PANEL, activations, add_scaled, integer_tile, pack_bytes, prefetch, store, tiles, weights,
     zeros,
@@ -25,7 +25,6 @@ macro_rules! encoding {
                 planes: (1, 1),
                 panel: PANEL,
                 panels: 4,
-                packed_bytes: PACKED_BYTES,
                 order: Order::Panel,
         tiles: tiles!(self::tile: 1 2 3 4 5 6),
                 packing: Packing::Bytes {
