@@ -262,6 +262,9 @@ impl PassageReader<'_> {
         let (mut low, mut high) = (0, text.len() + 1);
         let mut guess = (tokens as f64 * self.bytes_per_token) as usize;
         for _ in 0..TRIES {
+            if high - low < 2 {
+                break; // Nothing is between them.
+            }
             let mut length = floor(text, guess.clamp(low + 1, high - 1));
             if length <= low {
                 length = ceil(text, low + 1);

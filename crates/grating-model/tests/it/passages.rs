@@ -89,6 +89,19 @@ fn a_text_that_fits_is_itself() {
 }
 
 #[test]
+fn a_character_of_more_tokens_than_a_passage_may_have_is_a_passage() {
+    let encoder = encoder("unigram");
+    let query = query(&encoder, TokenLimits::default());
+    for text in ["c", "c c"] {
+        let limits = PassageLimits::new(64).tokens(Some(1));
+        let (passages, cut) = read(&encoder, &query, text, limits);
+        let bytes: Vec<_> = passages.iter().map(|passage| passage.bytes.clone()).collect();
+        let all = [0..1, 2..3];
+        assert_eq!((&bytes[..], cut), (&all[..text.len().div_ceil(2)], false), "{text}");
+    }
+}
+
+#[test]
 fn passages_cover_the_text_and_are_encoded_as_texts_of_their_own() {
     let text = long_text(120);
     for kind in KINDS {
