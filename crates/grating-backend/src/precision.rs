@@ -10,7 +10,7 @@ pub enum Precision {
     /// Always f32: nothing is rounded, whatever the weights' type.
     Full,
     /// The weights' own type, as the reference computes when it is loaded in the checkpoint's type: inputs of bf16
-    /// matrices are rounded to bf16; f16 and f32 matrices are multiplied in f32.
+    /// matrices are rounded to bf16; f16 and f32 matrices are multiplied in f32, or as near to it by other ways.
     #[default]
     Exact,
     /// Eight-bit integers for inputs and weights, with scales, or bfloat16 where that is as fast (AMX); faster, and

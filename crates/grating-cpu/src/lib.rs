@@ -116,7 +116,8 @@ impl CpuOps {
         let wanted = match (precision, format) {
             (Precision::Fast, _) => Compute::Int8,
             (Precision::Exact, Format::Bf16) => Compute::Bf16,
-            _ => Compute::F32,
+            (Precision::Exact, _) => Compute::Digits,
+            (Precision::Full, _) => Compute::F32,
         };
         self.kernels.compute_for(format, wanted)
     }

@@ -107,8 +107,9 @@ mod tests {
                 Matrix::new(Format::F32, wide, hidden, &stored).unwrap(),
                 Matrix::new(Format::F32, hidden, wide, &stored).unwrap(),
             );
-            let up = CpuWeight::Matrix(up, Compute::F32, Some(Compute::F32));
-            let down = CpuWeight::Matrix(down, Compute::F32, None);
+            let compute = ops.kernels.compute_for(Format::F32, Compute::Digits);
+            let up = CpuWeight::Matrix(up, compute, Some(compute));
+            let down = CpuWeight::Matrix(down, compute, None);
             let map = |weight| Affine { weight, bias: None };
             let most = 1200;
             for rows in [200, 700, most] {
@@ -119,7 +120,7 @@ mod tests {
             }
             let held = |spare: &Spare| spare.0.lock().unwrap().iter().map(Activations::bytes).sum();
             let held: usize = [&ops.inputs, &ops.outcomes].map(|spare| held(spare)).iter().sum();
-            let row = [hidden, wide].map(|columns| ops.kernels.row_bytes(columns, Compute::F32));
+            let row = [hidden, wide].map(|columns| ops.kernels.row_bytes(columns, compute));
             assert!(held <= most * (row[0] + row[1]) + 2 * 4096, "{isa}: {held} bytes");
             let widths = Widths::new(hidden, wide).with_heads(1, 1, hidden);
             let planned = ops.workspace(&widths.with_format(Some(Format::F32), true), most);

@@ -37,6 +37,9 @@ use crate::rows::Activation;
 pub enum Compute {
     /// Products of f32: weights are widened, nothing is lost.
     F32,
+    /// Products of f32, of which inputs and weights count as multiples of a 2²³rd of the largest of up to 512 of a row. That
+    /// is as near as sums of f32 are, but where one of a row is beyond the others by some powers of ten.
+    Digits,
     /// Products of bfloat16, exact in f32: activations, and weights of other formats, are rounded
     /// to nearest even. Subnormal numbers count as zero.
     Bf16,
@@ -89,6 +92,7 @@ impl Kernels {
             Compute::Bf16 if self.isa < Isa::Avx512Bf16 => Compute::F32,
             Compute::Int8 if self.isa == Isa::Amx => Compute::Bf16,
             Compute::Int8 if matches!(self.isa, Isa::Portable | Isa::Avx512) => Compute::F32,
+            Compute::Digits if self.isa != Isa::Amx => Compute::F32,
             _ => wanted,
         }
     }
@@ -96,7 +100,7 @@ impl Kernels {
     /// In what products of queries and keys, and of attention and values, are taken when the caller allows `wanted`.
     pub fn attention_compute(&self, wanted: Compute) -> Compute {
         match wanted {
-            Compute::F32 => Compute::F32,
+            Compute::F32 | Compute::Digits => Compute::F32,
             _ => Products::of(self.isa).map_or(Compute::F32, |_| Compute::Bf16),
         }
     }
@@ -104,7 +108,7 @@ impl Kernels {
     /// Products in `compute` as reports call them. What has the same name differs by no more than rounding in f32.
     pub fn name_of(&self, compute: Compute) -> &'static str {
         match (compute, self.isa) {
-            (Compute::F32, _) => "f32",
+            (Compute::F32 | Compute::Digits, _) => "f32",
             (Compute::Bf16, _) => "bf16",
             (Compute::Int8, Isa::Avx2 | Isa::Avx512) => "int8 in 16-bit sums",
             (Compute::Int8, _) => "int8",
@@ -160,7 +164,7 @@ impl Kernels {
 
     fn computes(&self) -> impl Iterator<Item = Compute> {
         // What is a format's matters to the weights alone.
-        let all = [Compute::F32, Compute::Bf16, Compute::Int8].into_iter();
+        let all = [Compute::F32, Compute::Digits, Compute::Bf16, Compute::Int8].into_iter();
         all.map(|wanted| self.compute_for(Format::F32, wanted))
     }
 

@@ -82,7 +82,7 @@ impl Case {
                     .flat_map(group)
                     .collect(),
                 Compute::Bf16 => numbers.iter().map(|&v| bf16::from_f32(v).to_f32()).collect(),
-                Compute::F32 => numbers.to_vec(),
+                Compute::F32 | Compute::Digits => numbers.to_vec(),
             };
             rounded.into_iter().map(f64::from).collect()
         };
@@ -174,9 +174,11 @@ fn round_activations(group: &[f32]) -> Vec<f32> {
 fn kernels() -> Vec<(Kernels, Compute)> {
     let of = |isa| {
         let kernels = Kernels::new(isa);
-        let bf16 = kernels.compute_for(Format::Bf16, Compute::Bf16) == Compute::Bf16;
-        let all = [Some(Compute::F32), bf16.then_some(Compute::Bf16), Some(Compute::Int8)];
-        all.into_iter().flatten().map(move |compute| (kernels, compute))
+        let own = move |compute| kernels.compute_for(Format::F32, compute) == compute;
+        let some =
+            [Compute::Digits, Compute::Bf16].into_iter().filter(move |&compute| own(compute));
+        let all = [Compute::F32, Compute::Int8].into_iter().chain(some);
+        all.map(move |compute| (kernels, compute))
     };
     Isa::supported().into_iter().flat_map(of).collect()
 }
@@ -231,6 +233,8 @@ fn products_are_of_bytes_only_where_that_is_faster() {
             let kernels = Kernels::new(isa);
             assert_eq!(kernels.compute_for(format, Compute::Int8), expected, "{isa}");
             assert_eq!(kernels.compute_for(format, Compute::F32), Compute::F32, "{isa}");
+            let of_digits = if isa == Isa::Amx { Compute::Digits } else { Compute::F32 };
+            assert_eq!(kernels.compute_for(format, Compute::Digits), of_digits, "{isa}");
         }
     }
 }
@@ -240,6 +244,59 @@ fn no_inputs_give_the_bias() {
     for (kernels, compute) in kernels() {
         let case = Case::new(3, 40, 0, Format::F32, 1);
         assert_eq!(case.run(&kernels, compute, &[0, 1], 0), [&case.bias[..], &case.bias].concat());
+    }
+}
+
+/// Sums of products of digits fit where they are added up, and what is cut by the largest of its row keeps what f32 keeps: rows
+/// that are all as large as can be, of numbers large and small, with one far beyond the others.
+#[test]
+fn f32_at_the_extremes_of_inputs_and_weights_is_as_near_as_sums_are() {
+    const INPUTS: usize = 1100;
+    let rows: [fn(usize) -> f32; 10] = [
+        |_| 1.0,
+        |_| -1.0,
+        |k| [1.0, -1.0][k % 2],
+        // The largest second and third digits.
+        |k| if k % 512 == 0 { 1.0 } else { 0.503_937_3 },
+        |k| if k % 512 == 0 { 1.0 } else { -0.496_063_6 },
+        |k| if k == 700 { 300.0 } else { (k % 7) as f32 - 3.0 },
+        |k| 1e-7 * (k % 11) as f32,
+        |k| 3e30 * (k as f32).sin(),
+        |k| 1e-20 * (k as f32).cos(),
+        |_| 0.0,
+    ];
+    let weights: Vec<f32> =
+        rows[..7].iter().flat_map(|of| (0..INPUTS).map(move |k| of(k + 3))).collect();
+    let x: Vec<f32> = rows.iter().flat_map(|of| (0..INPUTS).map(of)).collect();
+    for format in [Format::F32, Format::F16, Format::Bf16] {
+        let mut stored = vec![0xff];
+        store(format, &weights, &mut stored);
+        let mut w = Vec::new();
+        dequantize(format, &stored[1..], &mut w).expect("whole rows");
+        let (rows, outputs) = (rows.len(), w.len() / INPUTS);
+        let (x, bias) = (x.clone(), vec![0.0; outputs]);
+        let case = Case { rows, outputs, inputs: INPUTS, format, x, bias, stored, w };
+        for isa in Isa::supported() {
+            case.check(&Kernels::new(isa), Compute::F32);
+            case.check(&Kernels::new(isa), Kernels::new(isa).compute_for(format, Compute::Digits));
+        }
+    }
+}
+
+#[test]
+fn f32_of_numbers_that_are_none_is_none() {
+    for format in [Format::F32, Format::F16, Format::Bf16] {
+        let mut case = Case::new(4, 40, 600, format, 3);
+        for (row, none) in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY].into_iter().enumerate() {
+            case.x[row * 600 + 70] = none;
+        }
+        for isa in Isa::supported() {
+            let kernels = Kernels::new(isa);
+            let out =
+                case.run(&kernels, kernels.compute_for(format, Compute::Digits), &[0, 1, 2, 3], 0);
+            assert!(out[..120].iter().all(|y| !y.is_finite()), "{isa} {format:?}");
+            assert!(out[120..].iter().all(|y| y.is_finite()), "{isa} {format:?}");
+        }
     }
 }
 

@@ -26,11 +26,14 @@ const SHAPES: [(usize, usize, &str); 9] = [
 const ROWS: [usize; 4] = [64, 256, 1024, 4096];
 
 /// Weights and products; only the first ones with `--brief`.
-const KINDS: [(Format, Compute); 12] = [
+const KINDS: [(Format, Compute); 15] = [
     (Format::Bf16, Compute::F32),
     (Format::Bf16, Compute::Bf16),
     (Format::Q8_0, Compute::Int8),
     (Format::Bf16, Compute::Int8),
+    (Format::F32, Compute::Digits),
+    (Format::F16, Compute::Digits),
+    (Format::Q8_0, Compute::Digits),
     (Format::F32, Compute::F32),
     (Format::F16, Compute::F32),
     (Format::Q8_0, Compute::F32),

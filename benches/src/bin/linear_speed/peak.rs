@@ -20,6 +20,11 @@ pub(crate) fn operations_per_second(isa: Isa, compute: Compute, format: Format) 
             Format::F16 => (x86_64::amx_bf16, x86_64::TILES / 5.0),
             _ => (x86_64::amx_bf16, x86_64::TILES / 6.0),
         },
+        // Of three digits by three, without those that are left out.
+        (Compute::Digits, _) => match format {
+            Format::Bf16 | Format::F16 => (x86_64::amx_int8, 2.0 * x86_64::TILES / 7.0),
+            _ => (x86_64::amx_int8, 2.0 * x86_64::TILES / 8.0),
+        },
         (_, Isa::Amx) => (x86_64::amx_bf16, x86_64::TILES),
         (Compute::F32, _) => (x86_64::avx512_f32, 2.0 * 16.0),
         (Compute::Bf16, _) => (x86_64::avx512_bf16, 2.0 * 32.0),
@@ -55,40 +60,47 @@ mod x86_64 {
     /// Independent chains: more than latency times throughput, fewer than registers.
     pub(super) const CHAINS: usize = 12;
 
-    /// Operations of one product of tiles: 16 rows, 16 columns, 32 elements.
+    /// Operations of one product of tiles of bfloat16: 16 rows, 16 columns, 32 elements. Of bytes it has twice as many.
     pub(super) const TILES: f64 = 2.0 * (16 * 16 * 32) as f64;
 
-    /// Products of tiles, as many as [`CHAINS`] in a step.
-    pub(super) unsafe fn amx_bf16(steps: usize) {
-        /// A palette, bytes of a row of eight registers of 16 rows, and those rows.
-        #[repr(C, align(64))]
-        struct Registers([u8; 16], [u16; 16], [u8; 16]);
-        let mut registers = Registers([0; 16], [0; 16], [0; 16]);
-        registers.0[0] = 1;
-        registers.1[..8].fill(64);
-        registers.2[..8].fill(16);
-        // SAFETY: the caller promises the instructions; registers are set up, and no memory is written.
-        unsafe {
-            std::arch::asm!(
-                "ldtilecfg [{registers}]",
-                "2:",
-                ".rept 3",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                ".endr",
-                "dec {steps}",
-                "jnz 2b",
-                "tilerelease",
-                registers = in(reg) &raw const registers,
-                steps = inout(reg) steps => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, readonly),
-            );
-        }
+    /// Defines products of tiles by an instruction, as many as [`CHAINS`] in a step.
+    macro_rules! tiles {
+        ($name:ident, $multiply:literal) => {
+            pub(super) unsafe fn $name(steps: usize) {
+                /// A palette, bytes of a row of eight registers of 16 rows, and those rows.
+                #[repr(C, align(64))]
+                struct Registers([u8; 16], [u16; 16], [u8; 16]);
+                let mut registers = Registers([0; 16], [0; 16], [0; 16]);
+                registers.0[0] = 1;
+                registers.1[..8].fill(64);
+                registers.2[..8].fill(16);
+                // SAFETY: the caller promises the instructions; registers are set up, and no memory is written.
+                unsafe {
+                    std::arch::asm!(
+                        "ldtilecfg [{registers}]",
+                        "2:",
+                        ".rept 3",
+                        concat!($multiply, " tmm0, tmm4, tmm6"),
+                        concat!($multiply, " tmm1, tmm4, tmm7"),
+                        concat!($multiply, " tmm2, tmm5, tmm6"),
+                        concat!($multiply, " tmm3, tmm5, tmm7"),
+                        ".endr",
+                        "dec {steps}",
+                        "jnz 2b",
+                        "tilerelease",
+                        registers = in(reg) &raw const registers,
+                        steps = inout(reg) steps => _,
+                        out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                        out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                        options(nostack, readonly),
+                    );
+                }
+            }
+        };
     }
+
+    tiles!(amx_bf16, "tdpbf16ps");
+    tiles!(amx_int8, "tdpbssd");
 
     macro_rules! chains {
         ($name:ident, $features:literal, $zero:ident, $operand:expr, $step:expr) => {

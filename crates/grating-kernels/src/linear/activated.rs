@@ -5,11 +5,10 @@ use std::ops::Range;
 
 use super::activations::Target;
 use super::call::{Call, Output};
-use super::microkernel::{Microkernel, Order, Packing};
+use super::microkernel::{Microkernel, Order};
 use super::scratch::{Rows, Scratch};
 use super::tasks::{BLOCK_COLUMNS, Task, Tasks};
 use crate::Numbers;
-use crate::quant::GROUP;
 use crate::rows::{self, Activation};
 
 /// Layers whose arguments were checked.
@@ -111,12 +110,9 @@ impl<'a> Activated<'a> {
     }
 }
 
-/// Panels whose columns the next layer takes together: integers share their scales.
+/// Panels whose columns the next layer takes together: those that share a scale.
 fn group(micro: &Microkernel) -> usize {
-    match micro.packing {
-        Packing::Floats { .. } => 1,
-        Packing::Bytes { .. } => GROUP / micro.panel,
-    }
+    micro.scale_columns().map_or(1, |columns| columns / micro.panel)
 }
 
 /// Groups that a task has at most, where so many words of packed weights belong to a column.
@@ -221,7 +217,7 @@ mod tests {
             [(1, 40usize, 20), (33, 64, 130), (70, 384, 300), (5, 1100, 257), (150, 32, 513)];
         for isa in Isa::supported() {
             let kernels = Kernels::new(isa);
-            for wanted in [Compute::F32, Compute::Bf16, Compute::Int8] {
+            for wanted in [Compute::F32, Compute::Digits, Compute::Bf16, Compute::Int8] {
                 for format in [Format::F32, Format::F16, Format::Bf16, Format::Q8_0] {
                     let compute = kernels.compute_for(format, wanted);
                     for (rows, inputs, outputs) in sizes {
@@ -244,7 +240,7 @@ mod tests {
                 // A thread of its own has nothing of others.
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
                 let bytes = pool.install(|| {
-                    for wanted in [Compute::F32, Compute::Bf16, Compute::Int8] {
+                    for wanted in [Compute::F32, Compute::Digits, Compute::Bf16, Compute::Int8] {
                         let compute = kernels.compute_for(format, wanted);
                         let case = Case { kernels, compute, format, rows, inputs, outputs };
                         case.check(true, Activation::Silu);

@@ -284,7 +284,7 @@ mod tests {
         let x = vec![1.0; rows * columns];
         for isa in Isa::supported() {
             let kernels = Kernels::new(isa);
-            for wanted in [Compute::F32, Compute::Bf16, Compute::Int8] {
+            for wanted in [Compute::F32, Compute::Digits, Compute::Bf16, Compute::Int8] {
                 let mut prepared = Activations::default();
                 let compute = kernels.compute_for(Format::F32, wanted);
                 kernels.prepare(&x, rows, columns, compute, &mut prepared);
@@ -293,8 +293,11 @@ mod tests {
             }
         }
         if Isa::Amx.is_supported() {
+            let kernels = Kernels::new(Isa::Amx);
             // Five steps of 32 elements in three parts of two bytes.
-            assert_eq!(Kernels::new(Isa::Amx).prepared_bytes(columns), 5 * 32 * 3 * 2);
+            assert_eq!(kernels.prepared_bytes(columns), 5 * 32 * 3 * 2);
+            // Three steps of 64 elements in three digits, a scale and room for a zero.
+            assert_eq!(kernels.row_bytes(columns, Compute::Digits), 3 * 64 * 3 + 2 * 4);
         }
     }
 }

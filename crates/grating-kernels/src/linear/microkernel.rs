@@ -53,6 +53,17 @@ pub(super) enum Packing {
         /// Makes f32 of other formats.
         decode: DecodeFn,
     },
+    /// From the digits of numbers, with a scale for some columns.
+    Digits {
+        /// Columns that share a scale: a divisor of [`BLOCK_COLUMNS`].
+        columns: usize,
+        /// Cuts activations, in f32.
+        x: CutFn,
+        /// Cuts weights in f32, f16 and bf16.
+        w: [CutFn; 3],
+        /// Makes f32 of other formats.
+        decode: DecodeFn,
+    },
     /// From bytes, with a scale for each [`GROUP`] of them. Units of activations lie row after row
     /// within a group, `[groups, rows, units of a group]`.
     Bytes {
@@ -75,7 +86,12 @@ pub(super) type TileFn = unsafe fn(&Tile);
 /// for the units of `count` elements in `lanes` lanes.
 pub(super) type PackFn = unsafe fn(source: &RowsToPack<'_>, lanes: usize, into: *mut u32);
 
+/// Cuts [rows](RowsToPack) into digits, as [`PackFn`] packs them, and writes their scales, `[scales, lanes]`.
+pub(super) type CutFn =
+    unsafe fn(source: &RowsToPack<'_>, lanes: usize, units: *mut u32, scales: *mut f32);
+
 /// Rows to pack: `count` elements each, the next row `stride` bytes on.
+#[derive(Clone, Copy)]
 pub(super) struct RowsToPack<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) stride: usize,
@@ -141,6 +157,8 @@ impl Microkernel {
             #[cfg(target_arch = "x86_64")]
             (Compute::F32, Isa::Amx) => x86_64::amx::f32(format),
             #[cfg(target_arch = "x86_64")]
+            (Compute::Digits, Isa::Amx) => x86_64::amx::digits(format),
+            #[cfg(target_arch = "x86_64")]
             (Compute::Bf16, Isa::Amx) => &x86_64::amx::BF16,
             _ => panic!("{isa} has no products in {compute:?}: ask Kernels::compute_for"),
         }
@@ -193,9 +211,15 @@ impl Microkernel {
 
     /// Scales of `count` elements.
     pub(super) fn scales(&self, count: usize) -> usize {
+        self.scale_columns().map_or(0, |columns| count.div_ceil(columns))
+    }
+
+    /// Columns that share a scale, if there are scales.
+    pub(super) fn scale_columns(&self) -> Option<usize> {
         match self.packing {
-            Packing::Floats { .. } => 0,
-            Packing::Bytes { .. } => count.div_ceil(GROUP),
+            Packing::Floats { .. } => None,
+            Packing::Digits { columns, .. } => Some(columns),
+            Packing::Bytes { .. } => Some(GROUP),
         }
     }
 }

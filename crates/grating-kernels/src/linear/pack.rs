@@ -1,6 +1,6 @@
 //! Rows as they are stored, on the way to units.
 
-use super::microkernel::{Microkernel, PackFn, Packing, RowsToPack};
+use super::microkernel::{CutFn, Microkernel, PackFn, Packing, RowsToPack};
 use super::scratch::Rows;
 use super::tasks::BLOCK_COLUMNS;
 use crate::format::Format;
@@ -28,18 +28,14 @@ impl Microkernel {
         mut into: Packed<'_>,
     ) {
         match self.packing {
-            Packing::Floats { w: [f32, f16, bf16], decode, .. } => match format {
-                Format::F32 => self.pack_units(f32, 4, source, self.planes.1, into),
-                Format::F16 => self.pack_units(f16, 2, source, self.planes.1, into),
-                Format::Bf16 => self.pack_units(bf16, 2, source, self.planes.1, into),
-                // Blocks.
-                _ => {
-                    let floats = decode_all(decode, format, source, rows);
-                    let stride = BLOCK_COLUMNS * size_of::<f32>();
-                    let decoded = RowsToPack { bytes: bytes_of(floats), stride, ..*source };
-                    self.pack_units(f32, 4, &decoded, self.planes.1, into);
-                }
-            },
+            Packing::Floats { w, decode, .. } => {
+                let (pack, bytes, decoded) = of_format(w, decode, format, source, rows);
+                self.pack_units(pack, bytes, &decoded, self.planes.1, into);
+            }
+            Packing::Digits { w, decode, .. } => {
+                let (cut, bytes, decoded) = of_format(w, decode, format, source, rows);
+                self.cut(cut, bytes, &decoded, self.planes.1, into);
+            }
             Packing::Bytes { quantize, w, .. } => {
                 quantize_all(quantize, format, source, rows, &mut into);
                 self.pack_bytes(w, source, rows, into);
@@ -51,10 +47,10 @@ impl Microkernel {
     pub(super) fn pack_activations(&self, x: &[f32], columns: usize, mut into: Packed<'_>) {
         match self.packing {
             Packing::Floats { x: pack, .. } => {
-                let stride = columns * size_of::<f32>();
-                let rows = into.lanes;
-                let source = RowsToPack { bytes: bytes_of(x), stride, rows, count: columns };
-                self.pack_units(pack, 4, &source, self.planes.0, into);
+                self.pack_units(pack, 4, &rows_of(x, columns, into.lanes), self.planes.0, into);
+            }
+            Packing::Digits { x: cut, .. } => {
+                self.cut(cut, 4, &rows_of(x, columns, into.lanes), self.planes.0, into);
             }
             Packing::Bytes { x: quantize, .. } => {
                 for (row, x) in x.chunks(columns).enumerate() {
@@ -104,12 +100,62 @@ impl Microkernel {
         planes: usize,
         into: Packed<'_>,
     ) {
+        self.check(bytes, source, planes, &into);
+        // SAFETY: sizes were checked; `Kernels::new` checked the instructions.
+        unsafe { pack(source, into.lanes, into.units.as_mut_ptr()) }
+    }
+
+    /// Cuts elements of `bytes` bytes.
+    fn cut(
+        &self,
+        cut: CutFn,
+        bytes: usize,
+        source: &RowsToPack<'_>,
+        planes: usize,
+        into: Packed<'_>,
+    ) {
+        self.check(bytes, source, planes, &into);
+        assert!(into.scales.len() >= into.lanes * self.scales(source.count));
+        into.offsets.fill(0);
+        let scales = into.scales.as_mut_ptr().cast();
+        // SAFETY: as above.
+        unsafe { cut(source, into.lanes, into.units.as_mut_ptr(), scales) }
+    }
+
+    /// # Panics
+    ///
+    /// If the source does not hold its elements, or there is no room for them.
+    fn check(&self, bytes: usize, source: &RowsToPack<'_>, planes: usize, into: &Packed<'_>) {
         assert!(source.rows > 0 && source.rows <= into.lanes);
         assert!(source.bytes.len() >= (source.rows - 1) * source.stride + source.count * bytes);
         assert!(into.units.len() >= into.lanes * planes * self.units(source.count));
-        // SAFETY: sizes were checked above; `Kernels::new` checked the instructions.
-        unsafe { pack(source, into.lanes, into.units.as_mut_ptr()) }
     }
+}
+
+/// What packs weights of this format, bytes of an element, and rows of such elements: those of `source`, or what they are in f32.
+fn of_format<'a, F: Copy>(
+    [f32, f16, bf16]: [F; 3],
+    decode: DecodeFn,
+    format: Format,
+    source: &RowsToPack<'a>,
+    rows: &'a mut Rows,
+) -> (F, usize, RowsToPack<'a>) {
+    match format {
+        Format::F32 => (f32, 4, *source),
+        Format::F16 => (f16, 2, *source),
+        Format::Bf16 => (bf16, 2, *source),
+        // Blocks.
+        _ => {
+            let floats = decode_all(decode, format, source, rows);
+            let stride = BLOCK_COLUMNS * size_of::<f32>();
+            (f32, 4, RowsToPack { bytes: bytes_of(floats), stride, ..*source })
+        }
+    }
+}
+
+/// `[rows, columns]`, to pack.
+fn rows_of(x: &[f32], columns: usize, rows: usize) -> RowsToPack<'_> {
+    RowsToPack { bytes: bytes_of(x), stride: columns * size_of::<f32>(), rows, count: columns }
 }
 
 /// Decodes the rows of `source` into rows of [`BLOCK_COLUMNS`].

@@ -3,11 +3,16 @@
 //!
 //! # Products of f32
 //!
-//! The instructions multiply bfloat16, exactly, and add in f32. A number of 24 bits is the sum of three of 8: of weights in
-//! bfloat16 the first is all, of those in f16 the first two are. A product of f32 is the sum of the products of the parts,
+//! There are two ways. The instructions multiply bfloat16, exactly, and add in f32. A number of 24 bits is the sum of three of 8: of
+//! weights in bfloat16 the first is all, of those in f16 the first two are. A product of f32 is the sum of the products of the parts,
 //! of which those that count for less than a rounding are left out. That makes 3 products with weights in bfloat16, 5 with
 //! f16 and 6 with f32, at sixteen times the rate of f32.
+//!
+//! Or numbers are cut into [digits] of eight bits, all of a row by the largest of them: 7 products with weights of two bytes, 8 with
+//! f32, at thirty-two times the rate.
 
+mod cut;
+mod digits;
 mod pack;
 mod registers;
 mod tile;
@@ -57,6 +62,41 @@ const fn by_parts(parts: usize, tiles: &'static [TileFn]) -> Microkernel {
         order: Order::Tile,
         tiles,
         packing,
+    }
+}
+
+/// Columns that share a scale when they are cut into digits: sums of so many products of digits fit f32.
+const GROUP: usize = 512;
+
+/// Products of digits with weights of this format.
+pub(in super::super) fn digits(format: Format) -> &'static Microkernel {
+    match format {
+        Format::F16 | Format::Bf16 => &DIGITS_BY_HALVES,
+        _ => &DIGITS,
+    }
+}
+
+/// Products of digits.
+static DIGITS: Microkernel = by_digits(&[digits::tile::<true> as TileFn; ROWS]);
+
+/// Products of digits with weights that have two bytes.
+static DIGITS_BY_HALVES: Microkernel = by_digits(&[digits::tile::<false> as TileFn; ROWS]);
+
+const fn by_digits(tiles: &'static [TileFn]) -> Microkernel {
+    Microkernel {
+        group: 4,
+        step: digits::STEP,
+        planes: (digits::DIGITS, digits::DIGITS),
+        panel: PANEL,
+        panels: PANELS,
+        order: Order::Tile,
+        tiles,
+        packing: Packing::Digits {
+            columns: GROUP,
+            x: cut::activations,
+            w: [cut::weights_of_f32, cut::weights_of_f16, cut::weights_of_bf16],
+            decode,
+        },
     }
 }
 

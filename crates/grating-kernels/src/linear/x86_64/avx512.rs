@@ -10,7 +10,9 @@ mod tile;
 use super::super::microkernel::{Microkernel, Order, Packing, TileFn};
 use crate::quant::GROUP;
 pub(super) use convert::decode;
-pub(super) use pack::{load_f16, load_f32, pairs_of_bf16, pairs_of_f16, pairs_of_f32, transpose};
+pub(super) use pack::{
+    load_bf16, load_f16, load_f32, pairs_of_bf16, pairs_of_f16, pairs_of_f32, transpose,
+};
 pub(super) use tile::store_row;
 
 /// Output columns of a tile: two registers.

@@ -97,7 +97,7 @@ pub(in super::super) unsafe fn load_f16(from: *const u8, count: usize) -> __m512
 /// As for [`load_f32`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) unsafe fn load_bf16(from: *const u8, count: usize) -> __m512i {
+pub(in super::super) unsafe fn load_bf16(from: *const u8, count: usize) -> __m512i {
     // SAFETY: as above.
     _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(unsafe { load_16(from, count) }))
 }
