@@ -32,6 +32,9 @@ const UNITS: usize = STEP / 4;
 /// Bytes of a step of a panel of weights, one digit of each.
 const PLANE: usize = 4 * UNITS * PANEL;
 
+/// Lines of later activations that are sent for in each step: with a dozen panels half of them.
+const LINES_AHEAD: usize = 4;
+
 /// Sums of products of digits.
 type Sums = [[i32; PANEL]; ROWS];
 
@@ -206,9 +209,26 @@ unsafe fn multiply<const FULL: bool>(
         zero(two);
         for step in 0..steps {
             let at = at(step);
+            // Those of the next group, or of the next tile; each panel sends for others.
+            let later = DIGITS * plane * steps + (panel * steps + step) * LINES_AHEAD * UNITS;
+            send_for(x.wrapping_add(later));
             products!(two, at: 0 by 0);
         }
         keep(outcome, two);
+    }
+}
+
+/// Sends for some lines of activations.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn send_for(activations: *const u32) {
+    for line in 0..LINES_AHEAD {
+        // Safe from Rust 1.94 on.
+        #[allow(unused_unsafe)]
+        // SAFETY: a prefetch does no harm at any address.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(activations.wrapping_add(line * UNITS).cast());
+        }
     }
 }
 
