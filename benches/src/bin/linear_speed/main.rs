@@ -10,6 +10,7 @@ mod peak;
 use std::time::Instant;
 
 use grating_kernels::{Activations, Compute, Format, Isa, Kernels, Matrix};
+use half::{bf16, f16};
 
 /// Inputs, outputs and where they occur.
 const SHAPES: [(usize, usize, &str); 9] = [
@@ -84,6 +85,37 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Numbers without structure: products of zeros, or of the same number, take less power, and may be faster.
+struct Noise(u64);
+
+impl Noise {
+    fn bits(&mut self) -> u32 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 32) as u32
+    }
+
+    /// A number in -1..1.
+    fn number(&mut self) -> f32 {
+        self.bits().cast_signed() as f32 / (1u32 << 31) as f32
+    }
+
+    /// A row of a matrix. Of blocks any bytes are one, and small ones a scale that is a number.
+    fn row(&mut self, format: Format, inputs: usize, bytes: usize) -> Vec<u8> {
+        let numbers = 0..inputs;
+        match format {
+            Format::F32 => numbers.flat_map(|_| self.number().to_le_bytes()).collect(),
+            Format::F16 => {
+                numbers.flat_map(|_| f16::from_f32(self.number()).to_le_bytes()).collect()
+            }
+            Format::Bf16 => {
+                numbers.flat_map(|_| bf16::from_f32(self.number()).to_le_bytes()).collect()
+            }
+            _ => (0..bytes).map(|_| self.bits() as u8 & 0x3f).collect(),
+        }
+    }
+}
+
 /// Seconds of the fastest call: other load on the machine only adds.
 fn time(
     kernels: &Kernels,
@@ -94,9 +126,10 @@ fn time(
     outputs: usize,
 ) -> Result<f64, Box<dyn std::error::Error>> {
     let row_bytes = format.row_bytes(inputs).ok_or("rows are whole blocks")?;
-    let stored = vec![0x3c; row_bytes * outputs];
+    let mut noise = Noise(1);
+    let stored: Vec<u8> = (0..outputs).flat_map(|_| noise.row(format, inputs, row_bytes)).collect();
     let w = Matrix::new(format, outputs, inputs, &stored)?;
-    let x: Vec<f32> = (0..rows * inputs).map(|i| (i % 17) as f32 - 8.0).collect();
+    let x: Vec<f32> = (0..rows * inputs).map(|_| noise.number()).collect();
     let mut out = vec![0.0; rows * outputs];
     let mut prepared = Activations::default();
     let operations = 2.0 * (rows * inputs * outputs) as f64;
