@@ -46,17 +46,25 @@ impl Machine {
         })
     }
 
-    /// Whether figures of both may stand in one table: one machine and one binary, on whatever days.
+    /// Whether both are one machine, on whatever days.
     pub(super) fn is_that_of(&self, other: &Self) -> bool {
         let known = |machine: &Self| {
-            let Self { processor, threads, memory_bytes, system, binary, .. } = machine.clone();
-            (processor, threads, memory_bytes, system, binary)
+            let Self { processor, threads, memory_bytes, system, .. } = machine.clone();
+            (processor, threads, memory_bytes, system)
         };
         known(self) == known(other)
     }
 
-    /// Takes up what another run of the same binary measured: its days and its peers.
+    /// Takes up what another run measured: its days, its peers and, where that is another one, its binary.
     pub(super) fn join(&mut self, other: Self) {
+        if self.binary != other.binary {
+            for (own, others) in
+                [(&mut self.commit, &other.commit), (&mut self.binary, &other.binary)]
+            {
+                own.push_str(" and ");
+                own.push_str(others);
+            }
+        }
         let days = |machine: &Self| {
             let last = machine.last_date.clone().unwrap_or_else(|| machine.date.clone());
             (machine.date.clone(), last)

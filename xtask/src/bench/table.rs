@@ -1,6 +1,6 @@
 //! A measured table as data: what is stored, and what every rendering is made from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 use grating_chart::{Axis, Panel, Series};
@@ -130,16 +130,21 @@ impl Table {
     /// Takes up the rows of another run of the same table.
     ///
     /// # Errors
-    /// When it was measured on another machine, with another binary or in another form.
+    /// When it was measured on another machine or in another form, or one model with two binaries.
     pub(super) fn join(&mut self, other: Self) -> Result<()> {
         let same = |a: &Self, b: &Self| {
             a.machine.is_that_of(&b.machine)
                 && (&a.columns, a.seed, a.quick) == (&b.columns, b.seed, b.quick)
         };
-        ensure!(
-            same(self, &other),
-            "it was measured on another machine, with another binary or in another form"
-        );
+        ensure!(same(self, &other), "it was measured on another machine or in another form");
+        if self.machine.binary != other.machine.binary {
+            // Rows without a model are those of one.
+            let (own, others) = (self.models(), other.models());
+            let apart = own.is_disjoint(&others) && !own.contains("") && !others.contains("");
+            ensure!(apart, "it measured a model that was measured with another binary as well");
+            let models = Vec::from_iter(others).join(", ");
+            self.note(format!("{models}: measured at commit {}.", other.machine.commit));
+        }
         self.command.push_str("\n$ ");
         self.command.push_str(&other.command);
         self.machine.join(other.machine);
@@ -152,6 +157,13 @@ impl Table {
             }
         }
         Ok(())
+    }
+}
+
+impl Table {
+    /// The models of its rows.
+    fn models(&self) -> BTreeSet<String> {
+        self.rows.iter().map(|row| row.words("model").unwrap_or_default().to_owned()).collect()
     }
 }
 
@@ -321,6 +333,20 @@ mod tests {
         assert_eq!((joined.notes.len(), joined.machine.peers.len()), (2, 2));
         assert!(joined.join(table("three", "other", "small")).is_err());
         assert_eq!(joined.rows.len(), 2, "what was refused left nothing");
+    }
+
+    #[test]
+    fn another_binary_measures_other_models() {
+        let mut joined = table("one", "b", "small");
+        joined.machine.commit = "1".to_owned();
+        let mut other = table("two", "c", "large");
+        other.machine.commit = "2".to_owned();
+        joined.join(other.clone()).unwrap();
+        assert_eq!((&*joined.machine.commit, &*joined.machine.binary), ("1 and 2", "b and c"));
+        assert!(joined.notes.contains(&"large: measured at commit 2.".to_owned()));
+        assert!(joined.join(table("three", "d", "large")).is_err());
+        other.rows[0] = Row::default();
+        assert!(table("one", "b", "small").join(other).is_err(), "a row without a model");
     }
 
     #[test]

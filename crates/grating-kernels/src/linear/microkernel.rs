@@ -113,11 +113,11 @@ pub(super) struct Tile {
     pub(super) panel_words: usize,
     /// Of one plane.
     pub(super) units: usize,
-    /// Scales of `x`, `[groups, rows]`. This and the next three: for products of integers only.
+    /// Scales of `x`, `[groups, rows]`. This and the next three: not for products of floats.
     pub(super) x_scales: *const f32,
-    /// What stands for 0 in `x`, `[groups, rows]`, 0 to 255.
+    /// What stands for 0 in `x`, `[groups, rows]`, 0 to 255; for products of digits nothing does.
     pub(super) x_zeros: *const i32,
-    /// Scales of `w`, `[groups, panel]`.
+    /// Scales of `w`, `[groups, panel]`, for each panel.
     pub(super) w_scales: *const f32,
     /// Minus the sums of `w`, `[groups, panel]`, each within 16 bits.
     pub(super) w_sums: *const i32,

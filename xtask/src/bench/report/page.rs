@@ -11,7 +11,7 @@ const HEAD: &str = "# Benchmarks\n\n\
     the page from what was measured. The tables and figures behind it are in \
     [docs/measurements/benchmarks/](benchmarks). They carry the names of the paper's artifact experiments where they \
     match (arXiv 2510.15620).\n\n\
-    Compare figures within one table only: each was measured in one run on one machine. A time is the \
+    Compare figures of one model within one table only: those were measured with one binary on one machine. A time is the \
     median of the runs, with the smallest and the largest in parentheses. Memory is the resident set of \
     the whole process, code and page-cache mappings included.\n";
 
