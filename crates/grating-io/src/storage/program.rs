@@ -1,16 +1,17 @@
-//! Bytes of the program's own file, read without keeping its pages.
+//! Bytes of the program's own file, read without making its pages resident.
 
 use std::fmt;
 use std::ops::Range;
 
+use super::file::PositionalFile;
 use super::{Storage, check_bounds};
 use crate::error::Result;
 
 /// Bytes that are part of the program (`include_bytes!`), such as an embedded model.
 ///
-/// They lie in pages of the executable that become resident as they are read and would stay so: a model of 45 MB would
-/// take 45 MB, however few of its bytes are in use. Where the system can, every page is given back once it has been
-/// copied, and comes from the page cache when it is read again.
+/// They lie in pages of the executable that become resident as they are read and stay so: a model of 45 MB would
+/// take 45 MB, however few of its bytes are in use. Where the system says which file the pages are of (Linux), bytes are read
+/// from that instead, as from any file: what the page cache holds counts for nobody, and a row costs a call in place of page faults.
 ///
 /// ```
 /// use grating_io::{ProgramStorage, Storage};
@@ -25,27 +26,25 @@ use crate::error::Result;
 pub struct ProgramStorage {
     name: String,
     bytes: &'static [u8],
-    /// Addresses of the mapping that the bytes lie in, if its pages may be given back.
-    mapping: Option<Range<usize>>,
+    file: Option<ProgramFile>,
 }
 
-/// Bytes that are copied before their pages are given back.
-const PIECE: usize = 256 << 10;
-
-/// A page fault makes its neighbours resident, too: Linux maps what it has of so many bytes around (`fault_around_bytes`).
-const AROUND: usize = 64 << 10;
+/// The file that the bytes were loaded from.
+struct ProgramFile {
+    file: PositionalFile,
+    /// Where the first of the bytes is in it.
+    offset: u64,
+}
 
 impl ProgramStorage {
     /// Bytes that live as long as the program; not copied.
     pub fn new(name: impl Into<String>, bytes: &'static [u8]) -> Self {
-        let address = bytes.as_ptr().addr();
-        let mapping = clean_mapping(address..address + bytes.len());
-        ProgramStorage { name: name.into(), bytes, mapping }
+        ProgramStorage { name: name.into(), bytes, file: ProgramFile::of(bytes) }
     }
 
-    /// Bytes that stay resident once they have been read: all, or none where pages are given back.
+    /// Bytes that stay resident once they have been read: all, or none where they are read from the program's file.
     pub fn kept_bytes(&self) -> u64 {
-        if self.mapping.is_some() { 0 } else { self.bytes.len() as u64 }
+        if self.file.is_some() { 0 } else { self.bytes.len() as u64 }
     }
 }
 
@@ -56,15 +55,14 @@ impl Storage for ProgramStorage {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_bounds(self, offset, buf.len())?;
-        let start = offset as usize; // within a slice's length, as just checked
-        let bytes = &self.bytes[start..start + buf.len()];
-        for (bytes, buf) in bytes.chunks(PIECE).zip(buf.chunks_mut(PIECE)) {
-            buf.copy_from_slice(bytes);
-            if let Some(mapping) = &self.mapping {
-                give_back(bytes, mapping);
+        match &self.file {
+            Some(of) => of.file.fill(&self.name, of.offset + offset, buf, buf.len()),
+            None => {
+                let start = offset as usize; // within a slice's length, as just checked
+                buf.copy_from_slice(&self.bytes[start..start + buf.len()]);
+                Ok(())
             }
         }
-        Ok(())
     }
 
     fn name(&self) -> &str {
@@ -78,62 +76,83 @@ impl fmt::Debug for ProgramStorage {
         f.debug_struct("ProgramStorage")
             .field("name", &self.name)
             .field("len", &self.bytes.len())
-            .field("mapping", &self.mapping)
+            .field("offset_in_file", &self.file.as_ref().map(|file| file.offset))
             .finish()
     }
 }
 
-/// The mapping that holds these addresses, if all of its pages are as the file has them: only then do they come back
-/// unchanged. (A packed program unpacks itself into memory that no file stands behind.)
-#[cfg(target_os = "linux")]
-fn clean_mapping(addresses: Range<usize>) -> Option<Range<usize>> {
-    mapping_in(&std::fs::read_to_string("/proc/self/smaps").ok()?, addresses)
+impl ProgramFile {
+    #[cfg(target_os = "linux")]
+    fn of(bytes: &'static [u8]) -> Option<Self> {
+        let address = bytes.as_ptr().addr();
+        let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+        let mapping = mapping_of(&smaps, address..address + bytes.len())?;
+        let offset = mapping.offset + (address - mapping.start) as u64;
+        // The first is what runs, even if another file has come to its path; a library has its own.
+        ["/proc/self/exe", mapping.path].into_iter().find_map(|path| {
+            let file = PositionalFile::new(std::fs::File::open(path).ok()?);
+            let of = Self { file, offset };
+            of.holds(bytes).then_some(of)
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of(_bytes: &'static [u8]) -> Option<Self> {
+        None
+    }
+
+    /// Whether the file has these bytes, by samples: another file may have come to the path since it was loaded, of which
+    /// other bytes are at this place.
+    #[cfg(target_os = "linux")]
+    fn holds(&self, bytes: &[u8]) -> bool {
+        const SAMPLES: usize = 8;
+        let mut sample = [0; 256];
+        (0..SAMPLES).all(|i| {
+            // From the first bytes to the last ones.
+            let start = bytes.len().saturating_sub(sample.len()) * i / (SAMPLES - 1);
+            let wanted = &bytes[start..(start + sample.len()).min(bytes.len())];
+            let found = &mut sample[..wanted.len()];
+            let read = self.file.fill("", self.offset + start as u64, found, wanted.len());
+            read.is_ok() && found == wanted
+        })
+    }
 }
 
-#[cfg(not(target_os = "linux"))]
-fn clean_mapping(_addresses: Range<usize>) -> Option<Range<usize>> {
-    None
+/// A part of a file in memory.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mapping<'a> {
+    start: usize,
+    /// Where it begins in the file.
+    offset: u64,
+    path: &'a str,
 }
 
-/// [`clean_mapping`] by the text of `/proc/self/smaps` (proc_pid_smaps(5)): a line for each mapping,
+/// The mapping that holds these addresses, if it is of a file and all of its pages are as the file has them. (A packed
+/// program unpacks itself into memory that no file stands behind.)
+///
+/// `smaps` is the text of `/proc/self/smaps` (proc_pid_smaps(5)): a line for each mapping,
 /// `start-end perms offset device inode path`, then lines of its counters.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn mapping_in(smaps: &str, addresses: Range<usize>) -> Option<Range<usize>> {
+fn mapping_of(smaps: &str, addresses: Range<usize>) -> Option<Mapping<'_>> {
     let mut lines = smaps.lines();
-    let (mapping, rest) = lines.find_map(|line| {
+    let (start, rest) = lines.find_map(|line| {
         let (range, rest) = line.split_once(' ')?;
         let (start, end) = range.split_once('-')?;
         let parse = |address| usize::from_str_radix(address, 16).ok();
         let mapping = parse(start)?..parse(end)?;
         let holds = mapping.start <= addresses.start && addresses.end <= mapping.end;
-        holds.then_some((mapping, rest))
+        holds.then_some((mapping.start, rest))
     })?;
-    let mut fields = rest.split_whitespace();
+    let mut fields = rest.splitn(5, ' ');
     let permissions = fields.next()?;
-    let inode = fields.nth(2)?;
+    let offset = u64::from_str_radix(fields.next()?, 16).ok()?;
+    let inode = fields.nth(1)?;
+    let path = fields.next()?.trim();
     let of_a_file = permissions.starts_with("r-") && permissions.ends_with('p') && inode != "0";
     let written = lines.find_map(|line| line.strip_prefix("Anonymous:"))?.trim();
-    (of_a_file && written == "0 kB").then_some(mapping)
+    (of_a_file && written == "0 kB").then_some(Mapping { start, offset, path })
 }
-
-/// Drops the pages of `bytes` from the process, and those that came with them.
-#[cfg(target_os = "linux")]
-#[allow(unsafe_code)]
-fn give_back(bytes: &[u8], mapping: &Range<usize>) {
-    use rustix::mm::{Advice, madvise};
-
-    let address = bytes.as_ptr().addr();
-    let start = (address / AROUND * AROUND).max(mapping.start);
-    let end = (address + bytes.len()).next_multiple_of(AROUND).min(mapping.end);
-    let pointer = bytes.as_ptr().cast_mut().with_addr(start).cast();
-    // SAFETY: the range lies in one private mapping of a file that cannot be written through and none of whose pages
-    // has been changed, so that dropped pages read again as they were; nothing else is said about memory. Should the
-    // kernel refuse, the pages stay.
-    _ = unsafe { madvise(pointer, end - start, Advice::LinuxDontNeed) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn give_back(_bytes: &[u8], _mapping: &Range<usize>) {}
 
 #[cfg(test)]
 mod tests {
@@ -141,7 +160,7 @@ mod tests {
     use crate::IoError;
 
     const SMAPS: &str = "\
-55d0c0000000-55d0c0010000 r--p 00000000 fe:00 1234                       /usr/bin/program
+55d0c0000000-55d0c0010000 r--p 00002000 fe:00 1234                       /usr/bin/a program
 Size:                 64 kB
 Anonymous:             0 kB
 VmFlags: rd mr mw me sd
@@ -156,10 +175,11 @@ Anonymous:             0 kB
 ";
 
     #[test]
-    fn only_unchanged_pages_of_a_file_are_given_back() {
+    fn only_unchanged_pages_of_a_file_are_those_of_the_file() {
         let first = 0x55d0_c000_0000..0x55d0_c001_0000;
-        let found = |from: usize, to: usize| mapping_in(SMAPS, from..to);
-        assert_eq!(found(first.start + 5, first.end), Some(first.clone()));
+        let found = |from: usize, to: usize| mapping_of(SMAPS, from..to);
+        let of = Mapping { start: first.start, offset: 0x2000, path: "/usr/bin/a program" };
+        assert_eq!(found(first.start + 5, first.end), Some(of));
         assert_eq!(found(first.start, first.end + 1), None, "two mappings");
         for (start, why) in [(1, "writable"), (2, "changed"), (3, "no file"), (4, "shared")] {
             let start = first.start + (start << 16);
@@ -169,10 +189,11 @@ Anonymous:             0 kB
     }
 
     #[test]
-    fn what_is_read_twice_is_the_same_and_bounds_are_kept() {
-        // Large enough to lie in pages of its own and to be read in pieces.
-        static BYTES: [u8; 3 * PIECE + 17] = {
-            let mut bytes = [0; 3 * PIECE + 17];
+    fn what_is_read_is_the_same_and_bounds_are_kept() {
+        // Large enough to lie in pages of its own.
+        const LEN: usize = (768 << 10) + 17;
+        static BYTES: [u8; LEN] = {
+            let mut bytes = [0; LEN];
             let mut i = 0;
             while i < bytes.len() {
                 bytes[i] = (i % 251) as u8;
@@ -182,14 +203,30 @@ Anonymous:             0 kB
         };
         let storage = ProgramStorage::new("bytes", &BYTES);
         assert_eq!(storage.kept_bytes() == 0, cfg!(target_os = "linux"));
-        for (offset, len) in [(0, BYTES.len()), (5, 2 * PIECE), (BYTES.len() - 3, 3), (7, 0)] {
-            for _ in 0..2 {
-                let mut buf = vec![1; len];
-                storage.read_at(offset as u64, &mut buf).unwrap();
-                assert_eq!(buf, BYTES[offset..offset + len]);
-            }
+        for (offset, len) in [(0, BYTES.len()), (5, 512 << 10), (BYTES.len() - 3, 3), (7, 0)] {
+            let mut buf = vec![1; len];
+            storage.read_at(offset as u64, &mut buf).unwrap();
+            assert_eq!(buf, BYTES[offset..offset + len]);
         }
         let error = storage.read_at(BYTES.len() as u64, &mut [0]).unwrap_err();
         assert!(matches!(error, IoError::OutOfBounds { .. }), "{error}");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn another_file_at_the_path_is_not_the_programs() {
+        let bytes: Vec<u8> = (0..9000u32).map(|i| ((i * i) >> 3) as u8).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("library");
+        let of = |offset| {
+            let file = std::fs::File::open(&path).unwrap();
+            ProgramFile { file: PositionalFile::new(file), offset }
+        };
+        std::fs::write(&path, [&[7; 100], &bytes[..]].concat()).unwrap();
+        assert!(of(100).holds(&bytes));
+        assert!(!of(99).holds(&bytes), "another place");
+        std::fs::write(&path, [&[7; 100], &bytes[..8999]].concat()).unwrap();
+        assert!(!of(100).holds(&bytes), "too short");
+        assert!(of(100).holds(&bytes[..3]) && of(100).holds(&[]));
     }
 }
