@@ -158,9 +158,7 @@ impl Table {
         }
         Ok(())
     }
-}
 
-impl Table {
     /// The models of its rows.
     fn models(&self) -> BTreeSet<String> {
         self.rows.iter().map(|row| row.words("model").unwrap_or_default().to_owned()).collect()

@@ -19,6 +19,7 @@ mod tile;
 
 use super::super::Products;
 use super::super::microkernel::{Microkernel, Order, Packing, TileFn};
+use super::super::tasks::BLOCK_COLUMNS;
 use super::avx512::{PANEL, decode};
 use crate::format::Format;
 
@@ -67,6 +68,7 @@ const fn by_parts(parts: usize, tiles: &'static [TileFn]) -> Microkernel {
 
 /// Columns that share a scale when they are cut into digits: sums of so many products of digits fit f32.
 const GROUP: usize = 512;
+const _: () = assert!(BLOCK_COLUMNS.is_multiple_of(GROUP) && GROUP.is_multiple_of(PANEL));
 
 /// Products of digits with weights of this format.
 pub(in super::super) fn digits(format: Format) -> &'static Microkernel {

@@ -17,7 +17,7 @@ use std::mem::MaybeUninit;
 
 use super::super::super::microkernel::Tile;
 use super::super::avx512::store_row;
-use super::registers::{Registers, prefetch};
+use super::registers::{Registers, of_panel, prefetch, store_nothing, w, x};
 use super::{GROUP, PANEL, ROWS};
 
 /// Elements of a row in a step: of bytes a register has twice as many as of bfloat16.
@@ -29,8 +29,8 @@ pub(super) const DIGITS: usize = 3;
 /// Units of a row in a step.
 const UNITS: usize = STEP / 4;
 
-/// Bytes of a step of a panel of weights, one digit of each.
-const PLANE: usize = 4 * UNITS * PANEL;
+/// Units of a step of a panel of weights, one digit of each.
+const PLANE: usize = UNITS * PANEL;
 
 /// Lines of later activations that are sent for in each step: with a dozen panels half of them.
 const LINES_AHEAD: usize = 4;
@@ -60,55 +60,17 @@ struct At {
     w: *const u32,
 }
 
-/// The products of the upper rows, or of both, of one digit with the weights that are loaded.
-macro_rules! x {
-    (one, $digit:literal) => {
-        concat!(
-            "tileloadd tmm4, [{x",
-            $digit,
-            "} + {narrow}]\n",
-            "tdpbssd tmm0, tmm4, tmm6\n",
-            "tdpbssd tmm1, tmm4, tmm7\n",
-        )
-    };
-    (two, $digit:literal) => {
-        concat!(
-            x!(one, $digit),
-            "tileloadd tmm5, [{x",
-            $digit,
-            "} + {narrow} + 1024]\n",
-            "tdpbssd tmm2, tmm5, tmm6\n",
-            "tdpbssd tmm3, tmm5, tmm7\n",
-        )
-    };
-}
-
-/// Loads a digit of the weights, which leave the activations in the first-level cache.
-macro_rules! w {
-    ($digit:literal) => {
-        concat!(
-            "tileloaddt1 tmm6, [{w} + {wide} + {plane}*",
-            $digit,
-            "]\n",
-            "tileloaddt1 tmm7, [{w} + {wide} + {plane}*",
-            $digit,
-            " + 64]\n",
-        )
-    };
-}
-
 /// Adds the products of some pairs of digits, weights first.
 macro_rules! products {
     (@$rows:ident, $at:ident: $($w:literal by $x:literal),+) => {
         asm!(
-            $(w!($w), x!($rows, $x),)+
+            $(w!($w), x!($rows, "tdpbssd", $x),)+
             // All are named, and those that are not used cost nothing.
             "/* {x0} {x1} {x2} */",
             x0 = in(reg) $at.x[0],
             x1 = in(reg) $at.x[1],
             x2 = in(reg) $at.x[2],
             w = in(reg) $at.w,
-            plane = const PLANE,
             narrow = in(reg) 64usize,
             wide = in(reg) 128usize,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
@@ -154,7 +116,7 @@ pub(super) unsafe fn tile<const FULL: bool>(tile: &Tile) {
         asm!("tilerelease", options(nostack, nomem));
         match done {
             Some(done) => write(tile, done, 0, tile.rows),
-            None => (0..tile.panels).for_each(|panel| write_nothing(tile, panel)),
+            None => store_nothing(tile),
         }
     }
 }
@@ -170,11 +132,11 @@ unsafe fn multiply<const FULL: bool>(
 ) {
     let plane = tile.rows * UNITS;
     let x = tile.x.wrapping_add(first * DIGITS * plane);
-    let w = tile.w.wrapping_add(panel * tile.panel_words + first * DIGITS * PLANE / 4);
+    let w = tile.w.wrapping_add(panel * tile.panel_words + first * DIGITS * PLANE);
     let two = tile.rows > 16;
     let at = |step: usize| At {
         x: std::array::from_fn(|digit| x.wrapping_add((step * DIGITS + digit) * plane)),
-        w: w.wrapping_add(step * DIGITS * PLANE / 4),
+        w: w.wrapping_add(step * DIGITS * PLANE),
     };
     let share = |step: usize| step * tile.rows / steps..(step + 1) * tile.rows / steps;
     // SAFETY: as promised to `tile`.
@@ -183,9 +145,9 @@ unsafe fn multiply<const FULL: bool>(
         for step in 0..steps {
             let at = at(step);
             if FULL {
-                products!(two, at: 1 by 2, 2 by 1);
+                products!(two, at: 1 by "x2", 2 by "x1");
             } else {
-                products!(two, at: 1 by 2);
+                products!(two, at: 1 by "x2");
             }
             prefetch(tile, panel, share(step));
         }
@@ -193,7 +155,7 @@ unsafe fn multiply<const FULL: bool>(
         zero(two);
         for step in 0..steps {
             let at = at(step);
-            products!(two, at: 2 by 0, 0 by 2, 1 by 1);
+            products!(two, at: 2 by "x0", 0 by "x2", 1 by "x1");
             if let Some(done) = done {
                 let rows = share(step);
                 write(tile, done, rows.start, rows.end);
@@ -203,7 +165,7 @@ unsafe fn multiply<const FULL: bool>(
         zero(two);
         for step in 0..steps {
             let at = at(step);
-            products!(two, at: 1 by 0, 0 by 1);
+            products!(two, at: 1 by "x0", 0 by "x1");
         }
         keep(outcome.add(1), two);
         zero(two);
@@ -212,7 +174,7 @@ unsafe fn multiply<const FULL: bool>(
             // Those of the next group, or of the next tile; each panel sends for others.
             let later = DIGITS * plane * steps + (panel * steps + step) * LINES_AHEAD * UNITS;
             send_for(x.wrapping_add(later));
-            products!(two, at: 0 by 0);
+            products!(two, at: 0 by "x0");
         }
         keep(outcome, two);
     }
@@ -268,29 +230,15 @@ unsafe fn keep(sums: *mut Sums, two: bool) {
     }
 }
 
-/// The part of `tile` that is a panel's, to be written when the products of a group of columns are taken.
-fn of_panel(tile: &Tile, panel: usize, group: usize) -> Tile {
-    let first = panel * PANEL;
-    let fresh = group == 0;
-    let bias = if tile.bias.is_null() || !fresh {
-        std::ptr::null()
-    } else {
-        tile.bias.wrapping_add(first)
-    };
-    Tile {
-        bias,
-        accumulate: tile.accumulate || !fresh,
-        out: tile.out.wrapping_add(first),
-        columns: (tile.columns - first).min(PANEL),
-        ..*tile
-    }
-}
-
 /// Writes some rows of what is done.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn write(tile: &Tile, done: Done, first: usize, end: usize) {
-    let of_panel = of_panel(tile, done.panel, done.group);
+    let mut of_panel = of_panel(tile, done.panel);
+    if done.group > 0 {
+        // The first group's products have been written, with the bias.
+        (of_panel.bias, of_panel.accumulate) = (std::ptr::null(), true);
+    }
     let base = _mm512_set1_ps(256.0);
     // SAFETY: as promised to `tile`.
     unsafe {
@@ -311,15 +259,5 @@ unsafe fn write(tile: &Tile, done: Done, first: usize, end: usize) {
             };
             store_row(&of_panel, row, [half(0), half(1)]);
         }
-    }
-}
-
-/// Writes what a panel comes to without products.
-#[target_feature(enable = "avx512f")]
-unsafe fn write_nothing(tile: &Tile, panel: usize) {
-    let of_panel = of_panel(tile, panel, 0);
-    for row in 0..tile.rows {
-        // SAFETY: as promised to `tile`.
-        unsafe { store_row(&of_panel, row, [_mm512_setzero_ps(); 2]) };
     }
 }

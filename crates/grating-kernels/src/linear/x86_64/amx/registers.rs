@@ -37,6 +37,50 @@ impl Registers {
     }
 }
 
+/// Loads a part of the weights. They pass by once for each tile of activations, and would drive those out of the first-level
+/// cache: hence the hint.
+macro_rules! w {
+    ($part:literal) => {
+        concat!(
+            "tileloaddt1 tmm6, [{w} + {wide} + 2048*",
+            $part,
+            "]\n",
+            "tileloaddt1 tmm7, [{w} + {wide} + 2048*",
+            $part,
+            " + 64]\n",
+        )
+    };
+}
+
+/// Adds the products of a part of the activations and the weights that are loaded, of the upper rows or of both.
+macro_rules! x {
+    (two, $multiply:literal, $part:literal) => {
+        concat!(
+            x!(one, $multiply, $part),
+            "tileloadd tmm5, [{",
+            $part,
+            "} + {narrow} + 1024]\n",
+            $multiply,
+            " tmm2, tmm5, tmm6\n",
+            $multiply,
+            " tmm3, tmm5, tmm7\n",
+        )
+    };
+    (one, $multiply:literal, $part:literal) => {
+        concat!(
+            "tileloadd tmm4, [{",
+            $part,
+            "} + {narrow}]\n",
+            $multiply,
+            " tmm0, tmm4, tmm6\n",
+            $multiply,
+            " tmm1, tmm4, tmm7\n",
+        )
+    };
+}
+
+pub(super) use {w, x};
+
 /// What one panel adds to a tile.
 pub(super) type Square = [[f32; PANEL]; ROWS];
 
@@ -74,6 +118,14 @@ pub(super) fn prefetch(tile: &Tile, panel: usize, rows: Range<usize>) {
     }
 }
 
+/// The part of `tile` that is a panel's.
+pub(super) fn of_panel(tile: &Tile, panel: usize) -> Tile {
+    let first = panel * PANEL;
+    let bias = if tile.bias.is_null() { tile.bias } else { tile.bias.wrapping_add(first) };
+    let (out, columns) = (tile.out.wrapping_add(first), (tile.columns - first).min(PANEL));
+    Tile { bias, out, columns, ..*tile }
+}
+
 /// Writes the sums of a panel.
 ///
 /// # Safety
@@ -81,15 +133,28 @@ pub(super) fn prefetch(tile: &Tile, panel: usize, rows: Range<usize>) {
 /// As for the tile; the rows of the tile must have been written to `sums`.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn store(tile: &Tile, panel: usize, sums: *const Square) {
-    let first = panel * PANEL;
-    let bias = if tile.bias.is_null() { tile.bias } else { tile.bias.wrapping_add(first) };
-    let (out, columns) = (tile.out.wrapping_add(first), (tile.columns - first).min(PANEL));
-    let of_panel = Tile { bias, out, columns, ..*tile };
+    let of_panel = of_panel(tile, panel);
     for row in 0..tile.rows {
         // SAFETY: a row of sums is two registers; the rest as promised to this function.
         unsafe {
             let sums = sums.cast::<f32>().add(row * PANEL);
             store_row(&of_panel, row, [_mm512_load_ps(sums), _mm512_load_ps(sums.add(16))]);
+        }
+    }
+}
+
+/// Writes what a tile comes to without products.
+///
+/// # Safety
+///
+/// As for the tile.
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn store_nothing(tile: &Tile) {
+    for panel in 0..tile.panels {
+        let of_panel = of_panel(tile, panel);
+        for row in 0..tile.rows {
+            // SAFETY: as promised to this function.
+            unsafe { store_row(&of_panel, row, [_mm512_setzero_ps(); 2]) };
         }
     }
 }

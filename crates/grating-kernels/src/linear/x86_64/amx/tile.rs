@@ -5,48 +5,10 @@ use std::arch::asm;
 use super::super::super::microkernel::Tile;
 use super::super::super::tasks::BLOCK_COLUMNS;
 use super::PANEL;
-use super::registers::{Registers, Square, Squares, prefetch, store};
+use super::registers::{Registers, Square, Squares, prefetch, store, store_nothing, w, x};
 
 /// Units of a row in a step.
 const STEP_UNITS: usize = super::STEP / 2;
-
-/// Loads a part of the weights. They pass by once for each tile of activations, and would drive those out of the first-level
-/// cache: hence the hint.
-macro_rules! w {
-    ($part:literal) => {
-        concat!(
-            "tileloaddt1 tmm6, [{w} + {wide} + 2048*",
-            $part,
-            "]\n",
-            "tileloaddt1 tmm7, [{w} + {wide} + 2048*",
-            $part,
-            " + 64]\n",
-        )
-    };
-}
-
-/// Adds the products of a part of the activations and the weights that are loaded.
-macro_rules! x {
-    (two, $part:literal) => {
-        concat!(
-            x!(one, $part),
-            "tileloadd tmm5, [{",
-            $part,
-            "} + {narrow} + 1024]\n",
-            "tdpbf16ps tmm2, tmm5, tmm6\n",
-            "tdpbf16ps tmm3, tmm5, tmm7\n",
-        )
-    };
-    (one, $part:literal) => {
-        concat!(
-            "tileloadd tmm4, [{",
-            $part,
-            "} + {narrow}]\n",
-            "tdpbf16ps tmm0, tmm4, tmm6\n",
-            "tdpbf16ps tmm1, tmm4, tmm7\n",
-        )
-    };
-}
 
 /// The sums start with zeros or with what they are so far.
 macro_rules! start {
@@ -96,25 +58,30 @@ macro_rules! end {
 
 macro_rules! step_1_1 {
     ($rows:ident) => {
-        concat!(w!(0), x!($rows, "x0"))
+        concat!(w!(0), x!($rows, "tdpbf16ps", "x0"))
     };
 }
 
 macro_rules! step_3_1 {
     ($rows:ident) => {
-        concat!(w!(0), x!($rows, "x0"), x!($rows, "x1"), x!($rows, "x2"))
+        concat!(
+            w!(0),
+            x!($rows, "tdpbf16ps", "x0"),
+            x!($rows, "tdpbf16ps", "x1"),
+            x!($rows, "tdpbf16ps", "x2")
+        )
     };
 }
 
 macro_rules! step_3_2 {
     ($rows:ident) => {
-        concat!(step_3_1!($rows), w!(1), x!($rows, "x0"), x!($rows, "x1"))
+        concat!(step_3_1!($rows), w!(1), x!($rows, "tdpbf16ps", "x0"), x!($rows, "tdpbf16ps", "x1"))
     };
 }
 
 macro_rules! step_3_3 {
     ($rows:ident) => {
-        concat!(step_3_2!($rows), w!(2), x!($rows, "x0"))
+        concat!(step_3_2!($rows), w!(2), x!($rows, "tdpbf16ps", "x0"))
     };
 }
 
@@ -214,10 +181,7 @@ macro_rules! tile {
                 }
                 asm!("tilerelease", options(nostack, nomem));
                 if all == 0 {
-                    for panel in 0..tile.panels {
-                        sums.of(0).write_bytes(0, 1);
-                        store(tile, panel, sums.of(0));
-                    }
+                    store_nothing(tile);
                 }
             }
         }
