@@ -122,6 +122,16 @@ struct Scratch {
     left: Numbers,
 }
 
+#[cfg(test)]
+impl Scratch {
+    /// Memory that is held, without that of distances.
+    fn bytes(&self) -> usize {
+        let Scratch { queries, keys, values, scores, inverses, out, distance: _, left } = self;
+        let numbers = [queries, keys, values, scores, out, left].into_iter();
+        numbers.map(|n| n.as_slice::<u8>().len()).sum::<usize>() + size_of_val(&inverses[..])
+    }
+}
+
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::default();
 }

@@ -240,6 +240,43 @@ fn rounded_products_round_their_operands_alone() {
     }
 }
 
+/// What is no number stays none, also where products are rounded, and touches no other sequence.
+#[test]
+fn what_is_no_number_stays_none() {
+    for (isa, heads) in cases() {
+        let (columns, stride) = (heads.queries * heads.width, heads.keys * heads.width);
+        let clean = (numbers(40 * columns, 1), numbers(40 * stride, 2), numbers(40 * stride, 3));
+        for operand in 0..3 {
+            let (mut q, mut k, mut v) = clean.clone();
+            [&mut q, &mut k, &mut v][operand][0] = f32::NAN;
+            let mut out = vec![0.0; q.len()];
+            let spans = spans(&[20, 20]);
+            attention(isa, heads, &q, KeysValues::new(&k, &v), None, &spans, &mut out);
+            let (first, second) = out.split_at(20 * columns);
+            assert!(first.iter().any(|x| x.is_nan()), "{isa} {heads:?}: in {operand}");
+            assert!(second.iter().all(|x| x.is_finite()), "{isa} {heads:?}");
+        }
+    }
+}
+
+#[test]
+fn scratch_is_no_more_than_is_said() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    for (isa, heads) in cases() {
+        for keys in [1, 33, 700] {
+            let (columns, stride) = (heads.queries * heads.width, heads.keys * heads.width);
+            let (q, k) = (numbers(keys * columns, 1), numbers(keys * stride, 2));
+            let mut out = vec![0.0; q.len()];
+            let held = pool.install(|| {
+                release_scratch();
+                attention(isa, heads, &q, KeysValues::new(&k, &k), None, &spans(&[keys]), &mut out);
+                SCRATCH.with_borrow(Scratch::bytes)
+            });
+            assert!(held <= scratch_bytes(heads, keys, 0), "{isa} {heads:?} {keys}: {held}");
+        }
+    }
+}
+
 /// Scores that are far larger than their distance: what is taken away from them must not be rounded by more than that.
 #[test]
 fn large_scores_keep_their_distance() {
