@@ -44,6 +44,24 @@ def same(x, _=None):
     return x
 
 
+def hadamard(size):
+    """An orthogonal matrix of so many rows, a power of two, whose elements have one magnitude."""
+    rows = torch.ones(1, 1)
+    while rows.shape[0] < size:
+        rows = torch.cat([torch.cat([rows, rows], 1), torch.cat([rows, -rows], 1)])
+    return rows / size**0.5
+
+
+ROTATED = 128
+ROTATION = hadamard(ROTATED)
+
+
+def rotated(way):
+    """Rounds blocks that are multiplied by one rotation, which products of two of them do not show."""
+    rotate = lambda x: (in_blocks(x, ROTATED) @ ROTATION).reshape(x.shape)
+    return lambda x, block: rotate(way(rotate(x), block))
+
+
 # Name: inputs and weights, each with its block, and whether columns are scaled against each other before.
 WAYS = {
     "f32": ((same, None), (same, None), False),
@@ -54,6 +72,8 @@ WAYS = {
     "a row of each": ((from_least, None), (symmetric, None), False),
     "a row of each, columns scaled": ((from_least, None), (symmetric, None), True),
     "a row of each, inputs around zero": ((symmetric, None), (symmetric, None), False),
+    "128 of each, 128 columns rotated": ((rotated(symmetric), 128), (rotated(symmetric), 128), False),
+    "a row of each, 128 columns rotated": ((rotated(symmetric), None), (rotated(symmetric), None), False),
 }
 
 

@@ -138,7 +138,12 @@ pub fn current_rss_bytes() -> Option<u64> {
 }
 
 fn status_bytes(field: &str) -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    bytes_of(&std::fs::read("/proc/self/status").ok()?, field)
+}
+
+/// A field of `/proc/self/status`, whose first line is the program's name, of which any bytes may have been cut off.
+fn bytes_of(status: &[u8], field: &str) -> Option<u64> {
+    let status = String::from_utf8_lossy(status);
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
@@ -149,6 +154,14 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_name_that_is_no_text_hides_no_field() {
+        let status = b"Name:\t\xd0\xb0\xd1\nVmHWM:\t   70 kB\nVmRSS:\t   50 kB\n";
+        assert_eq!(bytes_of(status, "VmHWM:"), Some(70 << 10));
+        assert_eq!(bytes_of(status, "VmRSS:"), Some(50 << 10));
+        assert_eq!(bytes_of(status, "VmSwap:"), None);
+    }
 
     #[test]
     fn a_job_is_charged_with_what_came_since_it_began() {

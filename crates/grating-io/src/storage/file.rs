@@ -77,7 +77,22 @@ impl Storage for FileStorage {
     }
 }
 
+/// Device and number of a file.
+pub(super) type Identity = (u64, u64);
+
 impl PositionalFile {
+    /// Which file is open here, if one is.
+    #[cfg(target_os = "linux")]
+    pub(super) fn identity(&self) -> Option<Identity> {
+        let of = rustix::fs::fstat(&self.0).ok()?;
+        Some((of.st_dev, of.st_ino))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn identity(&self) -> Option<Identity> {
+        None
+    }
+
     #[cfg(target_os = "linux")]
     fn advise(&self, offset: u64, len: u64, advice: rustix::fs::Advice) {
         // For the kernel, no length is all that follows.

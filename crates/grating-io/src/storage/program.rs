@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::file::PositionalFile;
+use super::file::{Identity, PositionalFile};
 use super::{Storage, check_bounds};
 use crate::error::Result;
 
@@ -12,6 +12,7 @@ use crate::error::Result;
 /// They lie in pages of the executable that become resident as they are read and stay so: a model of 45 MB would
 /// take 45 MB, however few of its bytes are in use. Where the system says which file the pages are of (Linux), bytes are read
 /// from that instead, as from any file: what the page cache holds counts for nobody, and a row costs a call in place of page faults.
+/// A process that closes all its files, as those do that go to the background, is given the pages from then on.
 ///
 /// ```
 /// use grating_io::{ProgramStorage, Storage};
@@ -32,6 +33,8 @@ pub struct ProgramStorage {
 /// The file that the bytes were loaded from.
 struct ProgramFile {
     file: PositionalFile,
+    /// Which it was when it was opened.
+    identity: Option<Identity>,
     /// Where the first of the bytes is in it.
     offset: u64,
 }
@@ -56,8 +59,10 @@ impl Storage for ProgramStorage {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_bounds(self, offset, buf.len())?;
         match &self.file {
-            Some(of) => of.file.fill(&self.name, of.offset + offset, buf, buf.len()),
-            None => {
+            Some(of) if of.is_there() => {
+                of.file.fill(&self.name, of.offset + offset, buf, buf.len())
+            }
+            _ => {
                 let start = offset as usize; // within a slice's length, as just checked
                 buf.copy_from_slice(&self.bytes[start..start + buf.len()]);
                 Ok(())
@@ -83,15 +88,28 @@ impl fmt::Debug for ProgramStorage {
 
 impl ProgramFile {
     #[cfg(target_os = "linux")]
+    fn new(file: std::fs::File, offset: u64) -> Self {
+        let file = PositionalFile::new(file);
+        ProgramFile { identity: file.identity(), file, offset }
+    }
+
+    /// Whether the file is still open, and no other one in its place.
+    fn is_there(&self) -> bool {
+        let identity = self.file.identity();
+        identity.is_some() && identity == self.identity
+    }
+
+    #[cfg(target_os = "linux")]
     fn of(bytes: &'static [u8]) -> Option<Self> {
         let address = bytes.as_ptr().addr();
-        let smaps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+        let smaps = std::fs::read("/proc/self/smaps").ok()?;
+        // Paths need not be text.
+        let smaps = String::from_utf8_lossy(&smaps);
         let mapping = mapping_of(&smaps, address..address + bytes.len())?;
         let offset = mapping.offset + (address - mapping.start) as u64;
         // The first is what runs, even if another file has come to its path; a library has its own.
         ["/proc/self/exe", mapping.path].into_iter().find_map(|path| {
-            let file = PositionalFile::new(std::fs::File::open(path).ok()?);
-            let of = Self { file, offset };
+            let of = Self::new(std::fs::File::open(path).ok()?, offset);
             of.holds(bytes).then_some(of)
         })
     }
@@ -218,15 +236,35 @@ Anonymous:             0 kB
         let bytes: Vec<u8> = (0..9000u32).map(|i| ((i * i) >> 3) as u8).collect();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("library");
-        let of = |offset| {
-            let file = std::fs::File::open(&path).unwrap();
-            ProgramFile { file: PositionalFile::new(file), offset }
-        };
+        let of = |offset| ProgramFile::new(std::fs::File::open(&path).unwrap(), offset);
         std::fs::write(&path, [&[7; 100], &bytes[..]].concat()).unwrap();
         assert!(of(100).holds(&bytes));
         assert!(!of(99).holds(&bytes), "another place");
         std::fs::write(&path, [&[7; 100], &bytes[..8999]].concat()).unwrap();
         assert!(!of(100).holds(&bytes), "too short");
         assert!(of(100).holds(&bytes[..3]) && of(100).holds(&[]));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn another_file_at_the_descriptor_is_not_read() {
+        static BYTES: [u8; 4] = [1, 2, 3, 4];
+        let folder = tempfile::tempdir().unwrap();
+        let of = |name, bytes: &[u8]| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            ProgramFile::new(std::fs::File::open(path).unwrap(), 0)
+        };
+        let (own, other) = (of("own", &BYTES), of("other", &[9; 4]));
+        let read = |file| {
+            let mut buf = [0; 4];
+            let storage = ProgramStorage { name: "bytes".into(), bytes: &BYTES, file: Some(file) };
+            storage.read_at(0, &mut buf).unwrap();
+            buf
+        };
+        let identity = own.identity;
+        assert_eq!(read(ProgramFile { identity: other.identity, ..of("other", &[9; 4]) }), [9; 4]);
+        assert_eq!(read(own), BYTES);
+        assert_eq!(read(ProgramFile { identity, ..other }), BYTES);
     }
 }
