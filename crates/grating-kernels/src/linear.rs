@@ -9,6 +9,7 @@ mod activations;
 mod call;
 mod generic;
 mod microkernel;
+mod outliers;
 mod pack;
 mod products;
 mod scratch;

@@ -283,6 +283,40 @@ fn f32_at_the_extremes_of_inputs_and_weights_is_as_near_as_sums_are() {
     }
 }
 
+/// A few elements far beyond the others, in inputs or in weights, that are multiplied by 0 cost the others nothing.
+#[test]
+fn f32_with_outliers_is_as_near_as_sums_are() {
+    const INPUTS: usize = 1800;
+    let (rows, outputs) = (70, 75);
+    for format in [Format::F32, Format::F16, Format::Bf16] {
+        let mut noise = Noise(5);
+        let (mut x, mut weights) = (noise.take(rows * INPUTS), noise.take(outputs * INPUTS));
+        for (of, numbers) in [&mut x, &mut weights].into_iter().enumerate() {
+            for (i, row) in numbers.chunks_mut(INPUTS).enumerate() {
+                // The other one's outliers are in the columns beside it.
+                for column in [200, 202, 204, 206, 208, 210, 212, 214, 700, 1790] {
+                    row[column + 1 - of] = 0.0;
+                    row[column + of] = if i % 3 == 0 { 6e4 } else { 1e-3 };
+                    if of == 1 {
+                        // Some outliers meet.
+                        row[1000] = if i % 2 == 0 { -5e4 } else { 1.0 };
+                    }
+                }
+            }
+        }
+        let mut stored = vec![0xff];
+        store(format, &weights, &mut stored);
+        let mut w = Vec::new();
+        dequantize(format, &stored[1..], &mut w).expect("whole rows");
+        let bias = noise.take(outputs);
+        let case = Case { rows, outputs, inputs: INPUTS, format, x, bias, stored, w };
+        for isa in Isa::supported() {
+            case.check(&Kernels::new(isa), Compute::F32);
+            case.check(&Kernels::new(isa), Kernels::new(isa).compute_for(format, Compute::Digits));
+        }
+    }
+}
+
 #[test]
 fn f32_of_numbers_that_are_none_is_none() {
     for format in [Format::F32, Format::F16, Format::Bf16] {
@@ -396,7 +430,9 @@ proptest! {
         outputs in 1usize..200, inputs in 1usize..1500, threads in 1usize..6, gap in 0usize..20,
         format in prop::sample::select(&Format::ALL[..]), seed: u64,
     ) {
-        let case = Case::new(40, outputs, inputs, format, seed);
+        let mut case = Case::new(40, outputs, inputs, format, seed);
+        // Some rows have outliers.
+        case.x.iter_mut().step_by(3 * inputs + 1).for_each(|x| *x *= 1e5);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for (kernels, compute) in kernels() {
             let all: Vec<usize> = (0..40).collect();

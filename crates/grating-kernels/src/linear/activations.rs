@@ -21,8 +21,8 @@ pub struct Activations {
     compute: Compute,
     rows: usize,
     layout: RowLayout,
-    /// Tile by tile the units, then scales and offsets, `[scales, rows]` each. Only the last tile
-    /// may be short.
+    /// Tile by tile the units, then scales and offsets, `[scales, rows]` each, and [outliers](super::outliers). Only the last
+    /// tile may be short.
     packed: UnitBuffer,
 }
 
@@ -33,6 +33,7 @@ struct RowLayout {
     columns: usize,
     units: usize,
     scales: usize,
+    outliers: usize,
 }
 
 impl RowLayout {
@@ -42,12 +43,13 @@ impl RowLayout {
             columns,
             units: micro.x_units(columns),
             scales: micro.scales(columns),
+            outliers: micro.outlier_words(columns),
         }
     }
 
     /// Words of one row.
     fn words(self) -> usize {
-        self.units + 2 * self.scales
+        self.units + 2 * self.scales + self.outliers
     }
 
     /// Rows of some tiles, of `rows` in all.
@@ -55,18 +57,20 @@ impl RowLayout {
         tiles.start * self.tile_rows..(tiles.end * self.tile_rows).min(rows)
     }
 
-    /// A tile's units, scales and offsets.
-    fn split(self, rows: usize, tile: &[u32]) -> (&[u32], &[u32], &[u32]) {
+    /// A tile's units, scales, offsets and outliers.
+    fn split(self, rows: usize, tile: &[u32]) -> [&[u32]; 4] {
         let (units, rest) = tile.split_at(rows * self.units);
-        let (scales, offsets) = rest.split_at(rows * self.scales);
-        (units, scales, offsets)
+        let (scales, rest) = rest.split_at(rows * self.scales);
+        let (offsets, outliers) = rest.split_at(rows * self.scales);
+        [units, scales, offsets, outliers]
     }
 
     /// The same, to be written.
-    fn split_mut(self, rows: usize, tile: &mut [u32]) -> (&mut [u32], &mut [u32], &mut [u32]) {
+    fn split_mut(self, rows: usize, tile: &mut [u32]) -> Packed<'_> {
         let (units, rest) = tile.split_at_mut(rows * self.units);
-        let (scales, offsets) = rest.split_at_mut(rows * self.scales);
-        (units, scales, offsets)
+        let (scales, rest) = rest.split_at_mut(rows * self.scales);
+        let (offsets, outliers) = rest.split_at_mut(rows * self.scales);
+        Packed { lanes: rows, units, scales, offsets, outliers }
     }
 }
 
@@ -95,8 +99,9 @@ impl<'a> Target<'a> {
         let tile = self.words.wrapping_add(of_tile.start * self.layout.words());
         let scales = tile.wrapping_add(rows * self.layout.units);
         let offsets = scales.wrapping_add(rows * self.layout.scales);
+        let outliers = offsets.wrapping_add(rows * self.layout.scales);
         let slice = |of: *mut u32, first: usize, count: usize| {
-            // SAFETY: a tile is its units, then its scales and offsets; the rest as promised to this function.
+            // SAFETY: a tile is its units, then its scales, offsets and outliers; the rest as promised to this function.
             unsafe { slice::from_raw_parts_mut(of.wrapping_add(rows * first), rows * count) }
         };
         Packed {
@@ -104,6 +109,7 @@ impl<'a> Target<'a> {
             units: slice(tile, micro.x_units(first), micro.x_units(count)),
             scales: slice(scales, micro.scales(first), micro.scales(count)),
             offsets: slice(offsets, micro.scales(first), micro.scales(count)),
+            outliers: slice(outliers, micro.outlier_words(first), micro.outlier_words(count)),
         }
     }
 }
@@ -119,6 +125,8 @@ pub(super) struct TileOperand<'a> {
     pub(super) scales: &'a [u32],
     /// Bits of i32, `[scales, rows]`.
     pub(super) offsets: &'a [u32],
+    /// `[scales, rows, `[`WORDS`](super::outliers::WORDS)`]`
+    pub(super) outliers: &'a [u32],
 }
 
 impl Default for Activations {
@@ -246,7 +254,8 @@ impl Activations {
         let rows = self.layout.tile_rows.min(self.rows - first_row);
         let words = self.layout.words();
         let tile = &self.packed.as_units()[first_row * words..][..rows * words];
-        let (units, scales, offsets) = self.layout.split(rows, tile);
+        let [units, scales, offsets, outliers] = self.layout.split(rows, tile);
+        let words = |count| micro.outlier_words(count) * rows;
         let (unit, unit_count) = (micro.x_units(first) * rows, micro.x_units(count) * rows);
         let (scale, scale_count) = (micro.scales(first) * rows, micro.scales(count) * rows);
         TileOperand {
@@ -255,6 +264,7 @@ impl Activations {
             units: &units[unit..][..unit_count],
             scales: &scales[scale..][..scale_count],
             offsets: &offsets[scale..][..scale_count],
+            outliers: &outliers[words(first)..][..words(count)],
         }
     }
 }
@@ -268,9 +278,7 @@ fn pack_tiles(micro: &Microkernel, layout: RowLayout, x: &[f32], packed: &mut [u
 
 fn pack_tile(micro: &Microkernel, layout: RowLayout, x: &[f32], tile: &mut [u32]) {
     let rows = x.len() / layout.columns;
-    let (units, scales, offsets) = layout.split_mut(rows, tile);
-    let into = Packed { lanes: rows, units, scales, offsets };
-    micro.pack_activations(x, layout.columns, into);
+    micro.pack_activations(x, layout.columns, layout.split_mut(rows, tile));
 }
 
 #[cfg(test)]
@@ -296,8 +304,9 @@ mod tests {
             let kernels = Kernels::new(Isa::Amx);
             // Five steps of 32 elements in three parts of two bytes.
             assert_eq!(kernels.prepared_bytes(columns), 5 * 32 * 3 * 2);
-            // Three steps of 64 elements in three digits, a scale and room for a zero.
-            assert_eq!(kernels.row_bytes(columns, Compute::Digits), 3 * 64 * 3 + 2 * 4);
+            // Three steps of 64 elements in three digits, a scale, a count of outliers and room for eight.
+            let of_digits = 3 * 64 * 3 + 2 * 4 + 8 * 8;
+            assert_eq!(kernels.row_bytes(columns, Compute::Digits), of_digits);
         }
     }
 }

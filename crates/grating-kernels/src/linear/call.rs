@@ -38,12 +38,12 @@ unsafe impl Sync for Output {}
 /// Columns of the weights that are packed at a time.
 #[derive(Clone, Copy)]
 pub(super) struct ColumnBlock {
-    first: usize,
-    count: usize,
+    pub(super) first: usize,
+    pub(super) count: usize,
     /// Units of one row in a plane, of all its planes, and its scales.
     plane: usize,
-    units: usize,
-    scales: usize,
+    pub(super) units: usize,
+    pub(super) scales: usize,
 }
 
 impl<'a> Call<'a> {
@@ -74,7 +74,8 @@ impl<'a> Call<'a> {
 
     /// Words of a packed block of a panel.
     pub(super) fn panel_words(&self, block: ColumnBlock) -> usize {
-        (block.units + 2 * block.scales) * self.micro.panel
+        let outliers = self.micro.outlier_words(block.count);
+        (block.units + 2 * block.scales + outliers) * self.micro.panel
     }
 
     /// Packs a block of the weights of some panels, one after the other.
@@ -94,16 +95,23 @@ impl<'a> Call<'a> {
 
     /// Packs a block of the weights of one panel: units, then scales and offsets.
     fn pack(&self, panel: usize, block: ColumnBlock, scratch: &mut Rows, into: &mut [u32]) {
+        let source = self.rows_of(panel, block);
+        let lanes = self.micro.panel;
+        let (units, rest) = into.split_at_mut(block.units * lanes);
+        let (scales, rest) = rest.split_at_mut(block.scales * lanes);
+        let (offsets, outliers) = rest.split_at_mut(block.scales * lanes);
+        let into = Packed { lanes, units, scales, offsets, outliers };
+        self.micro.pack_weights(self.w.format(), &source, scratch, into);
+    }
+
+    /// A block of the weights of one panel.
+    pub(super) fn rows_of(&self, panel: usize, block: ColumnBlock) -> RowsToPack<'a> {
         let (format, stride) = (self.w.format(), self.w.row_bytes());
         let first = panel * self.micro.panel;
         let rows = self.micro.panel.min(self.w.rows() - first);
         let offset = block.first / format.block_elements() * format.block_bytes();
         let bytes = &self.w.bytes()[first * stride + offset..];
-        let source = RowsToPack { bytes, stride, rows, count: block.count };
-        let (units, steps) = into.split_at_mut(block.units * self.micro.panel);
-        let (scales, offsets) = steps.split_at_mut(block.scales * self.micro.panel);
-        let into = Packed { lanes: self.micro.panel, units, scales, offsets };
-        self.micro.pack_weights(format, &source, scratch, into);
+        RowsToPack { bytes, stride, rows, count: block.count }
     }
 
     /// Adds the products of a block whose weights are `packed`.
@@ -112,6 +120,7 @@ impl<'a> Call<'a> {
         if self.micro.order == Order::Tile {
             for tile in task.tiles.clone() {
                 self.multiply(tile, task.panels.clone(), block, packed, out);
+                self.add_outliers(tile, task.panels.clone(), block, packed, out);
             }
             return;
         }

@@ -2,6 +2,7 @@
 
 use super::Compute;
 use super::generic;
+use super::outliers;
 use super::tasks::BLOCK_COLUMNS;
 #[cfg(target_arch = "x86_64")]
 use super::x86_64;
@@ -61,6 +62,7 @@ pub(super) enum Packing {
         x: CutFn,
         /// Cuts weights in f32, f16 and bf16.
         w: [CutFn; 3],
+        restore: RestoreFn,
         /// Makes f32 of other formats.
         decode: DecodeFn,
     },
@@ -86,9 +88,24 @@ pub(super) type TileFn = unsafe fn(&Tile);
 /// for the units of `count` elements in `lanes` lanes.
 pub(super) type PackFn = unsafe fn(source: &RowsToPack<'_>, lanes: usize, into: *mut u32);
 
-/// Cuts [rows](RowsToPack) into digits, as [`PackFn`] packs them, and writes their scales, `[scales, lanes]`.
-pub(super) type CutFn =
-    unsafe fn(source: &RowsToPack<'_>, lanes: usize, units: *mut u32, scales: *mut f32);
+/// Cuts [rows](RowsToPack) into digits, as [`PackFn`] packs them.
+pub(super) type CutFn = unsafe fn(source: &RowsToPack<'_>, into: Cut);
+
+/// Where the digits of rows go.
+#[derive(Clone, Copy)]
+pub(super) struct Cut {
+    pub(super) lanes: usize,
+    pub(super) units: *mut u32,
+    /// `[groups, lanes]`
+    pub(super) scales: *mut f32,
+    /// How many outliers there are, `[groups, lanes]`.
+    pub(super) counts: *mut u32,
+    /// `[groups, lanes, `[`WORDS`](super::outliers::WORDS)`]`
+    pub(super) outliers: *mut u32,
+}
+
+/// Makes a number of the digits of activations, without its scale: element `column` of row `row` of `rows`.
+pub(super) type RestoreFn = fn(units: &[u32], rows: usize, row: usize, column: usize) -> f32;
 
 /// Rows to pack: `count` elements each, the next row `stride` bytes on.
 #[derive(Clone, Copy)]
@@ -181,7 +198,7 @@ impl Microkernel {
 
     /// Words of a row of `columns` columns of the weights when all its blocks are packed, with scales and offsets.
     pub(super) fn row_words(&self, columns: usize) -> usize {
-        self.w_units(columns) + 2 * self.scales(columns)
+        self.w_units(columns) + 2 * self.scales(columns) + self.outlier_words(columns)
     }
 
     /// Panels of so many words that are packed at a time: in the second-level cache they leave room for activations.
@@ -212,6 +229,14 @@ impl Microkernel {
     /// Scales of `count` elements.
     pub(super) fn scales(&self, count: usize) -> usize {
         self.scale_columns().map_or(0, |columns| count.div_ceil(columns))
+    }
+
+    /// Words for the [outliers](super::outliers) of `count` elements.
+    pub(super) fn outlier_words(&self, count: usize) -> usize {
+        match self.packing {
+            Packing::Digits { .. } => outliers::WORDS * self.scales(count),
+            _ => 0,
+        }
     }
 
     /// Columns that share a scale, if there are scales.

@@ -1,6 +1,6 @@
 //! Rows as they are stored, on the way to units.
 
-use super::microkernel::{CutFn, Microkernel, PackFn, Packing, RowsToPack};
+use super::microkernel::{Cut, CutFn, Microkernel, PackFn, Packing, RowsToPack};
 use super::scratch::Rows;
 use super::tasks::BLOCK_COLUMNS;
 use crate::format::Format;
@@ -14,8 +14,10 @@ pub(super) struct Packed<'a> {
     pub(super) units: &'a mut [u32],
     /// Bits of f32, `[groups, lanes]`; nothing for products of floats.
     pub(super) scales: &'a mut [u32],
-    /// Bits of i32, `[groups, lanes]`; likewise.
+    /// Bits of i32, `[groups, lanes]`; likewise. Of digits, the number of outliers.
     pub(super) offsets: &'a mut [u32],
+    /// `[groups, lanes, `[`WORDS`](super::outliers::WORDS)`]`; nothing but for products of digits.
+    pub(super) outliers: &'a mut [u32],
 }
 
 impl Microkernel {
@@ -115,11 +117,18 @@ impl Microkernel {
         into: Packed<'_>,
     ) {
         self.check(bytes, source, planes, &into);
-        assert!(into.scales.len() >= into.lanes * self.scales(source.count));
-        into.offsets.fill(0);
-        let scales = into.scales.as_mut_ptr().cast();
+        let scales = into.lanes * self.scales(source.count);
+        assert!(into.scales.len() >= scales && into.offsets.len() >= scales);
+        assert!(into.outliers.len() >= into.lanes * self.outlier_words(source.count));
+        let into = Cut {
+            lanes: into.lanes,
+            units: into.units.as_mut_ptr(),
+            scales: into.scales.as_mut_ptr().cast(),
+            counts: into.offsets.as_mut_ptr(),
+            outliers: into.outliers.as_mut_ptr(),
+        };
         // SAFETY: as above.
-        unsafe { cut(source, into.lanes, into.units.as_mut_ptr(), scales) }
+        unsafe { cut(source, into) }
     }
 
     /// # Panics

@@ -97,6 +97,7 @@ const fn by_digits(tiles: &'static [TileFn]) -> Microkernel {
             columns: GROUP,
             x: cut::activations,
             w: [cut::weights_of_f32, cut::weights_of_f16, cut::weights_of_bf16],
+            restore: cut::restore,
             decode,
         },
     }

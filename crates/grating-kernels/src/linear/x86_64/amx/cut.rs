@@ -5,7 +5,8 @@
 
 use std::arch::x86_64::*;
 
-use super::super::super::microkernel::RowsToPack;
+use super::super::super::microkernel::{Cut, RowsToPack};
+use super::super::super::outliers::{MOST, WORDS};
 use super::super::avx512::{load_bf16, load_f16, load_f32, transpose};
 use super::GROUP;
 use super::digits::{DIGITS, STEP};
@@ -16,6 +17,11 @@ const UNITS: usize = STEP / 4;
 
 /// What the largest of a row becomes: its first digit is 127, and all are within their bits.
 const LARGEST: f32 = (127 << 16) as f32;
+
+/// How many times as large as others an element is an outlier, of activations and of weights. What lies within loses no more
+/// to the largest's digits than f32 loses to sums of as many as share them. Weights of two bytes have digits for more.
+const X_OUTLIER: u32 = 64;
+const W_OUTLIER: u32 = 256;
 
 /// Digits are signed. With half of their range added, those below zero need nothing of the next.
 const HALVES: i32 = 0x0080_8080;
@@ -31,12 +37,8 @@ macro_rules! cut {
         ///
         /// See [`CutFn`](super::super::super::microkernel::CutFn).
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-        pub(super) unsafe fn $activations(
-            source: &RowsToPack<'_>,
-            lanes: usize,
-            units: *mut u32,
-            scales: *mut f32,
-        ) {
+        pub(super) unsafe fn $activations(source: &RowsToPack<'_>, into: Cut) {
+            let Cut { lanes, units, .. } = into;
             for (group, first) in (0..source.count).step_by(GROUP).enumerate() {
                 let count = GROUP.min(source.count - first);
                 for row in 0..source.rows {
@@ -44,11 +46,14 @@ macro_rules! cut {
                     unsafe {
                         let from = source.bytes.as_ptr().add(row * source.stride + $bytes * first);
                         let load = |k: usize, some: usize| $load(from.wrapping_add($bytes * k), some);
-                        let (scale, inverse) = step(largest(count, load));
-                        scales.add(group * lanes + row).write(scale);
+                        let bounds = bounds::<{ X_OUTLIER }>(count, load);
+                        let (scale, inverse) = step(bounds.most());
+                        into.scales.add(group * lanes + row).write(scale);
+                        take_out(bounds, count, load, into, group * lanes + row);
                         for k in (0..count).step_by(STEP) {
                             let step = (first + k) / STEP;
-                            for (digit, of_digit) in digits(k, count - k, inverse, load).into_iter().enumerate() {
+                            let digits = digits(k, count - k, inverse, |k, some| bounds.within(load(k, some)));
+                            for (digit, of_digit) in digits.into_iter().enumerate() {
                                 let at = ((step * DIGITS + digit) * lanes + row) * UNITS;
                                 _mm512_store_si512(units.add(at).cast(), of_digit);
                             }
@@ -65,12 +70,8 @@ macro_rules! cut {
         ///
         /// See [`CutFn`](super::super::super::microkernel::CutFn).
         #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-        pub(super) unsafe fn $weights(
-            source: &RowsToPack<'_>,
-            lanes: usize,
-            units: *mut u32,
-            scales: *mut f32,
-        ) {
+        pub(super) unsafe fn $weights(source: &RowsToPack<'_>, into: Cut) {
+            let Cut { lanes, units, .. } = into;
             for half in (0..lanes).step_by(16) {
                 let rows = source.rows.saturating_sub(half).min(16);
                 for (group, first) in (0..source.count).step_by(GROUP).enumerate() {
@@ -82,19 +83,30 @@ macro_rules! cut {
                         unsafe { $load(from, some) }
                     };
                     let mut inverses = [0.0; 16];
+                    let mut all_bounds = [Bounds::NONE; 16];
                     for row in 0..16 {
-                        let mut scale = 0.0;
-                        if row < rows {
-                            let largest = largest(count, |k, some| load(row, k, some));
-                            (scale, inverses[row]) = $step(largest);
+                        let at = group * lanes + half + row;
+                        // SAFETY: there is room for a scale and outliers of every lane.
+                        unsafe {
+                            if row < rows {
+                                let load = |k: usize, some: usize| load(row, k, some);
+                                let bounds = bounds::<{ W_OUTLIER }>(count, load);
+                                let (scale, inverse) = $step(bounds.most());
+                                into.scales.add(at).write(scale);
+                                take_out(bounds, count, load, into, at);
+                                (inverses[row], all_bounds[row]) = (inverse, bounds);
+                            } else {
+                                into.scales.add(at).write(0.0);
+                                into.counts.add(at).write(0);
+                            }
                         }
-                        // SAFETY: there is room for a scale of every lane.
-                        unsafe { scales.add(group * lanes + half + row).write(scale) };
                     }
                     for k in (0..count).step_by(STEP) {
                         let mut squares = [[_mm512_setzero_si512(); 16]; DIGITS];
                         for row in 0..rows {
-                            let digits = digits(k, count - k, inverses[row], |k, some| load(row, k, some));
+                            let bounds = all_bounds[row];
+                            let within = |k: usize, some: usize| bounds.within(load(row, k, some));
+                            let digits = digits(k, count - k, inverses[row], within);
                             for (square, of_digit) in squares.iter_mut().zip(digits) {
                                 square[row] = of_digit;
                             }
@@ -135,24 +147,141 @@ fn even_step(largest: f32) -> (f32, f32) {
     (worth, worth.recip())
 }
 
-/// The largest magnitude of `count` elements; no number where one is none.
+/// The magnitudes of a group's elements.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Bits of the largest; no number where an element is none.
+    largest: u32,
+    /// Bits of what all are within but outliers.
+    limit: u32,
+}
+
+impl Bounds {
+    const NONE: Self = Self { largest: 0, limit: u32::MAX };
+
+    fn has_outliers(self) -> bool {
+        self.largest > self.limit
+    }
+
+    /// What all but outliers are within.
+    fn most(self) -> f32 {
+        f32::from_bits(self.largest.min(self.limit))
+    }
+
+    /// Elements that are no outliers, and zeros.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn within(self, elements: __m512i) -> __m512i {
+        _mm512_maskz_mov_epi32(!self.outliers(elements), elements)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn outliers(self, elements: __m512i) -> __mmask16 {
+        let limit = _mm512_set1_epi32(self.limit.cast_signed());
+        _mm512_cmpgt_epu32_mask(magnitudes(elements), limit)
+    }
+}
+
+/// Those of `count` elements. With the largest more than `OUTLIER` times as large as that of some eighth of them, that
+/// and more is out of bounds. Zeros need no digits, so an eighth of zeros says nothing.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn largest(count: usize, load: impl Fn(usize, usize) -> __m512i) -> f32 {
-    let mut largest = _mm512_setzero_si512();
-    let mut add = |elements: __m512i| {
-        // Magnitudes order as their bits do.
-        let magnitudes = _mm512_and_si512(elements, _mm512_set1_epi32(i32::MAX));
-        largest = _mm512_max_epu32(largest, magnitudes);
-    };
+fn bounds<const OUTLIER: u32>(
+    count: usize,
+    load: impl Fn(usize, usize) -> __m512i + Copy,
+) -> Bounds {
+    // Magnitudes order as their bits do.
+    let mut lanes = _mm512_setzero_si512();
     let whole = count / 16 * 16;
     for k in (0..whole).step_by(16) {
-        add(load(k, 16));
+        lanes = _mm512_max_epu32(lanes, magnitudes(load(k, 16)));
     }
     if whole < count {
-        add(load(whole, count - whole));
+        lanes = _mm512_max_epu32(lanes, magnitudes(load(whole, count - whole)));
     }
-    f32::from_bits(_mm512_reduce_max_epu32(largest))
+    let largest = _mm512_reduce_max_epu32(lanes);
+    // An eighth is two lanes.
+    let eighths = _mm512_max_epu32(lanes, _mm512_shuffle_i64x2::<0b01_00_11_10>(lanes, lanes));
+    let some = _mm512_cmpneq_epi32_mask(eighths, _mm512_setzero_si512());
+    let least = f32::from_bits(_mm512_mask_reduce_min_epu32(some, eighths));
+    let mut limit = u32::MAX;
+    // What is no number is out of all bounds, and stays.
+    let a_number = largest <= f32::INFINITY.to_bits();
+    if some != 0 && a_number && largest > (least * OUTLIER as f32).to_bits() {
+        let mut within = least * (OUTLIER / 4) as f32;
+        limit = within.to_bits();
+        while count_beyond(limit, count, load) > MOST {
+            within *= 2.0;
+            limit = within.to_bits();
+        }
+    }
+    Bounds { largest, limit }
+}
+
+#[cold]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn count_beyond(limit: u32, count: usize, load: impl Fn(usize, usize) -> __m512i) -> usize {
+    let bounds = Bounds { largest: 0, limit };
+    let beyond = |k: usize| bounds.outliers(load(k, (count - k).min(16))).count_ones() as usize;
+    (0..count).step_by(16).map(beyond).sum()
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn magnitudes(elements: __m512i) -> __m512i {
+    _mm512_and_si512(elements, _mm512_set1_epi32(i32::MAX))
+}
+
+/// Writes how many outliers there are, and each with its column.
+///
+/// # Safety
+///
+/// There must be room for those of lane and group `at`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn take_out(
+    bounds: Bounds,
+    count: usize,
+    load: impl Fn(usize, usize) -> __m512i,
+    into: Cut,
+    at: usize,
+) {
+    let mut found = 0;
+    if bounds.has_outliers() {
+        for k in (0..count).step_by(16) {
+            let elements = load(k, (count - k).min(16));
+            let beyond = bounds.outliers(elements);
+            let mut numbers = [0_u32; 16];
+            // SAFETY: as long as the register.
+            unsafe { _mm512_storeu_si512(numbers.as_mut_ptr().cast(), elements) };
+            for (lane, number) in numbers.into_iter().enumerate() {
+                if beyond >> lane & 1 == 1 {
+                    // SAFETY: there are at most `MOST`, and the caller promises room for so many.
+                    unsafe {
+                        let to = into.outliers.add(at * WORDS + 2 * found);
+                        to.write((k + lane) as u32);
+                        to.add(1).write(number);
+                    }
+                    found += 1;
+                }
+            }
+        }
+    }
+    // SAFETY: as the caller promises.
+    unsafe { into.counts.add(at).write(found as u32) };
+}
+
+/// What an element's digits stand for, without its scale.
+pub(super) fn restore(units: &[u32], rows: usize, row: usize, column: usize) -> f32 {
+    // As `digits` leaves the four elements of a unit.
+    let byte = [0, 2, 1, 3][column % STEP / UNITS];
+    let (step, unit) = (column / STEP, column % UNITS);
+    let digit = |digit: usize| {
+        let unit = units[((step * DIGITS + digit) * rows + row) * UNITS + unit];
+        i32::from(unit.to_le_bytes()[byte].cast_signed())
+    };
+    ((digit(0) * 256 + digit(1)) * 256 + digit(2)) as f32
 }
 
 /// The digits of a step, of whose elements `left` are left, the first ones first.

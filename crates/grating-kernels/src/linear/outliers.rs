@@ -1,0 +1,113 @@
+//! Single elements of a row that are far beyond all others, as decoders' activations have them.
+//!
+//! Digits are multiples of one step for a group. Where that step followed an outlier, and what it is multiplied by is small, what
+//! the others lose could be all that counts. So outliers are taken out, digits have zeros in their place, and their products
+//! are added here, one by one. It depends on a group alone which of its elements are outliers.
+
+use std::ops::Range;
+
+use super::call::{Call, ColumnBlock, Output};
+use super::microkernel::{Packing, RowsToPack};
+use crate::format::Format;
+use crate::quant::DecodeFn;
+
+/// Most outliers of a group.
+pub(super) const MOST: usize = 8;
+
+/// Words for them: a column within the group and the bits of an f32 for each.
+pub(super) const WORDS: usize = 2 * MOST;
+
+/// Elements of the largest block of any format.
+const LARGEST_BLOCK: usize = 256;
+
+impl Call<'_> {
+    /// Adds the products of outliers, in a tile of activations or in a block of some panels, which are `packed`, to what is
+    /// there.
+    pub(super) fn add_outliers(
+        &self,
+        tile: usize,
+        panels: Range<usize>,
+        block: ColumnBlock,
+        packed: &[u32],
+        out: Output,
+    ) {
+        let Packing::Digits { columns, restore, decode, .. } = self.micro.packing else { return };
+        if block.count == 0 {
+            return;
+        }
+        let x = self.x.tile(tile, block.first, block.count, self.micro);
+        let width = self.micro.panel;
+        let x_has_some = has_any(x.offsets);
+        for (packed, panel) in packed.chunks_exact(self.panel_words(block)).zip(panels) {
+            let counts = &packed[(block.units + block.scales) * width..];
+            let (w_counts, w_outliers) = counts.split_at(block.scales * width);
+            let w_has_some = has_any(w_counts);
+            if !x_has_some && !w_has_some {
+                continue;
+            }
+            let source = self.rows_of(panel, block);
+            let add = |row: usize, column: usize, product: f32| {
+                let at = (x.first + row) * out.stride + panel * width + column;
+                // SAFETY: the output has this row and column, which no other task writes.
+                unsafe { *out.first.wrapping_add(at) += product };
+            };
+            for group in 0..block.scales {
+                if x_has_some {
+                    for row in 0..x.rows {
+                        for (k, value) in outliers(x.offsets, x.outliers, group * x.rows + row) {
+                            for column in 0..source.rows {
+                                let w = element(
+                                    &source,
+                                    self.w.format(),
+                                    decode,
+                                    column,
+                                    group * columns + k,
+                                );
+                                add(row, column, value * w);
+                            }
+                        }
+                    }
+                }
+                if w_has_some {
+                    for column in 0..source.rows {
+                        for (k, value) in outliers(w_counts, w_outliers, group * width + column) {
+                            for row in 0..x.rows {
+                                let scale = f32::from_bits(x.scales[group * x.rows + row]);
+                                let x = restore(x.units, x.rows, row, group * columns + k) * scale;
+                                add(row, column, x * value);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn has_any(counts: &[u32]) -> bool {
+    counts.iter().fold(0, |any, count| any | count) != 0
+}
+
+/// Those of a lane and group: columns within the group, and values.
+fn outliers(counts: &[u32], all: &[u32], at: usize) -> impl Iterator<Item = (usize, f32)> {
+    let some = &all[at * WORDS..][..2 * counts[at] as usize];
+    some.as_chunks().0.iter().map(|&[column, bits]| (column as usize, f32::from_bits(bits)))
+}
+
+/// An element of some rows of stored weights.
+fn element(
+    source: &RowsToPack<'_>,
+    format: Format,
+    decode: DecodeFn,
+    row: usize,
+    column: usize,
+) -> f32 {
+    let (elements, bytes) = (format.block_elements(), format.block_bytes());
+    let at = row * source.stride + column / elements * bytes;
+    let decode = |into: &mut [f32]| {
+        // SAFETY: `Kernels::new` checked the instructions.
+        unsafe { decode(format, &source.bytes[at..][..bytes], into) };
+        into[column % elements]
+    };
+    if elements == 1 { decode(&mut [0.0]) } else { decode(&mut [0.0; LARGEST_BLOCK][..elements]) }
+}
