@@ -164,3 +164,21 @@ print(os.waitstatus_to_exitcode(status), reranker.rerank("cat", ["dog", "a cat"]
 """
     done = run(code, timeout=60)
     assert done.stdout == "1 1\n", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_process_that_closes_all_files_keeps_the_built_in_model() -> None:
+    """As those do that go to the background; other files come to the numbers."""
+    code = """
+import os, warnings
+warnings.simplefilter("ignore")
+import grating
+reranker = grating.Reranker(memory_budget="150MiB")
+pairs = [("cat", "dog"), ("cat", "a cat")]
+before = reranker.score(pairs)
+os.closerange(3, 100)
+others = [os.open("/dev/zero", os.O_RDONLY) for _ in range(40)]
+print(reranker.score(pairs) == before, grating.Reranker().score(pairs) == before)
+"""
+    done = run(code, timeout=60)
+    assert done.stdout == "True True\n", done.stderr
