@@ -39,7 +39,8 @@ pub enum Compute {
     /// Products of f32: weights are widened, nothing is lost.
     F32,
     /// Products of f32, of which inputs and weights count as multiples of a 2²³rd of the largest of up to 512 of a row. A few of
-    /// these that are far beyond the others are taken out and multiplied by themselves. That is as near as sums of f32 are.
+    /// these that are far beyond the others are taken out and multiplied by themselves. That is as near as sums of f32 are, but
+    /// where there are many of them.
     Digits,
     /// Products of bfloat16, exact in f32: activations, and weights of other formats, are rounded
     /// to nearest even. Subnormal numbers count as zero.

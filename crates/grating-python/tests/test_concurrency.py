@@ -179,6 +179,8 @@ before = reranker.score(pairs)
 os.closerange(3, 100)
 others = [os.open("/dev/zero", os.O_RDONLY) for _ in range(40)]
 print(reranker.score(pairs) == before, grating.Reranker().score(pairs) == before)
+del reranker
+[os.fstat(other) for other in others]
 """
     done = run(code, timeout=60)
     assert done.stdout == "True True\n", done.stderr

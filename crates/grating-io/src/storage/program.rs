@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::file::{Identity, PositionalFile};
 use super::{Storage, check_bounds};
@@ -11,7 +12,7 @@ use crate::error::Result;
 ///
 /// They lie in pages of the executable that become resident as they are read and stay so: a model of 45 MB would
 /// take 45 MB, however few of its bytes are in use. Where the system says which file the pages are of (Linux), bytes are read
-/// from that instead, as from any file: what the page cache holds counts for nobody, and a row costs a call in place of page faults.
+/// from that instead, as from any file: what the page cache holds counts for nobody, and a row costs two calls in place of page faults.
 /// A process that closes all its files, as those do that go to the background, is given the pages from then on.
 ///
 /// ```
@@ -32,7 +33,7 @@ pub struct ProgramStorage {
 
 /// The file that the bytes were loaded from.
 struct ProgramFile {
-    file: PositionalFile,
+    file: Arc<PositionalFile>,
     /// Which it was when it was opened.
     identity: Option<Identity>,
     /// Where the first of the bytes is in it.
@@ -45,7 +46,8 @@ impl ProgramStorage {
         ProgramStorage { name: name.into(), bytes, file: ProgramFile::of(bytes) }
     }
 
-    /// Bytes that stay resident once they have been read: all, or none where they are read from the program's file.
+    /// Bytes that stay resident once they have been read: all, or none where they are read from the program's file, as long as
+    /// that is open.
     pub fn kept_bytes(&self) -> u64 {
         if self.file.is_some() { 0 } else { self.bytes.len() as u64 }
     }
@@ -58,16 +60,16 @@ impl Storage for ProgramStorage {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_bounds(self, offset, buf.len())?;
-        match &self.file {
-            Some(of) if of.is_there() => {
-                of.file.fill(&self.name, of.offset + offset, buf, buf.len())
-            }
-            _ => {
-                let start = offset as usize; // within a slice's length, as just checked
-                buf.copy_from_slice(&self.bytes[start..start + buf.len()]);
-                Ok(())
+        if let Some(of) = self.file.as_ref().filter(|of| of.is_there()) {
+            let read = of.file.fill(&self.name, of.offset + offset, buf, buf.len());
+            // It may have been closed just now.
+            if read.is_ok() || of.is_there() {
+                return read;
             }
         }
+        let start = offset as usize; // within a slice's length, as just checked
+        buf.copy_from_slice(&self.bytes[start..start + buf.len()]);
+        Ok(())
     }
 
     fn name(&self) -> &str {
@@ -90,7 +92,7 @@ impl ProgramFile {
     #[cfg(target_os = "linux")]
     fn new(file: std::fs::File, offset: u64) -> Self {
         let file = PositionalFile::new(file);
-        ProgramFile { identity: file.identity(), file, offset }
+        ProgramFile { identity: file.identity(), file: Arc::new(file), offset }
     }
 
     /// Whether the file is still open, and no other one in its place.
@@ -133,6 +135,15 @@ impl ProgramFile {
             let read = self.file.fill("", self.offset + start as u64, found, wanted.len());
             read.is_ok() && found == wanted
         })
+    }
+}
+
+impl Drop for ProgramFile {
+    fn drop(&mut self) {
+        if !self.is_there() {
+            // Closing it would close somebody else's file.
+            std::mem::forget(Arc::clone(&self.file));
+        }
     }
 }
 
@@ -247,7 +258,9 @@ Anonymous:             0 kB
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn another_file_at_the_descriptor_is_not_read() {
+    fn another_file_at_the_descriptor_is_neither_read_nor_closed() {
+        use std::os::fd::AsRawFd;
+
         static BYTES: [u8; 4] = [1, 2, 3, 4];
         let folder = tempfile::tempdir().unwrap();
         let of = |name, bytes: &[u8]| {
@@ -262,9 +275,13 @@ Anonymous:             0 kB
             storage.read_at(0, &mut buf).unwrap();
             buf
         };
-        let identity = own.identity;
-        assert_eq!(read(ProgramFile { identity: other.identity, ..of("other", &[9; 4]) }), [9; 4]);
+        let (identity, mut other) = (own.identity, other);
         assert_eq!(read(own), BYTES);
-        assert_eq!(read(ProgramFile { identity, ..other }), BYTES);
+        other.identity = identity;
+        let descriptor = other.file.0.as_raw_fd();
+        assert_eq!(read(other), BYTES);
+        // It was not closed, for it is not the one that was opened.
+        let open = std::fs::read_link(format!("/proc/self/fd/{descriptor}")).unwrap();
+        assert_eq!(open, folder.path().join("other"));
     }
 }

@@ -123,7 +123,7 @@ pub(super) struct TileOperand<'a> {
     pub(super) units: &'a [u32],
     /// Bits of f32, `[scales, rows]`.
     pub(super) scales: &'a [u32],
-    /// Bits of i32, `[scales, rows]`.
+    /// Bits of i32, `[scales, rows]`; of digits, the number of outliers.
     pub(super) offsets: &'a [u32],
     /// `[scales, rows, `[`WORDS`](super::outliers::WORDS)`]`
     pub(super) outliers: &'a [u32],
@@ -225,10 +225,20 @@ impl Activations {
         micro
     }
 
-    /// All that is packed.
+    /// All that is packed; room for outliers that has none is 0.
     #[cfg(test)]
-    pub(super) fn words(&self) -> &[u32] {
-        &self.packed.as_units()[..self.rows * self.layout.words()]
+    pub(super) fn words(&self) -> Vec<u32> {
+        use super::outliers::WORDS;
+
+        let mut words = self.packed.as_units()[..self.rows * self.layout.words()].to_vec();
+        for tile in words.chunks_mut(self.layout.tile_rows * self.layout.words().max(1)) {
+            let rows = tile.len() / self.layout.words();
+            let into = self.layout.split_mut(rows, tile);
+            for (count, words) in into.offsets.iter().zip(into.outliers.chunks_mut(WORDS)) {
+                words[2 * *count as usize..].fill(0);
+            }
+        }
+        words
     }
 
     /// Rows of some tiles.

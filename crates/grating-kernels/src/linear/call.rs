@@ -93,7 +93,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Packs a block of the weights of one panel: units, then scales and offsets.
+    /// Packs a block of the weights of one panel: units, then scales, offsets and outliers.
     fn pack(&self, panel: usize, block: ColumnBlock, scratch: &mut Rows, into: &mut [u32]) {
         let source = self.rows_of(panel, block);
         let lanes = self.micro.panel;
@@ -124,6 +124,8 @@ impl<'a> Call<'a> {
             }
             return;
         }
+        // Digits have the other order.
+        debug_assert_eq!(self.micro.outlier_words(block.count), 0);
         for first in task.tiles.clone().step_by(PASS_TILES) {
             let tiles = first..(first + PASS_TILES).min(task.tiles.end);
             for (i, panel) in task.panels.clone().enumerate() {

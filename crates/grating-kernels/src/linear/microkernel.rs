@@ -132,7 +132,7 @@ pub(super) struct Tile {
     pub(super) units: usize,
     /// Scales of `x`, `[groups, rows]`. This and the next three: not for products of floats.
     pub(super) x_scales: *const f32,
-    /// What stands for 0 in `x`, `[groups, rows]`, 0 to 255; for products of digits nothing does.
+    /// What stands for 0 in `x`, `[groups, rows]`, 0 to 255. This and the next but one: not for products of digits.
     pub(super) x_zeros: *const i32,
     /// Scales of `w`, `[groups, panel]`, for each panel.
     pub(super) w_scales: *const f32,
@@ -196,7 +196,7 @@ impl Microkernel {
         self.w_units(columns.min(BLOCK_COLUMNS)) * self.panel
     }
 
-    /// Words of a row of `columns` columns of the weights when all its blocks are packed, with scales and offsets.
+    /// Words of a row of `columns` columns of the weights when all its blocks are packed, with scales, offsets and outliers.
     pub(super) fn row_words(&self, columns: usize) -> usize {
         self.w_units(columns) + 2 * self.scales(columns) + self.outlier_words(columns)
     }

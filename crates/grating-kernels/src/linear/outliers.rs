@@ -1,8 +1,8 @@
 //! Single elements of a row that are far beyond all others, as decoders' activations have them.
 //!
-//! Digits are multiples of one step for a group. Where that step followed an outlier, and what it is multiplied by is small, what
-//! the others lose could be all that counts. So outliers are taken out, digits have zeros in their place, and their products
-//! are added here, one by one. It depends on a group alone which of its elements are outliers.
+//! Digits are multiples of one step for a group, which follows the largest. If that is an outlier, and meets small factors, the
+//! digits that the others lost could outweigh its products. So outliers are taken out, digits have zeros in their place, and
+//! their products are added here, one by one. It depends on a group alone which of its elements are outliers.
 
 use std::ops::Range;
 
@@ -16,6 +16,9 @@ pub(super) const MOST: usize = 8;
 
 /// Words for them: a column within the group and the bits of an f32 for each.
 pub(super) const WORDS: usize = 2 * MOST;
+
+/// Most rows of weights in a panel.
+const MOST_ROWS: usize = 32;
 
 /// Elements of the largest block of any format.
 const LARGEST_BLOCK: usize = 256;
@@ -46,6 +49,7 @@ impl Call<'_> {
                 continue;
             }
             let source = self.rows_of(panel, block);
+            let mut stored = StoredColumns::new(source, self.w.format(), decode);
             let add = |row: usize, column: usize, product: f32| {
                 let at = (x.first + row) * out.stride + panel * width + column;
                 // SAFETY: the output has this row and column, which no other task writes.
@@ -55,14 +59,8 @@ impl Call<'_> {
                 if x_has_some {
                     for row in 0..x.rows {
                         for (k, value) in outliers(x.offsets, x.outliers, group * x.rows + row) {
-                            for column in 0..source.rows {
-                                let w = element(
-                                    &source,
-                                    self.w.format(),
-                                    decode,
-                                    column,
-                                    group * columns + k,
-                                );
+                            let w = stored.column(group * columns + k);
+                            for (column, w) in w.iter().enumerate() {
                                 add(row, column, value * w);
                             }
                         }
@@ -73,8 +71,8 @@ impl Call<'_> {
                         for (k, value) in outliers(w_counts, w_outliers, group * width + column) {
                             for row in 0..x.rows {
                                 let scale = f32::from_bits(x.scales[group * x.rows + row]);
-                                let x = restore(x.units, x.rows, row, group * columns + k) * scale;
-                                add(row, column, x * value);
+                                let number = restore(x.units, x.rows, row, group * columns + k);
+                                add(row, column, number * scale * value);
                             }
                         }
                     }
@@ -94,20 +92,50 @@ fn outliers(counts: &[u32], all: &[u32], at: usize) -> impl Iterator<Item = (usi
     some.as_chunks().0.iter().map(|&[column, bits]| (column as usize, f32::from_bits(bits)))
 }
 
-/// An element of some rows of stored weights.
-fn element(
-    source: &RowsToPack<'_>,
+/// Columns of some rows of stored weights. Outliers of rows after one another are often in the same ones, which are kept.
+struct StoredColumns<'a> {
+    source: RowsToPack<'a>,
     format: Format,
     decode: DecodeFn,
-    row: usize,
-    column: usize,
-) -> f32 {
-    let (elements, bytes) = (format.block_elements(), format.block_bytes());
-    let at = row * source.stride + column / elements * bytes;
-    let decode = |into: &mut [f32]| {
-        // SAFETY: `Kernels::new` checked the instructions.
-        unsafe { decode(format, &source.bytes[at..][..bytes], into) };
-        into[column % elements]
-    };
-    if elements == 1 { decode(&mut [0.0]) } else { decode(&mut [0.0; LARGEST_BLOCK][..elements]) }
+    kept: [(usize, [f32; MOST_ROWS]); MOST],
+    next: usize,
+}
+
+impl<'a> StoredColumns<'a> {
+    /// # Panics
+    ///
+    /// If there are more rows than any panel with outliers has.
+    fn new(source: RowsToPack<'a>, format: Format, decode: DecodeFn) -> Self {
+        assert!(source.rows <= MOST_ROWS);
+        Self { source, format, decode, kept: [(usize::MAX, [0.0; MOST_ROWS]); MOST], next: 0 }
+    }
+
+    /// An element for each row.
+    fn column(&mut self, column: usize) -> &[f32] {
+        let kept = self.kept.iter().position(|&(of, _)| of == column).unwrap_or_else(|| {
+            let mut elements = [0.0; MOST_ROWS];
+            for (row, element) in elements.iter_mut().enumerate().take(self.source.rows) {
+                *element = self.element(row, column);
+            }
+            let at = self.next;
+            self.kept[at] = (column, elements);
+            self.next = (at + 1) % MOST;
+            at
+        });
+        &self.kept[kept].1[..self.source.rows]
+    }
+
+    fn element(&self, row: usize, column: usize) -> f32 {
+        let (elements, bytes) = (self.format.block_elements(), self.format.block_bytes());
+        let at = row * self.source.stride + column / elements * bytes;
+        let decode = |into: &mut [f32]| {
+            // SAFETY: `Kernels::new` checked the instructions.
+            unsafe { (self.decode)(self.format, &self.source.bytes[at..][..bytes], into) };
+            into[column % elements]
+        };
+        match elements {
+            1 => decode(&mut [0.0]),
+            _ => decode(&mut [0.0; LARGEST_BLOCK][..elements]),
+        }
+    }
 }

@@ -18,10 +18,14 @@ const UNITS: usize = STEP / 4;
 /// What the largest of a row becomes: its first digit is 127, and all are within their bits.
 const LARGEST: f32 = (127 << 16) as f32;
 
-/// How many times as large as others an element is an outlier, of activations and of weights. What lies within loses no more
-/// to the largest's digits than f32 loses to sums of as many as share them. Weights of two bytes have digits for more.
-const X_OUTLIER: u32 = 64;
-const W_OUTLIER: u32 = 256;
+/// Powers of two that the largest is beyond others from which on there are outliers, in activations and in weights, and how
+/// far what stays may be. What stays loses no more to the largest's digits than f32 loses to sums of as many as share them.
+const X_BEYOND: u32 = 5;
+const W_BEYOND: u32 = 6;
+const WITHIN: u32 = 4;
+
+/// One power of two in the bits of a number.
+const TWICE: u32 = 1 << (f32::MANTISSA_DIGITS - 1);
 
 /// Digits are signed. With half of their range added, those below zero need nothing of the next.
 const HALVES: i32 = 0x0080_8080;
@@ -46,7 +50,7 @@ macro_rules! cut {
                     unsafe {
                         let from = source.bytes.as_ptr().add(row * source.stride + $bytes * first);
                         let load = |k: usize, some: usize| $load(from.wrapping_add($bytes * k), some);
-                        let bounds = bounds::<{ X_OUTLIER }>(count, load);
+                        let bounds = bounds::<{ X_BEYOND }>(count, load);
                         let (scale, inverse) = step(bounds.most());
                         into.scales.add(group * lanes + row).write(scale);
                         take_out(bounds, count, load, into, group * lanes + row);
@@ -90,7 +94,7 @@ macro_rules! cut {
                         unsafe {
                             if row < rows {
                                 let load = |k: usize, some: usize| load(row, k, some);
-                                let bounds = bounds::<{ W_OUTLIER }>(count, load);
+                                let bounds = bounds::<{ W_BEYOND }>(count, load);
                                 let (scale, inverse) = $step(bounds.most());
                                 into.scales.add(at).write(scale);
                                 take_out(bounds, count, load, into, at);
@@ -183,11 +187,13 @@ impl Bounds {
     }
 }
 
-/// Those of `count` elements. With the largest more than `OUTLIER` times as large as that of some eighth of them, that
-/// and more is out of bounds. Zeros need no digits, so an eighth of zeros says nothing.
+/// Those of `count` elements. Outliers are few, so that among the eighths of the columns, those with the same remainder by 8,
+/// some has none. Where the largest is [`BEYOND`](X_BEYOND) powers of two beyond the least of the eighths' largest, what is
+/// more than [`WITHIN`] beyond that is an outlier, or more than so much more that at most [`MOST`] are. Zeros need no digits,
+/// so an eighth of zeros says nothing.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn bounds<const OUTLIER: u32>(
+fn bounds<const BEYOND: u32>(
     count: usize,
     load: impl Fn(usize, usize) -> __m512i + Copy,
 ) -> Bounds {
@@ -204,16 +210,15 @@ fn bounds<const OUTLIER: u32>(
     // An eighth is two lanes.
     let eighths = _mm512_max_epu32(lanes, _mm512_shuffle_i64x2::<0b01_00_11_10>(lanes, lanes));
     let some = _mm512_cmpneq_epi32_mask(eighths, _mm512_setzero_si512());
-    let least = f32::from_bits(_mm512_mask_reduce_min_epu32(some, eighths));
+    // All of them, if none is more than 0.
+    let least = _mm512_mask_reduce_min_epu32(some, eighths);
+    let beyond = |powers: u32| least.saturating_add(powers * TWICE);
     let mut limit = u32::MAX;
     // What is no number is out of all bounds, and stays.
-    let a_number = largest <= f32::INFINITY.to_bits();
-    if some != 0 && a_number && largest > (least * OUTLIER as f32).to_bits() {
-        let mut within = least * (OUTLIER / 4) as f32;
-        limit = within.to_bits();
+    if largest > beyond(BEYOND) && largest <= f32::INFINITY.to_bits() {
+        limit = beyond(WITHIN);
         while count_beyond(limit, count, load) > MOST {
-            within *= 2.0;
-            limit = within.to_bits();
+            limit = limit.saturating_add(TWICE);
         }
     }
     Bounds { largest, limit }

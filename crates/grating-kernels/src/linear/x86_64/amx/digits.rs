@@ -1,6 +1,6 @@
 //! Products of f32 as products of their digits.
 //!
-//! A number is a multiple of a 2²³rd of the largest of its row, give or take half of one, and such a multiple has three digits
+//! A number is a multiple of a 2²³rd of the largest of a group of its row, give or take half of one, and such a multiple has three digits
 //! of eight bits. Products of digits are exact, and so are their sums:
 //!
 //! ```text
