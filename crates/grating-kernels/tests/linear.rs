@@ -52,6 +52,16 @@ impl Case {
         Self { rows, outputs, inputs, format, x, bias, stored, w }
     }
 
+    /// With rows of these numbers, in a format without blocks.
+    fn of(format: Format, inputs: usize, x: &[f32], weights: &[f32], bias: Vec<f32>) -> Self {
+        let mut stored = vec![0xff];
+        store(format, weights, &mut stored);
+        let mut w = Vec::new();
+        dequantize(format, &stored[1..], &mut w).expect("whole rows");
+        let (rows, outputs) = (x.len() / inputs, w.len() / inputs);
+        Self { rows, outputs, inputs, format, x: x.to_vec(), bias, stored, w }
+    }
+
     fn matrix(&self) -> Matrix<'_> {
         Matrix::new(self.format, self.outputs, self.inputs, &self.stored[1..])
             .expect("as many bytes as stored")
@@ -269,13 +279,7 @@ fn f32_at_the_extremes_of_inputs_and_weights_is_as_near_as_sums_are() {
         rows[..7].iter().flat_map(|of| (0..INPUTS).map(move |k| of(k + 3))).collect();
     let x: Vec<f32> = rows.iter().flat_map(|of| (0..INPUTS).map(of)).collect();
     for format in [Format::F32, Format::F16, Format::Bf16] {
-        let mut stored = vec![0xff];
-        store(format, &weights, &mut stored);
-        let mut w = Vec::new();
-        dequantize(format, &stored[1..], &mut w).expect("whole rows");
-        let (rows, outputs) = (rows.len(), w.len() / INPUTS);
-        let (x, bias) = (x.clone(), vec![0.0; outputs]);
-        let case = Case { rows, outputs, inputs: INPUTS, format, x, bias, stored, w };
+        let case = Case::of(format, INPUTS, &x, &weights, vec![0.0; weights.len() / INPUTS]);
         for isa in Isa::supported() {
             case.check(&Kernels::new(isa), Compute::F32);
             case.check(&Kernels::new(isa), Kernels::new(isa).compute_for(format, Compute::Digits));
@@ -304,12 +308,7 @@ fn f32_with_outliers_is_as_near_as_sums_are() {
                 }
             }
         }
-        let mut stored = vec![0xff];
-        store(format, &weights, &mut stored);
-        let mut w = Vec::new();
-        dequantize(format, &stored[1..], &mut w).expect("whole rows");
-        let bias = noise.take(outputs);
-        let case = Case { rows, outputs, inputs: INPUTS, format, x, bias, stored, w };
+        let case = Case::of(format, INPUTS, &x, &weights, noise.take(outputs));
         for isa in Isa::supported() {
             case.check(&Kernels::new(isa), Compute::F32);
             case.check(&Kernels::new(isa), Kernels::new(isa).compute_for(format, Compute::Digits));

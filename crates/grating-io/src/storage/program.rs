@@ -12,7 +12,8 @@ use crate::error::Result;
 ///
 /// They lie in pages of the executable that become resident as they are read and stay so: a model of 45 MB would
 /// take 45 MB, however few of its bytes are in use. Where the system says which file the pages are of (Linux), bytes are read
-/// from that instead, as from any file: what the page cache holds counts for nobody, and a row costs two calls in place of page faults.
+/// from that instead, as from any file: what the page cache holds counts for nobody, and a row costs two calls in place of page
+/// faults.
 /// A process that closes all its files, as those do that go to the background, is given the pages from then on.
 ///
 /// ```
@@ -268,16 +269,17 @@ Anonymous:             0 kB
             std::fs::write(&path, bytes).unwrap();
             ProgramFile::new(std::fs::File::open(path).unwrap(), 0)
         };
-        let (own, other) = (of("own", &BYTES), of("other", &[9; 4]));
         let read = |file| {
             let mut buf = [0; 4];
             let storage = ProgramStorage { name: "bytes".into(), bytes: &BYTES, file: Some(file) };
             storage.read_at(0, &mut buf).unwrap();
             buf
         };
-        let (identity, mut other) = (own.identity, other);
+        let own = of("own", &BYTES);
+        let mut other = of("other", &[9; 4]);
+        other.identity = own.identity;
         assert_eq!(read(own), BYTES);
-        other.identity = identity;
+        assert_eq!(read(of("changed", &[8; 4])), [8; 4], "the file is what is read");
         let descriptor = other.file.0.as_raw_fd();
         assert_eq!(read(other), BYTES);
         // It was not closed, for it is not the one that was opened.

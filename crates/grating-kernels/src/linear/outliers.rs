@@ -44,8 +44,7 @@ impl Call<'_> {
         for (packed, panel) in packed.chunks_exact(self.panel_words(block)).zip(panels) {
             let counts = &packed[(block.units + block.scales) * width..];
             let (w_counts, w_outliers) = counts.split_at(block.scales * width);
-            let w_has_some = has_any(w_counts);
-            if !x_has_some && !w_has_some {
+            if !x_has_some && !has_any(w_counts) {
                 continue;
             }
             let source = self.rows_of(panel, block);
@@ -56,25 +55,17 @@ impl Call<'_> {
                 unsafe { *out.first.wrapping_add(at) += product };
             };
             for group in 0..block.scales {
-                if x_has_some {
-                    for row in 0..x.rows {
-                        for (k, value) in outliers(x.offsets, x.outliers, group * x.rows + row) {
-                            let w = stored.column(group * columns + k);
-                            for (column, w) in w.iter().enumerate() {
-                                add(row, column, value * w);
-                            }
-                        }
+                for (row, k, value) in outliers(x.offsets, x.outliers, x.rows, group) {
+                    let w = stored.column(group * columns + k);
+                    for (column, w) in w.iter().enumerate() {
+                        add(row, column, value * w);
                     }
                 }
-                if w_has_some {
-                    for column in 0..source.rows {
-                        for (k, value) in outliers(w_counts, w_outliers, group * width + column) {
-                            for row in 0..x.rows {
-                                let scale = f32::from_bits(x.scales[group * x.rows + row]);
-                                let number = restore(x.units, x.rows, row, group * columns + k);
-                                add(row, column, number * scale * value);
-                            }
-                        }
+                for (column, k, value) in outliers(w_counts, w_outliers, width, group) {
+                    for row in 0..x.rows {
+                        let scale = f32::from_bits(x.scales[group * x.rows + row]);
+                        let number = restore(x.units, x.rows, row, group * columns + k);
+                        add(row, column, number * scale * value);
                     }
                 }
             }
@@ -86,10 +77,19 @@ fn has_any(counts: &[u32]) -> bool {
     counts.iter().fold(0, |any, count| any | count) != 0
 }
 
-/// Those of a lane and group: columns within the group, and values.
-fn outliers(counts: &[u32], all: &[u32], at: usize) -> impl Iterator<Item = (usize, f32)> {
-    let some = &all[at * WORDS..][..2 * counts[at] as usize];
-    some.as_chunks().0.iter().map(|&[column, bits]| (column as usize, f32::from_bits(bits)))
+/// Those of a group, lane by lane: the lane, the column within the group, and the value.
+fn outliers(
+    counts: &[u32],
+    all: &[u32],
+    lanes: usize,
+    group: usize,
+) -> impl Iterator<Item = (usize, usize, f32)> {
+    let (counts, all) = (&counts[group * lanes..][..lanes], &all[group * lanes * WORDS..]);
+    let of_lanes = counts.iter().zip(all.chunks(WORDS)).enumerate();
+    of_lanes.flat_map(|(lane, (&count, words))| {
+        let some = words[..2 * count as usize].as_chunks().0;
+        some.iter().map(move |&[column, bits]| (lane, column as usize, f32::from_bits(bits)))
+    })
 }
 
 /// Columns of some rows of stored weights. Outliers of rows after one another are often in the same ones, which are kept.

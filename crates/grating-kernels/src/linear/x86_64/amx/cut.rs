@@ -50,7 +50,7 @@ macro_rules! cut {
                     unsafe {
                         let from = source.bytes.as_ptr().add(row * source.stride + $bytes * first);
                         let load = |k: usize, some: usize| $load(from.wrapping_add($bytes * k), some);
-                        let bounds = bounds::<{ X_BEYOND }>(count, load);
+                        let bounds = bounds(X_BEYOND, count, load);
                         let (scale, inverse) = step(bounds.most());
                         into.scales.add(group * lanes + row).write(scale);
                         take_out(bounds, count, load, into, group * lanes + row);
@@ -94,7 +94,7 @@ macro_rules! cut {
                         unsafe {
                             if row < rows {
                                 let load = |k: usize, some: usize| load(row, k, some);
-                                let bounds = bounds::<{ W_BEYOND }>(count, load);
+                                let bounds = bounds(W_BEYOND, count, load);
                                 let (scale, inverse) = $step(bounds.most());
                                 into.scales.add(at).write(scale);
                                 take_out(bounds, count, load, into, at);
@@ -188,15 +188,12 @@ impl Bounds {
 }
 
 /// Those of `count` elements. Outliers are few, so that among the eighths of the columns, those with the same remainder by 8,
-/// some has none. Where the largest is [`BEYOND`](X_BEYOND) powers of two beyond the least of the eighths' largest, what is
+/// some has none. Where the largest is so many `powers` of two beyond the least of the eighths' largest, what is
 /// more than [`WITHIN`] beyond that is an outlier, or more than so much more that at most [`MOST`] are. Zeros need no digits,
 /// so an eighth of zeros says nothing.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn bounds<const BEYOND: u32>(
-    count: usize,
-    load: impl Fn(usize, usize) -> __m512i + Copy,
-) -> Bounds {
+fn bounds(powers: u32, count: usize, load: impl Fn(usize, usize) -> __m512i + Copy) -> Bounds {
     // Magnitudes order as their bits do.
     let mut lanes = _mm512_setzero_si512();
     let whole = count / 16 * 16;
@@ -215,7 +212,7 @@ fn bounds<const BEYOND: u32>(
     let beyond = |powers: u32| least.saturating_add(powers * TWICE);
     let mut limit = u32::MAX;
     // What is no number is out of all bounds, and stays.
-    if largest > beyond(BEYOND) && largest <= f32::INFINITY.to_bits() {
+    if largest > beyond(powers) && largest <= f32::INFINITY.to_bits() {
         limit = beyond(WITHIN);
         while count_beyond(limit, count, load) > MOST {
             limit = limit.saturating_add(TWICE);

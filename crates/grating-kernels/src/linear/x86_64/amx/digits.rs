@@ -1,7 +1,7 @@
 //! Products of f32 as products of their digits.
 //!
-//! A number is a multiple of a 2²³rd of the largest of a group of its row, give or take half of one, and such a multiple has three digits
-//! of eight bits. Products of digits are exact, and so are their sums:
+//! A number is a multiple of a 2²³rd of the largest of a group of its row, give or take half of one, and such a multiple has
+//! three digits of eight bits. Products of digits are exact, and so are their sums:
 //!
 //! ```text
 //! x · w = 2³² x₀w₀ + 2²⁴ (x₀w₁ + x₁w₀) + 2¹⁶ (x₀w₂ + x₁w₁ + x₂w₀) + 2⁸ (x₁w₂ + x₂w₁) + x₂w₂
