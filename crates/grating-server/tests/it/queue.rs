@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use grating_server::ServerOptions;
 use serde_json::json;
@@ -16,9 +17,19 @@ fn body() -> String {
 
 /// A request that waits for its answer.
 fn send(server: &Running) -> TcpStream {
+    send_body(server, &body())
+}
+
+/// A request that waits for its answer for so long at most.
+fn send_within(server: &Running, allowed: Duration) -> TcpStream {
+    let body = json!({"query": "a river", "texts": TEXTS, "deadline_ms": allowed.as_millis()});
+    send_body(server, &body.to_string())
+}
+
+fn send_body(server: &Running, body: &str) -> TcpStream {
     let mut stream = connect(server.address);
     let json = [("content-type", "application/json")];
-    stream.write_all(&request("POST", "/rerank", &json, body().as_bytes())).unwrap();
+    stream.write_all(&request("POST", "/rerank", &json, body.as_bytes())).unwrap();
     stream
 }
 
@@ -91,16 +102,40 @@ fn a_closed_connection_cancels_its_request_queued_or_computed() {
 #[test]
 fn a_deadline_ends_what_waits() {
     let mut options = ServerOptions::default();
-    options.deadline = Some(std::time::Duration::from_millis(10));
+    options.deadline = Some(Duration::from_millis(10));
     let stuck = Stuck::new(options, 4);
-    let (first, second) = (send(&stuck.running), send(&stuck.running));
-    // Of two, one waits, and leaves at once; the other one is stuck in a read.
+    // Its own deadline, not the server's, so that it is sure to be computed when the others come.
+    let first = send_within(&stuck.running, Duration::from_secs(3600));
+    until("one is computed", || stuck.computed() == 1.0);
+    assert_eq!(answer(send(&stuck.running)).join().unwrap(), 504);
     let late = json!({"query": "q", "texts": ["a"], "deadline_ms": 30}).to_string();
     let late = post(stuck.running.address, "/rerank", &late);
     assert_eq!((late.status, &late.json()["error_type"]), (504, &json!("Backend")));
     assert!(late.text().contains("30ms"), "{}", late.text());
+    assert_eq!(stuck.computed(), 1.0);
     stuck.gate.close(false);
-    assert_eq!([first, second].map(|s| answer(s).join().unwrap()), [504, 504]);
+    assert_eq!(answer(first).join().unwrap(), 200);
+}
+
+#[test]
+fn a_deadline_ends_what_is_computed() {
+    let stuck = Stuck::new(ServerOptions::default(), 4);
+    let late = "grating_request_failures_total{kind=\"deadline_exceeded\"}";
+    // Long enough for this machine to begin with it.
+    let (stream, allowed) = (0..12)
+        .find_map(|doubled| {
+            let allowed = Duration::from_millis(20 << doubled);
+            let stream = send_within(&stuck.running, allowed);
+            let ended = f64::from(doubled) + 1.0;
+            until("it is computed or too late", || {
+                stuck.computed() == 1.0 || stuck.running.metric(late) == Some(ended)
+            });
+            (stuck.computed() == 1.0).then_some((stream, allowed))
+        })
+        .unwrap();
+    std::thread::sleep(allowed);
+    stuck.gate.close(false);
+    assert_eq!(answer(stream).join().unwrap(), 504);
 }
 
 #[test]
