@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::activations::TileOperand;
 use super::microkernel::{Microkernel, Order, RowsToPack, Tile};
 use super::pack::Packed;
 use super::scratch::{Rows, Scratch};
@@ -9,9 +10,9 @@ use super::tasks::{BLOCK_COLUMNS, Task};
 use super::{Activations, Map};
 use crate::format::Matrix;
 
-/// Tiles of activations that pass one panel before the next, if panels are nearest: their block stays in the second-level
+/// Most tiles of activations that pass one panel before the next, if panels are nearest: their block stays in the second-level
 /// cache, that of the panel in the first.
-const PASS_TILES: usize = 8;
+pub(super) const PASS_TILES: usize = 12;
 
 /// A linear layer whose arguments were checked.
 #[derive(Clone, Copy)]
@@ -119,35 +120,41 @@ impl<'a> Call<'a> {
         let panel_len = self.panel_words(block);
         if self.micro.order == Order::Tile {
             for tile in task.tiles.clone() {
-                self.multiply(tile, task.panels.clone(), block, packed, out);
+                self.multiply(&self.tile(tile, block), task.panels.clone(), block, packed, out);
                 self.add_outliers(tile, task.panels.clone(), block, packed, out);
             }
             return;
         }
         // Digits have the other order.
         debug_assert_eq!(self.micro.outlier_words(block.count), 0);
-        for first in task.tiles.clone().step_by(PASS_TILES) {
-            let tiles = first..(first + PASS_TILES).min(task.tiles.end);
+        for first in task.tiles.clone().step_by(self.micro.pass_tiles()) {
+            let tiles = (first..task.tiles.end).take(self.micro.pass_tiles());
+            let mut operands = [const { None }; PASS_TILES];
+            tiles.zip(&mut operands).for_each(|(tile, x)| *x = Some(self.tile(tile, block)));
             for (i, panel) in task.panels.clone().enumerate() {
                 let w = &packed[i * panel_len..][..panel_len];
-                for tile in tiles.clone() {
-                    self.multiply(tile, panel..panel + 1, block, w, out);
+                for x in operands.iter().flatten() {
+                    self.multiply(x, panel..panel + 1, block, w, out);
                 }
             }
         }
     }
 
+    /// Columns of a tile of activations.
+    fn tile(&self, tile: usize, block: ColumnBlock) -> TileOperand<'a> {
+        self.x.tile(tile, block.first, block.count, self.micro)
+    }
+
     /// Adds the products of one tile of activations and some panels' packed weights.
     fn multiply(
         &self,
-        tile: usize,
+        x: &TileOperand<'_>,
         panels: Range<usize>,
         block: ColumnBlock,
         w: &[u32],
         out: Output,
     ) {
         let width = self.micro.panel;
-        let x = self.x.tile(tile, block.first, block.count, self.micro);
         let column = panels.start * width;
         let bias = self.bias.filter(|_| block.first == 0);
         let tile = Tile {

@@ -59,7 +59,10 @@ fn what_was_taken_on_is_answered_before_it_ends() {
 
 #[test]
 fn idle_connections_do_not_keep_it() {
-    let server = Running::with_default(ServerOptions::default());
+    let mut options = ServerOptions::default();
+    // Who has sent half of a head is waited for as long.
+    options.read_timeout = std::time::Duration::from_secs(2);
+    let server = Running::with_default(options);
     let mut idle = connect(server.address);
     let used = connect(server.address);
     let head = "GET /health HTTP/1.1\r\nhost: a\r\n\r\n";
