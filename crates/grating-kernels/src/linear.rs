@@ -48,9 +48,8 @@ pub enum Compute {
     /// Products of bytes with a scale for every 128 elements of a row. Of weights the largest
     /// magnitude of 128 becomes 127 steps, those in block formats being decoded first; activations
     /// are cut into 255 steps from the least of 128 (or 0) to the largest (or 0). The result is the
-    /// same with all instructions but those of [`Isa::Avx2`], which add four products up in 16 bits: there the largest sum
-    /// of what has one sign, of the first two and the fifth and sixth of eight neighbours or of the other four, becomes
-    /// 126.999 steps.
+    /// same with all instructions but those of [`Isa::Avx2`], which add two products up in 16 bits:
+    /// there the largest sum of the magnitudes of two neighbours becomes 127 steps.
     Int8,
 }
 

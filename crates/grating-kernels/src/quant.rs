@@ -26,36 +26,14 @@ pub(crate) struct Step {
     pub(crate) offset: i32,
 }
 
-/// What decides how much a step of weights is worth.
+/// What 127 steps of weights are worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// The largest magnitude of a group, which becomes 127 steps.
+    /// The largest magnitude of a group.
     One,
-    /// The largest [sum of four](sums_of_four) of one sign, so that their products with bytes fit 16 bits together.
-    Four,
-}
-
-impl Full {
-    /// So many steps it becomes. Of what is less than 127 rounding makes at most 128, be it four numbers that are all rounded up,
-    /// and 255 · 128 is at most 32767.
-    pub(crate) fn steps(self) -> f32 {
-        match self {
-            Full::One => 127.0,
-            Full::Four => 126.999,
-        }
-    }
-}
-
-/// Of eight neighbours the first two of each half, and the others, which instructions add up in 16 bits: sums of those that are
-/// positive, and of the magnitudes of those that are negative. The order of the sums is the instructions'. What is not a
-/// number makes sums that are none.
-#[inline(always)]
-fn sums_of_four(x: &[f32; 8]) -> [f32; 4] {
-    let sum = |first: usize, sign: f32| {
-        let of = |i: usize| if sign * x[i] < 0.0 { 0.0 } else { x[i].abs() };
-        (of(first) + of(first + 1)) + (of(first + 4) + of(first + 5))
-    };
-    [sum(0, 1.0), sum(2, 1.0), sum(0, -1.0), sum(2, -1.0)]
+    /// The largest sum of the magnitudes of two neighbours, so that their products with bytes fit 16 bits together: rounding
+    /// makes at most 128 of the 127, and 255 · 128 is at most 32767.
+    Two,
 }
 
 /// [`quantize_weights`], compiled for some instruction set that the machine must have.
@@ -65,8 +43,8 @@ pub(crate) type QuantizeWeightsFn = unsafe fn(Format, &[u8], usize, &mut [i8], &
 /// the instructions.
 pub(crate) type QuantizeActivationsFn = unsafe fn(&[f32; GROUP], &mut [u32]) -> Step;
 
-/// Quantizes `count` weights, stored in `format` and beginning with a whole block, in steps of which `full` has
-/// [so many](Full::steps). `quants` and `steps` are as long as the groups; what
+/// Quantizes `count` weights, stored in `format` and beginning with a whole block, the largest
+/// magnitude of a group, or of neighbours, being 127 steps. `quants` and `steps` are as long as the groups; what
 /// follows the last element in its group becomes zero.
 ///
 /// Inlined into functions that enable instructions; the result is the same with all of them.
@@ -98,12 +76,12 @@ fn quantize(values: &[f32; GROUP], quants: &mut [i8; GROUP], full: Full) -> Step
     let magnitude = |largest: u32, magnitude: f32| largest.max(magnitude.to_bits());
     let largest = match full {
         Full::One => values.iter().map(|x| x.abs()).fold(0, magnitude),
-        Full::Four => {
-            let eights = values.as_chunks().0.iter();
-            eights.flat_map(sums_of_four).fold(0, magnitude)
+        Full::Two => {
+            let pairs = values.as_chunks().0.iter();
+            pairs.map(|[a, b]| a.abs() + b.abs()).fold(0, magnitude)
         }
     };
-    let (scale, inverse) = scale(f32::from_bits(largest), full.steps());
+    let (scale, inverse) = scale(f32::from_bits(largest), 127.0);
     for (quant, x) in quants.iter_mut().zip(values) {
         *quant = (x * inverse + MAGIC).to_bits() as i8;
     }

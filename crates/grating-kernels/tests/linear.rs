@@ -161,21 +161,14 @@ fn short(isa: Isa) -> bool {
     matches!(isa, Isa::Avx2 | Isa::Avx512)
 }
 
-/// A group as multiples of a step: a 127th of the largest magnitude, or so that the products of four fit 16 bits.
+/// A group as multiples of a 127th of the largest magnitude, or of the largest sum of two neighbours'.
 fn round_weights(group: &[f32], short: bool) -> Vec<f32> {
-    let (largest, steps) = match short {
-        false => (group.iter().fold(0.0f32, |m, v| m.max(v.abs())), 127.0),
-        true => (group.chunks(8).flat_map(sums_of_four).fold(0.0f32, f32::max), 126.999),
+    let largest = match short {
+        false => group.iter().fold(0.0f32, |m, v| m.max(v.abs())),
+        true => group.chunks(2).fold(0.0f32, |m, two| m.max(two.iter().map(|v| v.abs()).sum())),
     };
-    let (scale, inverse) = (largest / steps, steps / largest.max(1e-30));
+    let (scale, inverse) = (largest / 127.0, 127.0 / largest.max(1e-30));
     group.iter().map(|v| (v * inverse).round_ties_even() * scale).collect()
-}
-
-/// Sums of the positive ones, and of the negative ones' magnitudes, of the first two of each half of eight and of the others.
-fn sums_of_four(eight: &[f32]) -> [f32; 4] {
-    let at = |i: usize, sign: f32| (sign * eight.get(i).copied().unwrap_or(0.0)).max(0.0);
-    let of = |i, sign| (at(i, sign) + at(i + 1, sign)) + (at(i + 4, sign) + at(i + 5, sign));
-    [of(0, 1.0), of(2, 1.0), of(0, -1.0), of(2, -1.0)]
 }
 
 /// A group as 256 steps from the least, or 0, to the largest, or 0.
@@ -384,13 +377,9 @@ fn int8_at_the_extremes_of_inputs_and_weights_is_exact() {
         |k| [3e30, -1e30][k % 2],
         |k| [1e-20, -3e-20][k % 2],
     ];
-    let weights: [fn(usize) -> f32; 10] = [
+    let weights: [fn(usize) -> f32; 7] = [
         // Neighbours whose steps are halves, all rounded up.
         |k| [0.5, 126.5, 63.5, 63.5][k % 4],
-        // Fours whose steps are all rounded up.
-        |k| [31.75, -31.75][k / 64 % 2],
-        |k| [41.6, 1.0, 0.0, 63.6, 41.6, 42.8, 0.8, 62.6][k % 8],
-        |k| -[41.6, 1.0, 0.0, 63.6, 41.6, 42.8, 0.8, 62.6][k % 8],
         |_| 1.0,
         |_| -1.0,
         |k| [1.0, -1.0][k % 2],

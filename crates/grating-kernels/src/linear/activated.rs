@@ -120,11 +120,10 @@ fn most_groups(micro: &Microkernel, row_words: usize) -> usize {
     (micro.fitting(row_words * micro.panel) / group(micro)).max(1)
 }
 
-/// Tiles whose outcomes wait for the activation together: where panels are nearest several pass by each. Fewer than of a layer
-/// alone, as the outcomes are to stay near.
+/// Tiles whose outcomes wait for the activation together: where panels are nearest several pass by each.
 fn pass_tiles(micro: &Microkernel) -> usize {
     match micro.order {
-        Order::Panel => micro.pass_tiles() / 2,
+        Order::Panel => 4,
         Order::Tile => 1,
     }
 }

@@ -10,9 +10,9 @@ use super::tasks::{BLOCK_COLUMNS, Task};
 use super::{Activations, Map};
 use crate::format::Matrix;
 
-/// Most tiles of activations that pass one panel before the next, if panels are nearest: their block stays in the second-level
+/// Tiles of activations that pass one panel before the next, if panels are nearest: their block stays in the second-level
 /// cache, that of the panel in the first.
-pub(super) const PASS_TILES: usize = 12;
+const PASS_TILES: usize = 8;
 
 /// A linear layer whose arguments were checked.
 #[derive(Clone, Copy)]
@@ -127,10 +127,11 @@ impl<'a> Call<'a> {
         }
         // Digits have the other order.
         debug_assert_eq!(self.micro.outlier_words(block.count), 0);
-        for first in task.tiles.clone().step_by(self.micro.pass_tiles()) {
-            let tiles = (first..task.tiles.end).take(self.micro.pass_tiles());
+        for first in task.tiles.clone().step_by(PASS_TILES) {
             let mut operands = [const { None }; PASS_TILES];
-            tiles.zip(&mut operands).for_each(|(tile, x)| *x = Some(self.tile(tile, block)));
+            (first..task.tiles.end)
+                .zip(&mut operands)
+                .for_each(|(tile, x)| *x = Some(self.tile(tile, block)));
             for (i, panel) in task.panels.clone().enumerate() {
                 let w = &packed[i * panel_len..][..panel_len];
                 for x in operands.iter().flatten() {
@@ -141,7 +142,7 @@ impl<'a> Call<'a> {
     }
 
     /// Columns of a tile of activations.
-    fn tile(&self, tile: usize, block: ColumnBlock) -> TileOperand<'a> {
+    pub(super) fn tile(&self, tile: usize, block: ColumnBlock) -> TileOperand<'a> {
         self.x.tile(tile, block.first, block.count, self.micro)
     }
 

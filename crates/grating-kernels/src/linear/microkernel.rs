@@ -1,7 +1,6 @@
 //! What an instruction set has to bring: packing, and tiles.
 
 use super::Compute;
-use super::call::PASS_TILES;
 use super::generic;
 use super::outliers;
 use super::tasks::BLOCK_COLUMNS;
@@ -185,12 +184,6 @@ impl Microkernel {
     /// Rows of the tallest tile.
     pub(super) fn tile_rows(&self) -> usize {
         self.tiles.len()
-    }
-
-    /// Tiles of activations that pass one panel before the next: so many that they are worth bringing its block near.
-    pub(super) fn pass_tiles(&self) -> usize {
-        const ROWS: usize = 48;
-        ROWS.div_ceil(self.tile_rows()).clamp(8, PASS_TILES)
     }
 
     /// Panels of `columns` columns that are packed at a time.

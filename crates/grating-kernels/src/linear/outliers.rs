@@ -38,7 +38,7 @@ impl Call<'_> {
         if block.count == 0 {
             return;
         }
-        let x = self.x.tile(tile, block.first, block.count, self.micro);
+        let x = self.tile(tile, block);
         let width = self.micro.panel;
         let x_has_some = has_any(x.offsets);
         for (packed, panel) in packed.chunks_exact(self.panel_words(block)).zip(panels) {

@@ -39,7 +39,7 @@ pub(in super::super) static F32: Microkernel = Microkernel {
     },
 };
 
-/// Products of bytes. Fewer rows: there are two units of weights to keep.
+/// Products of bytes.
 pub(in super::super) static INT8: Microkernel = Microkernel {
     group: 4,
     step: GROUP,
@@ -47,7 +47,7 @@ pub(in super::super) static INT8: Microkernel = Microkernel {
     panel: PANEL,
     panels: 4,
     order: Order::Panel,
-    tiles: tiles!(int8::tile: 1 2 3 4),
+    tiles: tiles!(int8::tile: 1 2 3 4 5 6),
     packing: Packing::Bytes {
         x: quantize::activations,
         quantize: quantize::weights::<true>,

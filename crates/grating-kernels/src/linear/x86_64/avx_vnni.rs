@@ -34,13 +34,7 @@ macro_rules! encoding {
                 },
             };
 
-            integer_tile!($features, 1, 1, dot);
-
-            #[inline]
-            #[target_feature(enable = $features)]
-            fn dot(sum: __m256i, [x]: [__m256i; 1], [w]: [__m256i; 1]) -> __m256i {
-                $dot(sum, x, w)
-            }
+            integer_tile!($features, $dot);
         }
     };
 }

@@ -1,8 +1,8 @@
 //! Products of bytes.
 //!
-//! The instruction for bytes (`vpmaddubsw`) adds pairs up in 16 bits, and two of them are added up there again, where 255 · 127 · 4
-//! does not fit. Weights are cut so ([`Full::Four`](crate::quant::Full::Four)) that it always does. Those are 1.2 times as many
-//! products on a Zen 3 and a Zen 4 as with sums of two.
+//! The instruction for bytes (`vpmaddubsw`) adds pairs up in 16 bits, where 255 · 127 · 2 does not fit. Weights are cut so
+//! ([`Full::Two`](crate::quant::Full::Two)) that it always does. That is 1.25 times as many products on a Zen 4 as of numbers of
+//! 16 bits. Sums of four in 16 bits would be 1.5 times as many, for twice the rounding of weights again.
 
 use std::arch::x86_64::*;
 
@@ -10,10 +10,10 @@ use super::super::super::microkernel::Tile;
 use super::tile::{PANEL, prefetch, store};
 use crate::quant::GROUP;
 
-/// Defines `tile`, for units of four bytes: `$dot` adds the products of `$units` registers of activations and as many of weights
-/// to sums, and does so `$times` between two tests whether there are more.
+/// Defines `tile`, for units of four bytes: `$dot` adds the products of a register of activations and one of weights to
+/// sums.
 macro_rules! integer_tile {
-    ($features:literal, $units:literal, $times:literal, $dot:ident) => {
+    ($features:literal, $dot:ident) => {
         /// A tile of `M` rows × 16 columns, exact within a group.
         ///
         /// # Safety
@@ -47,27 +47,16 @@ macro_rules! integer_tile {
                 let mut dots = zeros::<M>(tile, group);
                 let mut x = tile.x.add(group * M * UNITS);
                 let mut w = tile.w.add(group * UNITS * PANEL);
-                for _ in 0..UNITS / ($units * $times) {
-                    for _ in 0..$times {
-                        let mut low = [_mm256_setzero_si256(); $units];
-                        let mut high = low;
-                        for (unit, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
-                            let w = w.add(unit * PANEL);
-                            *low = _mm256_load_si256(w.cast());
-                            *high = _mm256_load_si256(w.add(8).cast());
-                        }
-                        for (row, dots) in dots.iter_mut().enumerate() {
-                            let mut of_row = [_mm256_setzero_si256(); $units];
-                            for (unit, of_row) in of_row.iter_mut().enumerate() {
-                                let bytes = x.add(row * UNITS + unit).read();
-                                *of_row = _mm256_set1_epi32(bytes.cast_signed());
-                            }
-                            dots[0] = $dot(dots[0], of_row, low);
-                            dots[1] = $dot(dots[1], of_row, high);
-                        }
-                        x = x.add($units);
-                        w = w.add($units * PANEL);
+                for _ in 0..UNITS {
+                    let low = _mm256_load_si256(w.cast());
+                    let high = _mm256_load_si256(w.add(8).cast());
+                    for (row, dots) in dots.iter_mut().enumerate() {
+                        let x = _mm256_set1_epi32(x.add(row * UNITS).read().cast_signed());
+                        dots[0] = $dot(dots[0], x, low);
+                        dots[1] = $dot(dots[1], x, high);
                     }
+                    x = x.add(1);
+                    w = w.add(PANEL);
                 }
                 add_scaled(tile, group, dots, sums);
             }
@@ -76,15 +65,14 @@ macro_rules! integer_tile {
 }
 pub(in super::super) use integer_tile;
 
-integer_tile!("avx2,fma", 2, 2, add_products);
+integer_tile!("avx2,fma", add_products);
 
-/// Adds products of bytes, eight for each sum.
+/// Adds products of bytes, as `vpdpbusd` does.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn add_products(sum: __m256i, x: [__m256i; 2], w: [__m256i; 2]) -> __m256i {
-    let pairs = [_mm256_maddubs_epi16(x[0], w[0]), _mm256_maddubs_epi16(x[1], w[1])];
-    let fours = _mm256_add_epi16(pairs[0], pairs[1]);
-    _mm256_add_epi32(sum, _mm256_madd_epi16(fours, _mm256_set1_epi16(1)))
+fn add_products(sum: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    let pairs = _mm256_maddubs_epi16(x, w);
+    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
 }
 
 /// What the zeros of the activations add to the dot products of a group.

@@ -61,20 +61,20 @@ fn steps_of(values: &[f32], inverse: f32, zero: i32) -> __m256i {
     _mm256_add_epi32(steps, _mm256_set1_epi32(zero))
 }
 
-/// As [`quant::quantize_weights`], [`Full::Four`] or [`Full::One`].
+/// As [`quant::quantize_weights`], [`Full::Two`] or [`Full::One`].
 ///
 /// # Safety
 ///
 /// The machine must have the instructions.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) unsafe fn weights<const FOUR: bool>(
+pub(in super::super) unsafe fn weights<const TWO: bool>(
     format: Format,
     bytes: &[u8],
     count: usize,
     quants: &mut [i8],
     steps: &mut [Step],
 ) {
-    let full = const { if FOUR { Full::Four } else { Full::One } };
+    let full = const { if TWO { Full::Two } else { Full::One } };
     /// Quantizes whole groups of elements of so many bytes. No closures: they would be called for every register.
     macro_rules! groups {
         ($load:ident, $bytes:literal) => {{
@@ -103,15 +103,20 @@ pub(in super::super) unsafe fn weights<const FOUR: bool>(
 #[target_feature(enable = "avx2")]
 fn quantize(values: &[__m256i; VECTORS], quants: &mut [i8; GROUP], full: Full) -> Step {
     let mut largest = _mm256_setzero_si256();
-    for &[first, second] in values.as_chunks::<2>().0 {
-        let magnitudes = match full {
-            Full::One => _mm256_max_epu32(magnitudes(first), magnitudes(second)),
-            Full::Four => sums_of_four(first, second),
+    for pair in values.as_chunks::<2>().0 {
+        let mut magnitudes = [_mm256_setzero_si256(); 2];
+        for (magnitude, &x) in magnitudes.iter_mut().zip(pair) {
+            *magnitude = _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX));
+        }
+        let [first, second] = magnitudes;
+        let larger = match full {
+            Full::One => _mm256_max_epu32(first, second),
+            Full::Two => sums_of_two(first, second),
         };
-        largest = _mm256_max_epu32(largest, magnitudes);
+        largest = _mm256_max_epu32(largest, larger);
     }
     let largest = lanes(largest).into_iter().fold(0, u32::max);
-    let (scale, inverse) = quant::scale(f32::from_bits(largest), full.steps());
+    let (scale, inverse) = quant::scale(f32::from_bits(largest), 127.0);
     let inverse = _mm256_set1_ps(inverse);
     let mut sum = _mm256_setzero_si256();
     for (values, quants) in values.as_chunks::<4>().0.iter().zip(quants.as_chunks_mut::<32>().0) {
@@ -131,32 +136,12 @@ fn quantize(values: &[__m256i; VECTORS], quants: &mut [i8; GROUP], full: Full) -
     Step { scale, offset: sum.cast_signed().wrapping_neg() }
 }
 
+/// Sums of neighbours.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn magnitudes(x: __m256i) -> __m256i {
-    _mm256_and_si256(x, _mm256_set1_epi32(i32::MAX))
-}
-
-/// Those of eight neighbours twice, as [`Full::Four`] has them.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn sums_of_four(first: __m256i, second: __m256i) -> __m256i {
-    let (first, second) = (sums_of_two(first), sums_of_two(second));
-    let low = _mm256_permute2f128_ps::<0x20>(first, second);
-    let sums = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(first, second));
-    // Of nothing but zeros they can be -0.
-    magnitudes(_mm256_castps_si256(sums))
-}
-
-/// For each half of a register the sums of its first two numbers and of the others: of the positive ones, and of the negative
-/// ones' magnitudes.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn sums_of_two(x: __m256i) -> __m256 {
-    let x = _mm256_castsi256_ps(x);
-    let (zero, opposite) = (_mm256_setzero_ps(), _mm256_xor_ps(x, _mm256_set1_ps(-0.0)));
-    // In this order what is not a number stays.
-    _mm256_hadd_ps(_mm256_max_ps(zero, x), _mm256_max_ps(zero, opposite))
+fn sums_of_two(first: __m256i, second: __m256i) -> __m256i {
+    let (first, second) = (_mm256_castsi256_ps(first), _mm256_castsi256_ps(second));
+    _mm256_castps_si256(_mm256_hadd_ps(first, second))
 }
 
 /// Bytes that were packed twice, each time in halves of registers, in the order of their values.
