@@ -40,19 +40,6 @@ def from_least(x, block=None):
     return ((((blocks / step).round() + zero).clamp(0, 255) - zero) * step).reshape(x.shape)
 
 
-def of_sums(fours, signed):
-    """As many steps for each block as keep the sums of two neighbours, or of the first two of each half of eight and of the
-    others, within 127: of all magnitudes, or only of those of one sign."""
-    def way(x, block):
-        blocks = in_blocks(x, block)
-        parts = blocks.reshape(*blocks.shape[:-1], -1, 2, 2, 2).transpose(-3, -2).flatten(-2) if fours else in_blocks(blocks, 2)
-        signs = (parts.clamp_min(0), -parts.clamp_max(0)) if signed else (parts.abs(),)
-        largest = torch.stack([part.sum(-1) for part in signs]).amax(0).amax(tuple(range(blocks.dim() - 1, parts.dim() - 1)))
-        step = largest.unsqueeze(-1).clamp_min(1e-20) / 127
-        return ((blocks / step).round() * step).reshape(x.shape)
-    return way
-
-
 def same(x, _=None):
     return x
 
@@ -80,10 +67,6 @@ WAYS = {
     "f32": ((same, None), (same, None), False),
     "bfloat16": ((lambda x, _: x.bfloat16().float(), None), (lambda w, _: w.bfloat16().float(), None), False),
     "128 of inputs, 128 of weights": ((from_least, 128), (symmetric, 128), False),
-    "128 of each, sums of two": ((from_least, 128), (of_sums(False, False), 128), False),
-    "128 of each, sums of two of one sign": ((from_least, 128), (of_sums(False, True), 128), False),
-    "128 of each, sums of four": ((from_least, 128), (of_sums(True, False), 128), False),
-    "128 of each, sums of four of one sign": ((from_least, 128), (of_sums(True, True), 128), False),
     "128 of inputs, a row of weights": ((from_least, 128), (symmetric, None), False),
     "a row of inputs, 128 of weights": ((from_least, None), (symmetric, 128), False),
     "a row of each": ((from_least, None), (symmetric, None), False),
