@@ -1,6 +1,8 @@
 //! The engine's promises: scores do not depend on how a request is run, pruning does what a replay says, and no disk is
 //! left untidy.
 
+use std::time::{Duration, Instant};
+
 use grating::prune::calibrate::learned;
 use grating::prune::{ScoreTrace, replay};
 use grating::{
@@ -47,14 +49,19 @@ fn minimum(builder: RerankerBuilder, texts: &[String]) -> u64 {
     }
 }
 
-/// Other tests of this process take memory meanwhile, which the budget counts.
+/// Other tests of this process take memory meanwhile, which the budget counts: tried until they do not for once.
 fn beside_other_tests<T>(attempt: impl Fn() -> grating::Result<T>) -> T {
-    (0..100)
-        .find_map(|_| match attempt() {
-            Err(Error::Plan(grating::PlanError::BudgetTooSmall { .. })) => None,
-            outcome => Some(outcome.unwrap()),
-        })
-        .expect("the other tests do not grow all the time")
+    let (began, mut pause) = (Instant::now(), Duration::from_millis(1));
+    loop {
+        match attempt() {
+            Err(Error::Plan(grating::PlanError::BudgetTooSmall { .. })) => {
+                assert!(began.elapsed() < Duration::from_secs(90), "too small, however often");
+                std::thread::sleep(pause);
+                pause = (2 * pause).min(Duration::from_millis(100));
+            }
+            outcome => return outcome.unwrap(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
